@@ -1,0 +1,1 @@
+"""Wiring: the nightly flow and the command line. Heavy lifting belongs in `recsys`."""

@@ -1,0 +1,83 @@
+"""Where everything lives below `--home`: every path of the project has its one home here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder given by `--home`; see the README for its tree."""
+
+    root: Path
+
+    @property
+    def archives(self) -> Path:
+        """Archives as fetched, named by dataset."""
+        return self.root / "archives"
+
+    @property
+    def snapshots(self) -> Path:
+        """Immutable Parquet, `<dataset>/<first 12 hex digits of the content's SHA-256>/`."""
+        return self.root / "snapshots"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run, `<run_id>/`."""
+        return self.root / "runs"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that consumers open; always a complete, audited one."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one night that runs on this home."""
+        return self.root / ".night.lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One night: its name and its folder. `run_id` is UTC and sorts by time, e.g. `20261121T030000Z-4f1c`."""
+
+    run_id: str
+    started_at: datetime  # UTC
+    home: Home
+
+    @property
+    def folder(self) -> Path:
+        return self.home.runs / self.run_id
+
+    @property
+    def config(self) -> Path:
+        """The settings that this run was started with."""
+        return self.folder / "config.json"
+
+    @property
+    def validation(self) -> Path:
+        """What the checks found: results, quarantine.parquet, Data Docs."""
+        return self.folder / "validation"
+
+    @property
+    def split(self) -> Path:
+        """train.parquet, validation.parquet and holdout.parquet, disjoint."""
+        return self.folder / "split"
+
+    @property
+    def vocabulary(self) -> Path:
+        return self.folder / "vocabulary"
+
+    @property
+    def model(self) -> Path:
+        """Weights as safetensors beside meta.json, one sub-folder per fit."""
+        return self.folder / "model"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def recommendations(self) -> Path:
+        """Tonight's lists before they are published."""
+        return self.folder / "recommendations.parquet"

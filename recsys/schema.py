@@ -1,0 +1,44 @@
+"""The canonical tables every edition of MovieLens is turned into, and their types."""
+
+import pyarrow as pa
+
+RATED_AT = pa.timestamp("us", tz="UTC")
+
+RATINGS = pa.schema(
+    [
+        pa.field("user_id", pa.int32(), nullable=False),
+        pa.field("movie_id", pa.int32(), nullable=False),
+        pa.field("rating", pa.float32(), nullable=False),  # stars
+        pa.field("rated_at", RATED_AT, nullable=False),
+    ]
+)
+
+MOVIES = pa.schema(
+    [
+        pa.field("movie_id", pa.int32(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),  # as published, without the year
+        pa.field("year", pa.int16()),  # of release
+        pa.field("genres", pa.list_(pa.string()), nullable=False),  # empty when none are listed
+    ]
+)
+
+# Only what the edition gives; a column the edition lacks is null throughout.
+USERS = pa.schema(
+    [
+        pa.field("user_id", pa.int32(), nullable=False),
+        pa.field("gender", pa.string()),
+        pa.field("age", pa.int16()),  # years; ML-1M gives the lower end of a range
+        pa.field("occupation", pa.string()),
+        pa.field("zip_code", pa.string()),
+    ]
+)
+
+# Lines of the source that could not be turned into a row at all.
+REJECTS = pa.schema(
+    [
+        pa.field("source_table", pa.string(), nullable=False),  # ratings, movies or users
+        pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first line
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),  # JSON
+    ]
+)
