@@ -1,0 +1,33 @@
+"""What a night leaves in the tables `runs` and `metrics`, whether it published or not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of `runs`. Moments are UTC; what a night that ended early never learned is None."""
+
+    run_id: str
+    as_of: datetime | None  # ratings before this moment were used
+    started_at: datetime
+    finished_at: datetime
+    dataset: str | None
+    snapshot: str | None
+    model: str | None
+    config_hash: str | None
+    code_version: str | None
+    verdict: str  # published, or the verdict of the error in recsys/errors.py that ended the night
+    reason: str | None  # that error's message; None when published
+    published: bool
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One row of `metrics`, less its run_id: a figure in long form."""
+
+    model: str
+    split: str
+    slice: str
+    metric: str
+    value: float

@@ -1,0 +1,10 @@
+-- recommend: one user's list with the names of its movies.
+--
+-- grain   one row per rank
+-- reads   recommendations_named (user_id, rank, title, year, score, rating_hat, because_titles)
+-- params  $user_id integer
+-- ties    none, rank is unique
+select rank, title, year, score, rating_hat, because_titles
+from recommendations_named
+where user_id = $user_id
+order by rank

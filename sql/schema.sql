@@ -1,0 +1,170 @@
+-- schema: every table and view of warehouse.duckdb, what each column means, and its unit.
+--
+-- grain   the comment of each table says it
+-- reads   nothing; runs once, on an empty file
+-- params  none
+-- ties    rows are inserted in the order of the keys named here
+--
+-- `recommendations` has no primary key: its index would cost more than the table, and the audit proves the same.
+
+create table movies (
+    movie_id integer primary key,
+    title varchar not null,
+    year smallint,
+    genres varchar[] not null,
+);
+
+comment on table movies is 'Movies as ingested; one row per movie_id.';
+comment on column movies.movie_id is 'MovieLens id.';
+comment on column movies.title is 'As published, without the year.';
+comment on column movies.year is 'Year of release; null where the title states none.';
+comment on column movies.genres is 'Empty where none are listed.';
+
+create table users (
+    user_id integer primary key,
+    gender varchar,
+    age smallint,
+    occupation varchar,
+    zip_code varchar,
+);
+
+comment on table users is 'Users as ingested; one row per user_id. What the edition does not give is null.';
+comment on column users.user_id is 'MovieLens id.';
+comment on column users.gender is 'M or F.';
+comment on column users.age is 'Years; ML-1M gives the lower end of a range.';
+comment on column users.occupation is 'One of the occupations the edition lists.';
+comment on column users.zip_code is 'Postal code as the user typed it.';
+
+create table recommendations (
+    user_id integer not null,
+    rank integer not null,
+    movie_id integer not null,
+    score double not null,
+    rating_hat double not null,
+    because_movie_ids integer[] not null,
+    run_id varchar not null,
+);
+
+comment on table recommendations is
+    'Tonight''s movies for every known user, none of them rated yet; one row per (user_id, rank), sorted so.';
+comment on column recommendations.user_id is 'For whom; see users.';
+comment on column recommendations.rank is 'Place in the user''s list, without gaps; 1 = best.';
+comment on column recommendations.movie_id is 'What; see movies.';
+comment on column recommendations.score is
+    'Orders the list, higher = better. Has no unit: compare it within one user only.';
+comment on column recommendations.rating_hat is 'Expected stars, not clipped to the scale. Does not order the list.';
+comment on column recommendations.because_movie_ids is
+    'Movies the user has rated that speak loudest for this one, the loudest first.';
+comment on column recommendations.run_id is 'The run that published the table, the same in every row; see runs.';
+
+-- A plain join and group by, so that a filter on user_id reaches the table: one user's list then costs milliseconds.
+create view recommendations_named as
+with
+
+reasons as (
+    select
+        user_id,
+        rank,
+        unnest(because_movie_ids) as movie_id,
+        generate_subscripts(because_movie_ids, 1) as place,
+    from recommendations
+),
+
+because as (
+    select reasons.user_id, reasons.rank, list(movies.title order by reasons.place) as because_titles
+    from reasons
+    inner join movies using (movie_id)
+    group by reasons.user_id, reasons.rank
+)
+
+select
+    recommendations.user_id,
+    recommendations.rank,
+    recommendations.movie_id,
+    movies.title,
+    movies.year,
+    movies.genres,
+    recommendations.score,
+    recommendations.rating_hat,
+    recommendations.because_movie_ids,
+    coalesce(because.because_titles, []) as because_titles,
+    recommendations.run_id,
+from recommendations
+inner join movies using (movie_id)
+left join because using (user_id, rank);
+
+comment on view recommendations_named is 'recommendations with the names of its movies; one row per (user_id, rank).';
+comment on column recommendations_named.user_id is 'For whom; see users.';
+comment on column recommendations_named.rank is 'Place in the user''s list; 1 = best.';
+comment on column recommendations_named.movie_id is 'What; see movies.';
+comment on column recommendations_named.title is 'The movie''s title, without the year.';
+comment on column recommendations_named.year is 'The movie''s year of release, or null.';
+comment on column recommendations_named.genres is 'The movie''s genres.';
+comment on column recommendations_named.score is 'Orders the list, higher = better; compare it within one user only.';
+comment on column recommendations_named.rating_hat is 'Expected stars, not clipped to the scale.';
+comment on column recommendations_named.because_movie_ids is 'Movies the user has rated that speak for this one.';
+comment on column recommendations_named.because_titles is 'Their titles, in the same order.';
+comment on column recommendations_named.run_id is 'The run that published the table; see runs.';
+
+create table runs (
+    run_id varchar primary key,
+    as_of timestamptz,
+    started_at timestamptz not null,
+    finished_at timestamptz not null,
+    dataset varchar,
+    snapshot varchar,
+    model varchar,
+    config_hash varchar,
+    code_version varchar,
+    verdict varchar not null,
+    reason varchar,
+    published boolean not null,
+);
+
+comment on table runs is
+    'Every night, those that published nothing too; one row per run_id. What a night never learned is null.';
+comment on column runs.run_id is 'UTC start and a random tail; sorts by time.';
+comment on column runs.as_of is 'Only ratings before this moment were used.';
+comment on column runs.started_at is 'When the run began.';
+comment on column runs.finished_at is 'When its verdict was known.';
+comment on column runs.dataset is 'Name of the data set, e.g. ml-1m.';
+comment on column runs.snapshot is 'First 12 hexadecimal digits of the SHA-256 of its content.';
+comment on column runs.model is 'The network that was chosen.';
+comment on column runs.config_hash is 'Equal for runs with equal settings.';
+comment on column runs.code_version is 'Version of the program.';
+comment on column runs.verdict is 'published, data refused, held back or failed.';
+comment on column runs.reason is 'Why nothing was published, in words; null otherwise.';
+comment on column runs.published is 'True if the run''s recommendations were served.';
+
+create table metrics (
+    run_id varchar not null,
+    model varchar not null,
+    split varchar not null,
+    slice varchar not null,
+    metric varchar not null,
+    value double not null,
+    primary key (run_id, model, split, slice, metric),
+);
+
+comment on table metrics is 'Figures of every run in long form; one row per (run_id, model, split, slice, metric).';
+comment on column metrics.run_id is 'See runs.';
+comment on column metrics.model is 'A network, or a baseline such as bias or popularity.';
+comment on column metrics.split is 'The ratings it was measured on: validation or holdout.';
+comment on column metrics.slice is 'The part of the split: all, or e.g. genre=Drama.';
+comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10.';
+comment on column metrics.value is 'Stars for mae and rmse, seconds for names that end so, else without unit.';
+
+create table quarantine (
+    run_id varchar not null,
+    source_table varchar not null,
+    source_line bigint not null,
+    rule varchar not null,
+    row json not null,
+);
+
+comment on table quarantine is 'Rows of the source that a run refused to use; one row per refused row and run.';
+comment on column quarantine.run_id is 'See runs.';
+comment on column quarantine.source_table is 'ratings, movies or users.';
+comment on column quarantine.source_line is 'Line of the source file; 1 = its first.';
+comment on column quarantine.rule is 'The rule that the row breaks.';
+comment on column quarantine.row is 'The row as it was read.';

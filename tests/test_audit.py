@@ -1,0 +1,171 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from warehouses import Frames, make_frames, make_outcome, write_night
+
+import sql
+from recsys.audit import RULES, audit, describe
+from recsys.errors import PublishError
+from recsys.home import Home
+from recsys.publish import publish
+
+# In make_frames() user 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1.
+FIRST_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 1)
+SECOND_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 2)
+
+
+def change(frames: Frames, where: pl.Expr, **columns: Any) -> Frames:
+    """The frames with constants put into some rows of the recommendations."""
+    lists = frames["recommendations"]
+    changed = [
+        pl.when(where).then(pl.lit(value, dtype=lists.schema[name])).otherwise(pl.col(name)).alias(name)
+        for name, value in columns.items()
+    ]
+    return frames | {"recommendations": lists.with_columns(changed)}
+
+
+def break_unknown_user(frames: Frames) -> Frames:
+    return frames | {"users": frames["users"].filter(pl.col("user_id") != 4)}
+
+
+def break_unknown_movie(frames: Frames) -> Frames:
+    return change(frames, FIRST_ROW, movie_id=99)
+
+
+def break_length(frames: Frames) -> Frames:
+    return frames | {"recommendations": frames["recommendations"].remove(SECOND_ROW)}
+
+
+def break_length_by_no_list(frames: Frames) -> Frames:
+    return frames | {"recommendations": frames["recommendations"].filter(pl.col("user_id") != 1)}
+
+
+def break_ranks_by_gap(frames: Frames) -> Frames:
+    return change(frames, SECOND_ROW, rank=3)
+
+
+def break_ranks_by_start(frames: Frames) -> Frames:
+    return frames | {"recommendations": frames["recommendations"].with_columns(pl.col("rank") - 1)}
+
+
+def break_ranks_by_repetition(frames: Frames) -> Frames:
+    return change(frames, pl.col("user_id") == 1, rank=1)
+
+
+def break_distinct(frames: Frames) -> Frames:
+    return change(frames, SECOND_ROW, movie_id=3)
+
+
+def break_unseen(frames: Frames) -> Frames:
+    return change(frames, FIRST_ROW, movie_id=2)
+
+
+def break_finite_score(frames: Frames) -> Frames:
+    return change(frames, SECOND_ROW, score=math.nan)
+
+
+def break_finite_rating(frames: Frames) -> Frames:
+    return change(frames, SECOND_ROW, rating_hat=-math.inf)
+
+
+def break_order(frames: Frames) -> Frames:
+    return change(frames, SECOND_ROW, score=1.5)
+
+
+def break_because(frames: Frames) -> Frames:
+    return change(frames, FIRST_ROW, because_movie_ids=[2, 1])
+
+
+@pytest.mark.parametrize(
+    ("break_night", "complaint"),
+    [
+        (break_unknown_user, "audit_known: 2 recommendations for users.*, for example user_id 4, rank 1, movie_id 2"),
+        (break_unknown_movie, "audit_known: 1 .*, for example user_id 1, rank 1, movie_id 99"),
+        (break_length, "audit_length: 1 users.*, for example user_id 1, n_listed 1, n_expected 2"),
+        (break_length_by_no_list, "audit_length: 1 users.*, for example user_id 1, n_listed 0, n_expected 2"),
+        (break_ranks_by_gap, "audit_ranks: 1 rows.*, for example user_id 1, rank 3, movie_id 4, rank_expected 2"),
+        (break_ranks_by_start, "audit_ranks: 8 rows.*, for example user_id 1, rank 0, movie_id 3, rank_expected 1"),
+        (break_ranks_by_repetition, "audit_ranks: 1 rows.*, for example user_id 1, rank 1, movie_id 4"),
+        (break_distinct, "audit_distinct: 1 movies.*, for example user_id 1, movie_id 3, n_times 2"),
+        (break_unseen, "audit_unseen: 1 recommended movies.*, for example user_id 1, rank 1, movie_id 2"),
+        (break_finite_score, "audit_finite: 1 scores.*, for example user_id 1, rank 2, score nan"),
+        (break_finite_rating, "audit_finite: 1 scores.*, for example user_id 1, rank 2, score 0.5, rating_hat -inf"),
+        (break_order, "audit_order: 1 rows.*, for example user_id 1, rank 2, score 1.5, score_before 1.0"),
+        (break_because, "audit_because: 1 movies.*, for example user_id 1, rank 1, because_movie_id 1"),
+    ],
+)
+def test_only_the_broken_rule_complains(home: Home, tmp_path: Path, break_night: Any, complaint: str) -> None:
+    publish(make_outcome("r1"), write_night(tmp_path / "sound", make_frames()), home)
+    before = home.warehouse.read_bytes()
+
+    with pytest.raises(PublishError, match=rf"run r2 failed their audit: {complaint}") as error:
+        publish(make_outcome("r2"), write_night(tmp_path / "broken", break_night(make_frames())), home)
+    assert str(error.value).count("audit_") == 1
+    assert home.warehouse.read_bytes() == before
+
+
+def load(frames: Frames, run_id: str) -> duckdb.DuckDBPyConnection:
+    """The tables of an audit without a file, so that a rule can be broken which `publish` itself keeps."""
+    connection = duckdb.connect()
+    connection.execute(sql.read("schema"))
+    lists = frames["recommendations"].with_columns(run_id=pl.lit(run_id))
+    for name, frame in {"recommendations": lists, "movies": frames["movies"], "users": frames["users"]}.items():
+        connection.register("frame", frame)
+        connection.execute(f"insert into {name} by name from frame")
+    return connection
+
+
+def test_foreign_run_id_is_refused(tmp_path: Path) -> None:
+    frames = make_frames()
+    ratings = write_night(tmp_path, frames).ratings
+    with load(frames, "r1") as connection:
+        audit(connection, "r1", 2, ratings)
+        with pytest.raises(
+            PublishError, match=r"audit_run: 1 rows .* for example run_id r1, n_rows 8\. What is served stays"
+        ):
+            audit(connection, "r2", 2, ratings)
+
+
+def test_leaves_nothing_behind(tmp_path: Path) -> None:
+    frames = make_frames()
+    with load(frames, "r1") as connection:
+        audit(connection, "r1", 2, write_night(tmp_path, frames).ratings)
+        assert connection.sql("select table_name from duckdb_tables() where temporary").fetchall() == []
+
+
+def test_short_list_is_right_for_who_has_little_left(home: Home, tmp_path: Path) -> None:
+    frames = make_frames(n=3)
+    # User 1 has rated all four movies now and gets no list; the others have three left, and n is 10.
+    more = frames["ratings"].head(1).drop("movie_id").join(frames["movies"].select("movie_id"), how="cross")
+    more = more.filter(pl.col("movie_id") != 2).select(frames["ratings"].columns)
+    frames["ratings"] = pl.concat([frames["ratings"], more])
+    frames["recommendations"] = frames["recommendations"].filter(pl.col("user_id") != 1)
+
+    assert publish(make_outcome("r1"), write_night(tmp_path / "short", frames, n=10), home)["recommendations"] == 9
+
+
+def test_movie_that_nobody_rated_is_not_missed_in_a_list(home: Home, tmp_path: Path) -> None:
+    frames = make_frames(n=3)
+    unrated = frames["movies"].head(1).with_columns(movie_id=pl.lit(5, pl.Int32))
+    frames["movies"] = pl.concat([frames["movies"], unrated])
+
+    assert publish(make_outcome("r1"), write_night(tmp_path / "cold", frames, n=10), home)["movies"] == 5
+
+
+def test_every_broken_rule_is_named(tmp_path: Path) -> None:
+    frames = break_because(break_unseen(make_frames()))
+    ratings = write_night(tmp_path, frames).ratings
+    with (
+        load(frames, "r1") as connection,
+        pytest.raises(PublishError, match=r"audit_unseen: .*; audit_because: "),
+    ):
+        audit(connection, "r1", 2, ratings)
+
+
+def test_every_audit_file_is_a_rule() -> None:
+    assert sorted(RULES) == sorted(path.stem for path in sql.FOLDER.glob("audit_*.sql"))
+    assert describe("audit_unseen") == "recommended movies that the user has already rated"

@@ -1,0 +1,302 @@
+import logging
+import multiprocessing
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from warehouses import make_frames, make_outcome, write_night
+
+from recsys.errors import PublishError
+from recsys.home import Home
+from recsys.publish import HISTORY, SERVED, Tonight, publish, record
+
+TABLES = (*SERVED, *HISTORY)
+SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit DuckDB without its threads
+
+LARGE = {"n_users": 2000, "n_movies": 200, "n": 20}  # a publish of some tenths of a second
+LARGE_ROWS = 2000 * 20
+
+
+@pytest.fixture
+def tonight(tmp_path: Path) -> Tonight:
+    return write_night(tmp_path / "tonight", make_frames())
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> list[Tonight]:
+    """Two nights that differ in every `rating_hat`: 1.0 and 2.0."""
+    return [
+        write_night(tmp_path / f"large-{night}", make_frames(**LARGE, rating_hat=night), LARGE["n"]) for night in (1, 2)
+    ]
+
+
+def select(home: Home, statement: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        return connection.sql(statement).fetchall()
+
+
+def read_all(home: Home) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: select(home, f"from {table}") for table in TABLES}
+
+
+def names_in(home: Home) -> list[str]:
+    return sorted(path.name for path in home.root.iterdir())
+
+
+class TestPublish:
+    def test_writes_every_table_and_returns_its_rows(self, home: Home, tonight: Tonight) -> None:
+        counts = publish(make_outcome("r1"), tonight, home)
+
+        assert counts == {"recommendations": 8, "movies": 4, "users": 4, "runs": 1, "metrics": 2, "quarantine": 1}
+        tables = read_all(home)
+        assert {table: len(rows) for table, rows in tables.items()} == counts
+        assert tables["recommendations"][:2] == [
+            (1, 1, 3, 1.0, 4.0, [2], "r1"),
+            (1, 2, 4, 0.5, 4.0, [2], "r1"),
+        ]
+        assert tables["movies"][0] == (1, "Movie 1", 1995, ["Drama", "War"])
+        assert tables["users"][0] == (1, "F", 25, "artist", "00100")
+        assert tables["metrics"][0] == ("r1", "ordinal", "holdout", "all", "mae_median", 0.65)
+        assert tables["quarantine"] == [("r1", "ratings", 7, "unreadable", '{"line": "1\\t2"}')]
+        assert select(home, "select verdict, reason, published, started_at = '2026-11-21 03:00:00+00' from runs") == [
+            ("published", None, True, True)
+        ]
+
+    def test_leaves_one_file_in_the_format_that_older_duckdbs_read(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+
+        assert names_in(home) == ["warehouse.duckdb"]
+        tags = select(home, "select tags from duckdb_databases() where path is not null")
+        assert tags == [({"storage_version": "v1.4.0+"},)]
+
+    def test_sorts_lists_on_disk(self, home: Home, tmp_path: Path) -> None:
+        frames = make_frames(n_users=50, n_movies=20, n=10)
+        frames["recommendations"] = frames["recommendations"].sample(fraction=1.0, shuffle=True, seed=1)
+        publish(make_outcome("r1"), write_night(tmp_path / "shuffled", frames, n=10), home)
+
+        rows = select(home, "select user_id, rank from recommendations")
+        assert rows == sorted(rows)
+
+    def test_second_run_replaces_lists_and_extends_history(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        publish(make_outcome("r2"), tonight, home)
+
+        assert select(home, "select distinct run_id from recommendations") == [("r2",)]
+        for table in HISTORY:
+            assert select(home, f"select distinct run_id from {table} order by run_id") == [("r1",), ("r2",)]
+
+    def test_publishing_again_changes_nothing(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        once = read_all(home)
+        publish(make_outcome("r1"), tonight, home)
+
+        assert read_all(home) == once
+
+    def test_file_does_not_grow_with_lists_replaced(self, home: Home, large: list[Tonight]) -> None:
+        publish(make_outcome("r1"), large[0], home)
+        first_bytes = home.warehouse.stat().st_size
+        for night in range(2, 6):
+            publish(make_outcome(f"r{night}"), large[night % 2], home)
+
+        assert home.warehouse.stat().st_size < 1.1 * first_bytes
+
+    def test_failed_audit_keeps_the_old_file_to_the_byte(self, home: Home, tonight: Tonight, tmp_path: Path) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        before = home.warehouse.read_bytes()
+        frames = make_frames()
+        frames["recommendations"] = frames["recommendations"].head(-1)
+
+        with pytest.raises(PublishError, match=r"r2 failed their audit: audit_length: 1 users .* user_id 4"):
+            publish(make_outcome("r2"), write_night(tmp_path / "short", frames), home)
+        assert home.warehouse.read_bytes() == before
+        assert names_in(home) == ["warehouse.duckdb"]
+
+    def test_null_where_none_may_be_is_refused(self, home: Home, tmp_path: Path) -> None:
+        frames = make_frames()
+        frames["recommendations"] = frames["recommendations"].with_columns(score=pl.lit(None, pl.Float64))
+
+        with pytest.raises(PublishError, match=r"NOT NULL constraint failed: recommendations\.score"):
+            publish(make_outcome("r1"), write_night(tmp_path / "nulls", frames), home)
+        assert names_in(home) == []
+
+    def test_removes_what_a_dead_run_left(self, home: Home, tonight: Tonight) -> None:
+        home.root.mkdir()
+        (home.root / ".warehouse.duckdb.4711").write_bytes(b"half a file")
+        (home.root / ".warehouse.duckdb.4711.wal").write_bytes(b"its log")
+        (home.root / ".warehouse.duckdb.4711.tmp").mkdir()
+        publish(make_outcome("r1"), tonight, home)
+
+        assert names_in(home) == ["warehouse.duckdb"]
+
+
+class TestPresentFile:
+    @pytest.mark.parametrize("content", [b"", b"not a database" * 1000])
+    def test_unreadable_one_is_never_overwritten(self, home: Home, tonight: Tonight, content: bytes) -> None:
+        home.root.mkdir()
+        home.warehouse.write_bytes(content)
+
+        with pytest.raises(PublishError, match=r"warehouse.duckdb cannot be read.*Next: "):
+            publish(make_outcome("r1"), tonight, home)
+        assert home.warehouse.read_bytes() == content
+        assert names_in(home) == ["warehouse.duckdb"]
+
+    def test_truncated_one_is_never_overwritten(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        half = home.warehouse.read_bytes()[:100_000]
+        home.warehouse.write_bytes(half)
+
+        with pytest.raises(PublishError, match="cannot be read"):
+            record(make_outcome("r2", "held back", "too bad"), home)
+        assert home.warehouse.read_bytes() == half
+
+    def test_somebody_writing_in_it_is_named(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        with somebody_writing(home) as pid, pytest.raises(PublishError, match=rf"PID {pid}.*Next: close whoever"):
+            publish(make_outcome("r2"), tonight, home)
+
+    def test_log_of_a_dead_writer_does_not_block_readers(
+        self, home: Home, tonight: Tonight, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        with somebody_writing(home):
+            pass
+        assert names_in(home) == ["warehouse.duckdb", "warehouse.duckdb.wal"]
+
+        with caplog.at_level(logging.WARNING):
+            publish(make_outcome("r2"), tonight, home)
+        assert "opened for writing by somebody" in caplog.text
+        assert select(home, "select run_id from runs order by run_id") == [("r1",), ("r2",)]
+
+
+class TestRecord:
+    def test_on_an_empty_home_makes_tables_without_rows(self, home: Home) -> None:
+        record(make_outcome("r1", "data refused", "5% broken"), home)
+
+        assert {table: len(rows) for table, rows in read_all(home).items()} == {
+            "recommendations": 0, "movies": 0, "users": 0, "runs": 1, "metrics": 0, "quarantine": 0,
+        }  # fmt: skip
+        assert select(home, "from recommendations_named") == []
+        assert select(home, "select verdict, reason, published from runs") == [("data refused", "5% broken", False)]
+
+    def test_keeps_what_is_served_and_extends_history(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        before = read_all(home)
+        record(make_outcome("r2", "held back", "MAE 0.95"), home, tonight.metrics, tonight.quarantine)
+
+        after = read_all(home)
+        assert {table: after[table] for table in SERVED} == {table: before[table] for table in SERVED}
+        assert {table: len(after[table]) for table in HISTORY} == {"runs": 2, "metrics": 4, "quarantine": 2}
+
+    def test_run_that_is_served_stays_published(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        record(make_outcome("r1", "failed", "the report could not be written"), home)
+
+        assert select(home, "select verdict, published from runs") == [("failed", True)]
+        assert len(select(home, "from metrics")) == 2
+
+
+@pytest.mark.slow
+class TestProcesses:
+    def test_readers_see_one_whole_run_while_others_are_published(self, home: Home, large: list[Tonight]) -> None:
+        publish(make_outcome("r00-1"), large[0], home)
+        done = SPAWN.Event()
+        answer, question = SPAWN.Pipe(duplex=False)
+        reader = SPAWN.Process(target=poll, args=(home, done, question))
+        reader.start()
+        assert answer.recv() == "reading"
+        with duckdb.connect(home.warehouse, read_only=True) as patient:
+            for night in range(1, 11):
+                publish(make_outcome(f"r{night:02}-{night % 2 + 1}"), large[night % 2], home)
+            assert patient.sql("select distinct run_id from recommendations").fetchall() == [("r00-1",)]
+        done.set()
+        n_reads, run_ids, wrong = answer.recv()
+        reader.join()
+
+        assert wrong == []
+        assert n_reads >= 10
+        assert len(run_ids) > 3
+
+    def test_kill_leaves_the_old_file_or_the_new_one(self, home: Home, large: list[Tonight]) -> None:
+        publish(make_outcome("r00-1"), large[0], home)
+        start = time.monotonic()
+        publish(make_outcome("r00-1"), large[0], home)
+        publish_seconds = time.monotonic() - start
+        chance = random.Random(0)
+        for attempt in range(1, 9):
+            wait_seconds = 0.0 if attempt == 1 else chance.uniform(0, 1.2 * publish_seconds)
+            kill_while_publishing(f"r{attempt:02}-2", large[1], home, wait_seconds)
+            left = names_in(home)
+            assert attempt > 1 or len(left) > 1, "the first kill comes as soon as the next file appears"
+
+            assert check_whole(home) in {f"r{attempt:02}-2", "r00-1"}
+            publish(make_outcome("r00-1"), large[0], home)
+            assert names_in(home) == ["warehouse.duckdb"]
+            assert check_whole(home) == "r00-1"
+
+
+def check_whole(home: Home) -> str:
+    """The run that a reader sees; a file that holds anything but one whole run, with its history, is an error."""
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        lists = connection.sql(
+            "select run_id, rating_hat, count(*), count(because_titles) from recommendations_named group by all"
+        ).fetchall()
+        published = connection.sql("select run_id from runs where published").fetchall()
+    assert len(lists) == 1, lists
+    run_id, rating_hat, n_rows, n_named = lists[0]
+    assert (n_rows, n_named) == (LARGE_ROWS, LARGE_ROWS)
+    assert run_id.endswith(f"-{rating_hat:.0f}")
+    assert (run_id,) in published
+    return str(run_id)
+
+
+def poll(home: Home, done: Event, results: Connection) -> None:
+    """A reader in a process of its own: asks again and again, and reports all that went wrong."""
+    n_reads, run_ids, wrong = 0, set(), []
+    results.send("reading")
+    while not done.is_set():
+        try:
+            run_ids.add(check_whole(home))
+        except (duckdb.Error, AssertionError) as error:
+            wrong.append(repr(error))
+        n_reads += 1
+    results.send((n_reads, run_ids, wrong))
+
+
+def kill_while_publishing(run_id: str, tonight: Tonight, home: Home, wait_seconds: float) -> None:
+    """Kills a publishing process `wait_seconds` after the next file has appeared beside the present one."""
+    publisher = SPAWN.Process(target=publish, args=(make_outcome(run_id), tonight, home))
+    publisher.start()
+    while publisher.is_alive() and len(names_in(home)) == 1:
+        time.sleep(0.001)
+    time.sleep(wait_seconds)
+    publisher.kill()
+    publisher.join()
+
+
+@contextmanager
+def somebody_writing(home: Home) -> Iterator[int | None]:
+    """Yields the process id of one who has the warehouse open for writing, and has changed it; then kills it."""
+    ready = SPAWN.Event()
+    writer = SPAWN.Process(target=hold_for_writing, args=(home, ready))
+    writer.start()
+    try:
+        assert ready.wait(60)
+        yield writer.pid
+    finally:
+        writer.kill()
+        writer.join()
+
+
+def hold_for_writing(home: Home, ready: Event) -> None:
+    with duckdb.connect(home.warehouse) as connection:
+        connection.execute("insert into users (user_id) values (4711)")
+        ready.set()
+        time.sleep(60)

@@ -1,0 +1,190 @@
+"""Every `select` on the warehouse with given and expected rows; every file's header; every column's comment."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import sql
+from recsys import lookup
+from recsys.audit import RULES
+from recsys.publish import HISTORY, SERVED
+
+Row = tuple[Any, ...]
+
+MOVIES = [(1, "Heat", 1995, ["Crime"]), (2, "Big", 1988, []), (3, "Ran", None, ["Drama", "War"])]
+USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
+NIGHT = datetime(2026, 11, 21, 3, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    expected: list[Row]
+    given: dict[str, list[Row]]  # table: rows
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+def place(user_id: int, rank: int, movie_id: int, score: float = 1.0, *because: int, run_id: str = "r1") -> Row:
+    """One row of recommendations, worth 4.126 stars."""
+    return (user_id, rank, movie_id, score, 4.126, list(because), run_id)
+
+
+def run(run_id: str) -> Row:
+    return (run_id, NIGHT, NIGHT, NIGHT, "ml-1m", "abc", "ordinal", "def", "0.1.0", "published", None, True)
+
+
+CASES = {
+    "audit_run": Case(
+        given={"recommendations": [place(1, 1, 1), place(1, 2, 2, run_id="r0"), place(2, 1, 2, run_id="r0")]},
+        params={"run_id": "r1"},
+        expected=[("r0", 2)],
+    ),
+    "audit_known": Case(
+        given={"movies": MOVIES, "users": USERS, "recommendations": [place(1, 1, 3), place(1, 2, 9), place(7, 1, 1)]},
+        expected=[(1, 2, 9, True, False), (7, 1, 1, False, True)],
+    ),
+    # Three movies have ratings. User 1 has two left and n is 2; 2 has one left; 3 has none left and one too many;
+    # 4 has a list too short; 5 has none at all; 6 is unknown to the ratings and has a full list.
+    "audit_length": Case(
+        given={
+            "ratings": [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (5, 3)],
+            "recommendations": [
+                *(place(1, 1, 2), place(1, 2, 3), place(2, 1, 3), place(3, 1, 1)),
+                *(place(4, 1, 2), place(6, 1, 1), place(6, 2, 2)),
+            ],
+        },
+        params={"n": 2},
+        expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2)],
+    ),
+    "audit_ranks": Case(
+        given={
+            "recommendations": [
+                *(place(1, 1, 3), place(1, 2, 1)),  # right
+                *(place(2, 1, 3), place(2, 3, 1)),  # a gap
+                *(place(3, 1, 3), place(3, 1, 1)),  # twice the first
+                place(4, 0, 1),  # counts from 0
+            ]
+        },
+        expected=[(2, 3, 1, 2), (3, 1, 3, 2), (4, 0, 1, 1)],
+    ),
+    "audit_distinct": Case(
+        given={"recommendations": [place(1, 1, 3), place(1, 2, 3), place(2, 1, 3), place(2, 2, 1)]},
+        expected=[(1, 3, 2)],
+    ),
+    "audit_unseen": Case(
+        given={"ratings": [(1, 3), (2, 1)], "recommendations": [place(1, 1, 1), place(1, 2, 3), place(2, 1, 3)]},
+        expected=[(1, 2, 3)],
+    ),
+    "audit_finite": Case(
+        given={"recommendations": [place(1, 1, 1, math.inf), place(1, 2, 2, -1e300), place(1, 3, 3, -math.inf)]},
+        expected=[(1, 1, math.inf, 4.126), (1, 3, -math.inf, 4.126)],
+    ),
+    # Equal scores are in order, and a NaN, which DuckDB sorts above all numbers, is the business of audit_finite.
+    "audit_order": Case(
+        given={
+            "recommendations": [
+                *(place(1, 1, 1, 2.0), place(1, 2, 2, 2.0), place(1, 3, 3, 2.5)),
+                *(place(2, 1, 1, 0.5), place(2, 2, 2, math.nan), place(2, 3, 3, 0.25)),
+            ]
+        },
+        expected=[(1, 3, 2.5, 2.0)],
+    ),
+    "audit_because": Case(
+        given={
+            "ratings": [(1, 2), (1, 3), (2, 1)],
+            "recommendations": [place(1, 1, 1, 1.0, 3, 2), place(2, 1, 3, 1.0, 1, 2), place(2, 2, 2)],
+        },
+        expected=[(2, 1, 2)],
+    ),
+    "recommend": Case(
+        given={
+            "movies": MOVIES,
+            "recommendations": [place(1, 2, 1, 0.5), place(1, 1, 2, 0.75, 3, 1), place(2, 1, 1)],
+        },
+        params={"user_id": 1},
+        expected=[
+            (1, "Big", 1988, 0.75, 4.126, ["Ran", "Heat"]),
+            (2, "Heat", 1995, 0.5, 4.126, []),
+        ],
+    ),
+    "known_users": Case(given={"users": USERS}, params={"user_id": 3}, expected=[(2, 1, 2, False)]),
+    "list_runs": Case(
+        given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
+    ),
+    "sample": Case(
+        given={
+            "movies": MOVIES,
+            "recommendations": [place(2, 1, 1, 0.5, 2), *(place(4, rank, 2) for rank in range(1, 8))],
+        },
+        expected=[(2, 1, "Heat", 1995, 4.13, ["Big"])],
+    ),
+}
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(sql.read("schema"))
+        connection.execute("create temp table ratings (user_id integer, movie_id integer)")
+        yield connection
+
+
+def insert(connection: duckdb.DuckDBPyConnection, given: dict[str, list[Row]]) -> None:
+    for table, rows in given.items():
+        places = ", ".join("?" for _ in rows[0])
+        connection.executemany(f"insert into {table} values ({places})", rows)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    case = CASES[name]
+    insert(connection, case.given)
+    assert connection.sql(sql.read(name), params=case.params).fetchall() == case.expected
+
+
+def test_every_rule_and_every_question_has_a_case() -> None:
+    asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
+    assert {*RULES, *asked} == set(CASES)
+
+
+def test_known_users_of_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:
+    assert connection.sql(sql.read("known_users"), params={"user_id": 1}).fetchall() == [(0, None, None, False)]
+
+
+def test_view_has_a_row_for_each_recommendation(connection: duckdb.DuckDBPyConnection) -> None:
+    given = {"movies": MOVIES, "recommendations": [place(1, 1, 3, 0.5, 2, 1), place(1, 2, 2, 0.25)]}
+    insert(connection, given)
+    assert connection.sql("from recommendations_named order by user_id, rank").fetchall() == [
+        (1, 1, 3, "Ran", None, ["Drama", "War"], 0.5, 4.126, [2, 1], ["Big", "Heat"], "r1"),
+        (1, 2, 2, "Big", 1988, [], 0.25, 4.126, [], [], "r1"),
+    ]
+
+
+def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("drop table temp.ratings")
+    bare = connection.sql("""
+        select table_name from duckdb_tables() where comment is null
+        union all
+        select view_name from duckdb_views() where comment is null and not internal
+        union all
+        select table_name || '.' || column_name from duckdb_columns() where comment is null and not internal
+    """)
+    assert bare.fetchall() == []
+    described = connection.sql("select distinct table_name from duckdb_columns() where not internal").fetchall()
+    assert {name for (name,) in described} == {*SERVED, *HISTORY, "recommendations_named"}
+
+
+@pytest.mark.parametrize("path", sorted(sql.FOLDER.glob("*.sql")), ids=lambda path: path.stem)
+def test_header_says_what_the_file_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = [line for line in lines if line.startswith("--")]
+    assert lines[0].startswith(f"-- {path.stem}: ")
+    for word in ("grain", "reads", "params", "ties"):
+        assert any(line.startswith(f"-- {word} ") for line in header), f"{path.name} does not say its {word}"

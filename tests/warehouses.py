@@ -1,0 +1,101 @@
+"""Nights to publish, of any size: every user has rated one movie and is recommended the ones that follow it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys.outcome import MetricRow, Outcome
+from recsys.publish import Tonight
+
+STARTED_AT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+
+Frames = dict[str, pl.DataFrame]
+
+
+def make_outcome(run_id: str, verdict: str = "published", reason: str | None = None) -> Outcome:
+    return Outcome(
+        run_id=run_id,
+        as_of=datetime(1998, 4, 23, tzinfo=UTC),
+        started_at=STARTED_AT,
+        finished_at=datetime(2026, 11, 21, 3, 1, tzinfo=UTC),
+        dataset="planted",
+        snapshot="0123456789ab",
+        model="ordinal",
+        config_hash="ba9876543210",
+        code_version="0.1.0",
+        verdict=verdict,
+        reason=reason,
+        published=verdict == "published",
+    )
+
+
+def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: float = 4.0) -> Frames:
+    """User u has rated movie u % n_movies + 1; `rating_hat` is the same in every row, so a mixture would show."""
+    user_id = np.arange(1, n_users + 1, dtype=np.int32)
+    movie_id = np.arange(1, n_movies + 1, dtype=np.int32)
+    rated = user_id % n_movies + 1
+    length = min(n, n_movies - 1)
+    rank = np.tile(np.arange(1, length + 1, dtype=np.int32), n_users)
+    rated_again = rated.repeat(length)
+    return {
+        "recommendations": pl.DataFrame(
+            {
+                "user_id": user_id.repeat(length),
+                "rank": rank,
+                "movie_id": (rated_again - 1 + rank) % n_movies + 1,
+                "score": 1.0 / rank,
+                "rating_hat": np.full(len(rank), rating_hat),
+                "because_movie_ids": pl.Series(rated_again.reshape(-1, 1)).arr.to_list(),
+            },
+            schema_overrides={"movie_id": pl.Int32, "because_movie_ids": pl.List(pl.Int32)},
+        ),
+        "movies": pl.DataFrame(
+            {
+                "movie_id": movie_id,
+                "title": [f"Movie {movie}" for movie in movie_id],
+                "year": np.full(n_movies, 1995, dtype=np.int16),
+                "genres": [["Drama", "War"]] * n_movies,
+            }
+        ),
+        "users": pl.DataFrame(
+            {
+                "user_id": user_id,
+                "gender": ["F"] * n_users,
+                "age": np.full(n_users, 25, dtype=np.int16),
+                "occupation": ["artist"] * n_users,
+                "zip_code": ["00100"] * n_users,
+            }
+        ),
+        "ratings": pl.DataFrame(
+            {
+                "user_id": user_id,
+                "movie_id": rated.astype(np.int32),
+                "rating": np.full(n_users, 5.0, dtype=np.float32),
+                "rated_at": [datetime(1998, 4, 22, tzinfo=UTC)] * n_users,
+            }
+        ),
+        "quarantine": pl.DataFrame(
+            {"source_table": ["ratings"], "source_line": [7], "rule": ["unreadable"], "row": ['{"line": "1\\t2"}']}
+        ),
+    }
+
+
+def write_night(folder: Path, frames: Frames, n: int = 2) -> Tonight:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name}.parquet" for name in frames}
+    for name, frame in frames.items():
+        frame.write_parquet(paths[name])
+    return Tonight(
+        recommendations=paths["recommendations"],
+        movies=paths["movies"],
+        users=paths["users"],
+        ratings=paths["ratings"],
+        quarantine=paths["quarantine"],
+        metrics=(
+            MetricRow("ordinal", "holdout", "all", "mae_median", 0.65),
+            MetricRow("bias", "holdout", "all", "mae_median", 0.75),
+        ),
+        n=n,
+    )
