@@ -1,0 +1,29 @@
+"""From a distribution over stars to one number; which one is right depends on what it is for.
+
+Shapes: B batch, K rating levels.
+"""
+
+import torch
+from torch import Tensor
+
+
+def decode_mean(p_BK: Tensor, levels_K: Tensor) -> Tensor:
+    """Expected stars, (B,): the least squared error; what `rating_hat` means."""
+    return p_BK @ levels_K
+
+
+def decode_median(p_BK: Tensor, levels_K: Tensor) -> Tensor:
+    """The lowest level that half of the probability does not exceed, (B,): the least absolute error."""
+    index_B = (p_BK.cumsum(1) < 0.5).sum(1).clamp(max=p_BK.shape[1] - 1)
+    return levels_K[index_B]
+
+
+def decode_mode(p_BK: Tensor, levels_K: Tensor) -> Tensor:
+    """The most probable level, (B,), the lowest of several: most often exactly right."""
+    return levels_K[p_BK.argmax(1)]
+
+
+def decode_rounded(stars_B: Tensor, levels_K: Tensor) -> Tensor:
+    """The level nearest to a number of stars, (B,), the lower of two: for networks that give one number only."""
+    middles = (levels_K[1:] + levels_K[:-1]) / 2
+    return levels_K[torch.bucketize(stars_B, middles)]

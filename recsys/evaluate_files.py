@@ -1,0 +1,124 @@
+"""For doubters: learn from one file of ratings and predict another, with nothing else known."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.decode import decode_mean, decode_median
+from recsys.engine import predict
+from recsys.errors import DataRefused, UsageError
+from recsys.evaluate import measure_errors, measure_lists
+from recsys.fetch import fetch_archive
+from recsys.files import replacing
+from recsys.home import Home
+from recsys.lists import list_blocks, list_popular_for
+from recsys.models import Network
+from recsys.rank import Ranker, fit_ranker, rank_movies
+from recsys.settings import Settings
+from recsys.snapshot import write_snapshot
+from recsys.split import split_validation
+from recsys.train import Choice, Learner, choose, learn
+from recsys.vocabulary import fit_vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_files(
+    train: Path, holdout: Path, settings: Settings, *, predictions: Path | None, lists: Path | None
+) -> dict[str, Any]:
+    """Learns from the ratings in `train` alone, predicts every row of `holdout`, and reports what was chosen.
+
+    Network and epochs are chosen on a part of `train`. The rating scale comes from the source. `predictions` gets
+    (user_id, movie_id, rating_mean, rating_median), row by row as in `holdout`; `lists` gets (user_id, rank, movie_id,
+    score) for every user of either file, movies rated in `train` left out. The report has metrics if `holdout` has
+    ratings.
+
+    Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are not what they must be.
+    """
+    home = Home(settings.home.absolute())
+    levels = write_snapshot(fetch_archive(settings.source, home), home).rating_scale
+    known = _read_ratings(train, levels, need_rating=True)
+    asked = _read_ratings(holdout, levels, need_rating=False)
+    learner = Learner(fit_vocabulary(known), levels, settings.seed, settings.device)
+    fitted, validation = split_validation(known, settings.split.validation_share, settings.seed)
+    choice = choose(settings.model, fitted, validation, learner)
+    network = learn(choice, known, learner, label=f"{choice.model} on {train.name}")
+    if predictions:
+        _write(_predict(network, asked, learner), predictions)
+    if lists:
+        ranker = fit_ranker(network, learner.encode(known), settings.rank)
+        _write(_list(ranker, pl.concat([known["user_id"], asked["user_id"]]), settings.n, learner), lists)
+    return _report(choice, network, known, asked, learner, settings)
+
+
+def _report(
+    choice: Choice, network: Network, known: pl.DataFrame, asked: pl.DataFrame, learner: Learner, settings: Settings
+) -> dict[str, Any]:
+    report: dict[str, Any] = {"model": choice.model, "epochs": choice.epochs, "validation": choice.tried, "metrics": {}}
+    if "rating" in asked.columns:
+        encoded = learner.encode(known)
+        errors = measure_errors(network, encoded, learner.encode(asked))
+        quality = measure_lists(network, encoded, asked, learner.vocabulary, settings.rank)
+        models = dict.fromkeys([*errors, *quality])
+        report["metrics"] = {
+            choice.model if model == "network" else model: errors.get(model, {}) | quality.get(model, {})
+            for model in models
+        }
+    return report
+
+
+def _predict(network: Network, asked: pl.DataFrame, learner: Learner) -> pl.DataFrame:
+    vocabulary, levels_K = learner.vocabulary, network.levels()
+    users = vocabulary.encode_users(asked["user_id"].to_numpy())
+    movies = vocabulary.encode_movies(asked["movie_id"].to_numpy())
+    p_BK = predict(network, *(levels_K.new_tensor(idx).long() for idx in (users, movies)))
+    return asked.select("user_id", "movie_id").with_columns(
+        pl.Series("rating_mean", decode_mean(p_BK, levels_K).cpu().numpy()),
+        pl.Series("rating_median", decode_median(p_BK, levels_K).cpu().numpy()),
+    )
+
+
+def _list(ranker: Ranker, user_ids: pl.Series, n: int, learner: Learner) -> pl.DataFrame:
+    """Known users by the ranker, users without a training rating by popularity."""
+    known = pl.concat(list_blocks(rank_movies(ranker, n, reasons=0), learner.vocabulary))
+    strangers = user_ids.unique().filter(~user_ids.unique().is_in(known["user_id"].unique().implode()))
+    popular = list_popular_for(strangers, ranker.histories, n, learner.vocabulary)
+    columns = ("user_id", "rank", "movie_id", "score")
+    return pl.concat([known.select(columns), popular.select(columns)]).sort("user_id", "rank")
+
+
+def _read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) -> pl.DataFrame:
+    """Canonical columns, checked; a file without time gets none, one without ratings only where that is allowed."""
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UsageError(
+            f"{path} cannot be read as Parquet: {error}. Give a file with user_id, movie_id, rating."
+        ) from None
+    needed = ["user_id", "movie_id"] + ["rating"] * need_rating
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataRefused(f"{path} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
+    kept = [name for name in ("user_id", "movie_id", "rating") if name in frame.columns]
+    frame = frame.select(kept).with_columns(pl.col("user_id", "movie_id").cast(pl.Int32))
+    if frame.null_count().sum_horizontal().item():
+        raise DataRefused(f"{path} has empty fields in {', '.join(kept)}; every row needs all of them.")
+    if need_rating and frame.select("user_id", "movie_id").is_duplicated().any():
+        raise DataRefused(f"{path} rates some (user_id, movie_id) twice; which one counts is for you to decide.")
+    if "rating" in kept:
+        frame = frame.with_columns(pl.col("rating").cast(pl.Float32))
+        wrong = frame.filter(~pl.col("rating").is_in(list(levels)))
+        if len(wrong):
+            raise DataRefused(
+                f"{path} has {len(wrong)} ratings off the source's scale {levels[0]:g} to {levels[-1]:g}, "
+                f"e.g. {wrong['rating'][0]:g}; give the --source these ratings come from."
+            )
+    return frame
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    with replacing(path) as aside:
+        frame.write_parquet(aside)
+    logger.info("%s: %d rows", path, len(frame))

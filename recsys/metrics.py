@@ -1,0 +1,85 @@
+"""How far predictions are off, and how good lists are; arithmetic only, no models."""
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsys.decode import decode_mean, decode_median, decode_mode, decode_rounded
+
+MIN_PROBABILITY = 1e-7  # a level given no chance at all costs 16 nats, not infinity
+
+
+def mae(stars_hat: Tensor, stars: Tensor) -> float:
+    """Mean absolute error in stars."""
+    return (stars_hat.double() - stars.double()).abs().mean().item()
+
+
+def rmse(stars_hat: Tensor, stars: Tensor) -> float:
+    """Root mean squared error in stars."""
+    return (stars_hat.double() - stars.double()).square().mean().sqrt().item()
+
+
+def log_loss(p_BK: Tensor, level_idx_B: Tensor) -> float:
+    """Mean negative log-probability of the level given, in nats."""
+    given_B = p_BK.double().gather(1, level_idx_B[:, None]).squeeze(1)
+    return -given_B.clamp(min=MIN_PROBABILITY).log().mean().item()
+
+
+def distribution_metrics(p_BK: Tensor, level_idx_B: Tensor, levels_K: Tensor) -> dict[str, float]:
+    """Every decoder's error on the same rows."""
+    stars, mean = levels_K[level_idx_B], decode_mean(p_BK, levels_K)
+    return {
+        "mae_median": mae(decode_median(p_BK, levels_K), stars),
+        "mae_mode": mae(decode_mode(p_BK, levels_K), stars),
+        **number_metrics(mean, stars, levels_K),
+        "log_loss": log_loss(p_BK, level_idx_B),
+    }
+
+
+def number_metrics(stars_hat: Tensor, stars: Tensor, levels_K: Tensor) -> dict[str, float]:
+    """Errors of one number per rating, as it is and rounded to the nearest level."""
+    return {
+        "mae_mean": mae(stars_hat, stars),
+        "mae_rounded": mae(decode_rounded(stars_hat, levels_K), stars),
+        "rmse_mean": rmse(stars_hat, stars),
+    }
+
+
+def list_metrics(lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int) -> dict[str, float]:
+    """Quality of ranked lists, the mean over users with at least one relevant movie.
+
+    `lists` (user_id, rank, movie_id) holds at least 50 ranks per user, `relevant` (user_id, movie_id) what each user
+    was right to be shown; relevance is yes or no. Coverage counts every list: the share of `n_movies` in some top 10.
+    """
+    users = relevant.select("user_id").unique()
+    n_relevant = relevant.group_by("user_id").len("n_relevant")
+    hits = lists.join(relevant, on=["user_id", "movie_id"], how="semi").join(n_relevant, on="user_id")
+    top10 = lists.filter(pl.col("rank") <= 10)
+    return {
+        "ndcg_at_10": _ndcg(hits, n_relevant, 10),
+        "recall_at_10": _recall(hits, 10, len(users)),
+        "recall_at_50": _recall(hits, 50, len(users)),
+        "coverage_at_10": top10["movie_id"].n_unique() / n_movies,
+        "users_with_relevant": float(len(users)),
+    }
+
+
+def _ndcg(hits: pl.DataFrame, n_relevant: pl.DataFrame, k: int) -> float:
+    """DCG with discount 1 / log2(rank + 1), over that of a list with every relevant movie first."""
+    ideal_by_n = [0.0]
+    for rank in range(1, k + 1):
+        ideal_by_n.append(ideal_by_n[-1] + _discount(rank))
+    gain = (1 / (pl.col("rank") + 1).log(2)).sum()
+    dcg = hits.filter(pl.col("rank") <= k).group_by("user_id").agg(gain.alias("dcg"))
+    ideal = pl.lit(pl.Series(ideal_by_n)).gather(pl.col("n_relevant").clip(upper_bound=k))
+    per_user = n_relevant.join(dcg, on="user_id", how="left").select(pl.col("dcg").fill_null(0.0) / ideal)
+    return float(per_user.to_series().mean())  # type: ignore[arg-type]
+
+
+def _discount(rank: int) -> float:
+    return 1 / torch.log2(torch.tensor(rank + 1.0, dtype=torch.float64)).item()
+
+
+def _recall(hits: pl.DataFrame, k: int, n_users: int) -> float:
+    """Share of a user's relevant movies among the first k."""
+    return float((hits.filter(pl.col("rank") <= k).select(1 / pl.col("n_relevant")).to_series().sum()) / n_users)

@@ -1,0 +1,73 @@
+"""A trained network on disk: weights as safetensors beside a readable meta.json; no pickle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from recsys import __version__
+from recsys.errors import ModelError
+from recsys.files import read_json, replacing, write_json
+from recsys.models import MODELS, Network, Sizes
+from recsys.train import Choice, Learner
+from recsys.vocabulary import Vocabulary
+
+FORMAT = 1  # of meta.json; raised when an older reader would misunderstand a newer file
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """One fit: `weights.safetensors` and `meta.json` in `folder`."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def meta(self) -> Path:
+        return self.folder / "meta.json"
+
+
+def save_model(network: Network, choice: Choice, learner: Learner, folder: Path) -> SavedModel:
+    """Writes the weights first and meta.json last, so that a folder with a meta.json is complete."""
+    saved = SavedModel(folder)
+    with replacing(saved.weights) as aside:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, aside)
+    meta = {
+        "format": FORMAT,
+        "model": choice.model,
+        "config": choice.config.model_dump(mode="json"),
+        "epochs": choice.epochs,
+        "levels": list(learner.levels),
+        "vocabulary": learner.vocabulary.content_hash(),
+        "seed": learner.seed,
+        "validation": choice.tried,
+        "code_version": __version__,
+    }
+    write_json(saved.meta, meta)
+    return saved
+
+
+def load_model(saved: SavedModel, vocabulary: Vocabulary) -> Network:
+    """The network as it was saved, on the CPU, ready to predict.
+
+    Raises: ModelError if the folder holds no model, one of another format, or one trained with another vocabulary.
+    """
+    if not saved.meta.exists():
+        raise ModelError(f"no model in {saved.folder}: meta.json is missing. Run recsys nightly to train one.")
+    meta = read_json(saved.meta)
+    if meta["format"] != FORMAT:
+        raise ModelError(f"{saved.meta} has format {meta['format']}; this version reads format {FORMAT}. Train anew.")
+    if meta["vocabulary"] != vocabulary.content_hash():
+        raise ModelError(
+            f"{saved.folder} was trained with vocabulary {meta['vocabulary']}, not with {vocabulary.content_hash()}: "
+            "its rows would stand for other users and movies. Load it with the vocabulary of its own run."
+        )
+    variant = MODELS[meta["model"]]
+    config = variant.config_type.model_validate(meta["config"])
+    network = variant.build(config, Sizes(vocabulary.n_users, vocabulary.n_movies, tuple(meta["levels"])))
+    network.load_state_dict(load_file(saved.weights))
+    return network.eval()
