@@ -15,12 +15,15 @@ A message names the thing, its value, the limit and the next step. Our own mista
 
 from typing import ClassVar
 
+from recsys.home import Run
+
 
 class RecsysError(Exception):
     """Base of every error above; `exit_code` is what the command line returns, `verdict` what `runs` records."""
 
     exit_code: ClassVar[int] = 1
     verdict: ClassVar[str] = "failed"
+    run: Run | None = None  # the night that it ended, if any
 
 
 class UsageError(RecsysError):

@@ -74,8 +74,22 @@ class Run:
         return self.folder / "model"
 
     @property
+    def choice(self) -> Path:
+        """Which network validation chose, and what every candidate scored there."""
+        return self.model / "choice.json"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
+
+    @property
+    def steps(self) -> Path:
+        """Seconds of each finished step."""
+        return self.folder / "steps.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "night.log"
 
     @property
     def recommendations(self) -> Path:

@@ -1,0 +1,257 @@
+"""The command line. It imports what a command needs when that command runs, so that `recsys --help` is instant."""
+
+import atexit
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.errors import RecsysError, UsageError
+from recsys.home import Home
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MODELS = ("auto", "ordinal", "softmax")
+
+Command = Callable[..., None]
+
+
+def shared(command: Command) -> Command:
+    """The options that every command has, and errors told in one paragraph rather than a traceback."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error, and everything that is logged.")
+    @functools.wraps(command)
+    def run_command(*args: Any, debug: bool, **kwargs: Any) -> None:
+        _prepare_process(debug=debug)
+        try:
+            command(*args, **kwargs)
+        except RecsysError as error:
+            if debug:
+                raise
+            _fail(str(error), error.exit_code)
+        except Exception as error:
+            if debug:
+                raise
+            _fail(f"unexpected {type(error).__name__}: {error}. Run it again with --debug for the traceback.", 1)
+
+    return run_command
+
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="recsys")
+def main() -> None:
+    """A nightly movie recommender: MovieLens in, audited top-N tables in DuckDB out.
+
+    \b
+    Examples:
+      recsys nightly                      one night on MovieLens 100K
+      recsys recommend 42                 what user 42 should see
+      recsys runs                         every night so far, refused ones too
+
+    Exit codes: 0 success, 2 wrong usage, 3 the data were refused, 4 the gate held the model back, 1 anything else.
+    """
+
+
+@main.command()
+@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@home_option
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on validation.")
+@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Know only ratings before T, e.g. 1998-04-01.")
+@click.option("--n", type=int, help="Movies per user.  [default: 10]")
+@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@json_option
+@shared
+def nightly(as_json: bool, **options: Any) -> None:
+    """Run one night in this process: fetch, check, train, evaluate, publish.
+
+    \b
+    Examples:
+      recsys nightly
+      recsys nightly --source ml-1m.zip --n 20 --seed 1
+      recsys nightly --source synthetic:500x300x20000 --home /tmp/try --json
+    """
+    settings = _settings(**options)
+    from flows.nightly import nightly as run_night
+    from recsys.summary import render, summarise
+
+    try:
+        summary = run_night(settings)
+    except RecsysError as error:
+        if as_json and error.run:
+            _print_json(summarise(error.run, {}, verdict=error.verdict, reason=str(error)).__dict__)
+        raise
+    if as_json:
+        _print_json(summary.__dict__)
+    else:
+        click.echo(render(summary))
+
+
+@main.command()
+@click.option("--train", required=True, type=click.Path(path_type=Path), help="Parquet: user_id, movie_id, rating.")
+@click.option("--holdout", required=True, type=click.Path(path_type=Path), help="Parquet: user_id, movie_id[, rating].")
+@click.option("--source", help="Where movies, users and the rating scale come from.  [default: ml-100k]")
+@home_option
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on a part of --train.")
+@click.option(
+    "--predictions", type=click.Path(path_type=Path), help="Write user_id, movie_id, rating_mean, rating_median."
+)
+@click.option("--lists", type=click.Path(path_type=Path), help="Write user_id, rank, movie_id, score.")
+@click.option("--n", type=int, help="Movies per user in --lists.  [default: 10]")
+@click.option("--seed", type=int, help="Seed of the network.  [default: 0]")
+@json_option
+@shared
+def evaluate(
+    train: Path, holdout: Path, predictions: Path | None, lists: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Learn from one file of ratings, predict another: check our figures with your own split and code.
+
+    \b
+    Example:
+      recsys evaluate --train train.parquet --holdout holdout.parquet --predictions p.parquet --lists l.parquet
+    """
+    settings = _settings(**options)
+    from recsys.evaluate_files import evaluate_files
+
+    report = evaluate_files(train, holdout, settings, predictions=predictions, lists=lists)
+    if as_json:
+        _print_json(report)
+    else:
+        for model, metrics in report["metrics"].items():
+            click.echo(f"{model}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+
+@main.command()
+@click.argument("user_id", type=int)
+@click.option("--n", type=int, help="Only the first N of the list.")
+@home_option
+@json_option
+@shared
+def recommend(user_id: int, n: int | None, home: Path | None, as_json: bool) -> None:
+    """Show the published list of USER_ID.
+
+    \b
+    Example:
+      recsys recommend 42 --n 5
+    """
+    from recsys.lookup import recommend as look_up
+
+    rows = look_up(_home(home), user_id)
+    _print_frame(rows.head(n) if n else rows, as_json)
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest runs shown.")
+@home_option
+@json_option
+@shared
+def runs(limit: int, home: Path | None, as_json: bool) -> None:
+    """List the nights, newest first, refused and failed ones too.
+
+    \b
+    Example:
+      recsys runs --limit 5
+    """
+    from recsys.lookup import list_runs
+
+    frame = list_runs(_home(home), limit)
+    shown = ["run_id", "verdict", "dataset", "snapshot", "model", "as_of", "reason"]
+    _print_frame(frame if as_json else frame.select(shown), as_json)
+
+
+@main.command()
+@json_option
+@shared
+def datasets(as_json: bool) -> None:
+    """List the MovieLens editions that --source knows by name.
+
+    \b
+    Example:
+      recsys datasets --json
+    """
+    import polars as pl
+
+    from recsys.datasets import DATASETS
+
+    names = ("name", "ratings", "users", "movies", "rating_scale", "url", "licence")
+    rows = [{name: getattr(dataset, name) for name in names} for dataset in DATASETS.values()]
+    frame = pl.DataFrame(rows)
+    scale = pl.format("{} to {}", pl.col("rating_scale").list.first(), pl.col("rating_scale").list.last())
+    _print_frame(frame if as_json else frame.with_columns(rating_scale=scale), as_json)
+
+
+def _prepare_process(*, debug: bool) -> None:
+    """Logging to stderr, and what must be in the environment before torch and Prefect are imported."""
+    atexit.register(_hush)  # the first to be registered, so the last to run
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("recsys").setLevel(logging.DEBUG if debug else logging.INFO)
+    defaults = {
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",  # errors are told by us, once
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def _hush() -> None:
+    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
+    Prefect still holds, a page of alarm about nothing.
+    """
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _settings(**options: Any) -> Any:
+    """Settings from the options given; the rest from the environment, then the defaults. Raises: UsageError."""
+    from pydantic import ValidationError
+
+    from recsys.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise UsageError(f"{problems}. See recsys COMMAND --help") from None
+
+
+def _home(home: Path | None) -> Home:
+    return Home(_settings(home=home).home)
+
+
+def _print_frame(frame: "pl.DataFrame", as_json: bool) -> None:
+    if as_json:
+        _print_json(frame.to_dicts())
+        return
+    from rich.console import Console
+
+    from recsys.summary import frame_table
+
+    Console(highlight=False).print(frame_table(frame))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def _fail(message: str, exit_code: int) -> None:
+    click.echo(f"recsys: {message}", err=True)
+    raise SystemExit(exit_code)

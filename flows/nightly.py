@@ -1,0 +1,55 @@
+"""One night, from a source to published tables: the whole pipeline, one line per step."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, flow
+from prefect.cache_policies import NO_CACHE
+
+from recsys import check, fetch, gate, snapshot, split, steps, summary
+from recsys.night import night
+from recsys.settings import Settings
+from recsys.summary import Summary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(function: Callable[P, R], **options: Any) -> Task[P, R]:
+    """A plain function of `recsys` as a task. Nothing is cached: each night does its own work."""
+    return Task(steps.timed(function), name=function.__name__, cache_policy=NO_CACHE, **options)
+
+
+fetch_archive = step(fetch.fetch_archive, retries=2, retry_delay_seconds=5)  # the one step that meets the outside
+write_snapshot = step(snapshot.write_snapshot)
+check_ratings = step(check.check_ratings)
+split_ratings = step(split.split_ratings)
+fit_vocabulary = step(steps.fit_vocabulary)
+choose_network = step(steps.choose_network)
+train_for_holdout = step(steps.train_for_holdout)
+evaluate = step(steps.evaluate)
+check_gate = step(gate.check_gate)
+train_for_tonight = step(steps.train_for_tonight)
+score = step(steps.score)
+publish = step(steps.publish_lists)
+summarise = step(summary.summarise)
+
+
+@flow(name="nightly", description=__doc__)
+def nightly(settings: Settings | None = None) -> Summary:
+    """Runs a night; `settings` left out are those of the environment, then the defaults."""
+    settings = settings or Settings()
+    with night(settings) as run:
+        archive = fetch_archive(settings.source, run.home)
+        raw = write_snapshot(archive, run.home)
+        checked = check_ratings(raw, run, settings.check, settings.as_of)
+        parts = split_ratings(checked, run, settings.split, settings.seed)
+        learner = fit_vocabulary(checked, run, settings)
+        choice = choose_network(parts, learner, run, settings.model)
+        judged = train_for_holdout(choice, parts, learner, run)
+        metrics = evaluate(judged, choice, parts, learner, run, settings.rank)
+        check_gate(metrics, run, settings.gate)
+        served = train_for_tonight(choice, checked, learner, run)
+        lists = score(served, checked, learner, run, settings)
+        rows = publish(lists, checked, run, settings)
+        return summarise(run, rows)

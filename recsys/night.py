@@ -1,0 +1,163 @@
+"""A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from recsys import __version__
+from recsys.errors import HomeBusy, RecsysError
+from recsys.files import read_json, write_json
+from recsys.home import Home, Run
+from recsys.outcome import MetricRow, Outcome
+from recsys.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def night(settings: Settings) -> Iterator[Run]:
+    """Opens a run on the home and holds the home's lock while it lasts.
+
+    A night that ends in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served
+    stay as they are, and the error goes on to the caller.
+
+    Raises: HomeBusy if another night is running on the same home.
+    """
+    home = Home(settings.home.absolute())
+    home.root.mkdir(parents=True, exist_ok=True)
+    with _locked(home):
+        run = _open_run(home)
+        write_json(run.config, settings.model_dump(mode="json") | {"config_hash": settings.config_hash()})
+        with _logged(run):
+            try:
+                yield run
+            except BaseException as error:
+                _record_failure(run, error)
+                raise
+
+
+def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
+    """The run's row in `runs`, from the files that it has left in its folder so far."""
+    settings = read_json(run.config)
+    checked = _read(run.validation / "result.json", {})
+    choice = _read(run.choice, {})
+    as_of = checked.get("as_of") or settings["as_of"]
+    return Outcome(
+        run_id=run.run_id,
+        as_of=datetime.fromisoformat(as_of) if as_of else None,
+        started_at=run.started_at,
+        finished_at=datetime.now(UTC),
+        dataset=checked.get("dataset"),
+        snapshot=checked.get("snapshot"),
+        model=choice.get("model"),
+        config_hash=settings["config_hash"],
+        code_version=code_version(),
+        verdict=verdict,
+        reason=reason,
+        published=verdict == "published",
+    )
+
+
+def read_metrics(run: Run) -> tuple[MetricRow, ...]:
+    """What the run has measured so far; empty before its evaluation."""
+    return tuple(MetricRow(**row) for row in _read(run.metrics, []))
+
+
+def code_version() -> str:
+    """The package's version, and the commit where it runs from a checkout: `0.1.0+g5677af9`, `-dirty` if changed."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+    described = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{__version__}+g{described.stdout.strip()}" if described.returncode == 0 else __version__
+
+
+@contextmanager
+def _locked(home: Home) -> Iterator[None]:
+    """The operating system lets go of the lock when its holder dies, however it dies."""
+    lock = FileLock(home.lock, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise HomeBusy(
+            f"another night is running on {home.root} (it holds {home.lock.name}). "
+            "Wait for it to end, or give this one another --home."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open_run(home: Home) -> Run:
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    name = started_at.strftime("%Y%m%dT%H%M%SZ")
+    taken = 1
+    run = Run(name, started_at, home)
+    while run.folder.exists():
+        taken += 1
+        run = Run(f"{name}-{taken}", started_at, home)
+    run.folder.mkdir(parents=True)
+    return run
+
+
+def _record_failure(run: Run, error: BaseException) -> None:
+    from recsys.publish import record
+
+    verdict = error.verdict if isinstance(error, RecsysError) else "failed"
+    reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, RecsysError):
+        error.run = run
+    logger.error("%s: %s", verdict, reason)
+    quarantine = run.validation / "quarantine.parquet"
+    try:
+        outcome = describe_run(run, verdict=verdict, reason=reason)
+        record(outcome, run.home, read_metrics(run), quarantine if quarantine.exists() else None)
+    except Exception:
+        # the first error is the one to act on; this one must not hide it
+        logger.exception("the run could not be recorded in %s", run.home.warehouse)
+
+
+@contextmanager
+def _logged(run: Run) -> Iterator[None]:
+    """Copies what the project logs to the run's night.log, and the seconds of each step to its steps.json."""
+    handlers = (logging.FileHandler(run.log, encoding="utf-8"), _StepSeconds(run))
+    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+    project = logging.getLogger("recsys")
+    level = project.level
+    project.setLevel(min(level or logging.INFO, logging.INFO))
+    for handler in handlers:
+        project.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            project.removeHandler(handler)
+            handler.close()
+        project.setLevel(level)
+
+
+class _StepSeconds(logging.Handler):
+    """Keeps the records of `recsys.steps.timed`, which carry the step's name and its seconds."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.seconds: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        step = getattr(record, "step", None)
+        if step is not None:
+            self.seconds[step] = round(record.__dict__["seconds"], 3)
+            write_json(self.run.steps, self.seconds)
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return read_json(path) if path.exists() else otherwise

@@ -1,0 +1,150 @@
+"""The steps of a night between checked ratings and the published table: each reads files, works, writes files."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.check import Checked
+from recsys.evaluate import measure_errors, measure_lists
+from recsys.files import replacing, write_json
+from recsys.home import Run
+from recsys.lists import list_blocks
+from recsys.night import describe_run, read_metrics
+from recsys.outcome import MetricRow
+from recsys.progress import progress
+from recsys.publish import Tonight, publish
+from recsys.rank import fit_ranker, rank_movies
+from recsys.saved_model import SavedModel, load_model, save_model
+from recsys.settings import ModelName, RankConfig, Settings
+from recsys.split import Split
+from recsys.train import Choice, Learner, choose, learn
+from recsys.vocabulary import fit_vocabulary as vocabulary_of
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LISTS = pa.schema(
+    [
+        pa.field("user_id", pa.int32()),
+        pa.field("rank", pa.int32()),
+        pa.field("movie_id", pa.int32()),
+        pa.field("score", pa.float64()),
+        pa.field("rating_hat", pa.float32()),
+        pa.field("because_movie_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+def timed(step: Callable[P, R]) -> Callable[P, R]:
+    """Logs the seconds of each call; the night's log and steps.json are made of these lines."""
+
+    @functools.wraps(step)
+    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
+        logger.info("%s ...", step.__name__)
+        start = time.monotonic()
+        result = step(*args, **kwargs)
+        seconds = time.monotonic() - start
+        logger.info("%s: %.1f s", step.__name__, seconds, extra={"step": step.__name__, "seconds": seconds})
+        return result
+
+    return run_step
+
+
+def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
+    """Writes the ids that occur in the admitted ratings; returns what every fit of the night shares.
+
+    One vocabulary serves them all: an id whose ratings are all held out has a row of zeros, as if it were unknown.
+    """
+    vocabulary = vocabulary_of(pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"]))
+    vocabulary.save(run.vocabulary)
+    logger.info("vocabulary: %d users, %d movies", len(vocabulary.user_ids), len(vocabulary.movie_ids))
+    return Learner(vocabulary, checked.rating_scale, settings.seed, settings.device)
+
+
+def choose_network(split: Split, learner: Learner, run: Run, model: ModelName) -> Choice:
+    """Trains every candidate on train and keeps the best on validation; the holdout is not looked at."""
+    choice = choose(model, pl.read_parquet(split.train), pl.read_parquet(split.validation), learner)
+    write_json(run.choice, asdict(choice) | {"config": choice.config.model_dump(mode="json")})
+    return choice
+
+
+def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
+    """The chosen network, trained on everything but the holdout."""
+    network = learn(choice, _not_holdout(split), learner, label=f"{choice.model} for the holdout")
+    return save_model(network, choice, learner, run.model / "holdout")
+
+
+def evaluate(
+    model: SavedModel, choice: Choice, split: Split, learner: Learner, run: Run, config: RankConfig
+) -> tuple[MetricRow, ...]:
+    """Errors and list quality on the holdout, beside the baselines; writes metrics.json."""
+    network = load_model(model, learner.vocabulary)
+    train, holdout = learner.encode(_not_holdout(split)), pl.read_parquet(split.holdout)
+    errors = measure_errors(network, train, learner.encode(holdout))
+    lists = measure_lists(network, train, holdout, learner.vocabulary, config)
+    rows = (
+        *_metric_rows(choice.tried, "validation", choice.model),
+        *_metric_rows(errors, "holdout", choice.model),
+        *_metric_rows(lists, "holdout", choice.model),
+    )
+    write_json(run.metrics, [asdict(row) for row in rows])
+    return rows
+
+
+def train_for_tonight(choice: Choice, checked: Checked, learner: Learner, run: Run) -> SavedModel:
+    """The chosen network again, trained on all ratings: tonight's lists should not ignore a quarter of them."""
+    network = learn(choice, pl.read_parquet(checked.ratings), learner, label=f"{choice.model} for tonight")
+    return save_model(network, choice, learner, run.model / "tonight")
+
+
+def score(model: SavedModel, checked: Checked, learner: Learner, run: Run, settings: Settings) -> Path:
+    """Ranks the unseen movies of every user, block by block; returns the Parquet file of the lists."""
+    train = learner.encode(pl.read_parquet(checked.ratings))
+    ranker = fit_ranker(load_model(model, learner.vocabulary), train, settings.rank)
+    with (
+        replacing(run.recommendations) as aside,
+        pq.ParquetWriter(aside, LISTS, compression="zstd") as writer,
+        progress("lists", len(learner.vocabulary.user_ids), "users", logger) as advance,
+    ):
+        for block in list_blocks(rank_movies(ranker, settings.n), learner.vocabulary):
+            writer.write_table(block.to_arrow().cast(LISTS))
+            advance(block["user_id"].n_unique(), "")
+    return run.recommendations
+
+
+def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> dict[str, int]:
+    """Puts tonight's audited tables in the place of last night's; returns the rows per table."""
+    tonight = Tonight(
+        recommendations=lists,
+        movies=checked.movies,
+        users=checked.users,
+        ratings=checked.ratings,
+        quarantine=checked.quarantine,
+        metrics=read_metrics(run),
+        n=settings.n,
+    )
+    return publish(describe_run(run, verdict="published", reason=None), tonight, run.home)
+
+
+def _not_holdout(split: Split) -> pl.DataFrame:
+    """Train and validation together, in the one order that makes the same weights every time."""
+    return pl.concat([pl.read_parquet(split.train), pl.read_parquet(split.validation)]).sort("user_id", "movie_id")
+
+
+def _metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
+    """Long form; what was measured of "network" is named by the network chosen."""
+    return [
+        MetricRow(network if model == "network" else model, split, "all", metric, value)
+        for model, values in metrics.items()
+        for metric, value in values.items()
+    ]

@@ -1,0 +1,146 @@
+"""What a night says when it ends: one object for machines, a short page for people."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from recsys.files import read_json
+from recsys.home import Home, Run
+from recsys.lookup import sample
+from recsys.night import describe_run, read_metrics
+
+ERRORS = {
+    "mae_median": "MAE median",
+    "mae_rounded": "MAE rounded",
+    "mae_mode": "MAE mode",
+    "mae_mean": "MAE mean",
+    "rmse_mean": "RMSE mean",
+    "log_loss": "log loss",
+}
+LISTS = {
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_10": "recall@10",
+    "recall_at_50": "recall@50",
+    "coverage_at_10": "coverage@10",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The object that `recsys nightly --json` prints; `metrics` are the network's, by split."""
+
+    run_id: str
+    verdict: str
+    published: bool
+    reason: str | None
+    as_of: str | None
+    dataset: str | None
+    snapshot: str | None
+    model: str | None
+    home: str
+    metrics: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, float]]  # on the holdout, by name
+    rows: dict[str, int]  # per table of the warehouse
+    seconds: dict[str, float]  # per step
+
+
+def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", reason: str | None = None) -> Summary:
+    """Gathers what the run has left in its folder."""
+    outcome = describe_run(run, verdict=verdict, reason=reason)
+    measured = read_metrics(run)
+    return Summary(
+        run_id=run.run_id,
+        verdict=verdict,
+        published=outcome.published,
+        reason=reason,
+        as_of=outcome.as_of.isoformat() if outcome.as_of else None,
+        dataset=outcome.dataset,
+        snapshot=outcome.snapshot,
+        model=outcome.model,
+        home=str(run.home.root),
+        metrics=_by(measured, "split", model=outcome.model),
+        baselines=_by((row for row in measured if row.model != outcome.model and row.split == "holdout"), "model"),
+        rows=rows,
+        seconds=read_json(run.steps) if run.steps.exists() else {},
+    )
+
+
+def render(summary: Summary, width: int = 110) -> str:
+    """The short page: verdict, metrics beside the baselines, where the tables are, a sample select and its result."""
+    console = Console(file=StringIO(), width=width, highlight=False)
+    console.print(f"Night {summary.run_id}: {summary.verdict}", style="bold")
+    console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
+    console.print()
+    console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))
+    console.print(_table("Lists on the holdout (more is better)", LISTS, summary))
+    console.print(
+        f"{summary.model} was chosen on a validation part of the training ratings, evaluated on the holdout, and "
+        "trained once more on all ratings for tonight's lists."
+    )
+    console.print()
+    console.print(f"Tables in {Home(Path(summary.home)).warehouse}:", soft_wrap=True)
+    console.print("  " + ", ".join(f"{table} {count:,}" for table, count in summary.rows.items()))
+    if summary.published:
+        statement, rows = sample(Home(Path(summary.home)))
+        console.print()
+        console.print(statement.strip(), soft_wrap=True)
+        console.print()
+        console.print(frame_table(rows))
+    console.print(f"{sum(summary.seconds.values()):.0f} s: {_slowest(summary.seconds)}")
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def frame_table(frame: pl.DataFrame) -> Table:
+    """Any small frame as a table for the terminal."""
+    table = Table(box=None, pad_edge=False)
+    for name, kind in frame.schema.items():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return str(value)
+
+
+def _table(title: str, metrics: dict[str, str], summary: Summary) -> Table:
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    table.add_column("model", min_width=12)
+    for name in metrics.values():
+        table.add_column(name, justify="right")
+    for model, values in _rows(summary):
+        if values.keys() & metrics.keys():
+            table.add_row(model, *(f"{values[name]:.4f}" if name in values else "" for name in metrics))
+    return table
+
+
+def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, float]]]:
+    yield f"{summary.model}", summary.metrics.get("holdout", {})
+    yield from sorted(summary.baselines.items(), key=lambda item: item[1].get("rmse_mean", 9.0))
+
+
+def _by(rows: Any, key: str, model: str | None = None) -> dict[str, dict[str, float]]:
+    """{split or model: {metric: value}}, of one model if given."""
+    grouped: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if model is None or row.model == model:
+            grouped.setdefault(getattr(row, key), {})[row.metric] = row.value
+    return grouped
+
+
+def _slowest(seconds: dict[str, float]) -> str:
+    steps = sorted(seconds.items(), key=lambda item: -item[1])[:5]
+    return ", ".join(f"{name} {value:.1f}" for name, value in steps)
