@@ -1,0 +1,107 @@
+"""Parts ratings into train, validation and holdout: by seed, in exact shares, whatever the order of the rows."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.parquet as pq
+
+from recsys.check import Checked
+from recsys.errors import DataRefused
+from recsys.files import replacing
+from recsys.home import Run
+from recsys.schema import RATINGS
+from recsys.settings import SplitConfig
+
+logger = logging.getLogger(__name__)
+
+HOLDOUT_SALT = 1  # the two draws must not share an order, or validation would be the holdout's next of kin
+VALIDATION_SALT = 2
+
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three disjoint files of ratings in `folder`, canonical columns, sorted by user_id and movie_id."""
+
+    folder: Path
+
+    @property
+    def train(self) -> Path:
+        return self.folder / "train.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """Cut from what is not holdout; networks and epochs are chosen on it."""
+        return self.folder / "validation.parquet"
+
+    @property
+    def holdout(self) -> Path:
+        """Looked at once, when everything is chosen."""
+        return self.folder / "holdout.parquet"
+
+
+def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) -> Split:
+    """Writes the three parts of the admitted ratings.
+
+    Raises: DataRefused if there are so few ratings that a part would be empty.
+    """
+    split = Split(run.split)
+    rest, holdout = _draw(pl.read_parquet(checked.ratings), config.holdout_share, seed, HOLDOUT_SALT)
+    train, validation = split_validation(rest, config.validation_share, seed)
+    for part, path in ((train, split.train), (validation, split.validation), (holdout, split.holdout)):
+        _write_part(part, path)
+        logger.info("%s: %d ratings", path.stem, len(part))
+    return split
+
+
+def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`ratings` (canonical columns) as (train, validation), each sorted by user_id and movie_id.
+
+    Raises: DataRefused if there are so few ratings that a part would be empty.
+    """
+    return _draw(ratings, share, seed, VALIDATION_SALT)
+
+
+def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(what is left, what is drawn): the `share` of the rows whose (user_id, movie_id) come first in seeded order."""
+    ordered = ratings.sort("user_id", "movie_id", "rated_at", "rating")
+    n_drawn = round(share * len(ordered))
+    if not 0 < n_drawn < len(ordered):
+        raise DataRefused(
+            f"{len(ordered)} ratings cannot be parted at a share of {share:g}: one part would be empty. "
+            "Give more ratings or another share."
+        )
+    hashes = _hash_pairs(ordered["user_id"].to_numpy(), ordered["movie_id"].to_numpy(), seed, salt)
+    drawn = np.zeros(len(ordered), dtype=np.bool_)
+    drawn[np.argsort(hashes, kind="stable")[:n_drawn]] = True
+    return ordered.filter(~drawn), ordered.filter(drawn)
+
+
+def _hash_pairs(user_ids: npt.NDArray[np.int32], movie_ids: npt.NDArray[np.int32], seed: int, salt: int) -> Hashes:
+    """(B,) uint64. Every step can be undone, so different pairs never get the same hash."""
+    pairs = (user_ids.astype(np.uint64) << np.uint64(32)) | movie_ids.astype(np.uint32)
+    key = splitmix64(splitmix64(np.array([seed], dtype=np.uint64)) ^ np.uint64(salt))
+    return splitmix64(splitmix64(pairs) ^ key)
+
+
+def splitmix64(values: Hashes) -> Hashes:
+    """What the generator splitmix64 gives from each state: (B,) uint64 -> (B,) uint64, one to one.
+
+    Our own, because the hashes of Python, polars and DuckDB may change between versions.
+
+    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16.
+    """
+    z = values + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _write_part(part: pl.DataFrame, path: Path) -> None:
+    with replacing(path) as aside:
+        pq.write_table(part.select(RATINGS.names).to_arrow().cast(RATINGS), aside, compression="zstd")

@@ -1,0 +1,86 @@
+"""The map between MovieLens ids and contiguous indices into embedding tables; index 0 is the unknown."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recsys.files import replacing
+
+Ids = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value; compare content_hash() instead
+class Vocabulary:
+    """Known ids, each array int32 and strictly ascending: the index of `user_ids[i]` is i + 1."""
+
+    user_ids: Ids
+    movie_ids: Ids
+
+    def __post_init__(self) -> None:
+        for ids in (self.user_ids, self.movie_ids):
+            assert ids.dtype == np.int32, f"ids of a vocabulary are int32, not {ids.dtype}"
+            assert bool((np.diff(ids.astype(np.int64)) > 0).all()), "ids of a vocabulary ascend and never repeat"
+
+    @property
+    def n_users(self) -> int:
+        """Rows of a user embedding table: the known users and the unknown one."""
+        return len(self.user_ids) + 1
+
+    @property
+    def n_movies(self) -> int:
+        """Rows of a movie embedding table: the known movies and the unknown one."""
+        return len(self.movie_ids) + 1
+
+    def encode_users(self, ids: npt.ArrayLike) -> Indices:
+        """`user_idx` of each integer id, 0 for an unknown one: (B,) -> (B,) int64."""
+        return _encode(np.asarray(ids), self.user_ids)
+
+    def encode_movies(self, ids: npt.ArrayLike) -> Indices:
+        """`item_idx` of each integer id, 0 for an unknown one: (B,) -> (B,) int64."""
+        return _encode(np.asarray(ids), self.movie_ids)
+
+    def content_hash(self) -> str:
+        """12 hexadecimal digits that name exactly these ids."""
+        digest = hashlib.sha256(f"{self.n_users} {self.n_movies} ".encode())
+        for ids in (self.user_ids, self.movie_ids):
+            digest.update(ids.astype("<i4").tobytes())  # the same on every machine
+        return digest.hexdigest()[:12]
+
+    def save(self, folder: Path) -> None:
+        """Writes `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
+        _write_ids(self.user_ids, folder / "users.parquet")
+        _write_ids(self.movie_ids, folder / "movies.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        """What `save` wrote to `folder`."""
+        return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"))
+
+
+def fit_vocabulary(ratings: pl.DataFrame) -> Vocabulary:
+    """Every user and every movie that occurs in `ratings` (columns user_id and movie_id)."""
+    user_ids = ratings["user_id"].unique().sort().cast(pl.Int32)
+    movie_ids = ratings["movie_id"].unique().sort().cast(pl.Int32)
+    return Vocabulary(user_ids.to_numpy(), movie_ids.to_numpy())
+
+
+def _encode(ids: npt.NDArray[np.integer], known: Ids) -> Indices:
+    """Where an id is known, the number of known ids up to and with it is its index."""
+    idx = np.searchsorted(known, ids, side="right")
+    id_at = np.concatenate(([0], known))  # the first is never looked at: idx 0 is the unknown already
+    return np.where(id_at[idx] == ids, idx, 0)
+
+
+def _write_ids(ids: Ids, path: Path) -> None:
+    idx = np.arange(1, len(ids) + 1)
+    with replacing(path) as aside:
+        pl.DataFrame({"id": ids, "idx": idx}).write_parquet(aside)
+
+
+def _read_ids(path: Path) -> Ids:
+    return pl.read_parquet(path).sort("idx")["id"].to_numpy()

@@ -1,0 +1,78 @@
+-- rule_quarantine: every line that is not used, the rule that refused it, and what stood there.
+--
+-- grain   one row per refused line: rows that a rule refused, and lines that could not be read
+-- reads   refused (source_table, file_row_number, rule), source_lines (source_table, file_row_number, source_line),
+--         snapshot_ratings, snapshot_movies, snapshot_users, rejects (source_table, source_line, rule, row)
+-- params  none
+-- ties    ordered by all columns
+with
+
+rating_rows as (
+    select
+        refused.source_table,
+        refused.file_row_number,
+        refused.rule,
+        json_object(
+            'user_id', snapshot_ratings.user_id,
+            'movie_id', snapshot_ratings.movie_id,
+            'rating', case
+                -- as text first: 3.7, not 3.700000047683716
+                when isfinite(snapshot_ratings.rating) then snapshot_ratings.rating::varchar::json
+                -- JSON has no NaN
+                else to_json(snapshot_ratings.rating::varchar)
+            end,
+            'rated_at', strftime(snapshot_ratings.rated_at at time zone 'UTC', '%Y-%m-%dT%H:%M:%SZ'),
+        ) as row
+    from snapshot_ratings
+    join refused using (file_row_number)
+    where refused.source_table = 'ratings'
+),
+
+movie_rows as (
+    select
+        refused.source_table,
+        refused.file_row_number,
+        refused.rule,
+        json_object(
+            'movie_id', snapshot_movies.movie_id,
+            'title', snapshot_movies.title,
+            'year', snapshot_movies.year,
+            'genres', snapshot_movies.genres,
+        ) as row
+    from snapshot_movies
+    join refused using (file_row_number)
+    where refused.source_table = 'movies'
+),
+
+user_rows as (
+    select
+        refused.source_table,
+        refused.file_row_number,
+        refused.rule,
+        json_object(
+            'user_id', snapshot_users.user_id,
+            'gender', snapshot_users.gender,
+            'age', snapshot_users.age,
+            'occupation', snapshot_users.occupation,
+            'zip_code', snapshot_users.zip_code,
+        ) as row
+    from snapshot_users
+    join refused using (file_row_number)
+    where refused.source_table = 'users'
+),
+
+refused_rows as (
+    select * from rating_rows
+    union all
+    select * from movie_rows
+    union all
+    select * from user_rows
+)
+
+select refused_rows.source_table, source_lines.source_line, refused_rows.rule, refused_rows.row::varchar as row
+from refused_rows
+join source_lines using (source_table, file_row_number)
+union all
+select rejects.source_table, rejects.source_line, rejects.rule, rejects.row
+from rejects
+order by source_table, source_line, rule, row

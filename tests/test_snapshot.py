@@ -1,0 +1,267 @@
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from archives import write_archive
+from conftest import RealArchive
+
+from recsys import snapshot as snapshot_module
+from recsys.datasets import DATASETS
+from recsys.errors import DataRefused
+from recsys.fetch import fetch_archive
+from recsys.files import read_json
+from recsys.home import Home
+from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
+from recsys.snapshot import Snapshot, write_snapshot
+from recsys.synthetic import Planted, plant
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return plant(60, 50, 1500)
+
+
+def take(source: Path | str, home: Home) -> Snapshot:
+    return write_snapshot(fetch_archive(str(source), home), home)
+
+
+def shuffled(table: pl.DataFrame, seed: int) -> pl.DataFrame:
+    return table.sample(fraction=1, shuffle=True, seed=seed)
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of change of everything below `folder`."""
+    files = [folder, *sorted(folder.rglob("*"))]
+    return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+def test_files_have_the_canonical_schemas_and_order(planted: Planted, tmp_path: Path, home: Home) -> None:
+    ratings, movies, users = (shuffled(table, 1) for table in (planted.ratings, planted.movies, planted.users))
+    snapshot = take(write_archive(tmp_path / "a.zip", "ml-100k", ratings, movies, users), home)
+    for path, schema in (
+        (snapshot.ratings, RATINGS),
+        (snapshot.movies, MOVIES),
+        (snapshot.users, USERS),
+        (snapshot.rejects, REJECTS),
+    ):
+        assert pq.read_schema(path).equals(schema)
+    assert pl.read_parquet(snapshot.ratings).rows() == planted.ratings.sort("user_id", "movie_id", "rated_at").rows()
+    assert pl.read_parquet(snapshot.movies).rows() == planted.movies.rows()
+    assert pl.read_parquet(snapshot.users).rows() == planted.users.rows()
+    column = pq.ParquetFile(snapshot.ratings).metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert column.is_stats_set
+
+
+def test_every_row_knows_its_line(planted: Planted, tmp_path: Path, home: Home) -> None:
+    ratings, movies, users = (shuffled(table, 2) for table in (planted.ratings, planted.movies, planted.users))
+    path = write_archive(tmp_path / "a", "ml-1m", ratings, movies, users, {3: "broken"})
+    snapshot = take(path, home)
+    for table, lines_path, file, key in (
+        (snapshot.ratings, snapshot.source_lines, "ratings.dat", "{user_id}::{movie_id}::"),
+        (snapshot.movies, snapshot.movie_lines, "movies.dat", "{movie_id}::{title} ("),
+        (snapshot.users, snapshot.user_lines, "users.dat", "{user_id}::{gender}::"),
+    ):
+        lines = (path / file).read_text().splitlines()
+        numbers = pl.read_parquet(lines_path)["source_line"].to_list()
+        rows = pl.read_parquet(table).to_dicts()
+        assert len(numbers) == len(rows)
+        assert all(lines[n - 1].startswith(key.format(**row)) for n, row in zip(numbers, rows, strict=True))
+    assert pl.read_parquet(snapshot.rejects).rows() == [("ratings", 3, "unreadable", '{"line": "broken"}')]
+
+
+def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: Home) -> None:
+    path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users, {3: "broken"})
+    archive = fetch_archive(str(path), home)
+    snapshot = write_snapshot(archive, home)
+    assert snapshot.manifest == {
+        "schema_version": snapshot_module.SCHEMA_VERSION,
+        "dataset": "ml-1m",
+        "source": {"name": "a.zip", "sha256": archive.sha256, "origin": "local file"},
+        "rows": {"ratings": 1500, "movies": 50, "users": 60, "rejects": 1},
+        "rating_scale": [1, 2, 3, 4, 5],
+        "first_rated_at": planted.ratings["rated_at"].min().isoformat(),  # type: ignore[union-attr]
+        "last_rated_at": planted.ratings["rated_at"].max().isoformat(),  # type: ignore[union-attr]
+        "licence": DATASETS["ml-1m"].licence,
+        "citation": DATASETS["ml-1m"].citation,
+        "content_sha256": snapshot.manifest["content_sha256"],
+    }
+    assert snapshot.folder == home.snapshots / "ml-1m" / snapshot.manifest["content_sha256"][:12]
+    assert snapshot.snapshot_id == snapshot.folder.name
+    assert snapshot.dataset == "ml-1m"
+    assert snapshot.rating_scale == (1, 2, 3, 4, 5)
+
+
+def test_without_an_edition_the_scale_is_what_was_given(planted: Planted, tmp_path: Path, home: Home) -> None:
+    ratings = planted.ratings.with_columns(pl.col("rating").replace({5.0: 4.5}))
+    snapshot = take(write_archive(tmp_path / "a", "canonical", ratings, planted.movies, planted.users), home)
+    assert snapshot.dataset == "canonical"
+    assert snapshot.rating_scale == (1, 2, 3, 4, 4.5)
+    assert snapshot.manifest["licence"] is None
+
+
+# ---- the name
+
+
+@pytest.mark.parametrize("layout", ["ml-100k", "ml-1m", "atomic", "canonical", "canonical-parquet"])
+@pytest.mark.parametrize("name", ["b.zip", "b"])
+def test_equal_content_has_one_name(layout: str, name: str, planted: Planted, tmp_path: Path, home: Home) -> None:
+    """Whatever the layout, the packing and the order of rows."""
+    tables = (planted.ratings, planted.movies, planted.users)
+    mixed = (shuffled(planted.ratings, 3), shuffled(planted.movies, 3), shuffled(planted.users, 3))
+    first = take(write_archive(tmp_path / "a.zip", "ml-100k", *tables), home)
+    second = take(write_archive(tmp_path / name, layout, *mixed), home)
+    assert second.snapshot_id == first.snapshot_id
+
+
+def test_ml_100k_has_one_name_from_grouplens_and_from_the_wheel(
+    real_archive: Callable[[str], RealArchive], home: Home
+) -> None:
+    """The cache of the wheel's copy is made here from the published files as the wheel has them."""
+    archive = real_archive("ml-100k")
+    published = take(archive.path, home)
+    ratings, movies, users = map(pl.read_parquet, (published.ratings, published.movies, published.users))
+    copy = take(write_archive(home.root / "copy", "atomic", ratings, movies, users), home)
+    assert copy.snapshot_id == published.snapshot_id
+    if archive.is_real:
+        assert published.snapshot_id == "f4b0f0f5bbca"  # measured from the real wheel too
+
+
+@pytest.mark.parametrize("column", ["user_id", "movie_id", "rating", "rated_at", "title", "year", "genres", "age"])
+def test_any_change_of_content_is_another_name(column: str, planted: Planted, tmp_path: Path, home: Home) -> None:
+    changes = {
+        "user_id": pl.col("user_id").replace({60: 61}),
+        "movie_id": pl.col("movie_id").replace({50: 51}),
+        "rating": pl.when(pl.int_range(pl.len()) == 7).then(6 - pl.col("rating") + 0.25).otherwise("rating"),
+        "rated_at": pl.col("rated_at").dt.offset_by("1s"),
+        "title": pl.col("title").str.replace("Quiet", "Loud"),
+        "year": pl.col("year") + 1,
+        "genres": pl.col("genres").list.head(1),
+        "age": pl.when(pl.int_range(pl.len()) > 0).then("age"),
+    }
+    tables = (planted.ratings, planted.movies, planted.users)
+    ratings, movies, users = (
+        table.with_columns(changes[column].alias(column)) if column in table else table for table in tables
+    )
+    one = take(write_archive(tmp_path / "a", "canonical-parquet", *tables), home)
+    other = take(write_archive(tmp_path / "b", "canonical-parquet", ratings, movies, users), home)
+    assert other.snapshot_id != one.snapshot_id
+
+
+def test_a_refused_line_is_content_but_its_place_is_not(planted: Planted, tmp_path: Path, home: Home) -> None:
+    tables = (planted.ratings, planted.movies, planted.users)
+    names = [
+        take(write_archive(tmp_path / str(place), "ml-1m", *tables, broken), home).snapshot_id
+        for place, broken in enumerate([{}, {3: "broken"}, {700: "broken"}, {3: "otherwise"}])
+    ]
+    assert names[1] == names[2]
+    assert len(set(names)) == 3
+
+
+def test_rows_said_twice_stay(planted: Planted, tmp_path: Path, home: Home) -> None:
+    """Whether they may is a rule, and rules come later."""
+    ratings = pl.concat([planted.ratings, planted.ratings.head(5)])
+    snapshot = take(write_archive(tmp_path / "a", "ml-1m", ratings, planted.movies, planted.users), home)
+    assert pq.read_metadata(snapshot.ratings).num_rows == 1505
+    assert len(set(pl.read_parquet(snapshot.source_lines)["source_line"])) == 1505
+
+
+# ---- writing once
+
+
+@pytest.mark.parametrize("source", ["a.zip", "synthetic:60x50x1500"])
+def test_a_second_run_writes_nothing(source: str, planted: Planted, tmp_path: Path, home: Home) -> None:
+    if source == "a.zip":
+        source = str(
+            write_archive(tmp_path / source, "ml-1m", planted.ratings, planted.movies, planted.users, {9: "broken"})
+        )
+    first = take(source, home)
+    before = state(home.root)
+    assert take(source, home) == first
+    assert state(home.root) == before
+
+
+def test_the_same_content_from_another_source_leaves_the_first_alone(
+    planted: Planted, tmp_path: Path, home: Home
+) -> None:
+    tables = (planted.ratings, planted.movies, planted.users)
+    first = take(write_archive(tmp_path / "a.zip", "ml-100k", *tables), home)
+    before = state(first.folder)
+    assert take(write_archive(tmp_path / "b", "atomic", *tables), home) == first
+    assert state(first.folder) == before
+    assert list(first.folder.parent.iterdir()) == [first.folder]
+
+
+def test_another_reading_of_the_same_bytes_is_another_snapshot(
+    planted: Planted, tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users)
+    first = take(path, home)
+    monkeypatch.setattr(snapshot_module, "SCHEMA_VERSION", 2)
+    second = take(path, home)
+    assert second.snapshot_id != first.snapshot_id
+    assert read_json(second.folder / "manifest.json")["schema_version"] == 2
+
+
+def test_a_refused_source_leaves_nothing(tmp_path: Path, planted: Planted, home: Home) -> None:
+    path = write_archive(tmp_path / "a", "ml-1m", planted.ratings, planted.movies, planted.users)
+    (path / "ratings.dat").write_text("lorem\nipsum\n")
+    with pytest.raises(DataRefused):
+        take(path, home)
+    assert list((home.snapshots / "ml-1m").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
+    """Real processes, killed at random moments of their writing: a snapshot is complete or is not there."""
+    source = "synthetic:2000x1000x200000"
+    program = (
+        "import sys; from pathlib import Path; from recsys.home import Home; from recsys.fetch import fetch_archive; "
+        "from recsys.snapshot import write_snapshot; home = Home(Path(sys.argv[1])); "
+        "write_snapshot(fetch_archive(sys.argv[2], home), home)"
+    )
+    chance = random.Random(0)
+    for killed in range(4):
+        with subprocess.Popen([sys.executable, "-c", program, str(home.root), source]) as child:
+            while child.poll() is None and len(list(home.snapshots.glob("*/.*"))) == killed:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.2))
+            child.kill()
+        if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill came: then it must be whole
+            assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 200_000
+            break
+    snapshot = take(source, home)
+    assert pq.read_metadata(snapshot.ratings).num_rows == 200_000
+    assert snapshot.manifest["rows"]["ratings"] == 200_000
+
+
+# ---- published editions
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_published_editions(dataset: str, real_archive: Callable[[str], RealArchive], home: Home) -> None:
+    archive = real_archive(dataset)
+    snapshot = take(archive.path, home)
+    edition = DATASETS[dataset]
+    assert snapshot.rating_scale == edition.rating_scale
+    assert snapshot.manifest["rows"]["rejects"] == 0
+    if archive.is_real:
+        rows = {"ratings": edition.ratings, "users": edition.users, "movies": edition.movies, "rejects": 0}
+        assert snapshot.manifest["rows"] == rows
+        ratings = pl.read_parquet(snapshot.ratings)
+        known = {"ml-100k": (1682, 3.52986), "ml-1m": (3706, 3.581564), "ml-latest-small": (9724, 3.501557)}
+        assert (ratings["movie_id"].n_unique(), ratings["rating"].mean()) == pytest.approx(known[dataset], abs=1e-6)
+
+
+def test_a_manifest_is_plain_json(home: Home) -> None:
+    snapshot = take("synthetic:20x10x100", home)
+    assert json.loads((snapshot.folder / "manifest.json").read_text()) == snapshot.manifest
+    assert snapshot.dataset == "synthetic-20x10x100"
+    assert snapshot.manifest["source"]["name"] == "synthetic:20x10x100"
