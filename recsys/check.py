@@ -77,12 +77,14 @@ def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: date
         findings = find_offences(refusals, rules, observations)
         reasons = describe_failures(findings)
         reasons += describe_excess(refusals, config.max_bad_share, _examples(connection, quarantine))
-        _write_result(findings, reasons, snapshot, run)
+        as_of = as_of or _end_of_data(connection)
+        _write_result(findings, reasons, snapshot, run, as_of)
         if reasons:
             raise DataRefused(
                 f"{snapshot.dataset} is refused: {'; '.join(reasons)}. Nothing is published, last night's table is "
                 f"kept. See {data_docs / 'index.html'} and {quarantine}"
             )
+        assert as_of is not None, "a table rule sees to it that there are ratings"
         return _admit(connection, snapshot, run, as_of)
 
 
@@ -98,7 +100,7 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
     ]
     with replacing(quarantine_file(run.validation)) as aside:
         shutil.copyfile(snapshot.rejects, aside)
-    _write_result(findings, reasons, snapshot, run)
+    _write_result(findings, reasons, snapshot, run, as_of=None)
     raise DataRefused(
         f"{snapshot.dataset} is refused: {snapshot.folder} does not have the canonical columns ({'; '.join(reasons)}). "
         f"Nothing is published, last night's table is kept. Remove the folder, so that the next run writes it anew"
@@ -175,9 +177,18 @@ def _examples(connection: DuckDBPyConnection, quarantine: Path) -> dict[tuple[st
     return {(table, rule): f"line {line}: {row}" for table, rule, line, row in rows}
 
 
-def _write_result(findings: Sequence[Finding], reasons: Sequence[str], snapshot: Snapshot, run: Run) -> None:
+def _end_of_data(connection: DuckDBPyConnection) -> datetime | None:
+    """One second after the newest admitted rating, UTC; None without ratings."""
+    newest: datetime | None = connection.sql("select max(rated_at) from ratings").fetchall()[0][0]
+    return newest.astimezone(UTC) + timedelta(seconds=1) if newest else None
+
+
+def _write_result(
+    findings: Sequence[Finding], reasons: Sequence[str], snapshot: Snapshot, run: Run, as_of: datetime | None
+) -> None:
     result = {
         "run_id": run.run_id,
+        "as_of": as_of.isoformat() if as_of else None,
         "dataset": snapshot.dataset,
         "snapshot": snapshot.snapshot_id,
         "passed": not reasons,
@@ -187,14 +198,12 @@ def _write_result(findings: Sequence[Finding], reasons: Sequence[str], snapshot:
     write_json(run.validation / "result.json", result)
 
 
-def _admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run, as_of: datetime | None) -> Checked:
+def _admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run, as_of: datetime) -> Checked:
     paths = {table: _admit_table(connection, table, path, run) for table, path in _paths(snapshot).items()}
     counts = {table: _count_rows(path) for table, path in paths.items()}
     counts["quarantine"] = _count_rows(quarantine_file(run.validation))
-    newest: datetime = connection.sql("select max(rated_at) from ratings").fetchall()[0][0]
-    known_as_of = as_of or newest.astimezone(UTC) + timedelta(seconds=1)
-    logger.info("admitted: %d ratings before %s", counts["ratings"], known_as_of.isoformat())
-    return Checked(run.validation, **paths, as_of=known_as_of, rating_scale=snapshot.rating_scale, counts=counts)
+    logger.info("admitted: %s ratings before %s", f"{counts['ratings']:,}", as_of.isoformat())
+    return Checked(run.validation, **paths, as_of=as_of, rating_scale=snapshot.rating_scale, counts=counts)
 
 
 def _admit_table(connection: DuckDBPyConnection, table: str, source: Path, run: Run) -> Path:

@@ -22,6 +22,12 @@ class Finding:
     share: float | None = None  # of the table's lines
     observed: int | None = None
 
+    def describe(self) -> str:
+        """One line for a log."""
+        if self.offending is not None:
+            return f"{self.rule}: {self.offending:,} lines of {self.table} refused, {self.share:.3%}"
+        return f"{self.rule}: {self.table} {'pass' if self.passed else 'fail'}, found {self.observed:,}"
+
 
 @dataclass(frozen=True)
 class Refusals:
@@ -49,20 +55,21 @@ class Refusals:
 def find_offences(
     refusals: Refusals, rules: Sequence[TableRule], observations: Mapping[str, Observation]
 ) -> list[Finding]:
-    """One finding per rule, in the order of the rules, each logged in one line."""
+    """One finding per rule, in the order of the rules; what was found is logged."""
     findings = [_find_rows(refusals, UNREADABLE, table, UNREADABLE_DEMANDS) for table in SCHEMAS]
     findings += [_find_rows(refusals, rule.name, rule.table, rule.demands) for rule in ROW_RULES]
     _assert_agreement(findings, observations)
     for rule in rules:
         seen = observations[rule.name]
         findings.append(Finding(rule.name, "ratings", rule.demands, seen.passed, observed=seen.observed))
-        logger.info("%s: %s, found %d", rule.name, "passed" if seen.passed else "failed", seen.observed)
+    for finding in findings:
+        logger.log(logging.DEBUG if finding.passed else logging.INFO, "%s", finding.describe())
+    logger.info("rules: %d of %d hold", sum(finding.passed for finding in findings), len(findings))
     return findings
 
 
 def _find_rows(refusals: Refusals, rule: str, table: str, demands: str) -> Finding:
     offending, lines = refusals.refused.get((table, rule), 0), refusals.lines[table]
-    logger.info("%s: %d of %d lines of %s refused", rule, offending, lines, table)
     return Finding(rule, table, demands, offending == 0, offending=offending, share=offending / max(lines, 1))
 
 
