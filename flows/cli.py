@@ -147,7 +147,7 @@ def recommend(user_id: int, n: int | None, home: Path | None, as_json: bool) -> 
     Example:
       recsys recommend 42 --n 5
     """
-    from recsys.lookup import recommend as look_up
+    from recsys.warehouse.lookup import recommend as look_up
 
     rows = look_up(_home(home), user_id)
     _print_frame(rows.head(n) if n else rows, as_json)
@@ -165,7 +165,7 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
     Example:
       recsys runs --limit 5
     """
-    from recsys.lookup import list_runs
+    from recsys.warehouse.lookup import list_runs
 
     frame = list_runs(_home(home), limit)
     shown = ["run_id", "verdict", "dataset", "snapshot", "model", "as_of", "reason"]
@@ -184,7 +184,7 @@ def datasets(as_json: bool) -> None:
     """
     import polars as pl
 
-    from recsys.datasets import DATASETS
+    from recsys.ingest.datasets import DATASETS
 
     names = ("name", "ratings", "users", "movies", "rating_scale", "url", "licence")
     rows = [{name: getattr(dataset, name) for name in names} for dataset in DATASETS.values()]

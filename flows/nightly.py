@@ -6,7 +6,9 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 
-from recsys import check, fetch, gate, snapshot, split, steps, summary
+from recsys import gate, split, steps, summary
+from recsys.checks import check
+from recsys.ingest import fetch, snapshot
 from recsys.night import night
 from recsys.settings import Settings
 from recsys.summary import Summary

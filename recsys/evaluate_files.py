@@ -10,14 +10,14 @@ from recsys.decode import decode_mean, decode_median
 from recsys.engine import predict
 from recsys.errors import DataRefused, UsageError
 from recsys.evaluate import measure_errors, measure_lists
-from recsys.fetch import fetch_archive
 from recsys.files import replacing
 from recsys.home import Home
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import write_snapshot
 from recsys.lists import list_blocks, list_popular_for
 from recsys.models import Network
 from recsys.rank import Ranker, fit_ranker, rank_movies
 from recsys.settings import Settings
-from recsys.snapshot import write_snapshot
 from recsys.split import split_validation
 from recsys.train import Choice, Learner, choose, learn
 from recsys.vocabulary import fit_vocabulary

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from recsys.errors import GateHeld
 from recsys.home import Run
-from recsys.outcome import MetricRow
 from recsys.settings import GateConfig
+from recsys.warehouse.outcome import MetricRow
 
 
 def check_gate(metrics: Iterable[MetricRow], run: Run, config: GateConfig) -> None:

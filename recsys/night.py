@@ -14,8 +14,8 @@ from recsys import __version__
 from recsys.errors import HomeBusy, RecsysError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.outcome import MetricRow, Outcome
 from recsys.settings import Settings
+from recsys.warehouse.outcome import MetricRow, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _open_run(home: Home) -> Run:
 
 
 def _record_failure(run: Run, error: BaseException) -> None:
-    from recsys.publish import record
+    from recsys.warehouse.publish import record
 
     verdict = error.verdict if isinstance(error, RecsysError) else "failed"
     reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")

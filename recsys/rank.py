@@ -12,8 +12,8 @@ from torch import Tensor
 from recsys.decode import decode_mean
 from recsys.engine import predict
 from recsys.models import Interactions, Network
+from recsys.models.sparse import from_offsets
 from recsys.settings import RankConfig
-from recsys.sparse import from_offsets
 
 USERS_PER_BLOCK = 1024  # a block's scores of every movie are in memory at once: 40 MB at 10,000 movies
 MIN_EASE = 1e-4  # what a movie without affinity counts as, so that its logarithm exists

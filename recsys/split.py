@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.check import Checked
+from recsys.checks.check import Checked
 from recsys.errors import DataRefused
 from recsys.files import replacing
 from recsys.home import Run

@@ -12,21 +12,21 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.check import Checked
+from recsys.checks.check import Checked
 from recsys.evaluate import measure_errors, measure_lists
 from recsys.files import replacing, write_json
 from recsys.home import Run
 from recsys.lists import list_blocks
 from recsys.night import describe_run, read_metrics
-from recsys.outcome import MetricRow
 from recsys.progress import progress
-from recsys.publish import Tonight, publish
 from recsys.rank import fit_ranker, rank_movies
 from recsys.saved_model import SavedModel, load_model, save_model
 from recsys.settings import ModelName, RankConfig, Settings
 from recsys.split import Split
 from recsys.train import Choice, Learner, choose, learn
 from recsys.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.publish import Tonight, publish
 
 logger = logging.getLogger(__name__)
 

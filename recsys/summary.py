@@ -12,8 +12,8 @@ from rich.table import Table
 
 from recsys.files import read_json
 from recsys.home import Home, Run
-from recsys.lookup import sample
 from recsys.night import describe_run, read_metrics
+from recsys.warehouse.lookup import sample
 
 ERRORS = {
     "mae_median": "MAE median",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.layouts import OCCUPATIONS
-from recsys.synthetic import plant
+from recsys.ingest.layouts import OCCUPATIONS
+from recsys.ingest.synthetic import plant
 
 Names = Mapping[str, bytes]
 
@@ -26,8 +26,8 @@ def write_archive(
 ) -> Path:
     """Writes canonical tables to `path` in the files of `layout`: a zip when the name ends in .zip, else a directory.
 
-    `layout` is a name in recsys.layouts.LAYOUTS, or canonical-parquet. `broken_lines` gives, by the number it has in
-    the finished file of ratings (1 is the first, a header counts), the text of lines to put among the good ones.
+    `layout` is a name in recsys.ingest.layouts.LAYOUTS, or canonical-parquet. `broken_lines` gives, by the number it
+    has in the finished file of ratings (1 is the first, a header counts), the text of lines to put among the good ones.
     """
     files = render(layout, ratings, movies, users)
     ratings_name = next(iter(files))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from archives import write_stand_in
 
-from recsys.datasets import DATASETS
 from recsys.home import Home
+from recsys.ingest.datasets import DATASETS
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 STAND_INS = pytest.StashKey[dict[str, set[str]]]()

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.home import Home, Run
+from recsys.ingest.snapshot import Snapshot
 from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
-from recsys.snapshot import Snapshot
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from snapshots import START, make_run
 
-from recsys.check import Checked
+from recsys.checks.check import Checked
 from recsys.errors import DataRefused
 from recsys.home import Home
 from recsys.schema import RATINGS

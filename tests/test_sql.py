@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 import sql
-from recsys import lookup
-from recsys.audit import RULES
-from recsys.publish import HISTORY, SERVED
+from recsys.warehouse import lookup
+from recsys.warehouse.audit import RULES
+from recsys.warehouse.publish import HISTORY, SERVED
 
 Row = tuple[Any, ...]
 

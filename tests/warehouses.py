@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.outcome import MetricRow, Outcome
-from recsys.publish import Tonight
+from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.publish import Tonight
 
 STARTED_AT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 

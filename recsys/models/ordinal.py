@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.models.network import Interactions, Network, Sizes, TrainingConfig, zero_unseen
+from recsys.models.sparse import compress_rows
 from recsys.settings import Config
-from recsys.sparse import compress_rows
 
 
 class OrdinalConfig(Config):

@@ -23,7 +23,7 @@ class Dataset:
     """One edition. `md5` is the one GroupLens publishes; None where the file may change, and with it the counts."""
 
     name: str
-    layout: LayoutName  # of the files inside, see recsys/layouts.py
+    layout: LayoutName  # of the files inside, see recsys/ingest/layouts.py
     rating_scale: tuple[float, ...]  # stars, ascending
     ratings: int
     users: int

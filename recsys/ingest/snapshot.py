@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys import synthetic
-from recsys.datasets import DATASETS
-from recsys.fetch import Archive
 from recsys.files import read_json, sync, write_json
-from recsys.formats import SOURCE_LINE, read_tables
 from recsys.home import Home
+from recsys.ingest import synthetic
+from recsys.ingest.datasets import DATASETS
+from recsys.ingest.fetch import Archive
+from recsys.ingest.formats import SOURCE_LINE, read_tables
 from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
 
 log = logging.getLogger(__name__)

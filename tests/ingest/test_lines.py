@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys import lines
-from recsys.archives import opened
 from recsys.errors import SourceError
-from recsys.lines import Text, read_lines
+from recsys.ingest import lines
+from recsys.ingest.archives import opened
+from recsys.ingest.lines import Text, read_lines
 
 PLAIN = Text("a.txt", "\t", ("user_id",))
 HEADED = Text("a.txt", ",", ("user_id",), header=("userId",))

@@ -19,11 +19,11 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 import sql
-from recsys.audit import audit
 from recsys.errors import PublishError
 from recsys.files import replacing, sync
 from recsys.home import Home
-from recsys.outcome import MetricRow, Outcome
+from recsys.warehouse.audit import audit
+from recsys.warehouse.outcome import MetricRow, Outcome
 
 logger = logging.getLogger(__name__)
 

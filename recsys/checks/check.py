@@ -12,15 +12,23 @@ import pyarrow.parquet as pq
 from duckdb import ColumnExpression, ConstantExpression, DuckDBPyConnection
 
 import sql
+from recsys.checks.expectations import opened_database, validate
+from recsys.checks.findings import Finding, Refusals, describe_excess, describe_failures, find_offences
+from recsys.checks.rules import (
+    COLUMNS,
+    COLUMNS_DEMANDS,
+    ROW_RULES,
+    SCHEMAS,
+    UNREADABLE,
+    list_wrong_columns,
+    table_rules,
+)
 from recsys.errors import DataRefused
-from recsys.expectations import opened_database, validate
 from recsys.files import replacing, write_json
-from recsys.findings import Finding, Refusals, describe_excess, describe_failures, find_offences
 from recsys.home import Run
-from recsys.rules import COLUMNS, COLUMNS_DEMANDS, ROW_RULES, SCHEMAS, UNREADABLE, list_wrong_columns, table_rules
+from recsys.ingest.snapshot import Snapshot
 from recsys.schema import REJECTS
 from recsys.settings import CheckConfig
-from recsys.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

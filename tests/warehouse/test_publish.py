@@ -16,7 +16,7 @@ from warehouses import make_frames, make_outcome, write_night
 
 from recsys.errors import PublishError
 from recsys.home import Home
-from recsys.publish import HISTORY, SERVED, Tonight, publish, record
+from recsys.warehouse.publish import HISTORY, SERVED, Tonight, publish, record
 
 TABLES = (*SERVED, *HISTORY)
 SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit DuckDB without its threads

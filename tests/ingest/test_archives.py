@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from archives import write_stand_in
 
-from recsys import archives
-from recsys.archives import opened
 from recsys.errors import SourceError
+from recsys.ingest import archives
+from recsys.ingest.archives import opened
 
 
 def test_a_path_in_a_zip_is_never_a_path_here(tmp_path: Path) -> None:

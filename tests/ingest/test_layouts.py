@@ -1,6 +1,6 @@
 import pytest
 
-from recsys.layouts import atomic_title, published_title, whole
+from recsys.ingest.layouts import atomic_title, published_title, whole
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ import pytest
 from archives import write_archive
 from snapshots import START, Row, Tables, make_run, make_tables, write_tables
 
-from recsys.check import check_ratings, quarantine_file
+from recsys.checks.check import check_ratings, quarantine_file
 from recsys.errors import DataRefused
-from recsys.fetch import fetch_archive
 from recsys.home import Home, Run
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.synthetic import plant
 from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
 from recsys.settings import CheckConfig
-from recsys.snapshot import Snapshot, write_snapshot
-from recsys.synthetic import plant
 
 CONFIG = CheckConfig(max_bad_share=0.5, min_ratings=2)  # lets every single broken row through
 STRICT = CheckConfig(max_bad_share=0.01, min_ratings=500)
@@ -62,10 +62,11 @@ def test_good_data_are_the_snapshot_itself(tmp_path: Path, run: Run) -> None:
 def test_every_rule_is_in_the_results_and_in_the_log(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, logger="recsys"):
         check_ratings(write_tables(tmp_path / "s", make_tables()), run, STRICT, None)
     result = read_result(run)
     assert result["passed"] is True
+    assert result["as_of"] == "2000-01-01T09:59:01+00:00"
     assert all(rule["passed"] for rule in result["rules"])
     assert {rule["rule"] for rule in result["rules"]} == {
         *("unreadable", "movie_title", "movie_year", "movie_id_unique", "user_id_unique", "rating_on_scale"),
@@ -73,8 +74,9 @@ def test_every_rule_is_in_the_results_and_in_the_log(
         *("enough_ratings", "enough_users", "enough_movies", "ratings_differ"),
     }
     assert {"rule": "enough_ratings", "observed": 600}.items() <= result["rules"][-4].items()
-    assert "rating_on_scale: 0 of 600 lines of ratings refused" in caplog.messages
-    assert "enough_ratings: passed, found 600" in caplog.messages
+    assert "rating_on_scale: 0 lines of ratings refused, 0.000%" in caplog.messages
+    assert "enough_ratings: ratings pass, found 600" in caplog.messages
+    assert "rules: 15 of 15 hold" in caplog.messages
     assert not [record for record in caplog.records if record.name.startswith(("great_expectations", "py.warnings"))]
 
 

@@ -12,8 +12,8 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from recsys.archives import Files
 from recsys.errors import DataRefused, SourceError
+from recsys.ingest.archives import Files
 
 BLOCK_BYTES = 2**24  # read at a time; also the longest line that is taken for one
 

@@ -8,10 +8,10 @@ import pytest
 from warehouses import Frames, make_frames, make_outcome, write_night
 
 import sql
-from recsys.audit import RULES, audit, describe
 from recsys.errors import PublishError
 from recsys.home import Home
-from recsys.publish import publish
+from recsys.warehouse.audit import RULES, audit, describe
+from recsys.warehouse.publish import publish
 
 # In make_frames() user 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1.
 FIRST_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 1)

@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy
 from duckdb import DuckDBPyConnection
 
+from recsys.checks.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
 from recsys.home import Run
-from recsys.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
 
 # Without these the DuckDB dialect fails with "list index out of range" when a connection goes back to its pool.
 ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}

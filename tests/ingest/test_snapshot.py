@@ -12,15 +12,15 @@ import pytest
 from archives import write_archive
 from conftest import RealArchive
 
-from recsys import snapshot as snapshot_module
-from recsys.datasets import DATASETS
 from recsys.errors import DataRefused
-from recsys.fetch import fetch_archive
 from recsys.files import read_json
 from recsys.home import Home
+from recsys.ingest import snapshot as snapshot_module
+from recsys.ingest.datasets import DATASETS
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.synthetic import Planted, plant
 from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
-from recsys.snapshot import Snapshot, write_snapshot
-from recsys.synthetic import Planted, plant
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,9 @@ def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
     """Real processes, killed at random moments of their writing: a snapshot is complete or is not there."""
     source = "synthetic:2000x1000x200000"
     program = (
-        "import sys; from pathlib import Path; from recsys.home import Home; from recsys.fetch import fetch_archive; "
-        "from recsys.snapshot import write_snapshot; home = Home(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from recsys.home import Home; "
+        "from recsys.ingest.fetch import fetch_archive; "
+        "from recsys.ingest.snapshot import write_snapshot; home = Home(Path(sys.argv[1])); "
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )
     chance = random.Random(0)

@@ -8,8 +8,8 @@ from warehouses import STARTED_AT, make_frames, make_outcome, write_night
 
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.lookup import list_runs, recommend, sample
-from recsys.publish import publish, record
+from recsys.warehouse.lookup import list_runs, recommend, sample
+from recsys.warehouse.publish import publish, record
 
 
 @pytest.fixture

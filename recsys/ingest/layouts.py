@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from recsys.archives import Files
-from recsys.datasets import LayoutName
 from recsys.errors import SourceError
-from recsys.lines import Text
+from recsys.ingest.archives import Files
+from recsys.ingest.datasets import LayoutName
+from recsys.ingest.lines import Text
 from recsys.schema import MOVIES, RATINGS, USERS
 
 Fields = Mapping[str, str]

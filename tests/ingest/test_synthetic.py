@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import synthetic
 from recsys.errors import UsageError
-from recsys.synthetic import STARS, Planted, checkerboard, parse_sizes, plant
+from recsys.ingest import synthetic
+from recsys.ingest.synthetic import STARS, Planted, checkerboard, parse_sizes, plant
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.expectations import Observation
-from recsys.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
+from recsys.checks.expectations import Observation
+from recsys.checks.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ import pytest
 from archives import write_archive, write_stand_in
 from conftest import RealArchive
 
-from recsys import wheel
-from recsys.datasets import DATASETS
 from recsys.errors import SourceError, UsageError
-from recsys.fetch import Archive, fetch_archive
 from recsys.files import hash_file
 from recsys.home import Home
-from recsys.synthetic import plant
+from recsys.ingest import wheel
+from recsys.ingest.datasets import DATASETS
+from recsys.ingest.fetch import Archive, fetch_archive
+from recsys.ingest.synthetic import plant
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -1,7 +1,7 @@
 import re
 
-from recsys.datasets import DATASETS
-from recsys.layouts import LAYOUTS
+from recsys.ingest.datasets import DATASETS
+from recsys.ingest.layouts import LAYOUTS
 
 
 def test_every_edition_is_whole() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sql
-from recsys.rules import ROW_RULES, list_wrong_columns, table_rules
+from recsys.checks.rules import ROW_RULES, list_wrong_columns, table_rules
 from recsys.schema import MOVIES, RATINGS
 from recsys.settings import CheckConfig
 

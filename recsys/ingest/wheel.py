@@ -7,9 +7,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from recsys.archives import opened
 from recsys.errors import SourceError
 from recsys.files import hash_file, replacing
+from recsys.ingest.archives import opened
 
 log = logging.getLogger(__name__)
 

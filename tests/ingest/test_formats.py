@@ -9,12 +9,12 @@ import pytest
 from archives import write_archive
 from conftest import RealArchive
 
-from recsys.archives import opened
-from recsys.datasets import DATASETS, LayoutName
 from recsys.errors import DataRefused, SourceError
-from recsys.formats import read_tables
-from recsys.layouts import recognise
-from recsys.synthetic import plant
+from recsys.ingest.archives import opened
+from recsys.ingest.datasets import DATASETS, LayoutName
+from recsys.ingest.formats import read_tables
+from recsys.ingest.layouts import recognise
+from recsys.ingest.synthetic import plant
 
 TABLES = ("ratings", "movies", "users", "rejects")
 LAYOUTS = ("ml-100k", "ml-1m", "csv", "atomic", "canonical", "canonical-parquet")

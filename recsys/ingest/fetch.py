@@ -8,13 +8,13 @@ from pathlib import Path
 
 import httpx
 
-from recsys import synthetic, wheel
-from recsys.archives import Files, opened
-from recsys.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
 from recsys.errors import SourceError, UsageError
 from recsys.files import hash_file, replacing
 from recsys.home import Home
-from recsys.layouts import LAYOUTS, file_names, recognise
+from recsys.ingest import synthetic, wheel
+from recsys.ingest.archives import Files, opened
+from recsys.ingest.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
+from recsys.ingest.layouts import LAYOUTS, file_names, recognise
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import duckdb
 import pyarrow as pa
 
 import sql
-from recsys.archives import Files, opened
-from recsys.datasets import LayoutName
 from recsys.errors import DataRefused
-from recsys.layouts import INT16_MAX, INT32_MAX, LAYOUTS, Fields, Layout, whole
-from recsys.lines import Lines, Text, read_lines
+from recsys.ingest.archives import Files, opened
+from recsys.ingest.datasets import LayoutName
+from recsys.ingest.layouts import INT16_MAX, INT32_MAX, LAYOUTS, Fields, Layout, whole
+from recsys.ingest.lines import Lines, Text, read_lines
 from recsys.schema import MOVIES, REJECTS, USERS
 
 Row = dict[str, Any]

@@ -1,0 +1,1 @@
+"""What the data must be: rules, Great Expectations, quarantine."""

@@ -1,0 +1,1 @@
+"""From a source to an immutable snapshot in canonical Parquet."""

@@ -1,0 +1,1 @@
+"""The published tables: written aside, audited, swapped in; read by short questions."""
