@@ -1,8 +1,11 @@
 """Ranked lists as tables of ids, from the blocks of indices that ranking yields."""
 
 from collections.abc import Iterator
+from itertools import chain
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 from torch import Tensor
 
 from recsys.rank import Block, Histories, rank_popular
@@ -12,12 +15,19 @@ from recsys.vocabulary import Vocabulary
 def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
     """(user_id, rank, movie_id, score, rating_hat, because_movie_ids), ordered by user and rank, block by block."""
     for block in blocks:
-        because = pl.Series(block.because, dtype=pl.List(pl.Int64))
         yield _ids(block.user_idx, block.rank, block.item_idx, vocabulary).with_columns(
             pl.Series("score", block.score.numpy()),
             pl.Series("rating_hat", block.rating_hat.numpy()),
-            because_movie_ids=because.list.eval(pl.lit(pl.Series(vocabulary.movie_ids)).gather(pl.element() - 1)),
+            _movie_lists(block.because, vocabulary),
         )
+
+
+def _movie_lists(items: list[list[int]], vocabulary: Vocabulary) -> pl.Series:
+    """A column of lists of movie ids; built flat, since a million short lists one by one take seconds."""
+    ends = np.cumsum([0, *map(len, items)], dtype=np.int32)
+    flat = np.fromiter(chain.from_iterable(items), dtype=np.int64, count=int(ends[-1]))
+    lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(vocabulary.movie_ids[flat - 1]))
+    return pl.Series("because_movie_ids", lists)
 
 
 def list_popular(histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
