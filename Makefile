@@ -35,7 +35,7 @@ serve: $(READY)
 	@$(BIN)/python -m deployments.serve $(ARGS)
 
 bench: $(READY)
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python tests/bench.py $(ARGS)
 
 # Torch comes first and by its exact version: pip then takes the CPU build where the machine offers one, and
 # the CUDA build elsewhere. Everything else comes from the lock, by hash.

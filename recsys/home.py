@@ -39,7 +39,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Run:
-    """One night: its name and its folder. `run_id` is UTC and sorts by time, e.g. `20261121T030000Z-4f1c`."""
+    """One night: its name and its folder. `run_id` is its start in UTC, so it sorts by time, e.g. `20261121T030000Z`."""
 
     run_id: str
     started_at: datetime  # UTC

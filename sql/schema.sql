@@ -123,7 +123,7 @@ create table runs (
 
 comment on table runs is
     'Every night, those that published nothing too; one row per run_id. What a night never learned is null.';
-comment on column runs.run_id is 'UTC start and a random tail; sorts by time.';
+comment on column runs.run_id is 'When the run began, UTC, e.g. 20261121T030000Z; sorts by time.';
 comment on column runs.as_of is 'Only ratings before this moment were used.';
 comment on column runs.started_at is 'When the run began.';
 comment on column runs.finished_at is 'When its verdict was known.';
