@@ -1,0 +1,49 @@
+"""The README's promises that a machine can keep: its queries run, its tree and its table of commands are complete."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from warehouses import make_frames, make_outcome, write_night
+
+from flows.cli import main
+from recsys.home import Home
+from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.publish import publish
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
+TREE = README.split("## The code, in the order of a night")[1].split("```")[1]
+
+
+def test_there_are_three_queries() -> None:
+    assert len(QUERIES) == 3
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=["list", "most", "better"])
+def test_every_query_answers(query: str, home: Home) -> None:
+    night = write_night(home.root / "night", make_frames(n_users=50, n_movies=20))
+    metrics = tuple(MetricRow(model, "holdout", "all", "rmse_mean", 0.9) for model in ("ordinal", "bias"))
+    publish(make_outcome("20261121T030000Z"), replace(night, metrics=metrics), home)
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        rows = connection.execute(query).fetchall()
+    assert rows
+
+
+@pytest.mark.parametrize("folder", ["flows", "recsys", "deployments"])
+def test_the_tree_names_every_module(folder: str) -> None:
+    modules = {path.name for path in (ROOT / folder).rglob("*.py")} - {"__init__.py"}
+    assert modules - set(re.findall(r"[\w.]+\.py", TREE)) == set()
+
+
+def test_the_tree_names_nothing_that_is_gone() -> None:
+    named = set(re.findall(r"[\w]+\.(?:py|yaml)", TREE))
+    there = {path.name for folder in ("flows", "recsys", "deployments", "tests") for path in (ROOT / folder).rglob("*")}
+    assert named - there == set()
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    assert set(re.findall(r"^\| `recsys (\w+)", README, flags=re.MULTILINE)) == set(main.commands)
