@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MODELS = ("auto", "ordinal", "softmax")
 
+WIDTH_OF_A_FILE = 160  # columns of a table that goes to a file or a pipe
+
 Command = Callable[..., None]
 
 
@@ -196,7 +198,9 @@ def datasets(as_json: bool) -> None:
 def _prepare_process(*, debug: bool) -> None:
     """Logging to stderr, and what must be in the environment before torch and Prefect are imported."""
     atexit.register(_hush)  # the first to be registered, so the last to run
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
     logging.getLogger("recsys").setLevel(logging.DEBUG if debug else logging.INFO)
     defaults = {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
@@ -245,7 +249,8 @@ def _print_frame(frame: "pl.DataFrame", as_json: bool) -> None:
 
     from recsys.summary import frame_table
 
-    Console(highlight=False).print(frame_table(frame))
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    Console(highlight=False, width=width).print(frame_table(frame))
 
 
 def _print_json(value: Any) -> None:

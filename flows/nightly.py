@@ -5,9 +5,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 
 from recsys import gate, split, steps, summary
 from recsys.checks import check
+from recsys.errors import SourceError
 from recsys.ingest import fetch, snapshot
 from recsys.night import night
 from recsys.settings import Settings
@@ -22,7 +24,13 @@ def step(function: Callable[P, R], **options: Any) -> Task[P, R]:
     return Task(steps.timed(function), name=function.__name__, cache_policy=NO_CACHE, **options)
 
 
-fetch_archive = step(fetch.fetch_archive, retries=2, retry_delay_seconds=5)  # the one step that meets the outside
+def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Only what may be gone in a moment is worth another try: a misspelt name is not."""
+    return isinstance(state.result(raise_on_failure=False), SourceError)
+
+
+# the one step that meets the outside
+fetch_archive = step(fetch.fetch_archive, retries=2, retry_delay_seconds=5, retry_condition_fn=is_outage)
 write_snapshot = step(snapshot.write_snapshot)
 check_ratings = step(check.check_ratings)
 split_ratings = step(split.split_ratings)

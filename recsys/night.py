@@ -115,7 +115,8 @@ def _record_failure(run: Run, error: BaseException) -> None:
     reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, RecsysError):
         error.run = run
-    logger.error("%s: %s", verdict, reason)
+    logger.error("the night ends: %s", verdict)
+    logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
     quarantine = run.validation / "quarantine.parquet"
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
@@ -132,7 +133,7 @@ def _logged(run: Run) -> Iterator[None]:
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
     project = logging.getLogger("recsys")
     level = project.level
-    project.setLevel(min(level or logging.INFO, logging.INFO))
+    project.setLevel(logging.DEBUG)
     for handler in handlers:
         project.addHandler(handler)
     try:

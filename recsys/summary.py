@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Summary:
     home: str
     metrics: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]  # on the holdout, by name
+    relevant_from: float  # stars from which a holdout movie is right in a list
     rows: dict[str, int]  # per table of the warehouse
     seconds: dict[str, float]  # per step
 
@@ -66,6 +68,7 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
         home=str(run.home.root),
         metrics=_by(measured, "split", model=outcome.model),
         baselines=_by((row for row in measured if row.model != outcome.model and row.split == "holdout"), "model"),
+        relevant_from=read_json(run.config)["rank"]["relevant_from"],
         rows=rows,
         seconds=read_json(run.steps) if run.steps.exists() else {},
     )
@@ -78,7 +81,12 @@ def render(summary: Summary, width: int = 110) -> str:
     console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
     console.print()
     console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))
-    console.print(_table("Lists on the holdout (more is better)", LISTS, summary))
+    n_users = summary.metrics.get("holdout", {}).get("users_with_relevant", 0)
+    console.print(_table(f"Lists of {n_users:,.0f} users on the holdout (more is better)", LISTS, summary))
+    console.print(
+        f"In lists, holdout movies of {summary.relevant_from:g} stars or more are right, movies rated in training are "
+        "left out, and users without a right movie do not count."
+    )
     console.print(
         f"{summary.model} was chosen on a validation part of the training ratings, evaluated on the holdout, and "
         "trained once more on all ratings for tonight's lists."
@@ -99,10 +107,12 @@ def render(summary: Summary, width: int = 110) -> str:
 def frame_table(frame: pl.DataFrame) -> Table:
     """Any small frame as a table for the terminal."""
     table = Table(box=None, pad_edge=False)
-    for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
-    for row in frame.iter_rows():
-        table.add_row(*(_cell(value) for value in row))
+    columns = [[_cell(value) for value in frame[name]] for name in frame.columns]
+    for (name, kind), cells in zip(frame.schema.items(), columns, strict=True):
+        in_words = any(" " in cell for cell in cells) and not kind.is_temporal()
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold", no_wrap=not in_words)
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -110,9 +120,11 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list):
+        return f"{value:.4g}"
+    if isinstance(value, list | pl.Series):
         return "; ".join(map(str, value))
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     return str(value)
 
 

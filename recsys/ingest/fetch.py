@@ -49,7 +49,7 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
         archive = local_archive(source, Path(source), "local file")
     else:
         raise UsageError(f"--source {source} is neither a dataset nor a path that exists.{suggestion(source)}")
-    log.info("source %s: %s, from %s", source, archive.dataset, archive.origin)
+    log.info("source %s: %s (%s)", source, archive.dataset, archive.origin)
     return archive
 
 
