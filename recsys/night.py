@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -130,7 +131,9 @@ def _record_failure(run: Run, error: BaseException) -> None:
 def _logged(run: Run) -> Iterator[None]:
     """Copies what the project logs to the run's night.log, and the seconds of each step to its steps.json."""
     handlers = (logging.FileHandler(run.log, encoding="utf-8"), _StepSeconds(run))
-    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handlers[0].setFormatter(formatter)
     project = logging.getLogger("recsys")
     level = project.level
     project.setLevel(logging.DEBUG)

@@ -60,7 +60,7 @@ def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) ->
 
 
 def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`ratings` (canonical columns) as (train, validation), each sorted by user_id and movie_id.
+    """`ratings` (user_id, movie_id and whatever else) as (train, validation), each sorted by user_id and movie_id.
 
     Raises: DataRefused if there are so few ratings that a part would be empty.
     """
@@ -69,7 +69,7 @@ def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> tuple[pl
 
 def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(what is left, what is drawn): the `share` of the rows whose (user_id, movie_id) come first in seeded order."""
-    ordered = ratings.sort("user_id", "movie_id", "rated_at", "rating")
+    ordered = ratings.sort("user_id", "movie_id", *sorted({*ratings.columns} - {"user_id", "movie_id"}))
     n_drawn = round(share * len(ordered))
     if not 0 < n_drawn < len(ordered):
         raise DataRefused(
