@@ -39,7 +39,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Run:
-    """One night: its name and its folder. `run_id` is its start in UTC, so it sorts by time, e.g. `20261121T030000Z`."""
+    """One night: its name and its folder. `run_id` is its start in UTC, e.g. `20261121T030000Z`: it sorts by time."""
 
     run_id: str
     started_at: datetime  # UTC
