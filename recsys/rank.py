@@ -11,12 +11,14 @@ from torch import Tensor
 
 from recsys.decode import decode_mean
 from recsys.engine import predict
+from recsys.errors import ModelError
 from recsys.models import Interactions, Network
 from recsys.models.sparse import from_offsets
 from recsys.settings import RankConfig
 
 USERS_PER_BLOCK = 1024  # a block's scores of every movie are in memory at once: 40 MB at 10,000 movies
 MIN_EASE = 1e-4  # what a movie without affinity counts as, so that its logarithm exists
+MAX_ITEMS = 25_000  # fitting EASE holds three square float32 matrices of so many movies: 7.5 GB
 REASONS = 3  # because-movies per recommendation
 
 
@@ -79,6 +81,18 @@ def gather_histories(train: Interactions, n_users: int, n_items: int) -> Histori
     return Histories(offsets, items, n_items)
 
 
+def check_catalogue(n_items: int) -> None:
+    """Says before hours of training that the item-item model would not fit in memory.
+
+    Raises: ModelError if there are more than `MAX_ITEMS`.
+    """
+    if n_items > MAX_ITEMS:
+        raise ModelError(
+            f"{n_items:,} rated movies are too many for the item-item model, which holds three square matrices of them "
+            f"({12 * n_items**2 / 1e9:.0f} GB); the limit is {MAX_ITEMS:,}. Take a source with fewer movies."
+        )
+
+
 def fit_ease(histories: Histories, l2: float) -> Tensor:
     """(I, I) float32 weights with zero diagonal: a movie's score for a user is the sum over the movies they rated.
 
@@ -86,7 +100,10 @@ def fit_ease(histories: Histories, l2: float) -> Tensor:
     movies the same P comes from the smaller inverse of XXᵀ + l2.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019).
+
+    Raises: ModelError if there are more than `MAX_ITEMS` items.
     """
+    check_catalogue(histories.n_items)
     n_users, n_items = len(histories.offsets) - 1, histories.n_items
     x_UI = histories.block(0, n_users).to_dense()
     if n_items <= n_users:

@@ -19,7 +19,7 @@ from recsys.home import Run
 from recsys.lists import list_blocks
 from recsys.night import describe_run, read_metrics
 from recsys.progress import progress
-from recsys.rank import fit_ranker, rank_movies
+from recsys.rank import check_catalogue, fit_ranker, rank_movies
 from recsys.saved_model import SavedModel, load_model, save_model
 from recsys.settings import ModelName, RankConfig, Settings
 from recsys.split import Split
@@ -66,6 +66,7 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     One vocabulary serves them all: an id whose ratings are all held out has a row of zeros, as if it were unknown.
     """
     vocabulary = vocabulary_of(pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"]))
+    check_catalogue(vocabulary.n_movies)
     vocabulary.save(run.vocabulary)
     logger.info("vocabulary: %d users, %d movies", len(vocabulary.user_ids), len(vocabulary.movie_ids))
     return Learner(vocabulary, checked.rating_scale, settings.seed, settings.device)
