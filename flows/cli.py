@@ -184,15 +184,9 @@ def datasets(as_json: bool) -> None:
     Example:
       recsys datasets --json
     """
-    import polars as pl
+    from recsys.ingest.datasets import list_datasets
 
-    from recsys.ingest.datasets import DATASETS
-
-    names = ("name", "ratings", "users", "movies", "rating_scale", "url", "licence")
-    rows = [{name: getattr(dataset, name) for name in names} for dataset in DATASETS.values()]
-    frame = pl.DataFrame(rows)
-    scale = pl.format("{} to {}", pl.col("rating_scale").list.first(), pl.col("rating_scale").list.last())
-    _print_frame(frame if as_json else frame.with_columns(rating_scale=scale), as_json)
+    _print_frame(list_datasets(in_words=not as_json), as_json)
 
 
 def _prepare_process(*, debug: bool) -> None:

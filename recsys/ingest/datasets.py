@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
 LayoutName = Literal["ml-100k", "ml-1m", "csv", "atomic", "canonical"]
@@ -75,3 +77,11 @@ EDITIONS = (
 )
 
 DATASETS = {dataset.name: dataset for dataset in EDITIONS}
+
+
+def list_datasets(*, in_words: bool) -> pl.DataFrame:
+    """One row per edition; `rating_scale` is a list of stars, or "1.0 to 5.0" if `in_words`."""
+    shown = ("name", "ratings", "users", "movies", "rating_scale", "url", "licence")
+    frame = pl.DataFrame([{name: getattr(dataset, name) for name in shown} for dataset in EDITIONS])
+    scale = pl.col("rating_scale").list
+    return frame.with_columns(rating_scale=pl.format("{} to {}", scale.first(), scale.last())) if in_words else frame

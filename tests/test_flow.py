@@ -1,0 +1,269 @@
+"""Whole nights from the command line, each in a process of its own: what is published, refused, held back, and kept."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from archives import write_archive
+
+from recsys.home import Home
+from recsys.ingest.synthetic import plant
+
+RECSYS = Path(sys.executable).with_name("recsys")
+SPAWN = multiprocessing.get_context("spawn")
+
+N_USERS = 300
+SOURCE = f"synthetic:{N_USERS}x200x15000"
+LONG = "synthetic:3000x2000x900000"  # a night that lasts longer than the start of another
+OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a `recsys nightly --json` has left on its two channels."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A night, and what a reader saw while it ran."""
+
+    night: Night
+    n_reads: int
+    seen: list[Any]  # different answers, in their order
+    failures: list[str]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A Prefect server for all nights but the first: each would start one of its own, which takes ten seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        from prefect.settings import PREFECT_API_URL
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=60):
+            yield own_environment(tmp_path_factory) | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home that the first four nights share."""
+    return Home(tmp_path_factory.mktemp("flow") / "home")
+
+
+@pytest.fixture(scope="module")
+def first(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """As on a machine that has just been set up: no server, no state."""
+    return run_night(home, SOURCE, own_environment(tmp_path_factory))
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of which 5% of the ratings are off the scale."""
+    return write_source(tmp_path_factory.mktemp("broken") / "ml-5-percent", dict.fromkeys(range(1, 422), OFF_SCALE))
+
+
+@pytest.fixture(scope="module")
+def before(first: Night, home: Home) -> list[Any]:
+    """What the first night recommends."""
+    return recommendations(home)
+
+
+@pytest.fixture(scope="module")
+def refused(before: list[Any], home: Home, broken: Path, environment: Mapping[str, str]) -> Night:
+    return run_night(home, str(broken), environment)
+
+
+@pytest.fixture(scope="module")
+def held(before: list[Any], home: Home, environment: Mapping[str, str]) -> Night:
+    return run_night(home, SOURCE, {**environment, "RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"})
+
+
+@pytest.fixture(scope="module")
+def watched(before: list[Any], home: Home, environment: Mapping[str, str]) -> Watched:
+    """The source and seed of the first night again, in another process, while somebody reads."""
+    done = SPAWN.Event()
+    answer, question = SPAWN.Pipe(duplex=False)
+    reader = SPAWN.Process(target=poll, args=(home, done, question), daemon=True)
+    reader.start()
+    assert answer.recv() == "reading"
+    night = run_night(home, SOURCE, environment)
+    done.set()
+    n_reads, seen, failures = answer.recv()
+    reader.join()
+    return Watched(night, n_reads, seen, failures)
+
+
+def test_summary_is_one_object(first: Night, home: Home) -> None:
+    assert first.exit_code == 0, first.stderr
+    summary = first.summary
+    assert {"run_id", "as_of", "snapshot", "model", "seconds"} <= summary.keys()
+    assert (summary["verdict"], summary["published"], summary["home"]) == ("published", True, str(home.root))
+    assert summary["metrics"]["holdout"]["rmse_mean"] < summary["baselines"]["bias"]["rmse_mean"]
+    assert summary["rows"] == {table: ask(home, f"select count(*) from {table}")[0][0] for table in summary["rows"]}
+    assert summary["seconds"]["publish_lists"] > 0
+
+
+def test_tables_are_of_this_run(first: Night, home: Home) -> None:
+    run_id = first.summary["run_id"]
+    users = ask(home, "select run_id, count(distinct user_id), max(rank) from recommendations group by run_id")
+    assert users == [(run_id, N_USERS, 10)]
+    assert ask(home, "select run_id, verdict, published, reason from runs") == [(run_id, "published", True, None)]
+
+
+def test_broken_data_are_refused(refused: Night, home: Home, before: list[Any]) -> None:
+    assert refused.exit_code == 3
+    assert (refused.summary["verdict"], refused.summary["published"]) == ("data refused", False)
+    assert "is refused: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert recommendations(home) == before
+
+
+def test_refused_night_tells_why(refused: Night, home: Home) -> None:
+    run_id = refused.summary["run_id"]
+    told = ask(home, "select verdict, published, reason from runs where run_id = $1", run_id)
+    assert told == [("data refused", False, refused.summary["reason"])]
+    counted = "select source_table, rule, count(*), max(source_line) from quarantine where run_id = $1 group by all"
+    assert ask(home, counted, run_id) == [("ratings", "rating_on_scale", 421, 421)]
+
+
+def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> None:
+    assert held.exit_code == 4
+    assert (held.summary["verdict"], held.summary["published"]) == ("held back", False)
+    assert "is above the gate 0.0100" in held.stderr
+    assert recommendations(home) == before
+    errors = (
+        "select value from metrics where run_id = $1 and model = 'ordinal' and metric = 'mae_median' order by split"
+    )
+    assert [0.3 < value < 1 for (value,) in ask(home, errors, held.summary["run_id"])] == [True, True]
+
+
+def test_reader_sees_one_whole_run_at_a_time(watched: Watched, first: Night) -> None:
+    assert watched.failures == []
+    assert watched.n_reads > 50
+    run_ids = (first.summary["run_id"], watched.night.summary["run_id"])
+    assert watched.seen == [[(run_id, N_USERS * 10)] for run_id in run_ids]
+
+
+def test_same_seed_gives_the_same_table(watched: Watched, home: Home, before: list[Any]) -> None:
+    assert watched.night.exit_code == 0, watched.night.stderr
+    assert [row[:-1] for row in recommendations(home)] == [row[:-1] for row in before]
+
+
+def test_few_broken_rows_cost_no_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    """One row in a thousand: exactly those are quarantined, the others published from."""
+    lines = {1: OFF_SCALE, 1000: UNKNOWN_MOVIE, 2000: UNREADABLE, 3000: OFF_SCALE, 4000: UNKNOWN_MOVIE}
+    lines |= {5000: UNREADABLE, 6000: OFF_SCALE, 8008: UNKNOWN_MOVIE}
+    home = Home(tmp_path / "home")
+    night = run_night(home, str(write_source(tmp_path / "ml-0.1-percent", lines)), environment)
+    assert night.exit_code == 0, night.stderr
+    rules = {OFF_SCALE: "rating_on_scale", UNKNOWN_MOVIE: "rating_movie_known", UNREADABLE: "unreadable"}
+    quarantined = ask(home, "select source_line, rule from quarantine order by source_line")
+    assert quarantined == [(line, rules[text]) for line, text in sorted(lines.items())]
+    assert ask(home, "select count(distinct user_id) from recommendations") == [(200,)]
+
+
+def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    home = Home(tmp_path / "home")
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command(home, LONG), env=environment, stdout=quiet, stderr=quiet) as other:
+        try:
+            while not any(home.root.glob("runs/*/config.json")):
+                assert other.poll() is None
+                time.sleep(0.1)
+            night = run_night(home, SOURCE, environment)
+            assert other.poll() is None
+        finally:
+            other.kill()
+    assert night.exit_code == 1
+    assert f"another night is running on {home.root}" in night.stderr
+    assert len(list(home.runs.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "oracle"], "'oracle' is not one of 'auto', 'ordinal', 'softmax'"),
+        (["--n", "0"], "n = 0: Input should be greater than or equal to 1"),
+        (["--as-of", "yesterday"], "--as-of"),
+        (["--source", "ml-7"], "--source ml-7 is neither a dataset nor a path that exists"),
+    ],
+)
+def test_wrong_usage(options: list[str], complaint: str, tmp_path: Path, environment: Mapping[str, str]) -> None:
+    night = run_night(Home(tmp_path), SOURCE, environment, *options)
+    assert night.exit_code == 2
+    assert complaint in night.stderr
+    assert "Traceback" not in night.stderr
+
+
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Nothing that the developer has set for nights of their own, and a Prefect without a past."""
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RECSYS_"))}
+    threads = {"OMP_NUM_THREADS": "1"}  # two of them on a busy machine wait for each other most of the time
+    return rest | threads | {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+
+
+def command(home: Home, source: str, *options: str) -> list[str]:
+    fixed = ("--model", "ordinal", "--json")
+    return [str(RECSYS), "nightly", "--source", source, "--home", str(home.root), *fixed, *options]
+
+
+def run_night(home: Home, source: str, environment: Mapping[str, str], *options: str) -> Night:
+    done = subprocess.run(command(home, source, *options), env=environment, capture_output=True, text=True, check=False)
+    return Night(done.returncode, done.stdout, done.stderr)
+
+
+def write_source(path: Path, broken_lines: Mapping[int, str]) -> Path:
+    """8,000 good ratings of 200 users in the layout of ML-1M, and the lines given."""
+    planted = plant(200, 150, 8000)
+    return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
+
+
+def ask(home: Home, query: str, *params: str) -> list[Any]:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        return connection.execute(query, params).fetchall()
+
+
+def recommendations(home: Home) -> list[Any]:
+    """All rows; their run_id comes last."""
+    return ask(home, "select * exclude run_id, run_id from recommendations order by user_id, rank")
+
+
+def poll(home: Home, done: Event, results: Connection) -> None:
+    """A reader in a process of its own: asks again and again, once more when all is `done`, and reports."""
+    n_reads, seen, failures = 0, list[Any](), list[str]()
+    results.send("reading")
+    over = False
+    while not over:
+        over = done.is_set()
+        try:
+            answer = ask(home, "select run_id, count(*) from recommendations group by run_id")
+        except duckdb.Error as error:
+            failures.append(repr(error))
+        else:
+            seen += [answer] if answer not in seen else []
+        n_reads += 1
+        time.sleep(0.05)
+    results.send((n_reads, seen, failures))
