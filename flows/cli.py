@@ -48,7 +48,9 @@ def shared(command: Command) -> Command:
 
 
 home_option = click.option(
-    "--home", type=click.Path(path_type=Path), help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]"
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -103,15 +105,27 @@ def nightly(as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.option("--train", required=True, type=click.Path(path_type=Path), help="Parquet: user_id, movie_id, rating.")
-@click.option("--holdout", required=True, type=click.Path(path_type=Path), help="Parquet: user_id, movie_id[, rating].")
+@click.option(
+    "--train",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet: user_id, movie_id, rating.",
+)
+@click.option(
+    "--holdout",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet: user_id, movie_id[, rating].",
+)
 @click.option("--source", help="Where movies, users and the rating scale come from.  [default: ml-100k]")
 @home_option
 @click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on a part of --train.")
 @click.option(
-    "--predictions", type=click.Path(path_type=Path), help="Write user_id, movie_id, rating_mean, rating_median."
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write user_id, movie_id, rating_mean, rating_median.",
 )
-@click.option("--lists", type=click.Path(path_type=Path), help="Write user_id, rank, movie_id, score.")
+@click.option("--lists", type=click.Path(path_type=Path, dir_okay=False), help="Write user_id, rank, movie_id, score.")
 @click.option("--n", type=int, help="Movies per user in --lists.  [default: 10]")
 @click.option("--seed", type=int, help="Seed of the network.  [default: 0]")
 @json_option
@@ -132,13 +146,14 @@ def evaluate(
     if as_json:
         _print_json(report)
     else:
+        click.echo(f"{report['model']}, {report['epochs']} epochs, chosen on a part of {train}")
         for model, metrics in report["metrics"].items():
             click.echo(f"{model}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
 
 @main.command()
 @click.argument("user_id", type=int)
-@click.option("--n", type=int, help="Only the first N of the list.")
+@click.option("--n", type=click.IntRange(min=1), help="Only the first N of the list.")
 @home_option
 @json_option
 @shared
@@ -152,6 +167,8 @@ def recommend(user_id: int, n: int | None, home: Path | None, as_json: bool) -> 
     from recsys.warehouse.lookup import recommend as look_up
 
     rows = look_up(_home(home), user_id)
+    if len(rows) < (n or 1):
+        click.echo(f"the published list of user {user_id} has {len(rows)} movies", err=True)
     _print_frame(rows.head(n) if n else rows, as_json)
 
 
@@ -191,7 +208,7 @@ def datasets(as_json: bool) -> None:
 
 def _prepare_process(*, debug: bool) -> None:
     """Logging to stderr, and what must be in the environment before torch and Prefect are imported."""
-    atexit.register(_hush)  # the first to be registered, so the last to run
+    atexit.register(hush_exit)  # the first to be registered, so the last to run
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
@@ -207,7 +224,7 @@ def _prepare_process(*, debug: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def _hush() -> None:
+def hush_exit() -> None:
     """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
     Prefect still holds, a page of alarm about nothing.
     """

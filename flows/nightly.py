@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from recsys import gate, split, steps, summary
 from recsys.checks import check
-from recsys.errors import SourceError
+from recsys.errors import SourceOutage
 from recsys.ingest import fetch, snapshot
 from recsys.night import night
 from recsys.settings import Settings
@@ -26,7 +26,7 @@ def step(function: Callable[P, R], **options: Any) -> Task[P, R]:
 
 def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Only what may be gone in a moment is worth another try: a misspelt name is not."""
-    return isinstance(state.result(raise_on_failure=False), SourceError)
+    return isinstance(state.result(raise_on_failure=False), SourceOutage)
 
 
 # the one step that meets the outside

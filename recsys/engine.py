@@ -35,7 +35,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for and torch sees no CUDA GPU; use --device cpu or auto")
+        raise UsageError("device cuda was asked for and torch sees no CUDA GPU; set RECSYS_DEVICE to cpu or auto")
     return torch.device(name)
 
 
@@ -53,7 +53,7 @@ def fit_network(
     With `validation`, the weights of the epoch with the least validation MAE are kept. `stop_after` ends training
     after that many epochs of the same schedule, so that an epoch chosen on validation is met again on more data.
 
-    Raises: ModelError if the loss is not finite.
+    Raises: ModelError at the end of an epoch in which the loss, or at the end of training if a weight, is not finite.
     """
     network.prepare(train)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=0.0, fused=True)
@@ -62,21 +62,21 @@ def fit_network(
     epochs: list[Epoch] = []
     best: dict[str, Tensor] | None = None
     n_epochs = stop_after or training.epochs
-    with _one_thread(), progress(label, n_epochs * len(train), "ratings", logger) as advance:
+    with _one_thread(), progress(label, n_epochs * len(train), f"ratings in {n_epochs} epochs", logger) as advance:
         for number in range(1, n_epochs + 1):
             network.train()
-            loss = torch.zeros((), device=train.user_idx.device)
+            losses = []
             for batch in _batches(train, n_steps):
-                loss += _step(network, batch, optimizer) / n_steps
+                losses.append(_step(network, batch, optimizer))
                 schedule.step() if schedule else None
-            if not math.isfinite(loss.item()):
-                raise ModelError(f"{label}: the loss is {loss.item()} after epoch {number}. Lower learning_rate.")
-            epochs.append(Epoch(number, loss.item(), _validation_mae(network, validation)))
+            loss = _mean_loss(torch.stack(losses), f"{label}: epoch {number}")
+            epochs.append(Epoch(number, loss, _validation_mae(network, validation)))
             advance(len(train), _describe(epochs[-1]))
-            if validation and epochs[-1] is best_epoch(epochs):
+            if validation is not None and epochs[-1] is best_epoch(epochs):
                 best = {name: value.clone() for name, value in network.state_dict().items()}
     if best:
         network.load_state_dict(best)
+    _check_weights(network, label)
     return epochs
 
 
@@ -113,7 +113,7 @@ def _schedule(optimizer: torch.optim.Optimizer, training: TrainingConfig, n_step
 
 
 def _batches(train: Interactions, n_steps: int) -> Iterator[Interactions]:
-    """The rows in random order in `n_steps` parts of nearly equal size, none of a single row (batch norm)."""
+    """The rows in random order in `n_steps` parts of nearly equal size: none is a rest of a row or two."""
     order = torch.randperm(len(train)).to(train.user_idx.device)
     return (train.take(rows) for rows in order.tensor_split(n_steps))
 
@@ -124,6 +124,24 @@ def _step(network: Network, batch: Interactions, optimizer: torch.optim.Optimize
     loss.backward()
     optimizer.step()
     return loss.detach()
+
+
+def _mean_loss(losses: Tensor, where: str) -> float:
+    """Of the steps of an epoch; looked at once per epoch, since looking makes a GPU wait."""
+    wrong = (~losses.isfinite()).nonzero()
+    if len(wrong):
+        step = int(wrong[0])
+        raise ModelError(
+            f"{where}, step {step + 1} of {len(losses)}: the loss is {losses[step].item()}. Lower learning_rate."
+        )
+    return losses.mean().item()
+
+
+def _check_weights(network: Network, label: str) -> None:
+    """The last step's loss says nothing of what that step did."""
+    wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
+    if wrong:
+        raise ModelError(f"{label}: weights of {', '.join(wrong)} are not finite. Lower learning_rate.")
 
 
 def _validation_mae(network: Network, validation: Interactions | None) -> float | None:

@@ -3,6 +3,7 @@
     RecsysError             exit 1   anything below; never raised itself
     ├── UsageError          exit 2   an argument or setting that cannot be meant
     ├── SourceError         exit 1   a source that cannot be found, fetched or opened
+    │   └── SourceOutage    exit 1   one that could not be reached just now: worth another try
     ├── DataRefused         exit 3   data that were read and must not be published from
     ├── ModelError          exit 1   training diverged, or a saved model that does not fit
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
@@ -31,6 +32,10 @@ class UsageError(RecsysError):
 
 
 class SourceError(RecsysError):
+    pass
+
+
+class SourceOutage(SourceError):
     pass
 
 

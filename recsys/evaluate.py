@@ -38,7 +38,7 @@ def measure_lists(
     """
     ranker = fit_ranker(network, train, config)
     known = pl.DataFrame({"user_id": vocabulary.user_ids[train.user_idx.unique().numpy() - 1]})
-    relevant = holdout.filter(pl.col("rating") >= config.relevant_from).select("user_id", "movie_id")
+    relevant = holdout.filter(pl.col("rating") >= config.relevant_from).select("user_id", "movie_id").unique()
     relevant = relevant.join(known, on="user_id", how="semi")
     n_movies = int((ranker.histories.counts() > 0).sum())
     lists = {

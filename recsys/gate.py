@@ -20,7 +20,7 @@ def check_gate(metrics: Iterable[MetricRow], run: Run, config: GateConfig) -> No
     if not mae_median <= config.max_mae_median:
         broken.append(f"holdout MAE {mae_median:.4f} stars is above the gate {config.max_mae_median:.4f}")
     rmse, bias_rmse = holdout[network, "rmse_mean"], holdout["bias", "rmse_mean"]
-    if config.must_beat_bias and not rmse <= bias_rmse:
+    if config.must_beat_bias and not rmse < bias_rmse:
         broken.append(f"holdout RMSE {rmse:.4f} stars is not below {bias_rmse:.4f}, that of plain biases")
     if broken:
         raise GateHeld(

@@ -12,11 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from recsys import __version__
-from recsys.errors import HomeBusy, RecsysError
+from recsys.errors import HomeBusy, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
 from recsys.settings import Settings
 from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.publish import check_present, record
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,15 @@ def night(settings: Settings) -> Iterator[Run]:
     A night that ends in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served
     stay as they are, and the error goes on to the caller.
 
-    Raises: HomeBusy if another night is running on the same home.
+    Raises: HomeBusy if another night is running on the same home; UsageError if nothing can be written there;
+    PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
     """
     home = Home(settings.home.absolute())
-    home.root.mkdir(parents=True, exist_ok=True)
     with _locked(home):
+        check_present(home)
         run = _open_run(home)
-        write_json(run.config, settings.model_dump(mode="json") | {"config_hash": settings.config_hash()})
+        named = {"config_hash": settings.config_hash(), "code_version": code_version()}
+        write_json(run.config, settings.model_dump(mode="json") | named)
         with _logged(run):
             try:
                 yield run
@@ -58,7 +61,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
         snapshot=checked.get("snapshot"),
         model=choice.get("model"),
         config_hash=settings["config_hash"],
-        code_version=code_version(),
+        code_version=settings["code_version"],
         verdict=verdict,
         reason=reason,
         published=verdict == "published",
@@ -76,8 +79,11 @@ def code_version() -> str:
     if not (folder / ".git").exists():
         return __version__
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-    described = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"{__version__}+g{described.stdout.strip()}" if described.returncode == 0 else __version__
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git here, or not our checkout: the version says enough
+        return __version__
+    return f"{__version__}+g{described.stdout.strip()}"
 
 
 @contextmanager
@@ -85,11 +91,16 @@ def _locked(home: Home) -> Iterator[None]:
     """The operating system lets go of the lock when its holder dies, however it dies."""
     lock = FileLock(home.lock, timeout=0)
     try:
+        home.root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise HomeBusy(
             f"another night is running on {home.root} (it holds {home.lock.name}). "
             "Wait for it to end, or give this one another --home."
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"home {home.root} cannot be written: {error.strerror or error}. Give a folder that can, with --home."
         ) from None
     try:
         yield
@@ -110,8 +121,6 @@ def _open_run(home: Home) -> Run:
 
 
 def _record_failure(run: Run, error: BaseException) -> None:
-    from recsys.warehouse.publish import record
-
     verdict = error.verdict if isinstance(error, RecsysError) else "failed"
     reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, RecsysError):
@@ -122,9 +131,10 @@ def _record_failure(run: Run, error: BaseException) -> None:
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
         record(outcome, run.home, read_metrics(run), quarantine if quarantine.exists() else None)
-    except Exception:
+    except Exception as second:
         # the first error is the one to act on; this one must not hide it
-        logger.exception("the run could not be recorded in %s", run.home.warehouse)
+        logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)
+        logger.debug("traceback", exc_info=second)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recsys import __version__
@@ -54,11 +55,15 @@ def save_model(network: Network, choice: Choice, learner: Learner, folder: Path)
 def load_model(saved: SavedModel, vocabulary: Vocabulary) -> Network:
     """The network as it was saved, on the CPU, ready to predict.
 
-    Raises: ModelError if the folder holds no model, one of another format, or one trained with another vocabulary.
+    Raises: ModelError if the folder holds no model, one of another format, one trained with another vocabulary, or one
+    whose files are damaged.
     """
     if not saved.meta.exists():
         raise ModelError(f"no model in {saved.folder}: meta.json is missing. Run recsys nightly to train one.")
-    meta = read_json(saved.meta)
+    try:
+        meta = read_json(saved.meta)
+    except ValueError as error:
+        raise ModelError(f"{saved.meta} is damaged: {error}. Train anew.") from None
     if meta["format"] != FORMAT:
         raise ModelError(f"{saved.meta} has format {meta['format']}; this version reads format {FORMAT}. Train anew.")
     if meta["vocabulary"] != vocabulary.content_hash():
@@ -69,5 +74,8 @@ def load_model(saved: SavedModel, vocabulary: Vocabulary) -> Network:
     variant = MODELS[meta["model"]]
     config = variant.config_type.model_validate(meta["config"])
     network = variant.build(config, Sizes(vocabulary.n_users, vocabulary.n_movies, tuple(meta["levels"])))
-    network.load_state_dict(load_file(saved.weights))
+    try:
+        network.load_state_dict(load_file(saved.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:  # missing, cut short, of other shapes
+        raise ModelError(f"{saved.weights} does not hold the weights that meta.json describes: {error}") from None
     return network.eval()

@@ -1,6 +1,10 @@
 """Fixtures shared by all tests."""
 
+import atexit
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +12,11 @@ from pathlib import Path
 import pytest
 from archives import write_stand_in
 
+from flows.cli import hush_exit
 from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
+
+atexit.register(hush_exit)
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 STAND_INS = pytest.StashKey[dict[str, set[str]]]()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys import steps
-from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, RecsysError
+from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
 from recsys.night import code_version, night, read_metrics
@@ -64,12 +64,35 @@ def test_an_error_knows_its_run(settings: Settings) -> None:
     assert RecsysError.run is None
 
 
-def test_an_error_is_not_hidden_by_a_warehouse_that_cannot_be_written(settings: Settings, home: Home) -> None:
-    home.root.mkdir(parents=True)
-    home.warehouse.write_bytes(b"not a database")
-    run = end_with(GateHeld("MAE 0.9"), settings)
+def test_an_error_is_not_hidden_by_a_warehouse_that_cannot_be_written(
+    settings: Settings, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(GateHeld), night(settings) as run:
+        home.warehouse.write_bytes(b"not a database")
+        raise GateHeld("MAE 0.9")
     assert home.warehouse.read_bytes() == b"not a database"
     assert "the run could not be recorded" in run.log.read_text()
+    assert not [record for record in caplog.records if record.exc_info and record.levelno > logging.DEBUG]
+
+
+def test_a_damaged_warehouse_is_told_before_the_work(settings: Settings, home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.warehouse.write_bytes(b"not a database")
+    with pytest.raises(PublishError, match=r"history in it would be lost"), night(settings):
+        pytest.fail("the night began")
+    assert home.warehouse.read_bytes() == b"not a database"
+
+
+def test_a_home_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = Settings(home=tmp_path / "file")
+    with pytest.raises(UsageError, match=r"cannot be written: .*--home"), night(settings):
+        pytest.fail("the night began")
+
+
+def test_a_machine_without_git_knows_the_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", code_version())
 
 
 def test_nights_of_one_second_get_names_of_their_own(settings: Settings) -> None:

@@ -45,6 +45,7 @@ CASES = {
         params={"run_id": "r1"},
         expected=[("r0", 2)],
     ),
+    "audit_any": Case(given={"users": USERS}, expected=[(2,)]),
     "audit_known": Case(
         given={"movies": MOVIES, "users": USERS, "recommendations": [place(1, 1, 3), place(1, 2, 9), place(7, 1, 1)]},
         expected=[(1, 2, 9, True, False), (7, 1, 1, False, True)],
@@ -152,6 +153,11 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
     assert {*RULES, *asked} == set(CASES)
+
+
+def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
+    insert(connection, {"users": USERS, "recommendations": [place(1, 1, 1)]})
+    assert connection.sql(sql.read("audit_any")).fetchall() == []
 
 
 def test_known_users_of_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:

@@ -24,7 +24,7 @@ def metric(model: str, split: str, name: str, value: float) -> dict[str, object]
 @pytest.fixture
 def summary(home: Home) -> Summary:
     run = Run("20261121T030000Z", STARTED_AT, home)
-    write_json(run.config, Settings().model_dump(mode="json") | {"config_hash": "ba9876543210"})
+    write_json(run.config, Settings().model_dump(mode="json") | {"config_hash": "b", "code_version": "0.1.0"})
     write_json(run.choice, {"model": "ordinal"})
     write_json(run.steps, {"train": 3.0, "check": 1.0})
     measured = [

@@ -33,6 +33,7 @@ from recsys.settings import CheckConfig
 logger = logging.getLogger(__name__)
 
 KEYS = {"movies": "movie_id", "users": "user_id", "ratings": "user_id, movie_id"}
+ADMITTED = {"movies": "movies", "users": "complete_users", "ratings": "ratings"}  # views, once all rules have run
 ROWS_PER_GROUP = 1_000_000  # of Parquet: what is in memory at once while a table is written
 
 
@@ -81,7 +82,7 @@ def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: date
         data_docs = run.validation / "data_docs"
         rules = table_rules(config)
         observations = validate(rules, run, data_docs)
-        refusals = _count_refusals(connection, snapshot, quarantine)
+        refusals = _count_refusals(connection, quarantine)
         findings = find_offences(refusals, rules, observations)
         reasons = describe_failures(findings)
         reasons += describe_excess(refusals, config.max_bad_share, _examples(connection, quarantine))
@@ -133,6 +134,7 @@ def _create_views(connection: DuckDBPyConnection, snapshot: Snapshot, as_of: dat
             rows = rows.filter(ColumnExpression("rated_at") < ConstantExpression(as_of))
         rows.create_view(f"snapshot_{table}")
         connection.sql(sql.read(f"admitted_{table}")).create_view(table)
+    connection.sql(sql.read("complete_users")).create_view("complete_users")
     connection.read_parquet(str(snapshot.rejects)).create_view("rejects")
     _create_source_lines(connection, snapshot)
 
@@ -170,11 +172,12 @@ def _write_rows(connection: DuckDBPyConnection, query: str, schema: pa.Schema, p
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
-def _count_refusals(connection: DuckDBPyConnection, snapshot: Snapshot, quarantine: Path) -> Refusals:
+def _count_refusals(connection: DuckDBPyConnection, quarantine: Path) -> Refusals:
     counts = connection.read_parquet(str(quarantine)).aggregate("source_table, rule, count(*)").fetchall()
     refused = {(table, rule): count for table, rule, count in counts}
     unreadable = {table: refused.get((table, UNREADABLE), 0) for table in SCHEMAS}
-    lines = {table: _count_rows(path) + unreadable[table] for table, path in _paths(snapshot).items()}
+    # ratings from as_of on do not exist; a line that cannot be read has no date and counts always
+    lines = {table: _count(connection, f"snapshot_{table}") + unreadable[table] for table in SCHEMAS}
     return Refusals(lines, refused)
 
 
@@ -216,12 +219,18 @@ def _admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run, as_of: 
 
 def _admit_table(connection: DuckDBPyConnection, table: str, source: Path, run: Run) -> Path:
     """The snapshot's own file where all of it is admitted, else a copy of what is."""
-    if connection.table(table).aggregate("count(*)").fetchall()[0][0] == _count_rows(source):
+    admitted = ADMITTED[table]
+    if _count(connection, admitted) == _count_rows(source):
         return source
     schema, path = SCHEMAS[table], run.folder / "checked" / f"{table}.parquet"
-    rows = f"select {', '.join(schema.names)} from {table} order by {KEYS[table]}"
+    rows = f"select {', '.join(schema.names)} from {admitted} order by {KEYS[table]}"
     _write_rows(connection, rows, schema, path)
     return path
+
+
+def _count(connection: DuckDBPyConnection, view: str) -> int:
+    count: int = connection.view(view).aggregate("count(*)").fetchall()[0][0]
+    return count
 
 
 def _count_rows(path: Path) -> int:

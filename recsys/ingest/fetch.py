@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from recsys.errors import SourceError, UsageError
+from recsys.errors import SourceError, SourceOutage, UsageError
 from recsys.files import hash_file, replacing
 from recsys.home import Home
 from recsys.ingest import synthetic, wheel
@@ -113,7 +113,7 @@ def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
         except SourceError as error:
             log.info("%s", error)
             refusals.append(str(error))
-    raise SourceError(f"{dataset.name} could not be fetched: {'; '.join(refusals)}. {ways_on(dataset)}")
+    raise SourceOutage(f"{dataset.name} could not be fetched: {'; '.join(refusals)}. {ways_on(dataset)}")
 
 
 def find_cached(dataset: Dataset, home: Home) -> Archive | None:
@@ -180,9 +180,9 @@ def download(url: str, path: Path, dataset: Dataset) -> None:
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
         except httpx.HTTPStatusError as error:
-            raise SourceError(f"{url} answered {error.response.status_code}") from error
+            raise SourceOutage(f"{url} answered {error.response.status_code}") from error
         except httpx.HTTPError as error:
-            raise SourceError(f"{url} cannot be reached ({error})") from error
+            raise SourceOutage(f"{url} cannot be reached ({error})") from error
         if not is_published(aside, dataset):
             checksum = f"MD5 {md5_of(aside)}, published is {dataset.md5}" if dataset.md5 else "not a zip of ratings"
             raise SourceError(f"{url} gave {aside.stat().st_size:,} bytes that are not {dataset.name} ({checksum})")

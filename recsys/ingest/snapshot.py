@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from recsys.files import read_json, sync, write_json
 from recsys.home import Home
 from recsys.ingest import synthetic
-from recsys.ingest.datasets import DATASETS
+from recsys.ingest.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.ingest.fetch import Archive
 from recsys.ingest.formats import SOURCE_LINE, read_tables
 from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
@@ -187,12 +187,13 @@ def describe_source(archive: Archive) -> dict[str, Any]:
 def describe_content(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     rows = {table: connection.execute(f"select count(*) from {table}").fetchall()[0][0] for table in ORDERS}
     first, last = connection.execute("select min(rated_at), max(rated_at) from ratings").fetchall()[0]
-    scale = connection.execute("select distinct rating from ratings order by rating").fetchall()
+    n_half = connection.execute("select count(*) from ratings where rating % 1 = 0.5").fetchall()[0][0]
     return {
         "rows": rows,
         "first_rated_at": first and first.isoformat(),
         "last_rated_at": last and last.isoformat(),
-        "rating_scale": [rating for (rating,) in scale],
+        # a source that does not say gives whole stars, or half ones if there are any; what is off them is refused
+        "rating_scale": HALF_STARS if n_half else WHOLE_STARS,
     }
 
 

@@ -69,13 +69,8 @@ class OrdinalNetwork(Network):
         self._history: _History | None = None
 
     def prepare(self, train: Interactions) -> None:
-        for vectors, seen_idx in (
-            (self.user, train.user_idx),
-            (self.user_implicit, train.user_idx),
-            (self.item, train.item_idx),
-            (self.item_implicit, train.item_idx),
-        ):
-            zero_unseen(vectors, seen_idx)
+        zero_unseen(self.user, train.user_idx)
+        zero_unseen(self.item, train.item_idx)  # implicit vectors of the unseen take part in nothing
         with torch.no_grad():
             self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
         self._history = _History(train, len(self.user), len(self.item))

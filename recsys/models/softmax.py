@@ -14,7 +14,9 @@ from recsys.settings import Config
 class SoftmaxConfig(Config):
     embedding_dim: int = Field(32, ge=1, description="Length of the user and of the movie vector.")
     hidden_dim: int = Field(128, ge=1, description="Width of each of the three dense layers.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="After both embeddings and after the first two dense layers.")
+    dropout: float = Field(
+        0.5, ge=0, le=0.99, description="After both embeddings and after the first two dense layers."
+    )
     training: TrainingConfig
 
 
@@ -42,6 +44,21 @@ class Dropout(nn.Module):
         return x * kept * (256 / (256 - self.dropped_of_256))
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """With Keras's averaging: over a hundred batches rather than ten, which dropout before it makes too noisy.
+
+    A batch of one has no variance of its own; it is normalised as in prediction, by the averages.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-3, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class SoftmaxNetwork(Network):
     """Dropout acts on a dense layer's output and batch norm comes after it, in that order.
 
@@ -56,8 +73,8 @@ class SoftmaxNetwork(Network):
         self.item_embedding = nn.Embedding(sizes.n_items, dim)
         self.dropout = Dropout(config.dropout)
         self.head = nn.Sequential(
-            nn.Linear(2 * dim, hidden), nn.ReLU(), Dropout(config.dropout), _batch_norm(hidden),
-            nn.Linear(hidden, hidden), nn.ReLU(), Dropout(config.dropout), _batch_norm(hidden),
+            nn.Linear(2 * dim, hidden), nn.ReLU(), Dropout(config.dropout), BatchNorm(hidden),
+            nn.Linear(hidden, hidden), nn.ReLU(), Dropout(config.dropout), BatchNorm(hidden),
             nn.Linear(hidden, hidden), nn.ReLU(),
             nn.Linear(hidden, len(sizes.levels)),
         )  # fmt: skip
@@ -82,11 +99,6 @@ class SoftmaxNetwork(Network):
 
     def probabilities(self, user_idx_B: Tensor, item_idx_B: Tensor) -> Tensor:
         return torch.softmax(self.logits(user_idx_B, item_idx_B), dim=1)
-
-
-def _batch_norm(width: int) -> nn.BatchNorm1d:
-    """With Keras's averaging: over a hundred batches rather than ten, which dropout before it makes too noisy."""
-    return nn.BatchNorm1d(width, eps=1e-3, momentum=0.01)
 
 
 def _initialise(module: nn.Module) -> None:

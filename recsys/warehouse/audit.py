@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 RULES = (
     "audit_run",
+    "audit_any",
     "audit_known",
     "audit_length",
     "audit_ranks",

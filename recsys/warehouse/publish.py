@@ -80,6 +80,17 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
         _count_rows(connection)
 
 
+def check_present(home: Home) -> None:
+    """Passes if the history in the present warehouse, if there is one, can be carried over.
+
+    Raises: PublishError if it cannot.
+    """
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(sql.read("schema"))
+        _keep(connection, home, HISTORY)
+
+
 @contextmanager
 def _next_file(home: Home, keep: tuple[str, ...]) -> Iterator[DuckDBPyConnection]:
     """Yields a connection to the next warehouse, which holds the `keep` tables of the present one; then swaps it in."""

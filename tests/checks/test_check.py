@@ -182,6 +182,28 @@ def test_ratings_of_a_refused_movie_go_with_it(tmp_path: Path, run: Run) -> None
     assert not pl.read_parquet(checked.ratings)["movie_id"].is_in([5]).any()
 
 
+def test_a_refused_user_costs_a_profile_and_no_rating(tmp_path: Path, run: Run) -> None:
+    tables = make_tables()
+    lost = tables["users"].pop(6)
+    reject = {"source_table": "users", "source_line": 7, "rule": "unreadable", "row": "{}"}
+    checked = check_ratings(write_tables(tmp_path / "s", tables, [reject]), run, CONFIG, None)
+    assert checked.counts == {"ratings": 600, "movies": 20, "users": 30, "quarantine": 1}
+    users = pl.read_parquet(checked.users)
+    assert users["user_id"].to_list() == list(range(1, 31))
+    assert users.row(6) == (lost["user_id"], None, None, None, None)
+    assert users.row(7) == (8, "F", 30, "writer", "00000")
+
+
+def test_shares_are_of_what_existed_before_as_of(tmp_path: Path, run: Run) -> None:
+    """Of 600 ratings, one a minute, 60 exist; 6 of them are off the scale: 10%, though 1% of all."""
+    tables = make_tables()
+    for row in tables["ratings"][:6]:
+        row["rating"] = 9.0
+    config = CheckConfig(max_bad_share=0.05, min_ratings=2)
+    with pytest.raises(DataRefused, match=r"6 of 60 lines of ratings are refused, 10\.00%"):
+        check_ratings(write_tables(tmp_path / "s", tables), run, config, START + timedelta(minutes=60))
+
+
 def test_an_unusable_repetition_does_not_replace_a_usable_rating(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     repeat("ratings", rating=11.0, rated_at=START + timedelta(days=1))(tables)

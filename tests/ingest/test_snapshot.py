@@ -99,11 +99,18 @@ def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: 
     assert snapshot.rating_scale == (1, 2, 3, 4, 5)
 
 
-def test_without_an_edition_the_scale_is_what_was_given(planted: Planted, tmp_path: Path, home: Home) -> None:
-    ratings = planted.ratings.with_columns(pl.col("rating").replace({5.0: 4.5}))
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [(5.0, (1, 2, 3, 4, 5)), (4.5, (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)), (99.0, (1, 2, 3, 4, 5))],
+)
+def test_without_an_edition_stars_are_whole_unless_some_are_half(
+    given: float, scale: tuple[float, ...], planted: Planted, tmp_path: Path, home: Home
+) -> None:
+    """Whatever else is given does not become part of the scale: it is for the checks to refuse."""
+    ratings = planted.ratings.with_columns(pl.col("rating").replace({5.0: given}))
     snapshot = take(write_archive(tmp_path / "a", "canonical", ratings, planted.movies, planted.users), home)
     assert snapshot.dataset == "canonical"
-    assert snapshot.rating_scale == (1, 2, 3, 4, 4.5)
+    assert snapshot.rating_scale == scale
     assert snapshot.manifest["licence"] is None
 
 

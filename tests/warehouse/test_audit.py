@@ -80,9 +80,17 @@ def break_because(frames: Frames) -> Frames:
     return change(frames, FIRST_ROW, because_movie_ids=[2, 1])
 
 
+def break_any(frames: Frames) -> Frames:
+    """Everybody has rated everything."""
+    every = frames["ratings"].drop("movie_id").join(frames["movies"].select("movie_id"), how="cross")
+    lists = frames["recommendations"].clear()
+    return frames | {"ratings": every.select(frames["ratings"].columns), "recommendations": lists}
+
+
 @pytest.mark.parametrize(
     ("break_night", "complaint"),
     [
+        (break_any, "audit_any: 1 tables without a single recommendation.*, for example users_without_a_list 4"),
         (break_unknown_user, "audit_known: 2 recommendations for users.*, for example user_id 4, rank 1, movie_id 2"),
         (break_unknown_movie, "audit_known: 1 .*, for example user_id 1, rank 1, movie_id 99"),
         (break_length, "audit_length: 1 users.*, for example user_id 1, n_listed 1, n_expected 2"),

@@ -1,0 +1,19 @@
+-- complete_users: every user a night knows: those of the users table, and a bare row for whoever rated without one.
+--
+-- grain   one row per user_id
+-- reads   users (user_id, gender, age, occupation, zip_code), ratings (user_id), both as admitted
+-- params  none: this is a view
+-- ties    none
+with
+
+strangers as (
+    select distinct ratings.user_id
+    from ratings
+    anti join users using (user_id)
+)
+
+select users.user_id, users.gender, users.age, users.occupation, users.zip_code
+from users
+union all by name
+select strangers.user_id
+from strangers

@@ -1,0 +1,201 @@
+"""What every network promises; a new one joins by standing in MODELS."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from planted import (
+    LEVELS,
+    SIZES,
+    TESTS,
+    build,
+    change,
+    every_pair,
+    fingerprint,
+    fit,
+    interactions,
+    parts,
+    predict_all,
+    quick_config,
+    ratings,
+    same_weights,
+)
+
+from recsys.engine import fit_network, predict
+from recsys.models import MODELS, Interactions, NetworkConfig, TrainingConfig
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+KNOBS = [
+    (name, field)
+    for name, variant in MODELS.items()
+    for field in (*variant.config_type.model_fields, *(f"training.{inner}" for inner in TrainingConfig.model_fields))
+    if field != "training"
+]
+
+
+def other_value(value: object) -> object:
+    """Another allowed value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return value * 2 if isinstance(value, int) else value / 2  # type: ignore[operator]
+
+
+def turn(config: NetworkConfig, knob: str) -> NetworkConfig:
+    """`config` with one field, possibly of its training, set to another value."""
+    outer, _, inner = knob.partition(".")
+    part = getattr(config, outer)
+    value = part.model_copy(update={inner: other_value(getattr(part, inner))}) if inner else other_value(part)
+    return change(config, **{outer: value})
+
+
+@every_model
+def test_probabilities_are_distributions(name: str) -> None:
+    p_BK = predict_all(fit(name)[0])
+    assert p_BK.shape == (SIZES.n_users * SIZES.n_items, len(LEVELS))
+    assert p_BK.dtype == torch.float32
+    assert ((p_BK >= 0) & (p_BK <= 1)).all()
+    torch.testing.assert_close(p_BK.sum(1), torch.ones(len(p_BK)))
+    assert (p_BK.cumsum(1).diff(dim=1) >= 0).all()
+
+
+@every_model
+def test_pairs_differ(name: str) -> None:
+    """Each of the two indices matters, or one distribution for all would pass for a model."""
+    p_UIK = predict_all(fit(name, quick_config(name, epochs=10))[0]).view(SIZES.n_users, SIZES.n_items, -1)
+    assert (p_UIK[1:] - p_UIK[1]).abs().max() > 0.05
+    assert (p_UIK[:, 1:] - p_UIK[:, 1:2]).abs().max() > 0.05
+
+
+@every_model
+def test_loss_falls_on_planted_data(name: str) -> None:
+    losses = [epoch.loss for epoch in fit(name, quick_config(name, epochs=6))[1]]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@every_model
+def test_a_training_of_one_row(name: str) -> None:
+    one = parts()[0].take(torch.tensor([0]))
+    network, epochs = fit(name, quick_config(name, epochs=20), train=one)
+    assert len(epochs) == 20
+    p_K = predict(network, one.user_idx, one.item_idx).squeeze(0)
+    assert p_K[one.level_idx].item() > 0.5  # it has learned the one thing that there is to know
+
+
+@every_model
+def test_one_row_is_predicted_as_among_many(name: str) -> None:
+    network, _ = fit(name)
+    users, items = every_pair()
+    torch.testing.assert_close(predict(network, users[500:501], items[500:501]), predict_all(network)[500:501])
+
+
+@every_model
+def test_same_seed_same_weights(name: str) -> None:
+    assert same_weights(fit(name, seed=1)[0], fit(name, seed=1)[0])
+
+
+@every_model
+def test_other_seed_other_weights(name: str) -> None:
+    assert not same_weights(fit(name, seed=1)[0], fit(name, seed=2)[0])
+
+
+@pytest.mark.parametrize("name", ["ordinal"])
+def test_another_process_with_more_threads_gets_the_same_weights(name: str) -> None:
+    command = [sys.executable, "-c", f"from planted import fingerprint; print(fingerprint({name!r}))"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
+    output = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, check=True).stdout
+    assert output.strip() == fingerprint(name)
+
+
+@pytest.mark.parametrize(("name", "knob"), KNOBS)
+def test_every_knob_alone_changes_the_result(name: str, knob: str) -> None:
+    config = quick_config(name, batch_size=256)
+    before, after = (predict_all(fit(name, setting)[0]) for setting in (config, turn(config, knob)))
+    assert not torch.equal(before, after)
+
+
+@every_model
+def test_saved_state_predicts_the_same(name: str) -> None:
+    network, _ = fit(name)
+    other = build(name, quick_config(name), seed=9)
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(predict_all(other), predict_all(network))
+
+
+@every_model
+def test_ids_unseen_in_training_act_like_the_unknown(name: str) -> None:
+    rows = parts()[0]
+    seen = rows.take(((rows.user_idx != 7) & (rows.item_idx != 9)).nonzero().squeeze(1))
+    p_UIK = predict_all(fit(name, train=seen)[0]).view(SIZES.n_users, SIZES.n_items, -1)
+    assert torch.equal(p_UIK[7], p_UIK[0])
+    assert torch.equal(p_UIK[:, 9], p_UIK[:, 0])
+    assert not torch.equal(p_UIK[8], p_UIK[0])
+    assert not torch.equal(p_UIK[:, 8], p_UIK[:, 0])
+
+
+@every_model
+def test_the_unknown_gets_about_the_overall_distribution(name: str) -> None:
+    train = interactions(ratings(2000))
+    network, _ = fit(name, quick_config(name, epochs=10), train=train)
+    p_K = predict(network, torch.tensor([0]), torch.tensor([0])).squeeze(0)
+    share_K = torch.bincount(train.level_idx, minlength=len(LEVELS)) / len(train)
+    assert (p_K - share_K).abs().sum() / 2 < 0.2  # the share of ratings that would have to move
+    assert abs(p_K @ network.levels() - share_K @ network.levels()) < 0.4
+
+
+@every_model
+@pytest.mark.parametrize("pair", [(SIZES.n_users, 1), (1, SIZES.n_items)])
+def test_an_index_beyond_the_tables_is_refused(name: str, pair: tuple[int, int]) -> None:
+    network, _ = fit(name, quick_config(name, epochs=1))
+    with pytest.raises(IndexError, match="out of"):
+        predict(network, torch.tensor(pair[:1]), torch.tensor(pair[1:]))
+
+
+@every_model
+def test_half_stars_and_two_levels(name: str) -> None:
+    for levels in (tuple(half / 2 for half in range(1, 11)), (0.0, 1.0)):
+        variant = MODELS[name]
+        config = change(variant.configure(1000, len(levels)), training=quick_config(name).training)
+        network = variant.build(config, type(SIZES)(SIZES.n_users, SIZES.n_items, levels))
+        rows = parts()[0]
+        level_idx = rows.level_idx * (len(levels) - 1) // 4
+        fit_network(network, Interactions(rows.user_idx, rows.item_idx, level_idx), config.training)
+        assert network.levels().tolist() == list(levels)
+        assert predict_all(network).shape[1] == len(levels)
+
+
+@every_model
+def test_a_config_survives_json(name: str) -> None:
+    config = MODELS[name].configure(123_456, 10)
+    assert MODELS[name].config_type.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "n_ratings", "batch_size"),
+    [
+        ("ordinal", 100_000, 1024),
+        ("ordinal", 1_000_209, 8192),
+        ("softmax", 100_000, 512),
+        ("softmax", 1_000_209, 8192),
+        ("ordinal", 10, 64),
+        ("softmax", 10, 64),
+    ],
+)
+def test_batch_sizes_of_the_experiments(name: str, n_ratings: int, batch_size: int) -> None:
+    assert MODELS[name].configure(n_ratings, 5).training.batch_size == batch_size
+
+
+@pytest.mark.parametrize(("name", "steps"), [("ordinal", 90), ("softmax", 150)])
+def test_about_so_many_steps_an_epoch_whatever_the_size(name: str, steps: int) -> None:
+    for n_ratings in (30_000, 100_000, 700_000, 1_000_000, 25_000_000):
+        batch_size = MODELS[name].configure(n_ratings, 5).training.batch_size
+        assert batch_size.bit_count() == 1
+        assert steps / 2**0.5 <= n_ratings / batch_size <= steps * 2**0.5
+
+
+def test_schedules_of_the_experiments() -> None:
+    ours, published = (MODELS[name].configure(100_000, 5).training for name in ("ordinal", "softmax"))
+    assert (ours.epochs, ours.learning_rate, ours.one_cycle) == (14, 0.02, True)
+    assert (published.epochs, published.learning_rate, published.one_cycle) == (10, 0.01, False)

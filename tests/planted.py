@@ -1,0 +1,100 @@
+"""Small planted data as tensors, and networks trained on them in a blink."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsys.engine import Epoch, fit_network, predict
+from recsys.ingest.synthetic import plant
+from recsys.models import MODELS, Interactions, Network, NetworkConfig, Sizes
+
+LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
+SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)  # of plant(60, 40, ...), whose ids count from 1
+TESTS = Path(__file__).parent
+
+
+def ratings(n: int = 1200, seed: int = 0) -> pl.DataFrame:
+    """Planted ratings of 60 users and 40 movies, in the canonical columns."""
+    return plant(60, 40, n, seed).ratings
+
+
+def interactions(rated: pl.DataFrame) -> Interactions:
+    """Ids as they are for indices, whole stars for levels."""
+    columns = (rated["user_id"], rated["movie_id"], rated["rating"] - 1)
+    return Interactions(*(torch.from_numpy(column.to_numpy().astype(np.int64)) for column in columns))
+
+
+def concat(first: Interactions, second: Interactions) -> Interactions:
+    return Interactions(
+        torch.cat([first.user_idx, second.user_idx]),
+        torch.cat([first.item_idx, second.item_idx]),
+        torch.cat([first.level_idx, second.level_idx]),
+    )
+
+
+def parts() -> tuple[Interactions, Interactions]:
+    """1,000 ratings to train on and 200 to validate on; every pair occurs once."""
+    rows = interactions(ratings())
+    return rows.take(torch.arange(1000)), rows.take(torch.arange(1000, 1200))
+
+
+def quick_config(name: str, **training: object) -> NetworkConfig:
+    """The network's own config for the planted ratings, with three epochs."""
+    config = MODELS[name].configure(1000, len(LEVELS))
+    return change(config, training=config.training.model_copy(update={"epochs": 3, **training}))
+
+
+def change(config: NetworkConfig, **fields: object) -> NetworkConfig:
+    """`config` with other values, validated as if they had been given at first."""
+    return type(config).model_validate({**dict(config), **fields})
+
+
+def build(name: str, config: NetworkConfig, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    return MODELS[name].build(config, SIZES)
+
+
+def fit(
+    name: str,
+    config: NetworkConfig | None = None,
+    *,
+    train: Interactions | None = None,
+    validation: Interactions | None = None,
+    stop_after: int | None = None,
+    seed: int = 0,
+) -> tuple[Network, list[Epoch]]:
+    """A network trained on the planted ratings, and its epochs."""
+    config = config or quick_config(name)
+    network = build(name, config, seed)
+    rows = train or parts()[0]
+    return network, fit_network(network, rows, config.training, validation=validation, stop_after=stop_after)
+
+
+def every_pair() -> tuple[Tensor, Tensor]:
+    """(B,), (B,): every user_idx with every item_idx, the unknown ones too."""
+    pairs = torch.cartesian_prod(torch.arange(SIZES.n_users), torch.arange(SIZES.n_items))
+    return pairs[:, 0], pairs[:, 1]
+
+
+def predict_all(network: Network) -> Tensor:
+    """(B, K) for `every_pair()`."""
+    return predict(network, *every_pair())
+
+
+def same_weights(first: Network, second: Network) -> bool:
+    """Bit for bit."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def fingerprint(name: str) -> str:
+    """Of every bit of the weights that a training from seed 0 ends with."""
+    network, _ = fit(name)
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode() + value.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+import numpy as np
+import polars as pl
+import pytest
+from planted import fit, interactions, ratings
+
+from recsys.baselines import fit_baselines
+from recsys.engine import predict
+from recsys.evaluate import measure_errors, measure_lists
+from recsys.lists import list_blocks, list_popular
+from recsys.metrics import distribution_metrics, list_metrics, number_metrics
+from recsys.models import Network
+from recsys.rank import fit_ranker, gather_histories, rank_movies
+from recsys.settings import RankConfig
+from recsys.vocabulary import Vocabulary
+
+# Of the ids that it knows, users from 51 and movies from 36 on have no rating in train.
+VOCABULARY = Vocabulary(np.arange(1, 61, dtype=np.int32), np.arange(1, 41, dtype=np.int32))
+CONFIG = RankConfig(ease_l2=20.0, relevant_from=4.0)
+
+
+@pytest.fixture(scope="module")
+def split() -> tuple[pl.DataFrame, pl.DataFrame]:
+    rated = ratings()
+    held_out = (pl.int_range(pl.len()) % 4 == 0) | (pl.col("user_id") > 50) | (pl.col("movie_id") > 35)
+    return rated.filter(~held_out), rated.filter(held_out)
+
+
+@pytest.fixture(scope="module")
+def network(split: tuple[pl.DataFrame, pl.DataFrame]) -> Network:
+    return fit("ordinal", train=interactions(split[0]))[0]
+
+
+def test_errors_are_those_of_the_network_and_of_every_baseline(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+) -> None:
+    train, holdout = (interactions(part) for part in split)
+    errors = measure_errors(network, train, holdout)
+    p_BK = predict(network, holdout.user_idx, holdout.item_idx)
+    assert errors["network"] == distribution_metrics(p_BK, holdout.level_idx, network.levels())
+    baselines = fit_baselines(train, network.sizes)
+    assert list(errors) == ["network", *baselines] == ["network", "global_mean", "user_mean", "movie_mean", "bias"]
+    stars = network.levels()[holdout.level_idx]
+    for name, baseline in baselines.items():
+        stars_hat = baseline(holdout.user_idx, holdout.item_idx)
+        assert errors[name] == number_metrics(stars_hat, stars, network.levels())
+
+
+def test_lists_are_judged_for_known_users_by_relevant_stars(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+) -> None:
+    train, holdout = split
+    measured = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
+    liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
+    ranker = fit_ranker(network, interactions(train), CONFIG)
+    lists = {
+        "network": pl.concat(list_blocks(rank_movies(ranker, 50), VOCABULARY)),
+        "popularity": list_popular(ranker.histories, 50, VOCABULARY),
+    }
+    assert measured == {name: list_metrics(frame, liked, n_movies=35) for name, frame in lists.items()}
+    assert measured["network"]["users_with_relevant"] == liked["user_id"].n_unique() <= 50
+
+
+def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network: Network) -> None:
+    train, holdout = split
+    users = {
+        stars: measure_lists(
+            network, interactions(train), holdout, VOCABULARY, RankConfig(ease_l2=20.0, relevant_from=stars)
+        )["network"]["users_with_relevant"]
+        for stars in (1.0, 5.0)
+    }
+    assert users[5.0] < users[1.0] == holdout.filter(pl.col("user_id") <= 50)["user_id"].n_unique()
+
+
+def test_a_pair_held_out_twice_is_one_relevant_movie(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+) -> None:
+    train, holdout = split
+    once = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
+    assert measure_lists(network, interactions(train), pl.concat([holdout, holdout]), VOCABULARY, CONFIG) == once
+
+
+def test_the_least_popular_movies_are_the_worst_list(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+) -> None:
+    """The figures point the right way."""
+    train, holdout = split
+    measured = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
+    histories = gather_histories(interactions(train), network.sizes.n_users, network.sizes.n_items)
+    worst = list_popular(histories, 40, VOCABULARY).with_columns(
+        rank=pl.col("rank").rank("ordinal", descending=True).over("user_id").cast(pl.Int32)
+    )
+    liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
+    least = list_metrics(worst, liked, n_movies=35)["ndcg_at_10"]
+    assert least < 0.8 * min(measured["popularity"]["ndcg_at_10"], measured["network"]["ndcg_at_10"])
+
+
+def test_a_holdout_without_relevant_ratings_has_errors_and_no_list_quality(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+) -> None:
+    train, holdout = split
+    disliked = holdout.filter(pl.col("rating") < 4)
+    measured = measure_lists(network, interactions(train), disliked, VOCABULARY, CONFIG)
+    assert measured["network"].keys() == {"coverage_at_10", "users_with_relevant"}
+    assert measured["network"]["users_with_relevant"] == 0
+    assert measure_errors(network, interactions(train), interactions(disliked))["network"]["mae_median"] > 0
