@@ -127,8 +127,8 @@ def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[B
     """The `n` best unseen movies of every user with a history, block by block.
 
     score = log EASE score + rating_weight · log expected stars, over the best `config.candidates` by EASE. Only movies
-    that somebody rated can be shown; a user who has rated nearly all of them gets what is left. Equal scores: the
-    lower index first.
+    that somebody rated can be shown; a user who has rated nearly all of them gets what is left. Candidates of equal
+    scores: the lower index first.
     """
     for first, last in _blocks(ranker.histories):
         yield _rank_block(ranker, first, last, n, reasons)

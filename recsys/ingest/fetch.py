@@ -18,6 +18,7 @@ from recsys.ingest.layouts import LAYOUTS, file_names, recognise
 
 log = logging.getLogger(__name__)
 
+UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is not known
 CHUNK_BYTES = 2**20
 TIMEOUT = httpx.Timeout(60, connect=5)  # seconds; a machine without a way out should learn so quickly
 
@@ -81,14 +82,15 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
 
 
 def dataset_name(files: Files, layout: LayoutName) -> str:
-    """Several editions share a layout: then the folder's or the archive's name decides, else the first of them."""
+    """Several editions are CSV: which one this is, the folder's or the archive's name tells, or nobody."""
     if layout == "canonical":
         return "canonical"
     if layout == "atomic":
         return wheel.DATASET
     editions = [dataset.name for dataset in DATASETS.values() if dataset.layout == layout]
     folder = files.entries[LAYOUTS[layout].ratings.name].folder
-    return next((name for name in (folder, files.path.stem) if name in editions), editions[0])
+    named = next((name for name in (folder, files.path.stem) if name in editions), None)
+    return named or (UNNAMED_CSV if layout == "csv" else editions[0])
 
 
 def hash_directory(files: Files, layout: LayoutName) -> str:

@@ -192,7 +192,7 @@ def test_the_copy_is_the_same_zip_every_time_and_holds_three_files(tmp_path: Pat
     [
         ("ml-100k", "ml-100k"),
         ("ml-1m", "ml-1m"),
-        ("csv", "ml-latest-small"),
+        ("csv", "movielens-csv"),
         ("atomic", "ml-100k"),
         ("canonical", "canonical"),
         ("canonical-parquet", "canonical"),
@@ -207,6 +207,13 @@ def test_a_local_source_is_recognised_by_what_is_inside(
     archive = fetch_archive(str(path), home, nowhere)
     assert (archive.dataset, archive.origin, archive.path) == (dataset, "local file", path)
     assert not home.root.exists()  # nothing is copied
+
+
+@pytest.mark.parametrize("name", ["ml-latest-small.zip", "ml-latest-small"])
+def test_the_name_tells_which_csv_edition_it_is(name: str, tmp_path: Path, home: Home) -> None:
+    planted = plant(20, 10, 100)
+    path = write_archive(tmp_path / name, "csv", planted.ratings, planted.movies, planted.users)
+    assert fetch_archive(str(path), home).dataset == "ml-latest-small"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
