@@ -60,6 +60,20 @@ class Run:
         return self.folder / "validation"
 
     @property
+    def findings(self) -> Path:
+        """What each rule found, and whether the data were refused."""
+        return self.validation / "result.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """The refused lines, also when the night was refused."""
+        return self.validation / "quarantine.parquet"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.validation / "data_docs"
+
+    @property
     def split(self) -> Path:
         """train.parquet, validation.parquet and holdout.parquet, disjoint."""
         return self.folder / "split"

@@ -1,7 +1,6 @@
 """A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
 
 import logging
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recsys import __version__
 from recsys.errors import HomeBusy, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
 from recsys.settings import Settings
+from recsys.version import code_version
 from recsys.warehouse.outcome import MetricRow, Outcome
 from recsys.warehouse.publish import check_present, record
 
@@ -49,7 +48,7 @@ def night(settings: Settings) -> Iterator[Run]:
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     """The run's row in `runs`, from the files that it has left in its folder so far."""
     settings = read_json(run.config)
-    checked = _read(run.validation / "result.json", {})
+    checked = _read(run.findings, {})
     choice = _read(run.choice, {})
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
@@ -71,19 +70,6 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
 def read_metrics(run: Run) -> tuple[MetricRow, ...]:
     """What the run has measured so far; empty before its evaluation."""
     return tuple(MetricRow(**row) for row in _read(run.metrics, []))
-
-
-def code_version() -> str:
-    """The package's version, and the commit where it runs from a checkout: `0.1.0+g5677af9`, `-dirty` if changed."""
-    folder = Path(__file__).parents[1]
-    if not (folder / ".git").exists():
-        return __version__
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        described = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git here, or not our checkout: the version says enough
-        return __version__
-    return f"{__version__}+g{described.stdout.strip()}"
 
 
 @contextmanager
@@ -127,10 +113,9 @@ def _record_failure(run: Run, error: BaseException) -> None:
         error.run = run
     logger.error("the night ends: %s", verdict)
     logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
-    quarantine = run.validation / "quarantine.parquet"
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
-        record(outcome, run.home, read_metrics(run), quarantine if quarantine.exists() else None)
+        record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
     except Exception as second:
         # the first error is the one to act on; this one must not hide it
         logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)

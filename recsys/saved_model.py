@@ -6,11 +6,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from recsys import __version__
 from recsys.errors import ModelError
 from recsys.files import read_json, replacing, write_json
 from recsys.models import MODELS, Network, Sizes
 from recsys.train import Choice, Learner
+from recsys.version import code_version
 from recsys.vocabulary import Vocabulary
 
 FORMAT = 1  # of meta.json; raised when an older reader would misunderstand a newer file
@@ -46,7 +46,7 @@ def save_model(network: Network, choice: Choice, learner: Learner, folder: Path)
         "vocabulary": learner.vocabulary.content_hash(),
         "seed": learner.seed,
         "validation": choice.tried,
-        "code_version": __version__,
+        "code_version": code_version(),
     }
     write_json(saved.meta, meta)
     return saved

@@ -11,8 +11,9 @@ from recsys import steps
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.night import code_version, night, read_metrics
+from recsys.night import night, read_metrics
 from recsys.settings import Settings
+from recsys.version import code_version
 from recsys.warehouse.lookup import list_runs
 
 
@@ -20,7 +21,7 @@ def end_with(error: BaseException, settings: Settings) -> Run:
     """A night that gets as far as the checks and then ends."""
     with pytest.raises(type(error)), night(settings) as run:
         found = {"dataset": "ml-100k", "snapshot": "f4b0f0f5bbca", "as_of": "1998-04-22T23:10:39+00:00"}
-        write_json(run.validation / "result.json", found)
+        write_json(run.findings, found)
         write_json(run.choice, {"model": "ordinal"})
         metric = {"model": "bias", "split": "holdout", "slice": "all", "metric": "rmse_mean", "value": 0.95}
         write_json(run.metrics, [metric])

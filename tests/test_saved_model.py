@@ -7,12 +7,12 @@ import torch
 from planted import LEVELS, fit, predict_all, quick_config, same_weights
 from safetensors.torch import load_file, save_file
 
-from recsys import __version__
 from recsys.errors import ModelError
 from recsys.files import read_json, write_json
 from recsys.models import MODELS
 from recsys.saved_model import SavedModel, load_model, save_model
 from recsys.train import Choice, Learner
+from recsys.version import code_version
 from recsys.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(np.arange(1, 61, dtype=np.int32), np.arange(1, 41, dtype=np.int32))
@@ -55,7 +55,7 @@ def test_the_folder_holds_readable_json_and_no_pickle(saved: SavedModel) -> None
         "vocabulary": VOCABULARY.content_hash(),
         "seed": 3,
         "validation": {"ordinal": {"mae_median": 0.7}},
-        "code_version": __version__,
+        "code_version": code_version(),
     }
     assert "user_table" in load_file(saved.weights)
 

@@ -44,23 +44,13 @@ class Checked:
     A table of which no row was refused or cut is the snapshot's own file.
     """
 
-    folder: Path  # result.json, quarantine.parquet, data_docs/index.html
     ratings: Path  # rated before as_of
     movies: Path
     users: Path
+    quarantine: Path  # one row per refused line: the columns of `schema.REJECTS`, sorted by all of them
     as_of: datetime  # UTC
     rating_scale: tuple[float, ...]  # stars
     counts: Mapping[str, int]  # rows of ratings, movies, users and quarantine
-
-    @property
-    def quarantine(self) -> Path:
-        """One row per refused line: the columns of `schema.REJECTS`, sorted by all of them."""
-        return quarantine_file(self.folder)
-
-
-def quarantine_file(folder: Path) -> Path:
-    """Where the refused lines lie in a run's validation folder, also when the night was refused."""
-    return folder / "quarantine.parquet"
 
 
 def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: datetime | None) -> Checked:
@@ -77,21 +67,19 @@ def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: date
     with opened_database(run) as connection:
         _create_views(connection, snapshot, as_of)
         _refuse_rows(connection)
-        quarantine = quarantine_file(run.validation)
-        _write_rows(connection, sql.read("rule_quarantine"), REJECTS, quarantine)
-        data_docs = run.validation / "data_docs"
+        _write_rows(connection, sql.read("rule_quarantine"), REJECTS, run.quarantine)
         rules = table_rules(config)
-        observations = validate(rules, run, data_docs)
-        refusals = _count_refusals(connection, quarantine)
+        observations = validate(rules, run)
+        refusals = _count_refusals(connection, run.quarantine)
         findings = find_offences(refusals, rules, observations)
         reasons = describe_failures(findings)
-        reasons += describe_excess(refusals, config.max_bad_share, _examples(connection, quarantine))
+        reasons += describe_excess(refusals, config.max_bad_share, _examples(connection, run.quarantine))
         as_of = as_of or _end_of_data(connection)
         _write_result(findings, reasons, snapshot, run, as_of)
         if reasons:
             raise DataRefused(
                 f"{snapshot.dataset} is refused: {'; '.join(reasons)}. Nothing is published, last night's table is "
-                f"kept. See {data_docs / 'index.html'} and {quarantine}"
+                f"kept. See {run.data_docs / 'index.html'} and {run.quarantine}"
             )
         assert as_of is not None, "a table rule sees to it that there are ratings"
         return _admit(connection, snapshot, run, as_of)
@@ -107,7 +95,7 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
     findings = [
         Finding(COLUMNS, table, COLUMNS_DEMANDS, not wrong[table], observed=len(wrong[table])) for table in SCHEMAS
     ]
-    with replacing(quarantine_file(run.validation)) as aside:
+    with replacing(run.quarantine) as aside:
         shutil.copyfile(snapshot.rejects, aside)
     _write_result(findings, reasons, snapshot, run, as_of=None)
     raise DataRefused(
@@ -206,15 +194,15 @@ def _write_result(
         "reasons": reasons,
         "rules": [asdict(finding) for finding in findings],
     }
-    write_json(run.validation / "result.json", result)
+    write_json(run.findings, result)
 
 
 def _admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run, as_of: datetime) -> Checked:
     paths = {table: _admit_table(connection, table, path, run) for table, path in _paths(snapshot).items()}
     counts = {table: _count_rows(path) for table, path in paths.items()}
-    counts["quarantine"] = _count_rows(quarantine_file(run.validation))
+    counts["quarantine"] = _count_rows(run.quarantine)
     logger.info("admitted: %s ratings before %s", f"{counts['ratings']:,}", as_of.isoformat())
-    return Checked(run.validation, **paths, as_of=as_of, rating_scale=snapshot.rating_scale, counts=counts)
+    return Checked(**paths, quarantine=run.quarantine, as_of=as_of, rating_scale=snapshot.rating_scale, counts=counts)
 
 
 def _admit_table(connection: DuckDBPyConnection, table: str, source: Path, run: Run) -> Path:

@@ -61,15 +61,15 @@ def opened_database(run: Run) -> Iterator[DuckDBPyConnection]:
         engine.dispose()
 
 
-def validate(rules: Sequence[TableRule], run: Run, data_docs: Path) -> dict[str, Observation]:
+def validate(rules: Sequence[TableRule], run: Run) -> dict[str, Observation]:
     """Checks every rule in the open database of the run, writes Data Docs under the run's name, and returns what each
     rule saw, by rule name.
     """
-    shutil.rmtree(data_docs, ignore_errors=True)  # a run taken up again must not show its first attempt beside
+    shutil.rmtree(run.data_docs, ignore_errors=True)  # a run taken up again must not show its first attempt beside
     with _quiet():
         import great_expectations as gx  # here, because it takes three seconds
 
-        context: Any = gx.get_context(mode="ephemeral", project_config=_project(data_docs))
+        context: Any = gx.get_context(mode="ephemeral", project_config=_project(run.data_docs))
         source = context.data_sources.add_sql(
             "duckdb", connection_string=_address(run), create_temp_table=False, kwargs=ENGINE_OPTIONS
         )

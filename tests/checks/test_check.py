@@ -12,7 +12,7 @@ import pytest
 from archives import write_archive
 from snapshots import START, Row, Tables, make_run, make_tables, write_tables
 
-from recsys.checks.check import check_ratings, quarantine_file
+from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused
 from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
@@ -31,12 +31,12 @@ def run(home: Home) -> Run:
 
 
 def read_quarantine(run: Run) -> list[tuple[str, int, str]]:
-    columns = pl.read_parquet(quarantine_file(run.validation), columns=["source_table", "source_line", "rule"])
+    columns = pl.read_parquet(run.quarantine, columns=["source_table", "source_line", "rule"])
     return columns.rows()
 
 
 def read_result(run: Run) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((run.validation / "result.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads(run.findings.read_text(encoding="utf-8"))
     return result
 
 
@@ -317,7 +317,7 @@ def test_a_source_with_five_percent_broken_rows_is_refused(tmp_path: Path, home:
     assert "1,000 of 20,000 lines of ratings are refused, 5.00%, the limit is 1.00%; 334 of them break" in message
     assert "the rule rating_on_scale (a rating is one of the stars that the edition gives), e.g. line 3: {" in message
     assert "last night's table is kept" in message
-    assert str(quarantine_file(run.validation)) in message
+    assert str(run.quarantine) in message
     assert refusal.value.exit_code == 3
     assert read_quarantine(run) == expected
     assert read_result(run)["reasons"]

@@ -1,0 +1,19 @@
+"""Which code is running."""
+
+import subprocess
+from pathlib import Path
+
+from recsys import __version__
+
+
+def code_version() -> str:
+    """The package's version, and the commit where it runs from a checkout: `0.1.0+g5677af9`, `-dirty` if changed."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git here, or not our checkout: the version says enough
+        return __version__
+    return f"{__version__}+g{described.stdout.strip()}"
