@@ -1,5 +1,7 @@
 """Made-up ratings of which the truth is known: planted low-rank scores with Gaussian noise, and a checkerboard.
 
+What grows with the ratings is drawn block by block, which gives the same data as at once: 32 million take 1.5 GB.
+
 Shapes: U users, M movies, B pairs, R rank, K = 5 stars.
 """
 
@@ -12,10 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.errors import UsageError
+from recsys.ingest.signatures import shown
 
 PREFIX = "synthetic:"
 USAGE = f"{PREFIX}<users>x<movies>x<ratings>, e.g. {PREFIX}200x100x5000"
 EDITION = 1  # raise it when the same sizes and seed give other data, so that no snapshot of the old is taken for them
+
+BLOCK = 2_000_000  # pairs drawn or scored at a time
+MOST_USERS, MOST_RATINGS = 10_000_000, 100_000_000  # of a source: about 2 and 5 GB
 
 STARS = np.arange(1, 6)
 STAR_EDGES = np.arange(1.5, 5)  # a score between two edges is rounded to the star between them
@@ -29,6 +35,7 @@ THINGS = ("Harbour", "Orchard", "Letter", "Signal", "Winter", "Garden", "Railway
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Stars = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,16 @@ def parse_sizes(source: str) -> tuple[int, int, int]:
 
     Raises: UsageError when it is written otherwise or cannot be.
     """
-    match = re.fullmatch(r"synthetic:(\d+)x(\d+)x(\d+)", source, re.ASCII)
+    match = re.fullmatch(r"synthetic:(\d{1,12})x(\d{1,12})x(\d{1,12})", source, re.ASCII)
     if match is None:
-        raise UsageError(f"--source {source} is not {USAGE}")
+        raise UsageError(f"--source {shown(source)} is none. Next: write it as {USAGE}")
     n_users, n_movies, n_ratings = (int(size) for size in match.groups())
     check_sizes(n_users, n_movies, n_ratings)
+    if n_users > MOST_USERS or n_movies > MOST_USERS or n_ratings > MOST_RATINGS:
+        raise UsageError(
+            f"--source {source} is more than is made in memory: {MOST_USERS:,} users, {MOST_USERS:,} movies and "
+            f"{MOST_RATINGS:,} ratings at most. Next: ask for fewer, or write them with `recsys generate`"
+        )
     return n_users, n_movies, n_ratings
 
 
@@ -86,7 +98,7 @@ def check_sizes(n_users: int, n_movies: int, n_ratings: int) -> None:
     if not 0 < n_ratings <= n_users * n_movies:
         raise UsageError(
             f"{n_ratings:,} synthetic ratings of {n_users:,} users and {n_movies:,} movies cannot be: a pair is rated "
-            f"once, so ask for 1 to {n_users * n_movies:,}, as {USAGE}"
+            f"once. Next: ask for 1 to {n_users * n_movies:,}, as {USAGE}"
         )
 
 
@@ -122,8 +134,7 @@ def plant(
         q_MR=rng.normal(0, spread, (n_movies, rank)),
     )
     user_id, movie_id = draw_pairs(n_users, n_movies, n_ratings, rng)
-    noisy = truth.scores(user_id, movie_id) + rng.normal(0, noise, n_ratings)
-    return replace(truth, ratings=make_ratings(user_id, movie_id, rating=np.searchsorted(STAR_EDGES, noisy) + 1))
+    return replace(truth, ratings=make_ratings(user_id, movie_id, draw_stars(truth, user_id, movie_id, rng)))
 
 
 def checkerboard(n_users: int, n_movies: int, shown: float = 0.5, disliked: float = 0.0, seed: int = 0) -> pl.DataFrame:
@@ -138,6 +149,16 @@ def checkerboard(n_users: int, n_movies: int, shown: float = 0.5, disliked: floa
     rated = np.flatnonzero(rng.random(len(pair)) < np.where(matches, shown, disliked))
     rated = rng.permutation(rated)
     return make_ratings(user_id[rated], movie_id[rated], rating=np.where(matches[rated], 5, 1))
+
+
+def draw_stars(truth: Planted, user_id: Ints, movie_id: Ints, rng: np.random.Generator) -> Stars:
+    """Scores with noise, rounded and clipped. (B,), (B,) -> (B,) int8, 1 to 5."""
+    stars_B = np.empty(len(user_id), np.int8)
+    for start in range(0, len(user_id), BLOCK):
+        block = slice(start, start + BLOCK)
+        scores_B = truth.scores(user_id[block], movie_id[block])
+        stars_B[block] = np.searchsorted(STAR_EDGES, scores_B + rng.normal(0, truth.noise, len(scores_B))) + 1
+    return stars_B
 
 
 def draw_pairs(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -161,11 +182,37 @@ def draw_sparse(user_weight_U: Floats, movie_weight_M: Floats, n: int, rng: np.r
     pairs = np.empty(0, np.int64)
     while len(pairs) < n:
         more = max(1000, 2 * (n - len(pairs)))
-        users = rng.choice(len(user_weight_U), more, p=user_weight_U)
-        movies = rng.choice(len(movie_weight_M), more, p=movie_weight_M)
-        drawn = np.concatenate([pairs, users * len(movie_weight_M) + movies])
-        pairs = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
-    return pairs[:n]
+        users, movies = draw_places(user_weight_U, more, rng), draw_places(movie_weight_M, more, rng)
+        pairs = add_distinct(pairs, users, movies, len(movie_weight_M), n)
+    return pairs
+
+
+def draw_places(weight: Floats, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """`n` indices into `weight`, which sums to 1: numpy's `choice`, without its arrays of eight bytes each."""
+    cumulative = weight.cumsum()
+    cumulative /= cumulative[-1]
+    places = np.empty(n, np.int32)
+    for start in range(0, n, BLOCK):
+        drawn = rng.random(min(BLOCK, n - start))
+        places[start : start + BLOCK] = cumulative.searchsorted(drawn, side="right")
+    return places
+
+
+def add_distinct(pairs: Ints, users: NDArray[np.int32], movies: NDArray[np.int32], n_movies: int, n: int) -> Ints:
+    """`pairs` and the first of the drawn that are not among them, in the order of drawing, `n` together at most."""
+    sorted_pairs = np.append(-1, np.sort(pairs))  # -1: so that there is always one to compare with
+    parts, missing = [pairs], n - len(pairs)
+    for start in range(0, len(users), BLOCK):
+        if missing <= 0:
+            break
+        drawn: Ints = users[start : start + BLOCK].astype(np.int64) * n_movies + movies[start : start + BLOCK]
+        each, first = np.unique(drawn, return_index=True)
+        places = sorted_pairs.searchsorted(each)
+        is_new = sorted_pairs.take(places, mode="clip") != each
+        sorted_pairs = np.insert(sorted_pairs, places[is_new], each[is_new])
+        parts.append(each[is_new][np.argsort(first[is_new])][:missing])
+        missing -= len(parts[-1])
+    return np.concatenate(parts)
 
 
 def zipf_weights(n: int, rng: np.random.Generator) -> Floats:
@@ -174,7 +221,7 @@ def zipf_weights(n: int, rng: np.random.Generator) -> Floats:
     return np.asarray(rng.permutation(weight / weight.sum()))
 
 
-def make_ratings(user_id: Ints, movie_id: Ints, rating: Ints) -> pl.DataFrame:
+def make_ratings(user_id: Ints, movie_id: Ints, rating: Ints | Stars) -> pl.DataFrame:
     seconds = np.arange(len(rating)) * YEAR_SECONDS // max(len(rating), 1)
     return pl.DataFrame(
         {

@@ -118,3 +118,24 @@ def test_a_million_ratings_take_seconds() -> None:
     begun = time.perf_counter()
     assert len(plant(6_000, 4_000, 1_000_000).ratings) == 1_000_000
     assert time.perf_counter() - begun < 20  # about 1 on an idle machine
+
+
+@pytest.mark.parametrize(("n_users", "n_movies", "n_ratings"), [(300, 400, 9_000), (50, 40, 400), (60, 50, 2_000)])
+def test_blocks_give_the_same_as_at_once(
+    n_users: int, n_movies: int, n_ratings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = plant(n_users, n_movies, n_ratings).ratings
+    monkeypatch.setattr(synthetic, "BLOCK", 77)
+    assert plant(n_users, n_movies, n_ratings).ratings.equals(at_once)
+
+
+def test_sparse_pairs_are_the_first_distinct_of_numpys_choice() -> None:
+    """Drawn by hand from the same generator; so many of so few that several rounds are needed."""
+    weight = np.array([0.9, 0.06, 0.04])
+    by_hand: list[int] = []
+    rng = np.random.default_rng(5)
+    while len(by_hand) < 9:
+        more = max(1000, 2 * (9 - len(by_hand)))
+        pairs = rng.choice(3, more, p=weight) * 3 + rng.choice(3, more, p=weight)
+        by_hand = list(dict.fromkeys([*by_hand, *pairs.tolist()]))
+    assert synthetic.draw_sparse(weight, weight, 9, np.random.default_rng(5)).tolist() == by_hand[:9]
