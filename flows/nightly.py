@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from recsys import gate, split, steps, summary
 from recsys.checks import check
 from recsys.errors import SourceOutage
-from recsys.ingest import fetch, snapshot
-from recsys.night import night
+from recsys.ingest import fetch, retention, snapshot
+from recsys.night import night, timed
 from recsys.settings import Settings
 from recsys.summary import Summary
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 def step(function: Callable[P, R], **options: Any) -> Task[P, R]:
     """A plain function of `recsys` as a task. Nothing is cached: each night does its own work."""
-    return Task(steps.timed(function), name=function.__name__, cache_policy=NO_CACHE, **options)
+    return Task(timed(function), name=function.__name__, cache_policy=NO_CACHE, **options)
 
 
 def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -42,6 +42,7 @@ check_gate = step(gate.check_gate)
 train_for_tonight = step(steps.train_for_tonight)
 score = step(steps.score)
 publish = step(steps.publish_lists)
+retain_snapshots = step(retention.retain_snapshots)
 summarise = step(summary.summarise)
 
 
@@ -62,4 +63,5 @@ def nightly(settings: Settings | None = None) -> Summary:
         served = train_for_tonight(choice, checked, learner, run)
         lists = score(served, checked, learner, run, settings)
         rows = publish(lists, checked, run, settings)
+        retain_snapshots(raw, run, settings.snapshots)
         return summarise(run, rows)

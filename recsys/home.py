@@ -22,6 +22,16 @@ class Home:
         return self.root / "snapshots"
 
     @property
+    def parsed(self) -> Path:
+        """What each file of a directory of drops was read as, named by its content, so that it is read once."""
+        return self.root / "parsed"
+
+    @property
+    def forgotten(self) -> Path:
+        """Users who asked to be forgotten, and when."""
+        return self.root / "forgotten.json"
+
+    @property
     def runs(self) -> Path:
         """One folder per run, `<run_id>/`."""
         return self.root / "runs"
@@ -72,6 +82,11 @@ class Run:
     @property
     def data_docs(self) -> Path:
         return self.validation / "data_docs"
+
+    @property
+    def checked(self) -> Path:
+        """The admitted rows of the tables of which not all were admitted."""
+        return self.folder / "checked"
 
     @property
     def split(self) -> Path:

@@ -1,12 +1,13 @@
 """A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
 
+import functools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,9 @@ from recsys.warehouse.publish import check_present, record
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @contextmanager
 def night(settings: Settings) -> Iterator[Run]:
@@ -32,17 +36,46 @@ def night(settings: Settings) -> Iterator[Run]:
     PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
     """
     home = Home(settings.home.absolute())
-    with _locked(home):
+    with locked(home):
         check_present(home)
-        run = _open_run(home)
-        named = {"config_hash": settings.config_hash(), "code_version": code_version()}
-        write_json(run.config, settings.model_dump(mode="json") | named)
-        with _logged(run):
+        with _opened(home, settings) as run:
             try:
                 yield run
             except BaseException as error:
                 _record_failure(run, error)
                 raise
+
+
+@contextmanager
+def checking(settings: Settings) -> Iterator[Run]:
+    """Opens a run that only looks at the data: it holds the home's lock and leaves a folder, whose name ends in -check,
+    and nothing in the warehouse.
+
+    Raises: HomeBusy if a night is running on the same home; UsageError if nothing can be written there.
+    """
+    home = Home(settings.home.absolute())
+    with locked(home), _opened(home, settings, "-check") as run:
+        try:
+            yield run
+        except RecsysError as error:
+            error.run = run
+            logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller tells it to people
+            raise
+
+
+def timed(step: Callable[P, R]) -> Callable[P, R]:
+    """Logs the seconds of each call; the run's log and steps.json are made of these lines."""
+
+    @functools.wraps(step)
+    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
+        logger.info("%s ...", step.__name__)
+        start = time.monotonic()
+        result = step(*args, **kwargs)
+        seconds = time.monotonic() - start
+        logger.info("%s: %.1f s", step.__name__, seconds, extra={"step": step.__name__, "seconds": seconds})
+        return result
+
+    return run_step
 
 
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
@@ -68,13 +101,17 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
 
 
 def read_metrics(run: Run) -> tuple[MetricRow, ...]:
-    """What the run has measured so far; empty before its evaluation."""
-    return tuple(MetricRow(**row) for row in _read(run.metrics, []))
+    """What the run has measured so far: the snapshot by its checks, the networks by their evaluation."""
+    rows = [*_read(run.findings, {}).get("metrics", []), *_read(run.metrics, [])]
+    return tuple(MetricRow(**row) for row in rows)
 
 
 @contextmanager
-def _locked(home: Home) -> Iterator[None]:
-    """The operating system lets go of the lock when its holder dies, however it dies."""
+def locked(home: Home) -> Iterator[None]:
+    """Holds the home's lock. The operating system lets go of it when its holder dies, however it dies.
+
+    Raises: HomeBusy if somebody else holds it; UsageError if nothing can be written there.
+    """
     lock = FileLock(home.lock, timeout=0)
     try:
         home.root.mkdir(parents=True, exist_ok=True)
@@ -85,24 +122,44 @@ def _locked(home: Home) -> Iterator[None]:
             "Wait for it to end, or give this one another --home."
         ) from None
     except OSError as error:
-        raise UsageError(
-            f"home {home.root} cannot be written: {error.strerror or error}. Give a folder that can, with --home."
-        ) from None
+        raise unwritable(home, error) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _open_run(home: Home) -> Run:
+def unwritable(home: Home, error: OSError) -> UsageError:
+    """Of a home in which a folder or a file cannot be made."""
+    where = error.filename or home.root
+    return UsageError(
+        f"home {home.root} cannot be written: {error.strerror or error} ({where}). Next: give a folder that can be "
+        "written, with --home"
+    )
+
+
+@contextmanager
+def _opened(home: Home, settings: Settings, suffix: str = "") -> Iterator[Run]:
+    """A new run with its settings and its log."""
+    run = _open_run(home, suffix)
+    named = {"config_hash": settings.config_hash(), "code_version": code_version()}
+    write_json(run.config, settings.model_dump(mode="json") | named)
+    with _logged(run):
+        yield run
+
+
+def _open_run(home: Home, suffix: str) -> Run:
     started_at = datetime.now(UTC).replace(microsecond=0)
     name = started_at.strftime("%Y%m%dT%H%M%SZ")
     taken = 1
-    run = Run(name, started_at, home)
+    run = Run(f"{name}{suffix}", started_at, home)
     while run.folder.exists():
         taken += 1
-        run = Run(f"{name}-{taken}", started_at, home)
-    run.folder.mkdir(parents=True)
+        run = Run(f"{name}-{taken}{suffix}", started_at, home)
+    try:
+        run.folder.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(home, error) from error
     return run
 
 
@@ -144,7 +201,7 @@ def _logged(run: Run) -> Iterator[None]:
 
 
 class _StepSeconds(logging.Handler):
-    """Keeps the records of `recsys.steps.timed`, which carry the step's name and its seconds."""
+    """Keeps the records of `timed`, which carry the step's name and its seconds."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()

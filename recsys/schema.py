@@ -33,10 +33,34 @@ USERS = pa.schema(
     ]
 )
 
+TAGS = pa.schema(
+    [
+        pa.field("user_id", pa.int32(), nullable=False),
+        pa.field("movie_id", pa.int32(), nullable=False),
+        pa.field("tag", pa.string(), nullable=False),  # as typed, without blanks around it
+        pa.field("tagged_at", RATED_AT, nullable=False),
+    ]
+)
+
+LINKS = pa.schema(
+    [
+        pa.field("movie_id", pa.int32(), nullable=False),
+        pa.field("imdb_id", pa.string()),  # digits as published, leading zeros kept: "0114709"
+        pa.field("tmdb_id", pa.int32()),
+    ]
+)
+
+# Every table that a source may give; an edition without one has it empty.
+TABLES: dict[str, pa.Schema] = {"ratings": RATINGS, "movies": MOVIES, "users": USERS, "tags": TAGS, "links": LINKS}
+
+# Ratings that were known for a while: a later one of the same pair, or a retraction, ended each at `until`.
+SUPERSEDED = RATINGS.append(pa.field("until", RATED_AT, nullable=False))
+
 # Lines of the source that could not be turned into a row at all.
 REJECTS = pa.schema(
     [
-        pa.field("source_table", pa.string(), nullable=False),  # ratings, movies or users
+        pa.field("source_table", pa.string(), nullable=False),  # a name in TABLES, or retractions
+        pa.field("source_file", pa.string(), nullable=False),  # its bare name: ratings.dat
         pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first line
         pa.field("rule", pa.string(), nullable=False),
         pa.field("row", pa.string(), nullable=False),  # JSON

@@ -1,12 +1,8 @@
 """The steps of a night between checked ratings and the published table: each reads files, works, writes files."""
 
-import functools
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -30,9 +26,6 @@ from recsys.warehouse.publish import Tonight, publish
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 LISTS = pa.schema(
     [
         pa.field("user_id", pa.int32()),
@@ -43,21 +36,6 @@ LISTS = pa.schema(
         pa.field("because_movie_ids", pa.list_(pa.int32())),
     ]
 )
-
-
-def timed(step: Callable[P, R]) -> Callable[P, R]:
-    """Logs the seconds of each call; the night's log and steps.json are made of these lines."""
-
-    @functools.wraps(step)
-    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
-        logger.info("%s ...", step.__name__)
-        start = time.monotonic()
-        result = step(*args, **kwargs)
-        seconds = time.monotonic() - start
-        logger.info("%s: %.1f s", step.__name__, seconds, extra={"step": step.__name__, "seconds": seconds})
-        return result
-
-    return run_step
 
 
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:

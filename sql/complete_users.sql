@@ -1,7 +1,7 @@
 -- complete_users: every user a night knows: those of the users table, and a bare row for whoever rated without one.
 --
 -- grain   one row per user_id
--- reads   users (user_id, gender, age, occupation, zip_code), ratings (user_id), both as admitted
+-- reads   users (user_id, gender, age, occupation, zip_code, file_row_number), ratings (user_id), both as admitted
 -- params  none: this is a view
 -- ties    none
 with
@@ -12,7 +12,7 @@ strangers as (
     anti join users using (user_id)
 )
 
-select users.user_id, users.gender, users.age, users.occupation, users.zip_code
+select users.user_id, users.gender, users.age, users.occupation, users.zip_code, users.file_row_number
 from users
 union all by name
 select strangers.user_id

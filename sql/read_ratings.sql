@@ -1,58 +1,56 @@
--- read_ratings: the lines of a ratings file, split into fields and cast; a line that cannot be a row is kept whole.
+-- read_ratings: the lines of a ratings file as rows; a line that cannot be one is kept whole, with the reason.
 --
 -- grain   one row per line of the file
--- reads   lines (source_line, line)
--- params  $separator text, $fields integer, $user_id, $movie_id, $rating, $rated_at integer positions from 1
+-- reads   parted_lines (source_line, line, fields, problem)
+-- params  $separator text, $n_fields integer, $user_id, $movie_id, $rating, $rated_at integer positions from 1
 -- ties    none: order is not promised
 --
 -- A field must be written in digits: try_cast alone would read 4.7 as the id 5 and 1_0 as the rating 10. A moment is
 -- in seconds since 1970, up to the year 9999, or an ISO date and time, UTC unless it says otherwise.
 with
 
-split_lines as (
+texts as (
     select
-        lines.source_line,
-        rtrim(lines.line, e'\r\n') as line,
-        string_split(rtrim(lines.line, e'\r\n'), $separator) as fields
-    from lines
-),
-
-fields as (
-    select
-        split_lines.source_line,
-        split_lines.line,
-        split_lines.fields[$user_id] as user_id,
-        split_lines.fields[$movie_id] as movie_id,
-        split_lines.fields[$rating] as rating,
-        split_lines.fields[$rated_at] as rated_at,
-        len(split_lines.fields) = $fields as is_complete
-    from split_lines
+        parted_lines.source_line,
+        parted_lines.line,
+        parted_lines.problem,
+        parted_lines.fields[$user_id] as user_id,
+        parted_lines.fields[$movie_id] as movie_id,
+        parted_lines.fields[$rating] as rating,
+        parted_lines.fields[$rated_at] as rated_at
+    from parted_lines($separator, $n_fields) as parted_lines
 ),
 
 readings as (
     select
-        fields.source_line,
-        fields.line,
-        fields.is_complete,
-        case when regexp_full_match(fields.user_id, '\d+') then try_cast(fields.user_id as integer) end as user_id,
-        case when regexp_full_match(fields.movie_id, '\d+') then try_cast(fields.movie_id as integer) end as movie_id,
+        texts.source_line,
+        case when regexp_full_match(texts.user_id, '\d+') then try_cast(texts.user_id as integer) end as user_id,
+        case when regexp_full_match(texts.movie_id, '\d+') then try_cast(texts.movie_id as integer) end as movie_id,
         case
-            when regexp_full_match(fields.rating, '-?\d+(\.\d+)?') then try_cast(fields.rating as float)
+            when regexp_full_match(texts.rating, '-?\d+(\.\d+)?') then try_cast(texts.rating as float)
         end as rating,
         case
-            when not regexp_full_match(fields.rated_at, '\d+') then try_cast(fields.rated_at as timestamptz)
-            when try_cast(fields.rated_at as bigint) <= 253402300799 then to_timestamp(fields.rated_at::bigint)
-        end as rated_at
-    from fields
+            when not regexp_full_match(texts.rated_at, '\d+') then try_cast(texts.rated_at as timestamptz)
+            when try_cast(texts.rated_at as bigint) <= 253402300799 then to_timestamp(texts.rated_at::bigint)
+        end as rated_at,
+        texts as text
+    from texts
 ),
 
 judged as (
     select
-        *,
-        coalesce(
-            is_complete and user_id > 0 and movie_id > 0 and isfinite(rating) and isfinite(rated_at),
-            false
-        ) as is_readable
+        readings.*,
+        case
+            when text.problem is not null then text.problem
+            when coalesce(user_id, 0) < 1
+                then format('user_id ''{}'' is not a whole number from 1 to 2147483647', left(text.user_id, 50))
+            when coalesce(movie_id, 0) < 1
+                then format('movie_id ''{}'' is not a whole number from 1 to 2147483647', left(text.movie_id, 50))
+            when not coalesce(isfinite(rating), false)
+                then format('rating ''{}'' is not a number', left(text.rating, 50))
+            when not coalesce(year(rated_at) between 1 and 9999, false)
+                then format('rated_at ''{}'' is neither seconds since 1970 nor a date and time', left(text.rated_at, 50))
+        end as why
     from readings
 )
 
@@ -62,5 +60,6 @@ select
     movie_id,
     rating,
     rated_at,
-    case when not is_readable then line end as unreadable
+    why,
+    case when why is not null then text.line end as line
 from judged

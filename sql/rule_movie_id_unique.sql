@@ -1,13 +1,14 @@
 -- rule_movie_id_unique: movies whose movie_id stands on an earlier line already.
 --
 -- grain   one row per offending movie: of each movie_id all but one
--- reads   movies (movie_id, …, file_row_number), source_lines (source_table, file_row_number, source_line)
+-- reads   movies (movie_id, …, file_row_number),
+--         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest source line stays, then the lowest row of the snapshot
+-- ties    the lowest source file and line stays, then the lowest row of the snapshot
 with
 
 movie_lines as (
-    select source_lines.file_row_number, source_lines.source_line
+    select source_lines.file_row_number, source_lines.source_file, source_lines.source_line
     from source_lines
     where source_lines.source_table = 'movies'
 )
@@ -17,5 +18,5 @@ from movies
 left join movie_lines using (file_row_number)
 qualify row_number() over (
     partition by movies.movie_id
-    order by movie_lines.source_line, movies.file_row_number
+    order by movie_lines.source_file, movie_lines.source_line, movies.file_row_number
 ) > 1

@@ -2,28 +2,44 @@
 --
 -- grain   one row per offending rating: of each (user_id, movie_id) all but one
 -- reads   ratings (user_id, movie_id, rating, rated_at, file_row_number),
---         source_lines (source_table, file_row_number, source_line)
+--         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the latest stays, then the highest rating, the lowest source line, the lowest row of the snapshot
+-- ties    the latest stays, then the highest rating, the lowest source file and line, the lowest row of the snapshot
 with
 
-rating_lines as (
-    select source_lines.file_row_number, source_lines.source_line
-    from source_lines
-    where source_lines.source_table = 'ratings'
+-- a list per user costs a third of the memory of a group per pair, and few users are left for that
+repeating_users as (
+    select ratings.user_id
+    from ratings
+    group by ratings.user_id
+    having count(*) > list_unique(list(ratings.movie_id))
+),
+
+theirs as (
+    select ratings.*
+    from ratings
+    semi join repeating_users using (user_id)
 ),
 
 repeated_pairs as (
-    select ratings.user_id, ratings.movie_id
-    from ratings
-    group by ratings.user_id, ratings.movie_id
+    select theirs.user_id, theirs.movie_id
+    from theirs
+    group by theirs.user_id, theirs.movie_id
     having count(*) > 1
 ),
 
 repeated as (
-    select ratings.*
-    from ratings
+    select theirs.*
+    from theirs
     semi join repeated_pairs using (user_id, movie_id)
+),
+
+-- a join to the lines of all ratings would hold them all in memory
+repeated_lines as (
+    select source_lines.file_row_number, source_lines.source_file, source_lines.source_line
+    from source_lines
+    semi join repeated using (file_row_number)
+    where source_lines.source_table = 'ratings'
 ),
 
 ranked as (
@@ -31,10 +47,15 @@ ranked as (
         repeated.*,
         row_number() over (
             partition by repeated.user_id, repeated.movie_id
-            order by repeated.rated_at desc, repeated.rating desc, rating_lines.source_line, repeated.file_row_number
+            order by
+                repeated.rated_at desc,
+                repeated.rating desc,
+                repeated_lines.source_file,
+                repeated_lines.source_line,
+                repeated.file_row_number,
         ) as rank
     from repeated
-    left join rating_lines using (file_row_number)
+    left join repeated_lines using (file_row_number)
 )
 
 select ranked.* exclude (rank)

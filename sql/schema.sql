@@ -148,8 +148,8 @@ create table metrics (
 
 comment on table metrics is 'Figures of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'See runs.';
-comment on column metrics.model is 'A network, or a baseline such as bias or popularity.';
-comment on column metrics.split is 'The ratings it was measured on: validation or holdout.';
+comment on column metrics.model is 'A network, a baseline such as bias or popularity, or snapshot: the data themselves.';
+comment on column metrics.split is 'The ratings it was measured on: validation or holdout; source is all that came.';
 comment on column metrics.slice is 'The part of the split: all, or e.g. genre=Drama.';
 comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10.';
 comment on column metrics.value is 'Stars for mae and rmse, seconds for names that end so, else without unit.';
@@ -157,6 +157,7 @@ comment on column metrics.value is 'Stars for mae and rmse, seconds for names th
 create table quarantine (
     run_id varchar not null,
     source_table varchar not null,
+    source_file varchar,
     source_line bigint not null,
     rule varchar not null,
     row json not null,
@@ -164,7 +165,8 @@ create table quarantine (
 
 comment on table quarantine is 'Rows of the source that a run refused to use; one row per refused row and run.';
 comment on column quarantine.run_id is 'See runs.';
-comment on column quarantine.source_table is 'ratings, movies or users.';
+comment on column quarantine.source_table is 'ratings, movies, users, tags, links or retractions.';
+comment on column quarantine.source_file is 'Name of the source file, without its folder; null for runs from before it was kept.';
 comment on column quarantine.source_line is 'Line of the source file; 1 = its first.';
 comment on column quarantine.rule is 'The rule that the row breaks.';
 comment on column quarantine.row is 'The row as it was read.';

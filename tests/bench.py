@@ -1,14 +1,18 @@
-"""`make bench`: whole nights in processes of their own, their figures as a Markdown table for docs/benchmarks.md.
+"""`make bench`: whole commands in processes of their own, their figures as Markdown tables for docs/benchmarks.md.
 
     make bench                                            ML-100K, seeds 0 to 2, both networks
     make bench ARGS="--source ml-1m.zip --seeds 1"        one night on a local archive
+    make bench ARGS="--scale /tmp/scale"                  ingest and checks, of 32 million ratings and of ML-1M
 
-Seconds are wall-clock time of the whole process, Prefect's start-up included; memory is its peak resident set.
+--scale takes a folder with 4 GB free; made-up ratings that are there from last time are used again. ML-1M comes from
+RECSYS_TEST_DATA, by default ../shared/data. Seconds are wall-clock time of the whole process, Prefect's start-up
+included; memory is its peak resident set.
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -19,31 +23,76 @@ from pathlib import Path
 from typing import Any
 
 RECSYS = Path(sys.executable).parent / "recsys"
+REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+LARGE = "200948x87585x32000000"  # users, movies and ratings of ML-32M
+STEPS = ("fetch_archive", "write_snapshot", "check_ratings")
 SHOWN = ("mae_median", "mae_mean", "rmse_mean", "ndcg_at_10", "recall_at_10", "coverage_at_10")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One night."""
+    """One command."""
 
-    summary: dict[str, Any]
+    output: dict[str, Any]
+    log: str
     seconds: float
+    cpu_seconds: float  # of all threads: says more than `seconds` where others use the machine too
     peak_mib: float
 
 
-def measure_night(source: str, model: str, seed: int, home: Path) -> Measured:
-    """Runs one night from the command line; a night that is not published ends the benchmark."""
-    command = [RECSYS, "nightly", "--source", source, "--model", model, "--seed", str(seed), "--home", home, "--json"]
+def measure(*arguments: object) -> Measured:
+    """Runs `recsys` with these arguments and --json; a command that fails ends the benchmark."""
+    command = [str(part) for part in (RECSYS, *arguments, "--json")]
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as output:
         start = time.monotonic()
-        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=log)
+        process = subprocess.Popen(command, stdout=output, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - start
+        log.seek(0)
+        text = log.read().decode()
         if os.waitstatus_to_exitcode(status) != 0:
-            log.seek(0)
-            raise SystemExit(log.read().decode())
+            raise SystemExit(text)
         output.seek(0)
-        return Measured(json.load(output), seconds, usage.ru_maxrss / 1024)
+        cpu_seconds = usage.ru_utime + usage.ru_stime
+        return Measured(json.load(output), text, seconds, cpu_seconds, usage.ru_maxrss / 1024)
+
+
+def measure_nights(source: str, models: list[str], n_seeds: int) -> None:
+    print("| network | " + " | ".join(SHOWN) + " | seconds (median) | train, s | peak MiB |")
+    print("|---" * (len(SHOWN) + 4) + "|")
+    with tempfile.TemporaryDirectory() as home:
+        for model in models:
+            options = ("--source", source, "--model", model, "--home", home)
+            nights = [measure("nightly", *options, "--seed", seed) for seed in range(n_seeds)]
+            print(describe_nights(model, nights), flush=True)
+
+
+def measure_scale(folder: Path) -> None:
+    """`recsys check` on a fresh home, and again with nothing changed; first of all what makes the large archive."""
+    large = folder / f"made-up-{LARGE}.zip"
+    if not large.exists():
+        made = measure("generate", LARGE, large)
+        print(f"{large}: made in {made.seconds:.1f} s ({made.cpu_seconds:.1f} s of CPU), {made.peak_mib:.0f} MiB\n")
+    print("| source | run | s | CPU, s | " + " | ".join(f"{step}, s" for step in STEPS) + " | peak MiB |")
+    print("|---" * (len(STEPS) + 5) + "|")
+    for source in (REAL_DATA / "ml-1m.zip", large):
+        if not source.exists():
+            print(f"| {source.name} | not measured: {source} is not there |")
+            continue
+        with tempfile.TemporaryDirectory(dir=folder) as home:
+            for run in ("first", "unchanged", "unchanged"):
+                checked = measure("check", "--source", source, "--home", home)
+                print(describe_check(source.name, run, checked), flush=True)
+
+
+def describe_check(source: str, run: str, checked: Measured) -> str:
+    """One row of the table; the seconds of a step are those that it logged."""
+    steps = [re.search(rf"{step}: ([\d.]+) s$", checked.log, re.MULTILINE) for step in STEPS]
+    return (
+        f"| {source} | {run} | {checked.seconds:.1f} | {checked.cpu_seconds:.1f} | "
+        + " | ".join(step[1] if step else "" for step in steps)
+        + f" | {checked.peak_mib:.0f} |"
+    )
 
 
 def main() -> None:
@@ -51,19 +100,18 @@ def main() -> None:
     parser.add_argument("--source", default="ml-100k")
     parser.add_argument("--models", nargs="+", default=["ordinal", "softmax"])
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1; figures are means over them")
+    parser.add_argument("--scale", type=Path, metavar="FOLDER", help="measure ingest and checks instead, in FOLDER")
     options = parser.parse_args()
-    print("| network | " + " | ".join(SHOWN) + " | seconds (median) | train, s | peak MiB |")
-    print("|---" * (len(SHOWN) + 4) + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        for model in options.models:
-            nights = [measure_night(options.source, model, seed, Path(folder)) for seed in range(options.seeds)]
-            print(describe(model, nights), flush=True)
+    if options.scale:
+        measure_scale(options.scale)
+    else:
+        measure_nights(options.source, options.models, options.seeds)
 
 
-def describe(model: str, nights: list[Measured]) -> str:
+def describe_nights(model: str, nights: list[Measured]) -> str:
     """One row of the table."""
-    means = [statistics.mean(night.summary["metrics"]["holdout"][metric] for night in nights) for metric in SHOWN]
-    training = statistics.median(night.summary["seconds"]["train_for_holdout"] for night in nights)
+    means = [statistics.mean(night.output["metrics"]["holdout"][metric] for night in nights) for metric in SHOWN]
+    training = statistics.median(night.output["seconds"]["train_for_holdout"] for night in nights)
     return (
         f"| {model} | "
         + " | ".join(f"{mean:.4f}" for mean in means)

@@ -10,16 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.home import Home, Run
+from recsys.ingest.content import LINES
 from recsys.ingest.snapshot import Snapshot
-from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
+from recsys.schema import REJECTS, SUPERSEDED, TABLES
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
-SOURCE_LINES = pa.schema([pa.field("source_line", pa.int64(), nullable=False)])
-SCHEMAS = {"ratings": RATINGS, "movies": MOVIES, "users": USERS}
-KEYS = {"ratings": ("user_id", "movie_id", "rated_at", "rating"), "movies": ("movie_id",), "users": ("user_id",)}
+KEYS = {
+    "ratings": ("user_id", "movie_id", "rated_at", "rating"),
+    "movies": ("movie_id",),
+    "users": ("user_id",),
+    "tags": ("user_id", "movie_id", "tagged_at", "tag"),
+    "links": ("movie_id",),
+    "superseded": ("user_id", "movie_id", "rated_at", "rating"),
+}
 
 
 def make_run(home: Home, name: str = "20261121T030000Z-4f1c") -> Run:
@@ -27,7 +33,9 @@ def make_run(home: Home, name: str = "20261121T030000Z-4f1c") -> Run:
 
 
 def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
-    """Every user has rated every movie, one a minute; row i of a table is line i + 1 of its source."""
+    """Every user has rated every movie, one a minute, and tagged the first; row i of a table is line i + 1 of its
+    source.
+    """
     pairs = [(user, movie) for movie in range(1, n_movies + 1) for user in range(1, n_users + 1)]
     return {
         "ratings": [
@@ -47,23 +55,41 @@ def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
             {"user_id": user, "gender": "F", "age": 30, "occupation": "writer", "zip_code": "00000"}
             for user in range(1, n_users + 1)
         ],
+        "tags": [
+            {"user_id": user, "movie_id": 1, "tag": f"tag {user}", "tagged_at": START + timedelta(minutes=10 * user)}
+            for user in range(1, n_users + 1)
+        ],
+        "links": [{"movie_id": movie, "imdb_id": f"{movie:07}", "tmdb_id": movie} for movie in range(1, n_movies + 1)],
     }
 
 
-def write_tables(folder: Path, tables: Tables, rejects: Sequence[Row] = ()) -> Snapshot:
-    """The snapshot of `tables`, whose scale is 1 to 5 stars: every table sorted, its source lines beside it."""
+def write_tables(
+    folder: Path, tables: Tables, rejects: Sequence[Row] = (), superseded: Sequence[Row] = (), **manifest: Any
+) -> Snapshot:
+    """The snapshot of `tables`, whose scale is 1 to 5 stars: every table sorted, its source lines beside it.
+
+    Row i of a table stood on line i + 1 of <table>.csv; superseded ratings on the lines of old.csv. `manifest` adds to
+    the manifest or replaces what is in it.
+    """
     snapshot = Snapshot(folder)
     folder.mkdir(parents=True)
-    for table, rows, lines in (
-        ("ratings", snapshot.ratings, snapshot.source_lines),
-        ("movies", snapshot.movies, snapshot.movie_lines),
-        ("users", snapshot.users, snapshot.user_lines),
-    ):
-        numbered = [row | {"source_line": line} for line, row in enumerate(tables[table], start=1)]
-        numbered.sort(key=lambda row, table=table: [row[column] for column in KEYS[table]])  # type: ignore[misc]
-        pq.write_table(pa.Table.from_pylist(numbered, SCHEMAS[table]), rows)
-        pq.write_table(pa.Table.from_pylist(numbered, SOURCE_LINES), lines)
+    for table, schema in TABLES.items():
+        write_table(snapshot, table, schema, tables.get(table, []), f"{table}.csv")
+    write_table(snapshot, "superseded", SUPERSEDED, superseded, "old.csv")
     pq.write_table(pa.Table.from_pylist(list(rejects), REJECTS), snapshot.rejects)
-    manifest = {"dataset": "planted", "rating_scale": [1.0, 2.0, 3.0, 4.0, 5.0]}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    rows = {table: len(tables.get(table, [])) for table in TABLES}
+    told = {"dataset": "planted", "rating_scale": [1.0, 2.0, 3.0, 4.0, 5.0], "genres": None, "rows": rows}
+    (folder / "manifest.json").write_text(json.dumps(told | manifest), encoding="utf-8")
     return snapshot
+
+
+def write_table(snapshot: Snapshot, table: str, schema: pa.Schema, rows: Sequence[Row], file: str) -> None:
+    numbered = [row | {"source_file": file, "source_line": line} for line, row in enumerate(rows, start=1)]
+    numbered.sort(key=lambda row: [row[column] for column in KEYS[table]])
+    pq.write_table(pa.Table.from_pylist(numbered, schema), snapshot.table(table))
+    pq.write_table(pa.Table.from_pylist(numbered, LINES), snapshot.lines(table))
+
+
+def reject(table: str, line: int, row: str = '{"line":"?"}') -> Row:
+    """A line of <table>.csv that could not be read."""
+    return {"source_table": table, "source_file": f"{table}.csv", "source_line": line, "rule": "unreadable", "row": row}

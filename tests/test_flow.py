@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 from archives import write_archive
 
@@ -185,6 +186,34 @@ def test_few_broken_rows_cost_no_night(tmp_path: Path, environment: Mapping[str,
     assert ask(home, "select count(distinct user_id) from recommendations") == [(200,)]
 
 
+def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    """Drops that still name them come in as before; what is published, and what earlier nights left, has no trace."""
+    planted = plant(200, 150, 8000)
+    theirs = 424242
+    ratings = planted.ratings.with_columns(pl.col("user_id").replace(1, theirs))
+    users = planted.users.with_columns(pl.col("user_id").replace(1, theirs))
+    broken = {2: f"{theirs},1,99,978300760"}
+    drops = write_archive(tmp_path / "drops", "canonical", ratings, planted.movies, users, broken)
+    home = Home(tmp_path / "home")
+    first = run_night(home, str(drops), environment)
+    assert first.exit_code == 0, first.stderr
+    assert traces(home, theirs) == {"recommendations": 10, "users": 1, "quarantine": 1}
+
+    forget = [str(RECSYS), "forget", str(theirs), "--home", str(home.root)]
+    assert subprocess.run(forget, env=environment, check=False, capture_output=True).returncode == 0
+    late = "user_id,movie_id,rating,rated_at\n2,1,5,2000-12-31T23:59:58\n"
+    (drops / "ratings-late.csv").write_text(late, encoding="utf-8")
+    second = run_night(home, str(drops), environment)
+
+    assert second.exit_code == 0, second.stderr
+    assert traces(home, theirs) == {}
+    assert ask(home, "select count(distinct user_id) from recommendations") == [(199,)]
+    assert ask(home, "select count(*) from recommendations where user_id = 2 and movie_id = 1") == [(0,)]
+    assert [path.name for path in home.runs.iterdir()] == [second.summary["run_id"]]
+    assert [path.name for path in home.snapshots.glob("canonical/[!.]*")] == [second.summary["snapshot"]]
+    assert ask(home, "select count(*) from runs") == [(2,)]
+
+
 def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> None:
     home = Home(tmp_path / "home")
     quiet = subprocess.DEVNULL
@@ -249,6 +278,16 @@ def ask(home: Home, query: str, *params: str) -> list[Any]:
 def recommendations(home: Home) -> list[Any]:
     """All rows; their run_id comes last."""
     return ask(home, "select * exclude run_id, run_id from recommendations order by user_id, rank")
+
+
+def traces(home: Home, user_id: int) -> dict[str, int]:
+    """Rows by table in which the id can be read anywhere."""
+    tables = [name for (name,) in ask(home, "select table_name from duckdb_tables()")]
+    found = {
+        table: ask(home, f"select count(*) from {table} where contains(to_json({table})::varchar, $1)", str(user_id))
+        for table in tables
+    }
+    return {table: count for table, [(count,)] in found.items() if count}
 
 
 def poll(home: Home, done: Event, results: Connection) -> None:

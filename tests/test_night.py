@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys import steps
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.night import night, read_metrics
+from recsys.night import checking, night, read_metrics, timed
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.lookup import list_runs
@@ -113,6 +112,31 @@ def test_one_night_at_a_time(settings: Settings, home: Home) -> None:
         pass  # the lock is free again
 
 
+def test_looking_at_data_leaves_a_folder_and_no_row(settings: Settings, home: Home) -> None:
+    with pytest.raises(DataRefused) as refusal, checking(settings) as run:
+        timed(len)("abc")
+        raise DataRefused("5% are broken")
+    assert refusal.value.run == run
+    assert re.fullmatch(r"\d{8}T\d{6}Z(-\d+)?-check", run.run_id)
+    assert read_json(run.config)["config_hash"] == settings.config_hash()
+    assert list(read_json(run.steps)) == ["len"]
+    assert "data refused: 5% are broken" in run.log.read_text()
+    assert not home.warehouse.exists()
+
+
+def test_nobody_looks_while_a_night_runs(settings: Settings) -> None:
+    with night(settings), pytest.raises(HomeBusy), checking(settings):
+        pytest.fail("two at once")
+
+
+def test_looking_needs_no_warehouse_that_can_be_read(settings: Settings, home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.warehouse.write_bytes(b"not a database")
+    with checking(settings):
+        pass
+    assert home.warehouse.read_bytes() == b"not a database"
+
+
 def test_settings_are_kept_with_the_run(settings: Settings) -> None:
     with night(settings) as run:
         kept = read_json(run.config)
@@ -126,7 +150,7 @@ def test_log_and_seconds_of_the_steps_are_kept(settings: Settings) -> None:
         return a + b
 
     with night(settings) as run:
-        assert steps.timed(add)(1, b=2) == 3
+        assert timed(add)(1, b=2) == 3
     assert list(read_json(run.steps)) == ["add"]
     assert read_json(run.steps)["add"] >= 0
     assert "adding 1" in run.log.read_text()

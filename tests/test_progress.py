@@ -3,6 +3,7 @@
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from recsys import progress as progress_module
-from recsys.progress import progress
+from recsys.progress import progress, transfer
 
 logger = logging.getLogger("recsys.tested")
 
@@ -61,12 +62,71 @@ def test_a_terminal_shows_a_bar() -> None:
         "import logging; from recsys.progress import progress\n"
         "with progress('train', 10, 'ratings', logging.getLogger()) as advance: advance(10, 'loss 1.1')"
     )
+    shown = run_on_terminal(script)
+    assert "train" in shown
+    assert "10/10" in shown
+    assert "loss 1.1" in shown
+    assert "\x1b[" in shown
+
+
+def run_on_terminal(script: str) -> str:
+    """What a Python program shows on a standard error that is a terminal."""
     main, side = pty.openpty()
     subprocess.run([sys.executable, "-c", script], stderr=side, check=True, env={**os.environ, "TERM": "xterm"})
     shown = os.read(main, 65_536).decode()
     os.close(side)
     os.close(main)
-    assert "train" in shown
-    assert "10/10" in shown
-    assert "loss 1.1" in shown
-    assert "\x1b[" in shown
+    return shown
+
+
+# ---- downloads
+
+
+def test_a_short_download_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with transfer("a.zip", 0, 5_000_000, logger) as receive:
+        receive(2_000_000)
+        receive(3_000_000)
+    (line,) = caplog.messages
+    assert re.fullmatch(r"a\.zip: 5\.0 MB in \d+\.\d s, [\d,.]+ MB/s", line)
+
+
+def test_a_long_download_tells_how_far_and_how_fast(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
+    with transfer("a.zip", 1_000_000, 4_000_000, logger) as receive:
+        receive(1_000_000)
+        receive(2_000_000)
+    first, second, last = caplog.messages
+    assert re.fullmatch(r"a\.zip: 2\.0 MB of 4\.0 MB, \d+ s left, [\d,.]+ MB/s", first)
+    assert second.startswith("a.zip: 4.0 MB of 4.0 MB, 0 s left, ")
+    assert last.startswith("a.zip: 3.0 MB in ")
+    assert last.endswith(" MB/s, 1.0 MB were here already")
+
+
+def test_a_download_of_unknown_size_promises_no_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
+    with transfer("a.zip", 0, None, logger) as receive:
+        receive(1_000_000)
+    assert re.fullmatch(r"a\.zip: 1\.0 MB, [\d,.]+ MB/s", caplog.messages[0])
+
+
+def test_a_download_that_breaks_off_does_not_say_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="cut"), transfer("a.zip", 0, 10, logger) as receive:
+        receive(5)
+        raise ValueError("cut")
+    assert caplog.messages == []
+
+
+def test_a_terminal_shows_size_and_rate() -> None:
+    script = (
+        "import logging, time; from recsys.progress import transfer\n"
+        "with transfer('a.zip', 1_000_000, 4_000_000, logging.getLogger()) as receive:\n"
+        "    receive(500_000); time.sleep(0.3); receive(2_500_000)"
+    )
+    shown = run_on_terminal(script)
+    assert "a.zip" in shown
+    assert "4.0/4.0 MB" in shown
+    assert "MB/s" in shown

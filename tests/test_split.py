@@ -29,7 +29,7 @@ def split(ratings: pl.DataFrame, folder: Path, seed: int = 0) -> Split:
     path = folder / "ratings.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     ratings.write_parquet(path)
-    checked = Checked(path, path, path, folder, START, (1.0, 2.0, 3.0, 4.0, 5.0), {})
+    checked = Checked(path, path, path, path, path, folder, START, (1.0, 2.0, 3.0, 4.0, 5.0), {})
     return split_ratings(checked, make_run(Home(folder / "home")), CONFIG, seed)
 
 

@@ -118,6 +118,11 @@ CASES = {
     "list_runs": Case(
         given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
     ),
+    "last_published": Case(
+        given={"runs": [run("r1"), run("r2"), (*run("r3")[:-1], False), (*run("r4")[:4], "x", *run("r4")[5:])]},
+        params={"dataset": "ml-1m"},
+        expected=[("r2", "abc")],
+    ),
     "sample": Case(
         given={
             "movies": MOVIES,

@@ -77,7 +77,13 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
             }
         ),
         "quarantine": pl.DataFrame(
-            {"source_table": ["ratings"], "source_line": [7], "rule": ["unreadable"], "row": ['{"line": "1\\t2"}']}
+            {
+                "source_table": ["ratings"],
+                "source_file": ["u.data"],
+                "source_line": [7],
+                "rule": ["unreadable"],
+                "row": ['{"line": "1\\t2"}'],
+            }
         ),
     }
 

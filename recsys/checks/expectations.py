@@ -6,7 +6,7 @@ The checkpoint reads the views that `check` makes, in the same in-memory DuckDB,
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,23 @@ from typing import Any
 import sqlalchemy
 from duckdb import DuckDBPyConnection
 
-from recsys.checks.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
+from recsys.checks.data_docs import tidy, write_index
+from recsys.checks.rules import (
+    ROW_RULES,
+    SCHEMAS,
+    SHIFT_RULES,
+    UNREADABLE,
+    UNREADABLE_DEMANDS,
+    ShiftRule,
+    TableRule,
+)
 from recsys.home import Run
+from recsys.settings import ShiftConfig
 
 # Without these the DuckDB dialect fails with "list index out of range" when a connection goes back to its pool.
 ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
+SEVERITIES = {"warn": "warning", "stop": "critical"}  # ours, and Great Expectations' word for it
 
 # A rule sees the rows that earlier rules let through, here as in `check`.
 ROW_QUERY = """\
@@ -35,10 +47,10 @@ select * from (
 
 @dataclass(frozen=True)
 class Observation:
-    """What one rule saw: the offending rows of a row rule, the measured number of a table rule."""
+    """What one rule saw: the offending rows of a row rule, the measured number of any other."""
 
     passed: bool
-    observed: int
+    observed: float
 
 
 @contextmanager
@@ -61,9 +73,19 @@ def opened_database(run: Run) -> Iterator[DuckDBPyConnection]:
         engine.dispose()
 
 
-def validate(rules: Sequence[TableRule], run: Run) -> dict[str, Observation]:
+def shift_limits(measures: Mapping[str, float | None], config: ShiftConfig) -> Iterator[tuple[ShiftRule, str, float]]:
+    """Rule, severity and limit of everything that is limited and could be measured."""
+    for rule in SHIFT_RULES:
+        for severity, limit in rule.limits(config).items():
+            if limit is not None and measures[rule.name] is not None:
+                yield rule, severity, limit
+
+
+def validate(
+    rules: Sequence[TableRule], shifts: Sequence[tuple[ShiftRule, str, float]], run: Run
+) -> dict[str, Observation]:
     """Checks every rule in the open database of the run, writes Data Docs under the run's name, and returns what each
-    rule saw, by rule name.
+    rule saw, by its name; of a shift rule, by its name and severity, e.g. `rating_psi_warn`.
     """
     shutil.rmtree(run.data_docs, ignore_errors=True)  # a run taken up again must not show its first attempt beside
     with _quiet():
@@ -81,7 +103,7 @@ def validate(rules: Sequence[TableRule], run: Run) -> dict[str, Observation]:
                     suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=expectations)),
                 )
             )
-            for view, expectations in _expectations(rules).items()
+            for view, expectations in _expectations(rules, shifts).items()
         ]
         checkpoint = gx.Checkpoint(name="check_ratings", validation_definitions=definitions, result_format="COMPLETE")
         name = gx.RunIdentifier(run_name=run.run_id, run_time=run.started_at)
@@ -89,7 +111,11 @@ def validate(rules: Sequence[TableRule], run: Run) -> dict[str, Observation]:
         context.build_data_docs()
         source.get_execution_engine().close()
         source.get_engine().dispose()
-    return dict(_observe(outcome) for part in result.run_results.values() for outcome in part.results)
+    tidy(run.data_docs)
+    parts = result.run_results.values()
+    held = {part.suite_name: [bool(outcome.success) for outcome in part.results] for part in parts}
+    write_index(run.data_docs, run.run_id, held)
+    return dict(_observe(outcome) for part in parts for outcome in part.results)
 
 
 def _address(run: Run) -> str:
@@ -107,6 +133,8 @@ def _project(data_docs: Path) -> Any:
     site = {
         "class_name": "SiteBuilder",
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        # what is expected stands beside what was found, so pages of expectations alone would say nothing more
+        "site_section_builders": {"expectations": "None", "profiling": "None"},
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(data_docs)},
     }
     return DataContextConfig(
@@ -117,8 +145,10 @@ def _project(data_docs: Path) -> Any:
     )
 
 
-def _expectations(rules: Sequence[TableRule]) -> dict[str, list[Any]]:
-    """What to expect of each view: `snapshot_*` as it was read, `ratings` as it was admitted, `rejects`."""
+def _expectations(rules: Sequence[TableRule], shifts: Sequence[tuple[ShiftRule, str, float]]) -> dict[str, list[Any]]:
+    """What to expect of each view: `snapshot_*` as it was read, `ratings` as it was admitted, `rejects`, and
+    `comparison`, whose one row says how far the snapshot is from the one published last.
+    """
     views: dict[str, list[Any]] = {f"snapshot_{table}": [] for table in SCHEMAS}
     for position, rule in enumerate(ROW_RULES):
         query = ROW_QUERY.format(table=rule.table, position=position, query=rule.query)
@@ -130,7 +160,21 @@ def _expectations(rules: Sequence[TableRule]) -> dict[str, list[Any]]:
     views["rejects"] = [
         _expect(UNREADABLE, UNREADABLE_DEMANDS, "ExpectTableRowCountToEqual", value=0, severity="warning")
     ]
-    return views
+    views["comparison"] = [_expect_shift(*shift) for shift in shifts]
+    return {view: expectations for view, expectations in views.items() if expectations}
+
+
+def _expect_shift(rule: ShiftRule, severity: str, limit: float) -> Any:
+    side = "min_value" if rule.at_least else "max_value"
+    said = f"{rule.demands}: {'at least' if rule.at_least else 'at most'} {limit:g}, else {severity}"
+    return _expect(
+        f"{rule.name}_{severity}",
+        said,
+        "ExpectColumnMaxToBeBetween",
+        column=rule.name,
+        severity=SEVERITIES[severity],
+        **{side: limit},
+    )
 
 
 def _expect(rule: str, demands: str, kind: str, **arguments: Any) -> Any:
@@ -142,7 +186,7 @@ def _expect(rule: str, demands: str, kind: str, **arguments: Any) -> Any:
 def _observe(outcome: Any) -> tuple[str, Observation]:
     rule = outcome.expectation_config.meta["rule"]
     assert "observed_value" in outcome.result, f"rule {rule} could not be checked: {outcome.exception_info}"
-    return rule, Observation(bool(outcome.success), int(outcome.result["observed_value"]))
+    return rule, Observation(bool(outcome.success), outcome.result["observed_value"])
 
 
 @contextmanager

@@ -1,32 +1,55 @@
 """What the rules found in one night's data: counted, judged against the limits, and said in words."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from recsys.checks.expectations import Observation
-from recsys.checks.rules import ROW_RULES, SCHEMAS, UNREADABLE, UNREADABLE_DEMANDS, TableRule
+from recsys.checks.expectations import Observation, shift_limits
+from recsys.checks.rules import (
+    ALL_RULES,
+    ALL_RULES_DEMANDS,
+    DEMANDS,
+    ROW_RULES,
+    SHIFT_RULES,
+    UNREADABLE,
+    ShiftRule,
+    TableRule,
+)
+from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)
+
+# A quarantined line is told and costs nothing else; what is beyond a limit stops the night.
+Verdict = Literal["pass", "quarantined", "warn", "stop", "not compared"]
+Measures = Mapping[str, float | None]  # by column of sql/compare_snapshots.sql; None where it cannot be told
+
+LEVELS: Mapping[Verdict, int] = {"warn": logging.WARNING, "stop": logging.WARNING, "quarantined": logging.INFO}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found in one table. A rule on rows counts lines, a rule on a table measures a number."""
+    """What one rule found in one table. A rule on rows counts lines, any other one measures a number."""
 
     rule: str
     table: str
     demands: str
-    passed: bool
+    verdict: Verdict
     offending: int | None = None  # lines
     share: float | None = None  # of the table's lines
-    observed: int | None = None
+    limit: float | None = None  # of that share
+    observed: float | None = None
+    warn: float | None = None  # limits of what was observed
+    stop: float | None = None
 
     def describe(self) -> str:
         """One line for a log."""
         if self.offending is not None:
             return f"{self.rule}: {self.offending:,} lines of {self.table} refused, {self.share:.3%}"
-        return f"{self.rule}: {self.table} {'pass' if self.passed else 'fail'}, found {self.observed:,}"
+        found = "nothing" if self.observed is None else f"{self.observed:,.6g}"
+        limits = "".join(f", {name} at {getattr(self, name):g}" for name in ("warn", "stop") if getattr(self, name))
+        return f"{self.rule}: {self.table}: {self.verdict}, found {found}{limits}"
 
 
 @dataclass(frozen=True)
@@ -39,13 +62,6 @@ class Refusals:
     def by_rule(self, table: str) -> dict[str, int]:
         return {rule: count for (source_table, rule), count in self.refused.items() if source_table == table}
 
-    def total(self, table: str) -> int:
-        return sum(self.by_rule(table).values())
-
-    def share(self, table: str) -> float:
-        """Of the table's lines; 0 for a table without lines."""
-        return self.total(table) / max(self.lines[table], 1)
-
     def worst_rule(self, table: str) -> str:
         """The rule that refused most lines of the table, of equals the first by name."""
         counts = self.by_rule(table)
@@ -53,24 +69,66 @@ class Refusals:
 
 
 def find_offences(
-    refusals: Refusals, rules: Sequence[TableRule], observations: Mapping[str, Observation]
+    refusals: Refusals,
+    rules: Sequence[TableRule],
+    observations: Mapping[str, Observation],
+    measures: Measures,
+    config: CheckConfig,
 ) -> list[Finding]:
-    """One finding per rule, in the order of the rules; what was found is logged."""
-    findings = [_find_rows(refusals, UNREADABLE, table, UNREADABLE_DEMANDS) for table in SCHEMAS]
-    findings += [_find_rows(refusals, rule.name, rule.table, rule.demands) for rule in ROW_RULES]
-    _assert_agreement(findings, observations)
-    for rule in rules:
-        seen = observations[rule.name]
-        findings.append(Finding(rule.name, "ratings", rule.demands, seen.passed, observed=seen.observed))
+    """One finding per rule and table, in the order of the rules; what was found is logged."""
+    rows = [_find_rows(refusals, UNREADABLE, table, config.limits.unreadable) for table in refusals.lines]
+    rows += [_find_rows(refusals, rule.name, rule.table, getattr(config.limits, rule.name)) for rule in ROW_RULES]
+    _assert_agreement(rows, observations)
+    findings = [
+        *rows,
+        *(_find_all_rows(refusals, table, config.max_bad_share) for table in refusals.lines),
+        *(_find_table(rule, observations[rule.name]) for rule in rules),
+        *find_shifts(measures, config),
+    ]
+    _assert_limits_agree(observations, measures, config)
     for finding in findings:
-        logger.log(logging.DEBUG if finding.passed else logging.INFO, "%s", finding.describe())
-    logger.info("rules: %d of %d hold", sum(finding.passed for finding in findings), len(findings))
+        logger.log(LEVELS.get(finding.verdict, logging.DEBUG), "%s", finding.describe())
+    judged = [finding for finding in findings if finding.verdict != "not compared"]
+    logger.info("rules: %d of %d hold", sum(finding.verdict == "pass" for finding in judged), len(judged))
     return findings
 
 
-def _find_rows(refusals: Refusals, rule: str, table: str, demands: str) -> Finding:
-    offending, lines = refusals.refused.get((table, rule), 0), refusals.lines[table]
-    return Finding(rule, table, demands, offending == 0, offending=offending, share=offending / max(lines, 1))
+def find_shifts(measures: Measures, config: CheckConfig) -> list[Finding]:
+    """What the shift rules say of the snapshot as a whole."""
+    return [_find_shift(rule, measures.get(rule.name), config) for rule in SHIFT_RULES]
+
+
+def _find_rows(refusals: Refusals, rule: str, table: str, limit: float) -> Finding:
+    return _count(rule, table, DEMANDS[rule], refusals.refused.get((table, rule), 0), refusals.lines[table], limit)
+
+
+def _find_all_rows(refusals: Refusals, table: str, limit: float) -> Finding:
+    offending = sum(refusals.by_rule(table).values())
+    return _count(ALL_RULES, table, ALL_RULES_DEMANDS, offending, refusals.lines[table], limit)
+
+
+def _count(rule: str, table: str, demands: str, offending: int, lines: int, limit: float) -> Finding:
+    """A table without lines has none refused."""
+    share = offending / max(lines, 1)
+    verdict: Verdict = "stop" if share > limit else "quarantined" if offending else "pass"
+    return Finding(rule, table, demands, verdict, offending=offending, share=share, limit=limit)
+
+
+def _find_table(rule: TableRule, seen: Observation) -> Finding:
+    return Finding(rule.name, "ratings", rule.demands, "pass" if seen.passed else "stop", observed=seen.observed)
+
+
+def _find_shift(rule: ShiftRule, value: float | None, config: CheckConfig) -> Finding:
+    limits = rule.limits(config.shift)
+    warn, stop = limits["warn"], limits["stop"]
+    verdict: Verdict = "pass"
+    if value is None:
+        verdict = "not compared"
+    elif not rule.holds(value, stop):
+        verdict = "stop"
+    elif not rule.holds(value, warn):
+        verdict = "warn"
+    return Finding(rule.name, "ratings", rule.demands, verdict, observed=value, warn=warn, stop=stop)
 
 
 def _assert_agreement(findings: Sequence[Finding], observations: Mapping[str, Observation]) -> None:
@@ -83,25 +141,87 @@ def _assert_agreement(findings: Sequence[Finding], observations: Mapping[str, Ob
         assert seen == count, f"rule {rule}: {count} lines in the quarantine, {seen} in the Data Docs"
 
 
-def describe_failures(findings: Sequence[Finding]) -> list[str]:
-    """Every table rule that failed, in words."""
-    return [
-        f"{finding.table} break the rule {finding.rule} ({finding.demands}): found {finding.observed:,}"
-        for finding in findings
-        if finding.offending is None and not finding.passed
-    ]
+def _assert_limits_agree(observations: Mapping[str, Observation], measures: Measures, config: CheckConfig) -> None:
+    """So must the limits on the snapshot as a whole."""
+    for rule, severity, limit in shift_limits(measures, config.shift):
+        seen, value = observations[f"{rule.name}_{severity}"], measures[rule.name]
+        assert value is not None
+        assert seen.passed == rule.holds(value, limit), f"rule {rule.name}: {value} here, {seen} in the Data Docs"
 
 
-def describe_excess(refusals: Refusals, max_bad_share: float, examples: Mapping[tuple[str, str], str]) -> list[str]:
-    """Every table of which too large a share was refused, in words; `examples` by (table, rule)."""
-    demands = {UNREADABLE: UNREADABLE_DEMANDS} | {rule.name: rule.demands for rule in ROW_RULES}
+def describe_stops(
+    findings: Sequence[Finding], refusals: Refusals, examples: Mapping[tuple[str, str], str], beside: str
+) -> list[str]:
+    """Every limit that stops the night, in words.
+
+    `examples` are by (table, rule), `beside` says what the snapshot was compared with. A table of which too much is
+    refused altogether is told once, with the worst rule.
+    """
+    stops = [finding for finding in findings if finding.verdict == "stop"]
+    excessive = {finding.table for finding in stops if finding.rule == ALL_RULES}
     reasons = []
-    for table in SCHEMAS:
-        if refusals.share(table) > max_bad_share:
-            worst = refusals.worst_rule(table)
-            reasons.append(
-                f"{refusals.total(table):,} of {refusals.lines[table]:,} lines of {table} are refused, "
-                f"{refusals.share(table):.2%}, the limit is {max_bad_share:.2%}; {refusals.by_rule(table)[worst]:,} of "
-                f"them break the rule {worst} ({demands[worst]}), e.g. {examples[table, worst]}"
-            )
+    for finding in stops:
+        if finding.rule == ALL_RULES:
+            reasons.append(_describe_excess(finding, refusals, examples))
+        elif finding.offending is None:
+            reasons.append(_describe_figure(finding, beside))
+        elif finding.table not in excessive:
+            reasons.append(_describe_rows(finding, refusals, examples))
     return reasons
+
+
+def _describe_excess(finding: Finding, refusals: Refusals, examples: Mapping[tuple[str, str], str]) -> str:
+    worst = refusals.worst_rule(finding.table)
+    return (
+        f"{_describe_share(finding, refusals)}; {refusals.refused[finding.table, worst]:,} of them break the rule "
+        f"{worst} ({DEMANDS[worst]}), e.g. {examples[finding.table, worst]}"
+    )
+
+
+def _describe_rows(finding: Finding, refusals: Refusals, examples: Mapping[tuple[str, str], str]) -> str:
+    return (
+        f"{_describe_share(finding, refusals)}, by the rule {finding.rule} ({finding.demands}), e.g. "
+        f"{examples[finding.table, finding.rule]}"
+    )
+
+
+def _describe_share(finding: Finding, refusals: Refusals) -> str:
+    return (
+        f"{finding.offending:,} of {refusals.lines[finding.table]:,} lines of {finding.table} are refused, "
+        f"{finding.share:.2%}, the limit is {finding.limit:.2%}"
+    )
+
+
+def _describe_figure(finding: Finding, beside: str) -> str:
+    if finding.stop is None:
+        return f"{finding.table} break the rule {finding.rule} ({finding.demands}): found {finding.observed:,g}"
+    compared = f", {beside}" if _shift_rule(finding).compares else ""
+    return f"{finding.rule} is {finding.observed:.4g}, the limit is {finding.stop:g} ({finding.demands}){compared}"
+
+
+def list_ways_on(findings: Sequence[Finding]) -> list[str]:
+    """The settings that would let the data pass, for whoever knows that they are right: nobody should look them up.
+
+    None where a rule stopped them that has no setting.
+    """
+    stops = [finding for finding in findings if finding.verdict == "stop"]
+    if any(finding.share is None and finding.stop is None for finding in stops):
+        return []
+    needed: dict[str, float] = {}
+    for finding in stops:
+        if finding.share is not None:
+            setting = "MAX_BAD_SHARE" if finding.rule == ALL_RULES else f"LIMITS__{finding.rule.upper()}"
+            needed[setting] = max(needed.get(setting, 0), _round(finding.share, up=True))
+        elif finding.stop is not None and finding.observed is not None:
+            up = not _shift_rule(finding).at_least
+            needed[f"SHIFT__{finding.rule.upper()}_STOP"] = _round(finding.observed, up=up)
+    return [f"RECSYS_CHECK__{setting}={value}" for setting, value in needed.items()]
+
+
+def _round(value: float, *, up: bool) -> float:
+    """To four decimals, away from what would still be refused."""
+    return (math.ceil(value * 10_000) if up else math.floor(value * 10_000)) / 10_000
+
+
+def _shift_rule(finding: Finding) -> ShiftRule:
+    return next(rule for rule in SHIFT_RULES if rule.name == finding.rule)

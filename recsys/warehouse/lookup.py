@@ -39,6 +39,18 @@ def list_runs(home: Home, limit: int) -> pl.DataFrame:
         return _select(connection, sql.read("list_runs"), limit=limit)
 
 
+def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
+    """The newest run of `dataset` that published, and the id of its snapshot; None if there is none.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return None
+    with _reading(home) as connection:
+        rows = connection.execute(sql.read("last_published"), {"dataset": dataset}).fetchall()
+    return rows[0] if rows else None
+
+
 def sample(home: Home) -> tuple[str, pl.DataFrame]:
     """A `select` that anybody may type against the warehouse, and what it answers.
 

@@ -21,6 +21,7 @@ from duckdb import DuckDBPyConnection
 import sql
 from recsys.errors import PublishError
 from recsys.files import replacing, sync
+from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.warehouse.audit import audit
 from recsys.warehouse.outcome import MetricRow, Outcome
@@ -129,12 +130,16 @@ def _drop_foreign_wal(home: Home) -> None:
 
 
 def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -> None:
+    """Copies tables of the present file, without a trace of users who asked to be forgotten."""
     if not home.warehouse.exists():
         return
+    forgotten = read_forgotten(home)
     try:
         connection.execute("attach $path as present (read_only)", {"path": str(home.warehouse)})
         for table in tables:
-            connection.execute(f"insert into {table} by name from present.{table}")
+            kept = connection.sql(f"from present.{table}")
+            kept = kept.filter(forgotten.condition(table, kept.columns)).project(_scrubbed(table, forgotten))
+            connection.execute(f"insert into {table} by name {kept.sql_query()}")
         connection.execute("detach present")
     except duckdb.Error as error:
         raise PublishError(
@@ -142,6 +147,14 @@ def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -
             "Next: close whoever has it open for writing, or put a good copy in its place, "
             "or move it away to start without a history"
         ) from error
+
+
+def _scrubbed(table: str, forgotten: Forgotten) -> str:
+    """The columns of a kept table; reasons of refusals quote rows, and a quote that may be of a forgotten user goes."""
+    if table != "runs" or not forgotten.user_ids:
+        return "*"
+    quote = rf"\{{[^{{}}]*{forgotten.mention}[^{{}}]*\}}"
+    return f"* replace (regexp_replace(reason, '{quote}', '(a forgotten row)', 'g') as reason)"
 
 
 def _write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:

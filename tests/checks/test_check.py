@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archives import write_archive
-from snapshots import START, Row, Tables, make_run, make_tables, write_tables
+from snapshots import START, Tables, make_run, make_tables, reject, write_tables
 
 from recsys.checks.check import check_ratings
+from recsys.checks.rules import ALL_RULES, SHIFT_RULES
 from recsys.errors import DataRefused
 from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.snapshot import Snapshot, write_snapshot
 from recsys.ingest.synthetic import plant
-from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
-from recsys.settings import CheckConfig
+from recsys.schema import REJECTS, TABLES
+from recsys.settings import CheckConfig, LimitConfig, Settings
 
-CONFIG = CheckConfig(max_bad_share=0.5, min_ratings=2)  # lets every single broken row through
-STRICT = CheckConfig(max_bad_share=0.01, min_ratings=500)
+LENIENT = LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
+CONFIG = CheckConfig(max_bad_share=0.5, limits=LENIENT, min_ratings=2)  # lets every single broken row through
+STRICT = CheckConfig(max_bad_share=0.01, limits=LENIENT, min_ratings=500)
+
+ALL = {"ratings": 600, "movies": 20, "users": 30, "tags": 30, "links": 20}  # rows of `make_tables`
+AFTER_THE_RUN = datetime(2026, 11, 21, 3, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -41,7 +47,10 @@ def read_result(run: Run) -> dict[str, Any]:
 
 
 def broken_rules(run: Run) -> dict[str, int | None]:
-    return {rule["rule"]: rule["offending"] for rule in read_result(run)["rules"] if not rule["passed"]}
+    """Lines by rule, less the figures of the snapshot as a whole and the sums over all rules."""
+    others = {ALL_RULES, *(rule.name for rule in SHIFT_RULES)}
+    found = [rule for rule in read_result(run)["rules"] if rule["rule"] not in others]
+    return {rule["rule"]: rule["offending"] for rule in found if rule["verdict"] != "pass"}
 
 
 def validation_pages(run: Run) -> list[Path]:
@@ -52,7 +61,8 @@ def test_good_data_are_the_snapshot_itself(tmp_path: Path, run: Run) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables())
     checked = check_ratings(snapshot, run, STRICT, None)
     assert (checked.ratings, checked.movies, checked.users) == (snapshot.ratings, snapshot.movies, snapshot.users)
-    assert checked.counts == {"ratings": 600, "movies": 20, "users": 30, "quarantine": 0}
+    assert (checked.tags, checked.links) == (snapshot.tags, snapshot.links)
+    assert checked.counts == {**ALL, "quarantine": 0}
     assert checked.as_of == START + timedelta(minutes=599, seconds=1)
     assert checked.rating_scale == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert read_quarantine(run) == []
@@ -67,16 +77,20 @@ def test_every_rule_is_in_the_results_and_in_the_log(
     result = read_result(run)
     assert result["passed"] is True
     assert result["as_of"] == "2000-01-01T09:59:01+00:00"
-    assert all(rule["passed"] for rule in result["rules"])
+    assert {rule["verdict"] for rule in result["rules"]} == {"pass", "not compared"}
     assert {rule["rule"] for rule in result["rules"]} == {
-        *("unreadable", "movie_title", "movie_year", "movie_id_unique", "user_id_unique", "rating_on_scale"),
-        *("rated_at_plausible", "rating_movie_known", "rating_unique"),
-        *("enough_ratings", "enough_users", "enough_movies", "ratings_differ"),
+        *("unreadable", "movie_title", "movie_year", "movie_genres_known", "movie_id_unique"),
+        *("user_age", "user_gender", "user_id_unique"),
+        *("rating_on_scale", "rated_at_plausible", "rating_movie_known", "rating_unique"),
+        *("tag_not_empty", "tagged_at_plausible", "tag_movie_known", "link_movie_known", "link_movie_unique"),
+        *("all_row_rules", "enough_ratings", "enough_users", "enough_movies", "ratings_differ"),
+        *("rating_count_share", "rating_mean_shift", "rating_psi", "unknown_movie_share", "new_user_share"),
+        "newest_rating_age_days",
     }
-    assert {"rule": "enough_ratings", "observed": 600}.items() <= result["rules"][-4].items()
+    assert next(rule["observed"] for rule in result["rules"] if rule["rule"] == "enough_ratings") == 600
     assert "rating_on_scale: 0 lines of ratings refused, 0.000%" in caplog.messages
-    assert "enough_ratings: ratings pass, found 600" in caplog.messages
-    assert "rules: 15 of 15 hold" in caplog.messages
+    assert "enough_ratings: ratings: pass, found 600" in caplog.messages
+    assert "rules: 32 of 32 hold" in caplog.messages
     assert not [record for record in caplog.records if record.name.startswith(("great_expectations", "py.warnings"))]
 
 
@@ -85,10 +99,10 @@ def test_data_docs_stand_under_the_run(tmp_path: Path, run: Run) -> None:
     assert (run.validation / "data_docs" / "index.html").exists()
     pages = validation_pages(run)
     assert [page.stem for page in pages] == [
-        *("duckdb-ratings", "duckdb-rejects", "duckdb-snapshot_movies", "duckdb-snapshot_ratings"),
-        "duckdb-snapshot_users",
+        *("duckdb-comparison", "duckdb-ratings", "duckdb-rejects", "duckdb-snapshot_links", "duckdb-snapshot_movies"),
+        *("duckdb-snapshot_ratings", "duckdb-snapshot_tags", "duckdb-snapshot_users"),
     ]
-    assert "a rating is one of the stars that the edition gives" in pages[3].read_text(encoding="utf-8")
+    assert "a rating is one of the stars that the edition gives" in pages[5].read_text(encoding="utf-8")
 
 
 def change(table: str, **values: Any) -> Callable[[Tables], None]:
@@ -110,20 +124,32 @@ def add_movie_from_the_future(tables: Tables) -> None:
     tables["movies"].append({"movie_id": 21, "title": "Metropolis", "year": 2200, "genres": []})
 
 
+def add_movie_of_another_genre(tables: Tables) -> None:
+    tables["movies"].append({"movie_id": 21, "title": "Metropolis", "year": 1927, "genres": ["Drama", "Robots"]})
+
+
 @pytest.mark.parametrize(
     ("break_it", "expected"),
     [
         (add_movie_without_title, ("movies", 21, "movie_title")),
         (add_movie_from_the_future, ("movies", 21, "movie_year")),
+        (add_movie_of_another_genre, ("movies", 21, "movie_genres_known")),
         (repeat("movies", title="Movie 5 again"), ("movies", 21, "movie_id_unique")),
+        (change("users", age=121), ("users", 5, "user_age")),
+        (change("users", gender="female"), ("users", 5, "user_gender")),
         (repeat("users", age=31), ("users", 31, "user_id_unique")),
         (change("ratings", rating=5.5), ("ratings", 5, "rating_on_scale")),
         (change("ratings", rating=float("nan")), ("ratings", 5, "rating_on_scale")),
         (change("ratings", rated_at=datetime(1994, 1, 1, tzinfo=UTC)), ("ratings", 5, "rated_at_plausible")),
-        (change("ratings", rated_at=datetime(2060, 1, 1, tzinfo=UTC)), ("ratings", 5, "rated_at_plausible")),
+        (change("ratings", rated_at=AFTER_THE_RUN), ("ratings", 5, "rated_at_plausible")),
         (change("ratings", movie_id=21), ("ratings", 5, "rating_movie_known")),
         (repeat("ratings", rated_at=START - timedelta(days=1)), ("ratings", 601, "rating_unique")),
         (repeat("ratings", rated_at=START + timedelta(days=1)), ("ratings", 5, "rating_unique")),
+        (change("tags", tag=" "), ("tags", 5, "tag_not_empty")),
+        (change("tags", tagged_at=datetime(1994, 1, 1, tzinfo=UTC)), ("tags", 5, "tagged_at_plausible")),
+        (change("tags", movie_id=21), ("tags", 5, "tag_movie_known")),
+        (change("links", movie_id=21), ("links", 5, "link_movie_known")),
+        (repeat("links", tmdb_id=7), ("links", 21, "link_movie_unique")),
     ],
 )
 def test_a_broken_row_breaks_its_rule_and_no_other(
@@ -131,16 +157,16 @@ def test_a_broken_row_breaks_its_rule_and_no_other(
 ) -> None:
     tables = make_tables()
     break_it(tables)
-    snapshot = write_tables(tmp_path / "s", tables)
+    snapshot = write_tables(tmp_path / "s", tables, genres=["Drama"])
     checked = check_ratings(snapshot, run, CONFIG, None)
     assert read_quarantine(run) == [expected]
     assert broken_rules(run) == {expected[2]: 1}
-    table = expected[0]
-    admitted = {"ratings": checked.ratings, "movies": checked.movies, "users": checked.users}
-    schemas = {"ratings": RATINGS, "movies": MOVIES, "users": USERS}
-    for name, path in admitted.items():
-        assert len(pl.read_parquet(path)) == len(tables[name]) - (name == table)
-        assert pq.read_schema(path).equals(schemas[name])
+    bare_row = expected[2] in ("user_age", "user_gender")  # a user without a profile is still one
+    for table, schema in TABLES.items():
+        path = getattr(checked, table)
+        assert len(pl.read_parquet(path)) == len(tables[table]) - (table == expected[0] and not bare_row)
+        assert pq.read_schema(path).equals(schema)
+        assert (path == snapshot.table(table)) == (table != expected[0])
 
 
 @pytest.mark.parametrize(
@@ -161,6 +187,7 @@ def test_a_table_that_cannot_be_learned_from_is_refused(
     tables = make_tables()
     break_it(tables)
     tables["movies"] = [tables["movies"][0] | {"movie_id": movie} for movie in range(600)]
+    tables["links"] = []
     with pytest.raises(DataRefused, match=f"ratings break the rule {rule}"):
         check_ratings(write_tables(tmp_path / "s", tables), run, STRICT, None)
     assert list(broken_rules(run)) == [rule]
@@ -178,16 +205,15 @@ def test_ratings_of_a_refused_movie_go_with_it(tmp_path: Path, run: Run) -> None
     tables = make_tables()
     tables["movies"][4]["title"] = ""
     checked = check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, None)
-    assert broken_rules(run) == {"movie_title": 1, "rating_movie_known": 30}
+    assert broken_rules(run) == {"movie_title": 1, "rating_movie_known": 30, "link_movie_known": 1}
     assert not pl.read_parquet(checked.ratings)["movie_id"].is_in([5]).any()
 
 
 def test_a_refused_user_costs_a_profile_and_no_rating(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     lost = tables["users"].pop(6)
-    reject = {"source_table": "users", "source_line": 7, "rule": "unreadable", "row": "{}"}
-    checked = check_ratings(write_tables(tmp_path / "s", tables, [reject]), run, CONFIG, None)
-    assert checked.counts == {"ratings": 600, "movies": 20, "users": 30, "quarantine": 1}
+    checked = check_ratings(write_tables(tmp_path / "s", tables, [reject("users", 7)]), run, CONFIG, None)
+    assert checked.counts == {**ALL, "quarantine": 1}
     users = pl.read_parquet(checked.users)
     assert users["user_id"].to_list() == list(range(1, 31))
     assert users.row(6) == (lost["user_id"], None, None, None, None)
@@ -199,7 +225,7 @@ def test_shares_are_of_what_existed_before_as_of(tmp_path: Path, run: Run) -> No
     tables = make_tables()
     for row in tables["ratings"][:6]:
         row["rating"] = 9.0
-    config = CheckConfig(max_bad_share=0.05, min_ratings=2)
+    config = CheckConfig(max_bad_share=0.05, limits=LENIENT, min_ratings=2)
     with pytest.raises(DataRefused, match=r"6 of 60 lines of ratings are refused, 10\.00%"):
         check_ratings(write_tables(tmp_path / "s", tables), run, config, START + timedelta(minutes=60))
 
@@ -220,7 +246,7 @@ def test_only_ratings_before_as_of_exist(tmp_path: Path, run: Run) -> None:
     ratings = pl.read_parquet(checked.ratings)
     assert ratings["rated_at"].max() == as_of - timedelta(minutes=1)
     assert ratings.equals(ratings.sort("user_id", "movie_id"))
-    assert checked.counts == {"ratings": 100, "movies": 20, "users": 30, "quarantine": 0}
+    assert checked.counts == {**ALL, "ratings": 100, "tags": 9, "quarantine": 0}
     assert checked.as_of == as_of
 
 
@@ -240,14 +266,13 @@ def test_before_the_first_rating_there_is_nothing_to_learn(tmp_path: Path, run: 
 
 
 def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
-    rejects: list[Row] = [
-        {"source_table": "ratings", "source_line": 601 + n, "rule": "unreadable", "row": '{"line":"?"}'}
-        for n in range(7)
-    ]
+    rejects = [reject("ratings", 601 + n) for n in range(7)]
     snapshot = write_tables(tmp_path / "s", make_tables(), rejects)
     assert check_ratings(snapshot, run, CONFIG, None).counts["quarantine"] == 7
     assert broken_rules(run) == {"unreadable": 7}
-    with pytest.raises(DataRefused, match=r'7 of 607 lines of ratings are refused, 1\.15%.* line 601: \{"line":"\?"\}'):
+    with pytest.raises(
+        DataRefused, match=r'7 of 607 lines of ratings are refused, 1\.15%.* ratings.csv line 601: \{"line":"\?"\}'
+    ):
         check_ratings(snapshot, run, STRICT, None)
 
 
@@ -265,7 +290,7 @@ def test_columns_that_are_not_canonical_are_refused(tmp_path: Path, run: Run) ->
     pq.write_table(ratings.set_column(2, "rating", ratings["rating"].cast(pa.float64())), snapshot.ratings)
     with pytest.raises(DataRefused, match=r"ratings: rating double should be rating float not null"):
         check_ratings(snapshot, run, STRICT, None)
-    assert [rule["table"] for rule in read_result(run)["rules"] if not rule["passed"]] == ["ratings"]
+    assert [rule["table"] for rule in read_result(run)["rules"] if rule["verdict"] == "stop"] == ["ratings"]
     assert read_quarantine(run) == []
 
 
@@ -278,7 +303,123 @@ def test_a_check_can_be_repeated_in_its_run(tmp_path: Path, run: Run) -> None:
     second = check_ratings(snapshot, run, CONFIG, None)
     assert second == first
     assert (second.ratings.read_bytes(), second.quarantine.read_bytes()) == content
-    assert len(validation_pages(run)) == 5
+    assert len(validation_pages(run)) == 8
+
+
+def test_ratings_that_were_replaced_later_are_known_before(tmp_path: Path, run: Run) -> None:
+    """Line 5 was another rating until noon; a pair of its own was taken back at noon; one was over before ten."""
+    noon, ten = START + timedelta(hours=12), START + timedelta(hours=10)
+    tables = make_tables()
+    current = tables["ratings"][4]
+    before = current | {"rating": 1.0, "until": noon}
+    current["rated_at"] = noon
+    tables["ratings"][7]["movie_id"] = 21  # so that movie 1 of user 8 is free
+    tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
+    taken_back = before | {"user_id": 8, "movie_id": 1, "rated_at": START}
+    over = before | {"user_id": 9, "movie_id": 21, "until": ten}
+    snapshot = write_tables(tmp_path / "s", tables, superseded=[before, taken_back, over])
+    then = pl.read_parquet(check_ratings(snapshot, run, CONFIG, noon).ratings)
+    assert len(then) == 601
+    assert then.filter(pl.col("user_id") == 5, pl.col("movie_id") == 1)["rating"].to_list() == [1.0]
+    assert then.filter(pl.col("user_id") == 8, pl.col("movie_id") == 1)["rating"].to_list() == [1.0]
+    now = check_ratings(snapshot, run, CONFIG, None)
+    assert now.ratings == snapshot.ratings
+    assert now.as_of == noon + timedelta(seconds=1)
+
+
+def test_the_default_moment_asked_for_by_name_gives_the_same(tmp_path: Path, run: Run) -> None:
+    """Though the last thing that happened was a retraction, and one more is announced for after the run."""
+    taken_back = START + timedelta(days=2)
+    old = {"user_id": 1, "movie_id": 21, "rating": 3.0, "rated_at": START}
+    announced = old | {"user_id": 2, "until": AFTER_THE_RUN}
+    tables = make_tables()
+    tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
+    superseded = [old | {"until": taken_back}]
+    snapshot = write_tables(tmp_path / "s", tables, superseded=superseded)
+    first = check_ratings(snapshot, run, CONFIG, None)
+    assert first.as_of == taken_back + timedelta(seconds=1)
+    again = check_ratings(snapshot, run, CONFIG, first.as_of)
+    assert again == first
+    later = write_tables(tmp_path / "t", tables, superseded=[*superseded, announced])
+    assert check_ratings(later, run, CONFIG, None).as_of == first.as_of
+
+
+def test_a_superseded_rating_is_judged_like_any_other(tmp_path: Path, run: Run) -> None:
+    old = {"user_id": 1, "movie_id": 99, "rating": 3.0, "rated_at": START, "until": START + timedelta(days=2)}
+    snapshot = write_tables(tmp_path / "s", make_tables(), superseded=[old])
+    checked = check_ratings(snapshot, run, CONFIG, START + timedelta(days=1))
+    assert checked.counts == {**ALL, "quarantine": 1}
+    assert checked.ratings == snapshot.ratings
+    quarantined = pl.read_parquet(run.quarantine).row(0, named=True)
+    assert (quarantined["source_file"], quarantined["source_line"]) == ("old.csv", 1)
+    assert quarantined["rule"] == "rating_movie_known"
+
+
+def test_tags_end_where_the_ratings_do(tmp_path: Path, run: Run) -> None:
+    tables = make_tables()
+    repeat("tags", tagged_at=START + timedelta(days=1), tag="")(tables)  # which nobody has written yet
+    snapshot = write_tables(tmp_path / "s", tables)
+    checked = check_ratings(snapshot, run, CONFIG, None)
+    assert checked.counts == {**ALL, "quarantine": 0}
+    assert check_ratings(snapshot, run, CONFIG, START + timedelta(minutes=100)).counts["tags"] == 9
+
+
+@pytest.mark.parametrize(("genres", "refused"), [(None, 0), (["Drama"], 0), (["Comedy"], 20)])
+def test_genres_are_those_of_the_edition_if_it_says(
+    tmp_path: Path, run: Run, genres: list[str] | None, refused: int
+) -> None:
+    snapshot = write_tables(tmp_path / "s", make_tables(), genres=genres)
+    everything = CheckConfig(max_bad_share=1, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 1.0)))
+    with pytest.raises(DataRefused) if refused else nullcontext():
+        check_ratings(snapshot, run, everything, None)
+    assert broken_rules(run).get("movie_genres_known", 0) == refused
+
+
+def test_each_rule_has_a_limit_of_its_own(tmp_path: Path, run: Run) -> None:
+    tables = make_tables()
+    for row in tables["ratings"][:4]:
+        row["rating"] = 9.0
+    tables["ratings"][4]["movie_id"] = 99
+    snapshot = write_tables(tmp_path / "s", tables)
+    config = STRICT.model_copy(update={"limits": LENIENT.model_copy(update={"rating_on_scale": 0.005})})
+    with pytest.raises(DataRefused) as refusal:
+        check_ratings(snapshot, run, config, None)
+    message = str(refusal.value)
+    assert (
+        "4 of 600 lines of ratings are refused, 0.67%, the limit is 0.50%, by the rule rating_on_scale (a rating is "
+        "one of the stars that the edition gives), e.g. ratings.csv line 1: {"
+    ) in message
+    assert message.endswith("let it pass with RECSYS_CHECK__LIMITS__RATING_ON_SCALE=0.0067")
+    verdicts = {rule["rule"]: rule["verdict"] for rule in read_result(run)["rules"] if rule["table"] == "ratings"}
+    assert (verdicts["rating_on_scale"], verdicts["rating_movie_known"]) == ("stop", "quarantined")
+    allowed = STRICT.model_copy(update={"limits": LENIENT.model_copy(update={"rating_on_scale": 0.0067})})
+    assert check_ratings(snapshot, run, allowed, None).counts["quarantine"] == 5
+
+
+def test_the_settings_named_in_a_refusal_let_it_pass(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = make_tables()
+    for row in tables["ratings"][:7]:
+        row["rating"] = 9.0
+    tables["ratings"][8]["movie_id"] = 99
+    change("users", age=130)(tables)
+    snapshot = write_tables(tmp_path / "s", tables)
+    with pytest.raises(DataRefused) as refusal:
+        check_ratings(snapshot, run, CheckConfig(), None)
+    named = str(refusal.value).partition("let it pass with ")[2].split()
+    assert {setting.partition("=")[0].removeprefix("RECSYS_CHECK__") for setting in named} == {
+        *("MAX_BAD_SHARE", "LIMITS__RATING_ON_SCALE", "LIMITS__USER_AGE")
+    }
+    for setting in named:
+        monkeypatch.setenv(*setting.split("="))
+    assert check_ratings(snapshot, run, Settings().check, None).counts["quarantine"] == 9
+
+
+def test_retractions_that_cannot_be_read_count_beside_the_ratings(tmp_path: Path, run: Run) -> None:
+    rejects = [reject("retractions", line) for line in range(1, 8)]
+    snapshot = write_tables(tmp_path / "s", make_tables(), rejects)
+    assert check_ratings(snapshot, run, CONFIG, None).counts["quarantine"] == 7
+    with pytest.raises(DataRefused, match=r"7 of 607 lines of retractions are refused, 1\.15%"):
+        check_ratings(snapshot, run, STRICT, None)
 
 
 def write_broken_source(folder: Path, share: float, home: Home) -> tuple[Snapshot, list[tuple[str, int, str]]]:
@@ -306,7 +447,8 @@ def test_a_source_with_one_broken_row_in_a_thousand_passes(tmp_path: Path, home:
     checked = check_ratings(snapshot, run, CheckConfig(), None)
     assert len(expected) == 20
     assert read_quarantine(run) == expected
-    assert checked.counts == {"ratings": 19_980, "movies": 200, "users": 300, "quarantine": 20}
+    assert checked.counts == {"ratings": 19_980, "movies": 200, "users": 300, "tags": 0, "links": 0, "quarantine": 20}
+    assert pl.read_parquet(run.quarantine)["source_file"].unique().to_list() == ["ratings.dat"]
 
 
 def test_a_source_with_five_percent_broken_rows_is_refused(tmp_path: Path, home: Home, run: Run) -> None:
@@ -315,10 +457,11 @@ def test_a_source_with_five_percent_broken_rows_is_refused(tmp_path: Path, home:
         check_ratings(snapshot, run, CheckConfig(), None)
     message = str(refusal.value)
     assert "1,000 of 20,000 lines of ratings are refused, 5.00%, the limit is 1.00%; 334 of them break" in message
-    assert "the rule rating_on_scale (a rating is one of the stars that the edition gives), e.g. line 3: {" in message
+    assert "the rule rating_on_scale (a rating is one of the stars that the edition gives), e.g. ratings.dat" in message
+    assert " line 3: {" in message
     assert "last night's table is kept" in message
     assert str(run.quarantine) in message
     assert refusal.value.exit_code == 3
     assert read_quarantine(run) == expected
     assert read_result(run)["reasons"]
-    assert len(validation_pages(run)) == 5
+    assert len(validation_pages(run)) == 8

@@ -1,7 +1,8 @@
 """Given and expected rows of each rule's statement; what a whole check makes of them is in test_check.py."""
 
+import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,49 @@ import pyarrow.parquet as pq
 import pytest
 
 import sql
-from recsys.checks.rules import ROW_RULES, list_wrong_columns, table_rules
-from recsys.schema import MOVIES, RATINGS
-from recsys.settings import CheckConfig
+from recsys.checks.rules import ROW_RULES, SHIFT_RULES, UNREADABLE, ShiftRule, list_wrong_columns, table_rules
+from recsys.schema import MOVIES, RATINGS, TABLES
+from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
 
 T1, T2 = datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC)
+MOMENTS = (
+    datetime(1994, 12, 31, 23, 59, 59, tzinfo=UTC),
+    datetime(1995, 1, 1, tzinfo=UTC),
+    T2,
+    T2 + timedelta(seconds=1),
+    datetime(1970, 1, 1, tzinfo=UTC),
+)
 
 GIVEN = """
-create table snapshot_movies (movie_id integer, title varchar, year smallint, genres varchar[], file_row_number bigint);
-create table snapshot_users (
+create table stored_movies (movie_id integer, title varchar, year smallint, genres varchar[], file_row_number bigint);
+create table stored_users (
     user_id integer, gender varchar, age smallint, occupation varchar, zip_code varchar, file_row_number bigint
 );
-create table snapshot_ratings (
+create table stored_ratings (
     user_id integer, movie_id integer, rating float, rated_at timestamptz, file_row_number bigint
 );
+create table stored_superseded (
+    user_id integer, movie_id integer, rating float, rated_at timestamptz, until timestamptz, file_row_number bigint
+);
+create table stored_tags (
+    user_id integer, movie_id integer, tag varchar, tagged_at timestamptz, file_row_number bigint
+);
+create table stored_links (movie_id integer, imdb_id varchar, tmdb_id integer, file_row_number bigint);
 create table rating_scale (rating float);
+create table compared_scale (rating float);
+create table known_genres (genre varchar);
+create table moments (started_at timestamptz, as_of timestamptz);
+create table previous_ratings (user_id integer, rating float);
 create table refused (source_table varchar, file_row_number bigint, rule varchar, position integer);
-create table rejects (source_table varchar, source_line bigint, rule varchar, row varchar);
-create table movies_lines (source_line bigint, file_row_number bigint);
-create table users_lines (source_line bigint, file_row_number bigint);
-create table ratings_lines (source_line bigint, file_row_number bigint);
+create table rejects (
+    source_table varchar, source_file varchar, source_line bigint, rule varchar, row varchar
+);
+create table ratings_lines (source_file varchar, source_line bigint, file_row_number bigint);
+create table superseded_lines as from ratings_lines;
+create table movies_lines as from ratings_lines;
+create table users_lines as from ratings_lines;
+create table tags_lines as from ratings_lines;
+create table links_lines as from ratings_lines;
 """
 
 
@@ -41,18 +65,19 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("set timezone = 'UTC'")
         for statement in GIVEN.split(";\n"):
             connection.execute(statement)
-        for table in ("movies", "users", "ratings"):
+        for table in TABLES:
+            connection.sql(f"from stored_{table}").create_view(f"snapshot_{table}")
             connection.sql(sql.read(f"admitted_{table}")).create_view(table)
         connection.sql(sql.read("rule_source_lines")).create_view("source_lines")
         yield connection
 
 
 def give(connection: duckdb.DuckDBPyConnection, table: str, *rows: tuple[Any, ...]) -> None:
-    """Rows numbered from 0; where the table has source lines, row i stood on line i + 1."""
+    """Rows numbered from 0; row i stood on line i + 1."""
     for number, row in enumerate(rows):
         marks = ", ".join("?" * (len(row) + 1))
-        connection.execute(f"insert into snapshot_{table} values ({marks})", [*row, number])
-        connection.execute(f"insert into {table}_lines values (?, ?)", [number + 1, number])
+        connection.execute(f"insert into stored_{table} values ({marks})", [*row, number])
+        connection.execute(f"insert into {table}_lines values (?, ?, ?)", [f"{table}.csv", number + 1, number])
 
 
 def refused_rows(connection: duckdb.DuckDBPyConnection, rule: str) -> list[int]:
@@ -93,15 +118,66 @@ def test_rating_on_scale(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_rated_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
-    moments = (
-        datetime(1994, 12, 31, 23, 59, 59, tzinfo=UTC),
-        datetime(1995, 1, 1, tzinfo=UTC),
-        datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC),
-        datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),
-        datetime(1970, 1, 1, tzinfo=UTC),
-    )
-    give(connection, "ratings", *((1, movie, 3.0, moment) for movie, moment in enumerate(moments)))
+    """The moment at which the run began is the last one that a rating can be from."""
+    connection.execute("insert into moments values (?, null)", [T2])
+    give(connection, "ratings", *((1, movie, 3.0, moment) for movie, moment in enumerate(MOMENTS)))
     assert refused_rows(connection, "rated_at_plausible") == [0, 3, 4]
+
+
+def test_tagged_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("insert into moments values (?, null)", [T2])
+    give(connection, "tags", *((1, movie, "dull", moment) for movie, moment in enumerate(MOMENTS)))
+    assert refused_rows(connection, "tagged_at_plausible") == [0, 3, 4]
+
+
+def test_movie_genres_known(connection: duckdb.DuckDBPyConnection) -> None:
+    genres: tuple[list[str], ...] = (["Drama"], [], ["Drama", "War"], ["War", "Robots"], ["drama"], [""])
+    give(connection, "movies", *((movie, "Heat", 1995, names) for movie, names in enumerate(genres)))
+    assert refused_rows(connection, "movie_genres_known") == []  # nothing is known, so anything goes
+    connection.execute("insert into known_genres values ('Drama'), ('War')")
+    assert refused_rows(connection, "movie_genres_known") == [3, 4, 5]
+
+
+def test_user_age(connection: duckdb.DuckDBPyConnection) -> None:
+    ages = (0, 1, None, 120, 121, -5)
+    give(connection, "users", *((user, "F", age, "writer", "0") for user, age in enumerate(ages)))
+    assert refused_rows(connection, "user_age") == [0, 4, 5]
+
+
+def test_user_gender(connection: duckdb.DuckDBPyConnection) -> None:
+    genders = ("F", "M", None, "", "f", "X")
+    give(connection, "users", *((user, gender, 30, "writer", "0") for user, gender in enumerate(genders)))
+    assert refused_rows(connection, "user_gender") == [3, 4, 5]
+
+
+def test_tag_not_empty(connection: duckdb.DuckDBPyConnection) -> None:
+    give(connection, "tags", *((1, 1, tag, T1) for tag in ("dull", "", "  ", ",", "0")))
+    assert refused_rows(connection, "tag_not_empty") == [1, 2]
+
+
+def test_tag_movie_known(connection: duckdb.DuckDBPyConnection) -> None:
+    give(connection, "movies", (1, "Heat", 1995, []), (2, "", 1995, []))
+    give(connection, "tags", (1, 1, "dull", T1), (1, 2, "dull", T1), (1, 3, "dull", T1))
+    assert refused_rows(connection, "tag_movie_known") == [2]
+    connection.execute("insert into refused values ('movies', 1, 'movie_title', 0)")
+    assert refused_rows(connection, "tag_movie_known") == [1, 2]
+
+
+def test_link_movie_known(connection: duckdb.DuckDBPyConnection) -> None:
+    give(connection, "movies", (1, "Heat", 1995, []), (2, "", 1995, []))
+    give(connection, "links", (1, "0113277", 949), (2, None, None), (3, "0113277", 949))
+    assert refused_rows(connection, "link_movie_known") == [2]
+    connection.execute("insert into refused values ('movies', 1, 'movie_title', 0)")
+    assert refused_rows(connection, "link_movie_known") == [1, 2]
+
+
+def test_link_movie_unique(connection: duckdb.DuckDBPyConnection) -> None:
+    give(connection, "links", *((movie, "0113277", 949) for movie in (7, 8, 7, 9, 7)))
+    assert refused_rows(connection, "link_movie_unique") == [2, 4]
+    connection.execute("update links_lines set source_line = 100 - source_line")
+    assert refused_rows(connection, "link_movie_unique") == [0, 2]
+    connection.execute("update links_lines set source_file = 'a.csv' where file_row_number = 2")
+    assert refused_rows(connection, "link_movie_unique") == [0, 4]  # the file comes before the line
 
 
 def test_rating_movie_known(connection: duckdb.DuckDBPyConnection) -> None:
@@ -133,22 +209,121 @@ def test_a_rule_sees_only_what_earlier_rules_let_through(connection: duckdb.Duck
     assert connection.sql("select rating from ratings").fetchall() == [(4.0,)]
 
 
-def test_quarantine_says_rule_line_and_row(connection: duckdb.DuckDBPyConnection) -> None:
+def test_quarantine_says_rule_file_line_and_row(connection: duckdb.DuckDBPyConnection) -> None:
     give(connection, "ratings", (1, 2, 3.7, T1), (1, 3, float("nan"), T1), (9, 9, 3.0, T1))
     give(connection, "movies", (4, "", None, ["Drama"]))
     give(connection, "users", (5, None, 30, "writer", "0"))
+    give(connection, "tags", (6, 7, " ", T1))
+    give(connection, "links", (8, "0113277", None))
     connection.execute(
         "insert into refused values ('ratings', 1, 'b', 1), ('ratings', 0, 'a', 0), ('movies', 0, 'c', 2), "
-        "('users', 0, 'd', 3)"
+        "('users', 0, 'd', 3), ('tags', 0, 'e', 4), ('links', 0, 'f', 5)"
     )
-    connection.execute("""insert into rejects values ('ratings', 9, 'unreadable', '{"line":"?"}')""")
+    connection.execute("""insert into rejects values ('ratings', 'new.csv', 1, 'unreadable', '{"line":"?"}')""")
     assert connection.sql(sql.read("rule_quarantine")).fetchall() == [
-        ("movies", 1, "c", '{"movie_id":4,"title":"","year":null,"genres":["Drama"]}'),
-        ("ratings", 1, "a", '{"user_id":1,"movie_id":2,"rating":3.7,"rated_at":"2000-01-01T00:00:00Z"}'),
-        ("ratings", 2, "b", '{"user_id":1,"movie_id":3,"rating":"nan","rated_at":"2000-01-01T00:00:00Z"}'),
-        ("ratings", 9, "unreadable", '{"line":"?"}'),
-        ("users", 1, "d", '{"user_id":5,"gender":null,"age":30,"occupation":"writer","zip_code":"0"}'),
+        ("links", "links.csv", 1, "f", '{"movie_id":8,"imdb_id":"0113277","tmdb_id":null}'),
+        ("movies", "movies.csv", 1, "c", '{"movie_id":4,"title":"","year":null,"genres":["Drama"]}'),
+        ("ratings", "new.csv", 1, "unreadable", '{"line":"?"}'),
+        ("ratings", "ratings.csv", 1, "a", '{"user_id":1,"movie_id":2,"rating":3.7,"rated_at":"2000-01-01T00:00:00Z"}'),
+        (
+            *("ratings", "ratings.csv", 2, "b"),
+            '{"user_id":1,"movie_id":3,"rating":"nan","rated_at":"2000-01-01T00:00:00Z"}',
+        ),
+        ("tags", "tags.csv", 1, "e", '{"user_id":6,"movie_id":7,"tag":" ","tagged_at":"2000-01-01T00:00:00Z"}'),
+        (
+            *("users", "users.csv", 1, "d"),
+            '{"user_id":5,"gender":null,"age":30,"occupation":"writer","zip_code":"0"}',
+        ),
     ]
+
+
+def test_known_ratings(connection: duckdb.DuckDBPyConnection) -> None:
+    """At T2: what was rated before, and of what is over by now, what ended then or later."""
+    connection.execute("insert into moments values (?, ?)", [T2, T2])
+    give(connection, "ratings", (1, 1, 3.0, T1), (1, 2, 3.0, T2))
+    tomorrow = T2 + timedelta(days=1)
+    give(
+        connection,
+        "superseded",
+        *((2, 1, 3.0, T1, T2), (2, 2, 3.0, T1, tomorrow)),
+        *((2, 3, 3.0, T1, T2 - timedelta(seconds=1)), (2, 4, 3.0, T2, tomorrow)),
+    )
+    rows = connection.sql(f"select user_id, movie_id, file_row_number from ({sql.read('known_ratings')}) order by all")
+    assert rows.fetchall() == [(1, 1, 0), (2, 1, -1), (2, 2, -2)]
+    superseded = "select file_row_number, source_file, source_line from source_lines where file_row_number = -2"
+    assert connection.sql(superseded).fetchall() == [(-2, "superseded.csv", 2)]
+
+
+def test_end_of_data(connection: duckdb.DuckDBPyConnection) -> None:
+    """A retraction after the run began has not happened yet."""
+    connection.execute("insert into moments values (?, null)", [T2])
+    assert connection.sql(sql.read("end_of_data")).fetchall() == [(None,)]
+    give(connection, "ratings", (1, 1, 3.0, T1))
+    assert connection.sql(sql.read("end_of_data")).fetchall() == [(T1,)]
+    give(connection, "superseded", (2, 1, 3.0, T1, T2 - timedelta(hours=1)), (2, 1, 3.0, T1, T2 + timedelta(hours=1)))
+    assert connection.sql(sql.read("end_of_data")).fetchall() == [(T2 - timedelta(hours=1),)]
+
+
+def test_complete_users(connection: duckdb.DuckDBPyConnection) -> None:
+    give(connection, "users", (1, "F", 30, "writer", "0"), (2, "M", 31, "writer", "0"))
+    give(connection, "ratings", (1, 1, 3.0, T1), (3, 1, 3.0, T1), (3, 2, 3.0, T1))
+    connection.execute("insert into refused values ('users', 1, 'user_age', 0)")
+    rows = connection.sql(f"from ({sql.read('complete_users')}) order by user_id").fetchall()
+    assert rows == [(1, "F", 30, "writer", "0", 0), (3, None, None, None, None, None)]
+
+
+def compare(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    relation = connection.sql(sql.read("compare_snapshots"))
+    (row,) = relation.fetchall()
+    return dict(zip(relation.columns, row, strict=True))
+
+
+def test_compare_snapshots_by_hand(connection: duckdb.DuckDBPyConnection) -> None:
+    """Stars 1, 1, 5 and one off the scale now; 1, 5, 5, 5 before, of users 1 and 2."""
+    connection.execute("insert into moments values (?, null)", [T2])
+    connection.execute("insert into compared_scale values (1), (5)")
+    give(connection, "movies", (1, "Heat", 1995, []))
+    future = T2 + timedelta(days=1)
+    give(connection, "ratings", (1, 1, 1.0, T1), (3, 1, 1.0, T1), (4, 2, 5.0, T1), (5, 1, float("nan"), future))
+    give(connection, "tags", (1, 1, "dull", future + timedelta(hours=1)))
+    connection.execute("insert into previous_ratings values (1, 1), (1, 5), (2, 5), (2, 5)")
+    found = compare(connection)
+    p, q = (2.5 / 4, 1.5 / 4), (1.5 / 5, 3.5 / 5)  # half a rating added to each count
+    assert found.pop("rating_psi") == pytest.approx(sum((a - b) * math.log(a / b) for a, b in zip(p, q, strict=True)))
+    assert found.pop("rating_mean_shift") == pytest.approx(4 - 7 / 3)
+    assert found == {
+        "rating_count": 4,
+        "rating_count_share": 1.0,
+        "unknown_movie_share": 0.25,
+        "new_user_share": 0.75,
+        "newest_rating_age_days": 1.0,
+        "newest_at": future + timedelta(hours=1),
+    }
+
+
+def test_compare_snapshots_with_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("insert into moments values (?, null)", [T2])
+    connection.execute("insert into compared_scale values (1), (5)")
+    give(connection, "superseded", (1, 1, 3.0, T1, T2))
+    empty = compare(connection)
+    assert (empty.pop("rating_count"), empty.pop("newest_at")) == (0, T2)
+    assert set(empty.values()) == {None}
+    give(connection, "ratings", (1, 1, 1.0, T1), (3, 1, 5.0, T1))
+    alone = compare(connection)
+    assert alone["unknown_movie_share"] == 1.0
+    assert alone["newest_rating_age_days"] == 1.0
+    for name in ("rating_count_share", "rating_mean_shift", "rating_psi", "new_user_share"):
+        assert alone[name] is None
+
+
+def test_two_snapshots_of_one_content_do_not_differ(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("insert into moments values (?, null)", [T2])
+    connection.execute("insert into compared_scale values (1), (5)")
+    give(connection, "ratings", (1, 1, 1.0, T1), (3, 1, 5.0, T1))
+    connection.execute("insert into previous_ratings select user_id, rating from stored_ratings")
+    found = compare(connection)
+    assert (found["rating_count_share"], found["new_user_share"]) == (1.0, 0.0)
+    assert (found["rating_mean_shift"], found["rating_psi"]) == (0.0, 0.0)
 
 
 def test_every_rule_has_a_statement_and_every_statement_a_rule() -> None:
@@ -159,8 +334,30 @@ def test_every_rule_has_a_statement_and_every_statement_a_rule() -> None:
 
 
 def test_names_of_rules_are_unique() -> None:
-    names = [rule.name for rule in ROW_RULES] + [rule.name for rule in table_rules(CheckConfig())]
+    names = [rule.name for rule in ROW_RULES]
+    names += [rule.name for rule in table_rules(CheckConfig())]
+    names += [rule.name for rule in SHIFT_RULES]
     assert len(set(names)) == len(names)
+
+
+def test_every_rule_has_its_limits_and_every_limit_a_rule() -> None:
+    assert set(LimitConfig.model_fields) == {UNREADABLE, *(rule.name for rule in ROW_RULES)}
+    assert set(ShiftConfig.model_fields) == {
+        f"{rule.name}_{level}" for rule in SHIFT_RULES for level in ("warn", "stop")
+    }
+
+
+def test_every_limit_gives_its_reason() -> None:
+    for config in (LimitConfig, ShiftConfig):
+        assert all(len(field.description or "") > 20 for field in config.model_fields.values())
+
+
+@pytest.mark.parametrize("rule", SHIFT_RULES, ids=lambda rule: rule.name)
+def test_a_limit_holds_at_its_value_and_not_beyond(rule: ShiftRule) -> None:
+    beyond = 0.4 if rule.at_least else 0.6
+    assert rule.holds(0.5, 0.5)
+    assert not rule.holds(beyond, 0.5)
+    assert rule.holds(beyond, None)
 
 
 def test_canonical_columns_are_not_wrong(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 
-from recsys.ingest.layouts import atomic_title, published_title, whole
+from recsys.errors import SourceError
+from recsys.ingest.archives import opened
+from recsys.ingest.layouts import LAYOUTS, atomic_title, file_names, published_title, recognise, whole
 
 
 @pytest.mark.parametrize(
@@ -42,10 +46,69 @@ def test_the_wheel_is_read_as_what_was_published(title: str, year: str, expected
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), (" 7 ", 7), ("7.0", 7), ("0", 0), ("", None), ("  ", None)])
 def test_whole_numbers(text: str, value: int | None) -> None:
-    assert whole(text, 7) == value
+    assert whole("age", text, 7) == value
 
 
-@pytest.mark.parametrize("text", ["8", "-1", "1.5", "1_0", "٣", "x", "1e0"])
+@pytest.mark.parametrize("text", ["8", "-1", "1.5", "1_0", "٣", "x", "1e0", "1" * 5000])
 def test_what_is_no_whole_number_in_range(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^$"):
-        whole(text, 7)
+    with pytest.raises(ValueError, match=rf"^age '{text[:50]}' is not a whole number from 0 to 7$"):
+        whole("age", text, 7)
+
+
+# ---- telling layouts apart
+
+
+def write_dat(folder: Path, *more: str, movies: bytes = b"1::Toy Story (1995)::Comedy\n") -> Path:
+    folder.mkdir()
+    (folder / "ratings.dat").write_text("1::1::5::838985046\n")
+    (folder / "movies.dat").write_bytes(movies)
+    for name in more:
+        (folder / name).write_text("")
+    return folder
+
+
+LATIN = "1::Misérables, Les (1995)::Drama\n".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("folder", "more", "movies", "layout"),
+    [
+        ("data", ["users.dat"], b"", "ml-1m"),
+        ("data", ["tags.dat"], b"", "ml-10m"),
+        ("ml-10M100K", ["users.dat"], b"", "ml-1m"),  # a file tells more than a name
+        ("ml-1m", ["tags.dat"], LATIN, "ml-10m"),
+        ("ml-10M100K", [], LATIN, "ml-10m"),
+        ("ml-1m", [], b"", "ml-1m"),
+        ("ml-10m", ["users.dat", "tags.dat"], b"", "ml-10m"),
+        ("ml-1m-copy", ["users.dat", "tags.dat"], b"", "ml-1m"),
+        ("data", [], LATIN, "ml-1m"),
+        ("data", [], "1::Misérables, Les (1995)::Drama\n".encode(), "ml-10m"),
+    ],
+)
+def test_ml_1m_and_ml_10m_are_told_apart(
+    folder: str, more: list[str], movies: bytes, layout: str, tmp_path: Path
+) -> None:
+    with opened(write_dat(tmp_path / folder, *more, movies=movies)) as files:
+        assert recognise(files) == layout
+
+
+def test_a_csv_edition_is_told_from_our_own_by_its_header_quoted_or_not(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("")
+    for header, layout in (('"userId","movieId"', "csv"), ("userId", "csv"), ("user_id,movie_id", "canonical")):
+        (tmp_path / "ratings.csv").write_text(header, encoding="utf-8-sig")
+        with opened(tmp_path) as files:
+            assert recognise(files) == layout
+
+
+def test_a_folder_of_something_else_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with opened(tmp_path) as files, pytest.raises(SourceError, match=r"holds no ratings .* u\.data, u\.item; .*Next: "):
+        recognise(files)
+
+
+def test_the_files_of_a_source_are_those_that_are_there_and_read(tmp_path: Path) -> None:
+    for name in ("ratings.csv", "movies.parquet", "movies.csv", "tags.csv", "genome-tags.csv"):
+        (tmp_path / name).write_text("")
+    with opened(tmp_path) as files:
+        assert file_names(files, LAYOUTS["canonical"]) == ["movies.parquet", "ratings.csv", "tags.csv"]
+        assert file_names(files, LAYOUTS["csv"]) == ["movies.csv", "ratings.csv", "tags.csv"]

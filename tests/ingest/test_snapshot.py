@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -14,13 +15,14 @@ from conftest import RealArchive
 
 from recsys.errors import DataRefused
 from recsys.files import read_json
+from recsys.forgotten import forget, read_forgotten
 from recsys.home import Home
 from recsys.ingest import snapshot as snapshot_module
 from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.snapshot import Snapshot, is_free_of, write_snapshot
 from recsys.ingest.synthetic import Planted, plant
-from recsys.schema import MOVIES, RATINGS, REJECTS, USERS
+from recsys.schema import LINKS, MOVIES, RATINGS, REJECTS, SUPERSEDED, TAGS, USERS
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,9 @@ def test_files_have_the_canonical_schemas_and_order(planted: Planted, tmp_path: 
         (snapshot.ratings, RATINGS),
         (snapshot.movies, MOVIES),
         (snapshot.users, USERS),
+        (snapshot.tags, TAGS),
+        (snapshot.links, LINKS),
+        (snapshot.superseded, SUPERSEDED),
         (snapshot.rejects, REJECTS),
     ):
         assert pq.read_schema(path).equals(schema)
@@ -64,28 +69,37 @@ def test_every_row_knows_its_line(planted: Planted, tmp_path: Path, home: Home) 
     ratings, movies, users = (shuffled(table, 2) for table in (planted.ratings, planted.movies, planted.users))
     path = write_archive(tmp_path / "a", "ml-1m", ratings, movies, users, {3: "broken"})
     snapshot = take(path, home)
-    for table, lines_path, file, key in (
-        (snapshot.ratings, snapshot.source_lines, "ratings.dat", "{user_id}::{movie_id}::"),
-        (snapshot.movies, snapshot.movie_lines, "movies.dat", "{movie_id}::{title} ("),
-        (snapshot.users, snapshot.user_lines, "users.dat", "{user_id}::{gender}::"),
+    for table, file, key in (
+        ("ratings", "ratings.dat", "{user_id}::{movie_id}::"),
+        ("movies", "movies.dat", "{movie_id}::{title} ("),
+        ("users", "users.dat", "{user_id}::{gender}::"),
     ):
         lines = (path / file).read_text().splitlines()
-        numbers = pl.read_parquet(lines_path)["source_line"].to_list()
-        rows = pl.read_parquet(table).to_dicts()
+        stood = pl.read_parquet(snapshot.lines(table))
+        assert stood["source_file"].unique().to_list() == [file]
+        numbers = stood["source_line"].to_list()
+        rows = pl.read_parquet(snapshot.table(table)).to_dicts()
         assert len(numbers) == len(rows)
         assert all(lines[n - 1].startswith(key.format(**row)) for n, row in zip(numbers, rows, strict=True))
-    assert pl.read_parquet(snapshot.rejects).rows() == [("ratings", 3, "unreadable", '{"line": "broken"}')]
+    refused = pl.read_parquet(snapshot.rejects)
+    assert refused.drop("row").rows() == [("ratings", "ratings.dat", 3, "unreadable")]
+    assert json.loads(refused["row"][0])["line"] == "broken"
 
 
 def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: Home) -> None:
     path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users, {3: "broken"})
     archive = fetch_archive(str(path), home)
+    before = datetime.now(UTC).replace(microsecond=0)
     snapshot = write_snapshot(archive, home)
+    assert before <= snapshot.made_at <= datetime.now(UTC)
     assert snapshot.manifest == {
         "schema_version": snapshot_module.SCHEMA_VERSION,
         "dataset": "ml-1m",
         "source": {"name": "a.zip", "sha256": archive.sha256, "origin": "local file"},
-        "rows": {"ratings": 1500, "movies": 50, "users": 60, "rejects": 1},
+        "made_at": snapshot.made_at.isoformat(),
+        "rows": {"ratings": 1500, "movies": 50, "users": 60, "tags": 0, "links": 0, "superseded": 0, "rejects": 1},
+        "notices": [],
+        "genres": list(DATASETS["ml-1m"].genres),
         "rating_scale": [1, 2, 3, 4, 5],
         "first_rated_at": planted.ratings["rated_at"].min().isoformat(),  # type: ignore[union-attr]
         "last_rated_at": planted.ratings["rated_at"].max().isoformat(),  # type: ignore[union-attr]
@@ -138,7 +152,7 @@ def test_ml_100k_has_one_name_from_grouplens_and_from_the_wheel(
     copy = take(write_archive(home.root / "copy", "atomic", ratings, movies, users), home)
     assert copy.snapshot_id == published.snapshot_id
     if archive.is_real:
-        assert published.snapshot_id == "f4b0f0f5bbca"  # measured from the real wheel too
+        assert published.snapshot_id == "2fbbcc65ffe7"  # measured from the real wheel too
 
 
 @pytest.mark.parametrize("column", ["user_id", "movie_id", "rating", "rated_at", "title", "year", "genres", "age"])
@@ -177,7 +191,7 @@ def test_rows_said_twice_stay(planted: Planted, tmp_path: Path, home: Home) -> N
     ratings = pl.concat([planted.ratings, planted.ratings.head(5)])
     snapshot = take(write_archive(tmp_path / "a", "ml-1m", ratings, planted.movies, planted.users), home)
     assert pq.read_metadata(snapshot.ratings).num_rows == 1505
-    assert len(set(pl.read_parquet(snapshot.source_lines)["source_line"])) == 1505
+    assert len(set(pl.read_parquet(snapshot.lines("ratings"))["source_line"])) == 1505
 
 
 # ---- writing once
@@ -203,7 +217,19 @@ def test_the_same_content_from_another_source_leaves_the_first_alone(
     before = state(first.folder)
     assert take(write_archive(tmp_path / "b", "atomic", *tables), home) == first
     assert state(first.folder) == before
-    assert list(first.folder.parent.iterdir()) == [first.folder]
+    assert list(first.folder.parent.glob("[!.]*")) == [first.folder]
+
+
+def test_either_of_two_sources_of_the_same_content_is_known(planted: Planted, tmp_path: Path, home: Home) -> None:
+    sources = [write_archive(tmp_path / name, "ml-1m", planted.ratings, planted.movies, planted.users) for name in "ab"]
+    lines = (sources[1] / "ratings.dat").read_bytes().splitlines(keepends=True)
+    (sources[1] / "ratings.dat").write_bytes(b"".join(sorted(lines)))
+    for source in sources:
+        take(source, home)
+    before = state(home.root)
+    for source in sources:
+        take(source, home)
+    assert state(home.root) == before
 
 
 def test_another_reading_of_the_same_bytes_is_another_snapshot(
@@ -211,10 +237,10 @@ def test_another_reading_of_the_same_bytes_is_another_snapshot(
 ) -> None:
     path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users)
     first = take(path, home)
-    monkeypatch.setattr(snapshot_module, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(snapshot_module, "SCHEMA_VERSION", 1000)
     second = take(path, home)
     assert second.snapshot_id != first.snapshot_id
-    assert read_json(second.folder / "manifest.json")["schema_version"] == 2
+    assert read_json(second.folder / "manifest.json")["schema_version"] == 1000
 
 
 def test_a_refused_source_leaves_nothing(tmp_path: Path, planted: Planted, home: Home) -> None:
@@ -236,18 +262,42 @@ def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )
     chance = random.Random(0)
-    for killed in range(4):
+    left: set[Path] = set()
+    for _ in range(4):
         with subprocess.Popen([sys.executable, "-c", program, str(home.root), source]) as child:
-            while child.poll() is None and len(list(home.snapshots.glob("*/.*"))) == killed:
+            while child.poll() is None and not set(home.snapshots.glob("*/.aside*")) - left:
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.2))
             child.kill()
+        left = set(home.snapshots.glob("*/.aside*"))
         if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill came: then it must be whole
             assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 200_000
             break
     snapshot = take(source, home)
     assert pq.read_metadata(snapshot.ratings).num_rows == 200_000
     assert snapshot.manifest["rows"]["ratings"] == 200_000
+    assert list(home.snapshots.glob("*/.aside*")) == []  # whoever writes next tidies up
+
+
+# ---- forgotten users
+
+
+def test_nobody_finds_a_forgotten_user_in_a_later_snapshot(planted: Planted, tmp_path: Path, home: Home) -> None:
+    tables = (planted.ratings, planted.movies, planted.users)
+    path = write_archive(tmp_path / "a.zip", "ml-1m", *tables, {2: "7::oops", 4: "8::oops"})
+    before = take(path, home)
+    forget([7], home)
+    after = take(path, home)
+    assert after.snapshot_id != before.snapshot_id
+    for table in (after.ratings, after.users):
+        rest = pl.read_parquet(before.table(table.stem)).filter(pl.col("user_id") != 7)
+        assert pl.read_parquet(table).equals(rest)
+    assert [json.loads(row)["line"] for row in pl.read_parquet(after.rejects)["row"]] == ["8::oops"]
+    assert pl.read_parquet(after.lines("ratings")).height == after.manifest["rows"]["ratings"]
+    forget([999], home)  # who never rated changes nothing but the list
+    assert take(path, home).folder == after.folder
+    assert is_free_of(after, read_forgotten(home))
+    assert not is_free_of(before, read_forgotten(home))
 
 
 # ---- published editions
@@ -261,8 +311,8 @@ def test_published_editions(dataset: str, real_archive: Callable[[str], RealArch
     assert snapshot.rating_scale == edition.rating_scale
     assert snapshot.manifest["rows"]["rejects"] == 0
     if archive.is_real:
-        rows = {"ratings": edition.ratings, "users": edition.users, "movies": edition.movies, "rejects": 0}
-        assert snapshot.manifest["rows"] == rows
+        rows = {"ratings": edition.ratings, "movies": edition.movies, "superseded": 0, "rejects": 0}
+        assert {table: snapshot.manifest["rows"][table] for table in rows} == rows
         ratings = pl.read_parquet(snapshot.ratings)
         known = {"ml-100k": (1682, 3.52986), "ml-1m": (3706, 3.581564), "ml-latest-small": (9724, 3.501557)}
         assert (ratings["movie_id"].n_unique(), ratings["rating"].mean()) == pytest.approx(known[dataset], abs=1e-6)

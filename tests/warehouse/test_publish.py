@@ -15,6 +15,7 @@ import pytest
 from warehouses import make_frames, make_outcome, write_night
 
 from recsys.errors import PublishError
+from recsys.forgotten import forget
 from recsys.home import Home
 from recsys.warehouse.publish import HISTORY, SERVED, Tonight, publish, record
 
@@ -65,7 +66,7 @@ class TestPublish:
         assert tables["movies"][0] == (1, "Movie 1", 1995, ["Drama", "War"])
         assert tables["users"][0] == (1, "F", 25, "artist", "00100")
         assert tables["metrics"][0] == ("r1", "ordinal", "holdout", "all", "mae_median", 0.65)
-        assert tables["quarantine"] == [("r1", "ratings", 7, "unreadable", '{"line": "1\\t2"}')]
+        assert tables["quarantine"] == [("r1", "ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')]
         assert select(home, "select verdict, reason, published, started_at = '2026-11-21 03:00:00+00' from runs") == [
             ("published", None, True, True)
         ]
@@ -300,3 +301,47 @@ def hold_for_writing(home: Home, ready: Event) -> None:
         connection.execute("insert into users (user_id) values (4711)")
         ready.set()
         time.sleep(60)
+
+
+class TestForgotten:
+    USER = 424242
+
+    def theirs(self, tmp_path: Path) -> Tonight:
+        """A night in which user 424242 has lists, a profile, and two rows in quarantine."""
+        frames = make_frames()
+        for name in ("recommendations", "users", "ratings"):
+            frames[name] = frames[name].with_columns(pl.col("user_id").replace(3, self.USER))
+        theirs = [f'{{"user_id":{self.USER},"movie_id":1}}', f'{{"line": "{self.USER}::1::x"}}', '{"line": "7::1::x"}']
+        frames["quarantine"] = pl.concat([frames["quarantine"]] * 3).with_columns(row=pl.Series(theirs))
+        return write_night(tmp_path / "theirs", frames)
+
+    def traces(self, home: Home) -> dict[str, int]:
+        """Rows by table in which the id can be read anywhere."""
+        with duckdb.connect(home.warehouse, read_only=True) as connection:
+            tables = [name for (name,) in connection.sql("select table_name from duckdb_tables()").fetchall()]
+            counts = {
+                table: connection.execute(
+                    f"select count(*) from {table} where contains(to_json({table})::varchar, $user)",
+                    {"user": str(self.USER)},
+                ).fetchall()[0][0]
+                for table in tables
+            }
+        return {table: count for table, count in counts.items() if count}
+
+    @pytest.mark.parametrize("published", [True, False])
+    def test_the_next_file_has_no_trace(self, published: bool, home: Home, tonight: Tonight, tmp_path: Path) -> None:
+        publish(make_outcome("r1"), self.theirs(tmp_path), home)
+        quote = f'2 lines, e.g. line 7: {{"user_id":{self.USER},"movie_id":1}}; and line 8: {{"movie_id":1}}'
+        record(make_outcome("r2", "data refused", quote), home)
+        assert self.traces(home) == {"recommendations": 2, "users": 1, "quarantine": 2, "runs": 1}
+
+        forget([self.USER], home)
+        publish(make_outcome("r3"), tonight, home) if published else record(make_outcome("r3", "failed", "x"), home)
+
+        assert self.traces(home) == {}
+        assert str(self.USER).encode() not in home.warehouse.read_bytes()
+        assert select(home, "select row from quarantine where run_id = 'r1'") == [('{"line": "7::1::x"}',)]
+        assert select(home, "select reason from runs where run_id = 'r2'") == [
+            ('2 lines, e.g. line 7: (a forgotten row); and line 8: {"movie_id":1}',)
+        ]
+        assert len(select(home, "from users")) == (4 if published else 3)

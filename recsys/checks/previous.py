@@ -1,0 +1,67 @@
+"""The snapshot that was published last: what tonight's is compared with."""
+
+import logging
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from recsys.checks.rules import list_wrong_columns
+from recsys.errors import NotPublished
+from recsys.home import Home
+from recsys.ingest.snapshot import Snapshot
+from recsys.schema import RATINGS
+from recsys.warehouse.lookup import find_published
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The newest published run of a dataset, and its snapshot where there is something to compare with.
+
+    `note` says in words what was compared, or why nothing was.
+    """
+
+    note: str
+    snapshot: Snapshot | None = None
+    is_same: bool = False  # it published this very snapshot
+
+    @property
+    def snapshot_id(self) -> str | None:
+        return self.snapshot.snapshot_id if self.snapshot else None
+
+
+def find_previous(snapshot: Snapshot, home: Home) -> Previous:
+    """What `snapshot` is to be compared with; a snapshot that was published last itself differs from nothing."""
+    previous = _find(snapshot, home)
+    logger.info("%s", previous.note)
+    return previous
+
+
+def _find(snapshot: Snapshot, home: Home) -> Previous:
+    try:
+        published = find_published(home, snapshot.dataset)
+    except NotPublished as error:
+        return Previous(f"compared with nothing: {error}")
+    if published is None:
+        return Previous(f"compared with nothing: no run of {snapshot.dataset} was published here yet")
+    run_id, snapshot_id = published
+    if snapshot_id == snapshot.snapshot_id:
+        return Previous(f"unchanged since run {run_id}, which published snapshot {snapshot_id}", is_same=True)
+    before = Snapshot(snapshot.folder.with_name(snapshot_id))
+    fault = _find_fault(before)
+    if fault:
+        return Previous(f"compared with nothing: {before.folder}, which run {run_id} published, {fault}")
+    return Previous(f"compared with snapshot {snapshot_id}, which run {run_id} published", before)
+
+
+def _find_fault(before: Snapshot) -> str | None:
+    """What keeps a snapshot from being compared with, in words that follow its name."""
+    missing = [path.name for path in (before.ratings, before.folder / "manifest.json") if not path.exists()]
+    if missing:
+        return f"lacks {missing[0]}"
+    try:
+        _ = before.rating_scale
+        return "has other columns" if list_wrong_columns(before.ratings, RATINGS) else None
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        return f"is damaged ({' '.join(str(error).split())})"

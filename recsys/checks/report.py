@@ -1,0 +1,95 @@
+"""Validation alone: fetch, snapshot, check, and what each rule said, for people and for machines."""
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys.checks.check import check_ratings
+from recsys.checks.findings import Finding
+from recsys.checks.result import Result, read_result
+from recsys.files import read_json
+from recsys.home import Run
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import write_snapshot
+from recsys.night import checking, timed
+from recsys.settings import Settings
+
+STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "red", "not compared": "dim"}
+
+
+def check_source(settings: Settings) -> Run:
+    """A run as far as the checks; publishes nothing and leaves the warehouse as it is.
+
+    Raises: DataRefused with the run, whose result can be told all the same; whatever fetching and reading raise.
+    """
+    with checking(settings) as run:
+        archive = timed(fetch_archive)(settings.source, run.home)
+        snapshot = timed(write_snapshot)(archive, run.home)
+        timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
+    return run
+
+
+def describe_check(run: Run) -> dict[str, Any] | None:
+    """The object that `recsys check --json` prints; None where the run did not get as far as its checks."""
+    if not run.findings.exists():
+        return None
+    found: dict[str, Any] = read_json(run.findings)
+    return found | {"quarantine": str(run.quarantine), "data_docs": str(run.data_docs / "index.html")}
+
+
+def render_check(run: Run, width: int, *, colours: bool) -> str | None:
+    """The same as a page: a table of the rules on rows, one of those on tables, and where to read more."""
+    if not run.findings.exists():
+        return None
+    result = read_result(run.findings)
+    console = Console(file=StringIO(), width=width, highlight=False, force_terminal=colours)
+    console.print(_headline(result), style="bold")
+    rows = [finding for finding in result.rules if finding.offending is not None]
+    whole = [finding for finding in result.rules if finding.offending is None]
+    console.print(_table(["table", "rule", "demand", "lines", "share", "limit", "verdict"], map(_row_cells, rows)))
+    console.print(_table(["table", "rule", "demand", "value", "warn", "stop", "verdict"], map(_whole_cells, whole)))
+    console.print(_footer(result, run), soft_wrap=True)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def _headline(result: Result) -> str:
+    verdict = "passed" if result.passed else "refused"
+    reused = f", as in {result.reused_from}: nothing has changed since" if result.reused_from else ""
+    return f"Check {result.run_id}: {result.dataset}, snapshot {result.snapshot}: {verdict}{reused}"
+
+
+def _footer(result: Result, run: Run) -> str:
+    refused = result.counts.get("quarantine", 0)
+    lines = [f"The snapshot as a whole: {result.compared}"] if result.compared else []
+    lines += [f"{refused:,} refused lines in {run.quarantine}"]
+    lines += [f"Data Docs in {run.data_docs / 'index.html'}"] if run.data_docs.exists() else []
+    return "\n".join(lines)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        right = name in ("lines", "share", "limit", "value", "warn", "stop")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "demand", overflow="fold")
+    for *cells, verdict in rows:
+        table.add_row(*cells, f"[{STYLES[verdict]}]{verdict}[/]")
+    return table
+
+
+def _row_cells(finding: Finding) -> list[str]:
+    share, limit = f"{finding.share:.3%}", f"{finding.limit:.3%}"
+    return [finding.table, finding.rule, finding.demands, f"{finding.offending:,}", share, limit, finding.verdict]
+
+
+def _whole_cells(finding: Finding) -> list[str]:
+    numbers = map(_number, (finding.observed, finding.warn, finding.stop))
+    return [finding.table, finding.rule, finding.demands, *numbers, finding.verdict]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"

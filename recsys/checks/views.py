@@ -1,0 +1,74 @@
+"""What the rules read: the snapshot's tables, as much of them as exists as of a moment, and what is admitted of that.
+
+    stored_<table>      all rows of the snapshot's file, numbered by file_row_number
+    snapshot_<table>    of those, what exists as of `as_of`
+    <table>             of those, what no rule has refused so far: these shrink as rules refuse rows
+    complete_users      users as admitted, and a bare row for whoever rated without one
+    previous_ratings    the ratings of the snapshot that was published last
+
+Beside them stand small tables of facts: moments, rating_scale, compared_scale, known_genres, refused.
+"""
+
+from datetime import datetime
+
+from duckdb import ColumnExpression, ConstantExpression, DuckDBPyConnection
+
+import sql
+from recsys.checks.previous import Previous
+from recsys.checks.rules import SCHEMAS
+from recsys.home import Run
+from recsys.ingest.snapshot import Snapshot
+
+TAGS_AND_LINKS = ("tags", "links")  # they come when it is known where the ratings end
+
+
+def create_views(
+    connection: DuckDBPyConnection, snapshot: Snapshot, previous: Previous, run: Run, as_of: datetime | None
+) -> None:
+    """All of the above but the later views of tags and links."""
+    _create_facts(connection, snapshot, previous, run, as_of)
+    for table in (*SCHEMAS, "superseded"):
+        for view, path in ((f"stored_{table}", snapshot.table(table)), (f"{table}_lines", snapshot.lines(table))):
+            connection.read_parquet(str(path), file_row_number=True).create_view(view)
+    connection.sql(sql.read("rule_source_lines")).create_view("source_lines")
+    connection.read_parquet(str(snapshot.rejects)).create_view("rejects")
+    for table in ("movies", "users"):
+        _create_admitted(connection, table, f"from stored_{table}")
+    # Where no moment is given, all that the snapshot holds as current exists, and nothing that was replaced.
+    _create_admitted(connection, "ratings", sql.read("known_ratings") if as_of else "from stored_ratings")
+    connection.sql(sql.read("complete_users")).create_view("complete_users")
+
+
+def create_tags_and_links(connection: DuckDBPyConnection, as_of: datetime | None) -> None:
+    """Where the ratings end, tags end too; links have no date."""
+    tags = connection.view("stored_tags")
+    known = tags.filter(ColumnExpression("tagged_at") < ConstantExpression(as_of)) if as_of else tags
+    known.create_view("snapshot_tags")
+    connection.sql(sql.read("admitted_tags")).create_view("tags")
+    _create_admitted(connection, "links", "from stored_links")
+
+
+def _create_admitted(connection: DuckDBPyConnection, table: str, known: str) -> None:
+    connection.sql(known).create_view(f"snapshot_{table}")
+    connection.sql(sql.read(f"admitted_{table}")).create_view(table)
+
+
+def _create_facts(
+    connection: DuckDBPyConnection, snapshot: Snapshot, previous: Previous, run: Run, as_of: datetime | None
+) -> None:
+    before = previous.snapshot or snapshot
+    scales = {"rating_scale": snapshot.rating_scale, "compared_scale": {*snapshot.rating_scale, *before.rating_scale}}
+    connection.execute(
+        "create table refused (source_table varchar, file_row_number bigint, rule varchar, position integer)"
+    )
+    connection.execute(
+        "create table moments as select $started_at::timestamptz as started_at, $as_of::timestamptz as as_of",
+        {"started_at": run.started_at, "as_of": as_of},
+    )
+    for table, stars in scales.items():
+        connection.execute(f"create table {table} as select unnest($stars)::float as rating", {"stars": sorted(stars)})
+    connection.execute(
+        "create table known_genres as select unnest($genres::varchar[]) as genre", {"genres": snapshot.genres or []}
+    )
+    ratings = connection.read_parquet(str(before.ratings))
+    (ratings if previous.snapshot else ratings.limit(0)).create_view("previous_ratings")

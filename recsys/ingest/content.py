@@ -1,0 +1,49 @@
+"""Writing one table of a snapshot: sorted Parquet, and digests of what it says, whatever order the source had."""
+
+import hashlib
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+LINES = pa.schema(
+    [
+        pa.field("source_file", pa.string(), nullable=False),  # its bare name
+        pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first; of Parquet, the row
+    ]
+)
+
+ROWS_PER_GROUP = 1_000_000  # of Parquet: what is in memory at once
+
+
+def write_table(
+    table: str, rows: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path, lines_path: Path | None = None
+) -> list[str]:
+    """Writes `rows`, sorted already, and where each stood; returns one digest for each column that is content.
+
+    Where a row stood is not: the same ratings from another file are the same content.
+    """
+    digests = {name: hashlib.sha256(f"{table}.{name}".encode()) for name in schema.names if name not in LINES.names}
+    with ExitStack() as stack:
+        writer = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+        lines_writer = lines_path and stack.enter_context(pq.ParquetWriter(lines_path, LINES, compression="zstd"))
+        for batch in rows.to_arrow_reader(ROWS_PER_GROUP):
+            block = pa.Table.from_batches([batch])
+            canonical = block.select(schema.names).cast(schema)
+            writer.write_table(canonical)
+            for name, digest in digests.items():
+                digest.update(column_bytes(canonical[name]))
+            if lines_writer:
+                lines_writer.write_table(block.select(LINES.names).cast(LINES))
+    return [f"{table}.{name} {digest.hexdigest()}" for name, digest in digests.items()]
+
+
+def column_bytes(column: pa.ChunkedArray) -> bytes:
+    """Bytes that depend on the values alone: neither on batches nor on how Arrow holds them."""
+    if not column.null_count and pa.types.is_primitive(column.type):
+        return np.ascontiguousarray(column.to_numpy()).tobytes()
+    return "".join(json.dumps(value) + "\n" for value in column.to_pylist()).encode()

@@ -1,0 +1,192 @@
+"""A directory of drops in our own schema: files that arrive day by day, late, twice or as corrections, made one state.
+
+A drop is `<table>.csv`, `<table>.parquet`, or with anything between: `ratings-2026-11-20.parquet`. What they say
+together depends on their rows alone, not on how those are spread over files or in which order the files came:
+
+- ratings: of one (user, movie) the latest stands; of equal moments the highest. A row that the checks will refuse
+  replaces nothing.
+- retractions (user_id, movie_id, retracted_at): end every rating of the pair up to that moment, not a later one.
+- movies, users, links: the row with the latest updated_at stands, one without it before none; then the file whose name,
+  less its ending, sorts last: movies-2.csv after movies.csv.
+- tags: every distinct one.
+
+Each file is read once: what it was read as lies in `home.parsed`, named by its content.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import sql
+from recsys.errors import DataRefused
+from recsys.files import hash_file, read_json, write_json
+from recsys.forgotten import Forgotten
+from recsys.ingest.content import LINES
+from recsys.ingest.datasets import HALF_STARS
+from recsys.ingest.formats import DROPS, read_drop
+from recsys.schema import REJECTS
+
+log = logging.getLogger(__name__)
+
+READING = 1  # raise it whenever the same file would be read differently
+
+REQUIRED = ("ratings", "movies")
+
+FILE_NAME = re.compile(rf"({'|'.join(DROPS)})([-_. ].*)?\.(csv|parquet)", re.IGNORECASE)
+UNUSED_DAYS = 30  # after which what a file was read as is forgotten: the file is gone, or came back changed
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One file, and the table it has rows of."""
+
+    path: Path
+    table: str
+    sha256: str
+
+
+def list_drops(folder: Path) -> list[Drop]:
+    """The drops of a directory, by name; hidden files and folders are none."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    found = [(path, match) for path in paths if (match := FILE_NAME.fullmatch(path.name))]
+    return [Drop(path, match[1].lower(), hash_file(path)) for path, match in found]
+
+
+def hash_drops(drops: list[Drop]) -> str:
+    """SHA-256 of what lies there: names and bytes."""
+    return hashlib.sha256("".join(f"{drop.path.name} {drop.sha256}\n" for drop in drops).encode()).hexdigest()
+
+
+def read_drops(
+    folder: Path, parsed: Path, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection
+) -> dict[str, Any]:
+    """Fills ratings, movies, users, tags, links, superseded and rejects with what the drops say together.
+
+    Returns for a manifest what was read.
+
+    Raises: SourceError when a file cannot be read; DataRefused when it lacks a column, or a table has no file.
+    """
+    drops = list_drops(folder)
+    check_complete(folder, drops)
+    entries = {drop.path.name: parse(drop, parsed, forgotten) for drop in drops}
+    remove_stale(parsed, forgotten)
+    for table, schema in DROPS.items():
+        files = {name: entries[name] / "rows.parquet" for name in names_of(table, drops)}
+        create_view(f"drop_{table}", schema, files, connection)
+    create_view(
+        "drop_rejects", REJECTS, {name: entry / "rejects.parquet" for name, entry in entries.items()}, connection
+    )
+    merge(connection)
+    return {
+        "drops": {drop.path.name: drop.sha256 for drop in drops},
+        "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
+    }
+
+
+def check_complete(folder: Path, drops: list[Drop]) -> None:
+    counts = Counter(drop.table for drop in drops)
+    missing = [table for table in REQUIRED if not counts[table]]
+    if missing:
+        raise DataRefused(
+            f"{folder} has no file of {' and none of '.join(missing)}; it has "
+            f"{', '.join(f'{count} of {table}' for table, count in counts.items()) or 'no drop at all'}. Next: put "
+            f"{missing[0]}.csv or {missing[0]}.parquet beside them, or the same with more between name and dot"
+        )
+
+
+def names_of(table: str, drops: list[Drop]) -> list[str]:
+    return [drop.path.name for drop in drops if drop.table == table]
+
+
+# ---- reading each file once
+
+
+def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
+    """The folder with what the file was read as: rows.parquet, rejects.parquet, notices.json."""
+    form = drop.path.suffix.lower()  # the same bytes are read otherwise as CSV than as Parquet
+    key = hashlib.sha256(f"{READING} {drop.table} {form} {drop.sha256} {forgotten.digest}".encode()).hexdigest()
+    entry = parsed / f"{forgotten.digest[:8]}-{key[:24]}"
+    if is_whole(entry):
+        os.utime(entry)
+        return entry
+    log.info("reading %s", drop.path.name)
+    entry.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(config={"temp_directory": str(entry / "spill")}) as connection:
+        notices = read_drop(drop.path, drop.table, connection)
+        keep_rows("rows", DROPS[drop.table], forgotten, entry, connection)
+        keep_rows("rejects", REJECTS, forgotten, entry, connection)
+    write_json(entry / "notices.json", notices)
+    return entry
+
+
+def is_whole(entry: Path) -> bool:
+    """Whether a file was read to its end, and what it was read as can be read in turn; if not, it is read again."""
+    try:
+        read_json(entry / "notices.json")  # written last
+        for name in ("rows", "rejects"):
+            pq.read_metadata(entry / f"{name}.parquet")
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+    return True
+
+
+def keep_rows(
+    relation: str, schema: pa.Schema, forgotten: Forgotten, entry: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Writes rows and their lines, streaming; the file's name is not content, the same rows come under many."""
+    kept = with_line(schema)
+    rows = connection.sql(f"from {relation}").filter(forgotten.condition(relation, schema.names))
+    with pq.ParquetWriter(entry / f"{relation}.parquet", kept, compression="zstd") as writer:
+        for batch in rows.to_arrow_reader():
+            writer.write_table(pa.Table.from_batches([batch]).select(kept.names).cast(kept))
+
+
+def with_line(schema: pa.Schema) -> pa.Schema:
+    fields = [field for field in schema if field.name not in LINES.names]
+    return pa.schema([*fields, LINES.field("source_line")])
+
+
+def remove_stale(parsed: Path, forgotten: Forgotten) -> None:
+    """Deletes what was read with users in it who have asked to be forgotten since, and what nobody used for weeks."""
+    too_old = time.time() - UNUSED_DAYS * 24 * 3600
+    for entry in parsed.iterdir():
+        if not entry.name.startswith(forgotten.digest[:8]) or entry.stat().st_mtime < too_old:
+            shutil.rmtree(entry)
+
+
+# ---- making them one state
+
+
+def create_view(name: str, schema: pa.Schema, files: dict[str, Path], connection: duckdb.DuckDBPyConnection) -> None:
+    """All rows of some entries, each with the name of the file that said it."""
+    if not files:
+        connection.register(name, pa.schema([*with_line(schema), LINES.field("source_file")]).empty_table())
+        return
+    names = pa.table({"filename": [str(path) for path in files.values()], "source_file": list(files)})
+    connection.register(f"{name}_files", names)
+    connection.read_parquet(list(map(str, files.values())), filename=True).create_view(f"{name}_rows")
+    connection.execute(
+        f"create view {name} as select * exclude (filename) from {name}_rows inner join {name}_files using (filename)"
+    )
+
+
+def merge(connection: duckdb.DuckDBPyConnection) -> None:
+    usable = {"scale": list(HALF_STARS), "now": datetime.now(UTC)}
+    connection.execute("set timezone = 'UTC'")
+    connection.execute(f"create table merged_ratings as {sql.read('merge_ratings')}", usable)
+    connection.execute("create view ratings as select * exclude (until) from merged_ratings where until is null")
+    connection.execute("create view superseded as from merged_ratings where until > rated_at")
+    for table in ("movies", "users", "links", "tags", "rejects"):
+        connection.execute(f"create table {table} as {sql.read(f'merge_{table}')}")

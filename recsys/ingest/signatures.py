@@ -1,0 +1,53 @@
+"""What a file is, by its first bytes: for the words of a refusal, never to decide how to read it."""
+
+from pathlib import Path
+
+FIRST_BYTES = 512
+
+SIGNATURES = (
+    (b"PK\x03\x04", "a zip, perhaps cut short or damaged"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\x00", "an xz file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"PAR1", "a Parquet file"),
+    (b"SQLite format 3\x00", "a SQLite database"),
+    (b"%PDF", "a PDF"),
+    (b"version https://git-lfs", "a pointer of Git LFS in place of the file"),
+    (b"\xff\xfe", "text in UTF-16"),
+    (b"\xfe\xff", "text in UTF-16"),
+)
+TAR_AT, TAR = 257, b"ustar"
+HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
+
+
+def looks_like(first: bytes) -> str:
+    """In words what begins with `first`, of which FIRST_BYTES are enough: "a gzip file"."""
+    if not first:
+        return "an empty file"
+    if first.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(HTML):
+        return "an HTML page"
+    if first[TAR_AT:].startswith(TAR):
+        return "a tar archive"
+    named = (name for signature, name in SIGNATURES if first.startswith(signature))
+    return next(named, "text" if is_text(first) else "no kind of file known here")
+
+
+def is_text(first: bytes) -> bool:
+    return not any(byte < 32 and byte not in b"\t\n\r\f" for byte in first)
+
+
+def file_looks_like(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return looks_like(file.read(FIRST_BYTES))
+    except OSError as error:
+        return f"nothing that can be read: {error.strerror}"
+
+
+def shown(text: str, most: int = 200) -> str:
+    """What somebody wrote, for a terminal: no longer than a few lines, with nothing in it that steers one."""
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    return cut if cut and cut.isprintable() else ascii(cut)

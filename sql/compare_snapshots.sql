@@ -1,0 +1,113 @@
+-- compare_snapshots: the snapshot as a whole, and how far it is from the one published last.
+--
+-- grain   one row
+-- reads   stored_ratings (user_id, movie_id, rating, rated_at), stored_tags (tagged_at), stored_superseded (until),
+--         snapshot_movies (movie_id), previous_ratings (user_id, rating): none where there is nothing to compare,
+--         compared_scale (rating): the stars of both, moments (started_at)
+-- params  none
+-- ties    none; what cannot be told is null. Half a rating is added to each count of stars, because the index
+--         (PSI, Σ (p − q) ln (p / q)) has no value where one of the two snapshots never gives them. newest_at is
+--         the newest moment that the snapshot names: from there on the clock has no say in any rule
+with
+
+stars as (
+    select stored_ratings.rating, count(*) as n
+    from stored_ratings
+    semi join compared_scale using (rating)
+    group by stored_ratings.rating
+),
+
+previous_stars as (
+    select previous_ratings.rating, count(*) as n
+    from previous_ratings
+    semi join compared_scale using (rating)
+    group by previous_ratings.rating
+),
+
+both_stars as (
+    select
+        rating::double as rating,
+        coalesce(stars.n, 0) as n,
+        coalesce(previous_stars.n, 0) as previous_n,
+    from stars
+    full join previous_stars using (rating)
+),
+
+shares as (
+    select
+        both_stars.*,
+        (both_stars.n + 0.5::double) / sum(both_stars.n + 0.5::double) over () as p,
+        (both_stars.previous_n + 0.5::double) / sum(both_stars.previous_n + 0.5::double) over () as q,
+    from both_stars
+),
+
+compared as (
+    select
+        sum(shares.rating * shares.n) / nullif(sum(shares.n), 0) as mean,
+        sum(shares.rating * shares.previous_n) / nullif(sum(shares.previous_n), 0) as previous_mean,
+        sum((shares.p - shares.q) * ln(shares.p / shares.q)) as psi,
+    from shares
+),
+
+previous as (
+    select count(*) as n
+    from previous_ratings
+),
+
+previous_users as (
+    select distinct previous_ratings.user_id
+    from previous_ratings
+),
+
+users_now as (
+    select distinct stored_ratings.user_id
+    from stored_ratings
+),
+
+new_users as (
+    select count(*) as n
+    from users_now
+    anti join previous_users using (user_id)
+),
+
+unknown as (
+    select count(*) as n
+    from stored_ratings
+    anti join snapshot_movies using (movie_id)
+),
+
+whole as (
+    select
+        count(*) as n,
+        max(stored_ratings.rated_at) filter (stored_ratings.rated_at <= moments.started_at) as newest_rated_at,
+        any_value(moments.started_at) as started_at,
+    from stored_ratings
+    cross join moments
+),
+
+newest as (
+    select max(moment) as moment
+    from (
+        select max(stored_ratings.rated_at) as moment from stored_ratings
+        union all
+        select max(stored_tags.tagged_at) from stored_tags
+        union all
+        select max(stored_superseded.until) from stored_superseded
+    )
+)
+
+select
+    whole.n as rating_count,
+    whole.n / nullif(previous.n, 0) as rating_count_share,
+    abs(compared.mean - compared.previous_mean) as rating_mean_shift,
+    case when compared.mean is not null and compared.previous_mean is not null then compared.psi end as rating_psi,
+    unknown.n / nullif(whole.n, 0) as unknown_movie_share,
+    case when previous.n > 0 then new_users.n / nullif((select count(*) from users_now), 0) end as new_user_share,
+    epoch(whole.started_at - whole.newest_rated_at) / 86400 as newest_rating_age_days,
+    newest.moment as newest_at,
+from whole
+cross join previous
+cross join compared
+cross join new_users
+cross join unknown
+cross join newest

@@ -1,0 +1,21 @@
+-- merge_links: of each movie_id what the drops said of it last.
+--
+-- grain   one row per movie_id; more when one file says different things of it, which is for the checks to judge
+-- reads   drop_links (movie_id, imdb_id, tmdb_id, source_file, source_line)
+-- params  none
+-- ties    the file whose name, less its ending, sorts last; of equal rows the lowest line
+with
+
+last_said as (
+    select *
+    from drop_links
+    qualify rank() over (
+        partition by movie_id
+        order by regexp_replace(source_file, '\.\w+$', '') desc, source_file desc
+    ) = 1
+)
+
+select distinct on (movie_id, imdb_id, tmdb_id)
+    movie_id, imdb_id, tmdb_id, source_file, source_line
+from last_said
+order by movie_id, imdb_id, tmdb_id, source_file, source_line

@@ -1,0 +1,9 @@
+-- rule_tag_not_empty: tags without a text.
+--
+-- grain   one row per offending tag
+-- reads   tags (user_id, movie_id, tag, …)
+-- params  none
+-- ties    none
+select tags.*
+from tags
+where trim(tags.tag) = ''

@@ -1,0 +1,11 @@
+-- rule_tagged_at_plausible: tags from before MovieLens, or from after the run began.
+--
+-- grain   one row per offending tag
+-- reads   tags (user_id, movie_id, tagged_at, …), moments (started_at)
+-- params  none
+-- ties    none
+select tags.*
+from tags
+where
+    tags.tagged_at < timestamptz '1995-01-01 00:00:00+00'
+    or tags.tagged_at > (select moments.started_at from moments)

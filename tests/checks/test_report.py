@@ -1,0 +1,135 @@
+"""`recsys check`, in a process of its own: what it says, how it ends, what it leaves behind and what alone."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import write_archive
+from snapshots import make_run, make_tables, write_tables
+from warehouses import make_frames, make_outcome, write_night
+
+from recsys.checks.check import check_ratings
+from recsys.checks.report import check_source, describe_check, render_check
+from recsys.checks.rules import ROW_RULES, SHIFT_RULES, table_rules
+from recsys.errors import SourceError
+from recsys.home import Home
+from recsys.ingest.synthetic import plant
+from recsys.settings import CheckConfig, Settings
+from recsys.warehouse.publish import publish
+
+RECSYS = Path(sys.executable).with_name("recsys")
+
+
+@dataclass(frozen=True)
+class Said:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def run_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
+    rest = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+    command = [str(RECSYS), "check", "--source", str(source), "--home", str(home.root), *options]
+    done = subprocess.run(command, env=rest | environment, capture_output=True, text=True, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> Path:
+    planted = plant(100, 80, 2000)
+    return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
+
+
+def verdict_of(page: str, table: str, rule: str) -> list[str]:
+    """The last words of the rule's row: figures, limits, verdict."""
+    (row,) = (line for line in page.splitlines() if line.split()[:2] == [table, rule])
+    return row.split()[-4:]
+
+
+def test_a_good_source_passes(tmp_path: Path, home: Home) -> None:
+    said = run_check(home, write_source(tmp_path / "good", {1: "1::1::9::978300760"}))
+    assert said.exit_code == 0, said.stderr
+    rules = (*ROW_RULES, *SHIFT_RULES)
+    assert all(f" {rule.name} " in said.stdout and rule.demands in said.stdout for rule in rules)
+    assert all(f" {rule.name} " in said.stdout for rule in table_rules(CheckConfig()))
+    assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["1", "0.050%", "0.500%", "quarantined"]
+    assert verdict_of(said.stdout, "ratings", "rating_unique") == ["0", "0.000%", "1.000%", "pass"]
+    assert verdict_of(said.stdout, "ratings", "rating_psi") == ["0.1", "0.25", "not", "compared"]
+    (folder,) = home.runs.iterdir()
+    assert folder.name.endswith("-check")
+    assert f"1 refused lines in {folder / 'validation' / 'quarantine.parquet'}" in said.stdout
+    assert f"Data Docs in {folder / 'validation' / 'data_docs' / 'index.html'}" in said.stdout
+    assert {"config.json", "night.log", "steps.json", "validation"} <= {path.name for path in folder.iterdir()}
+    assert [line.split()[1] for line in said.stderr.splitlines() if line.endswith(" ...")] == [
+        *("fetch_archive", "write_snapshot", "check_ratings")
+    ]
+    assert not home.warehouse.exists()
+
+
+def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Home) -> None:
+    source = write_source(tmp_path / "bad", dict.fromkeys(range(1, 41), "1::1::9::978300760"))
+    said = run_check(home, source)
+    assert said.exit_code == 3
+    assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
+    assert "ratings.dat line 1: {" in said.stderr
+    assert "Traceback" not in said.stderr
+    again = run_check(home, source, "--json")
+    assert again.exit_code == 3
+    found = json.loads(again.stdout)
+    assert (found["passed"], found["counts"]) == (False, {"quarantine": 40})
+    assert found["reused_from"] in {path.name for path in home.runs.iterdir()}
+    assert Path(found["quarantine"]).exists()
+    assert Path(found["data_docs"]).exists()
+
+
+def test_the_tables_that_are_served_stay_as_they_are(tmp_path: Path, home: Home) -> None:
+    publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
+    before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
+    assert run_check(home, write_source(tmp_path / "good")).exit_code == 0
+    assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
+
+
+def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None:
+    source = write_source(tmp_path / "good")
+    said = run_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
+    assert said.exit_code == 3
+    assert "there are at least 7 ratings" in said.stderr
+    assert json.loads(said.stdout)["as_of"] == "1990-01-01T00:00:00+00:00"
+
+
+def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "torn.zip"
+    path.write_bytes(b"not a zip")
+    said = run_check(home, path)
+    assert said.exit_code == 1
+    assert said.stdout == ""
+    with pytest.raises(SourceError) as error:
+        check_source(Settings(source=str(path), home=home.root))
+    assert error.value.run is not None
+    assert describe_check(error.value.run) is None
+    assert render_check(error.value.run, 100, colours=False) is None
+
+
+def test_nothing_changed_needs_neither_rules_nor_great_expectations(tmp_path: Path, home: Home) -> None:
+    """Which takes three seconds to import; nor does it need torch or Prefect."""
+    source = write_source(tmp_path / "good")
+    assert run_check(home, source).exit_code == 0
+    program = (
+        f"import sys; from flows.cli import main; main(['check', '--source', {str(source)!r}, '--home', "
+        f"{str(home.root)!r}], standalone_mode=False); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "nothing has changed since" in shown
+    assert not {"great_expectations", "torch", "prefect", "pandas"} & set(shown.splitlines()[-1].split())
+
+
+def test_colours_only_where_they_are_wanted(tmp_path: Path, home: Home) -> None:
+    run = make_run(home)
+    check_ratings(write_tables(tmp_path / "s", make_tables()), run, CheckConfig(), None)
+    pages: list[Any] = [render_check(run, 160, colours=colours) for colours in (False, True)]
+    assert ["\x1b[" in page for page in pages] == [False, True]

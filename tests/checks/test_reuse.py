@@ -1,0 +1,264 @@
+"""A check that cannot differ from an earlier one takes that over; one that could does its own work."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from snapshots import START, Tables, make_run, make_tables, write_tables
+from warehouses import make_frames, make_outcome, write_night
+
+import sql
+from recsys.checks import result as results
+from recsys.checks.check import Checked, check_ratings
+from recsys.checks.result import hash_check, read_result
+from recsys.errors import DataRefused
+from recsys.home import Home, Run
+from recsys.ingest.snapshot import Snapshot
+from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
+from recsys.warehouse.publish import publish
+
+CONFIG = CheckConfig(
+    max_bad_share=0.5, min_ratings=2, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
+)
+
+
+@pytest.fixture
+def first(home: Home) -> Run:
+    return make_run(home, "20261121T030000Z")
+
+
+@pytest.fixture
+def second(home: Home) -> Run:
+    """A day later."""
+    run = make_run(home, "20261122T030000Z")
+    return replace(run, started_at=run.started_at + timedelta(days=1))
+
+
+@pytest.fixture
+def snapshot(home: Home) -> Snapshot:
+    """One rating is off the scale, so that there is a quarantine and a copy of what is admitted."""
+    tables = make_tables()
+    tables["ratings"][4]["rating"] = 9.0
+    return write_tables(home.snapshots / "planted" / "tonight", tables)
+
+
+def reused_from(run: Run) -> str | None:
+    return read_result(run.findings).reused_from
+
+
+def below(path: Path, run: Run) -> Path:
+    return path.relative_to(run.folder) if path.is_relative_to(run.folder) else path
+
+
+def seen(checked: Checked, run: Run) -> dict[str, object]:
+    """A Checked with paths in its run's folder made comparable, and the bytes of its files."""
+    paths = {name: getattr(checked, name) for name in ("ratings", "movies", "users", "tags", "links", "quarantine")}
+    told = {name: (below(path, run), path.read_bytes()) for name, path in paths.items()}
+    return told | {"as_of": checked.as_of, "scale": checked.rating_scale, "counts": checked.counts}
+
+
+def test_a_second_check_takes_the_first_one_over(snapshot: Snapshot, first: Run, second: Run) -> None:
+    expected = seen(check_ratings(snapshot, first, CONFIG, None), first)
+    assert seen(check_ratings(snapshot, second, CONFIG, None), second) == expected
+    assert reused_from(second) == first.run_id
+    assert reused_from(first) is None
+    assert (second.data_docs / "index.html").exists()
+
+
+def test_only_the_age_of_the_newest_rating_has_changed(snapshot: Snapshot, first: Run, second: Run) -> None:
+    check_ratings(snapshot, first, CONFIG, None)
+    check_ratings(snapshot, second, CONFIG, None)
+    before, after = read_result(first.findings), read_result(second.findings)
+    ages = [{row.metric: row.value for row in found.metrics}["newest_rating_age_days"] for found in (before, after)]
+    assert ages[1] - ages[0] == pytest.approx(1)
+    told = [next(rule for rule in found.rules if rule.rule == "newest_rating_age_days") for found in (before, after)]
+    assert [rule.observed for rule in told] == ages
+    assert [rule for rule in before.rules if rule != told[0]] == [rule for rule in after.rules if rule != told[1]]
+
+
+def test_a_third_check_names_the_run_that_did_the_work(snapshot: Snapshot, first: Run, second: Run) -> None:
+    check_ratings(snapshot, first, CONFIG, None)
+    check_ratings(snapshot, second, CONFIG, None)
+    third = replace(second, run_id="20261123T030000Z")
+    shutil.rmtree(first.folder)
+    check_ratings(snapshot, third, CONFIG, None)
+    assert reused_from(third) == first.run_id
+
+
+def test_a_refusal_is_taken_over_too(snapshot: Snapshot, first: Run, second: Run) -> None:
+    said = []
+    for run in (first, second):
+        with pytest.raises(DataRefused) as refusal:
+            check_ratings(snapshot, run, CheckConfig(max_bad_share=0, min_ratings=2), None)
+        said.append(str(refusal.value).replace(run.run_id, "run"))
+    assert said[0] == said[1]
+    assert reused_from(second) == first.run_id
+
+
+def test_writing_again_changes_no_other_run(snapshot: Snapshot, first: Run, second: Run) -> None:
+    """Files are shared between runs; a run that is taken up again replaces its own."""
+    check_ratings(snapshot, first, CONFIG, None)
+    check_ratings(snapshot, second, CONFIG, None)
+    kept = {path: path.read_bytes() for path in sorted(first.folder.rglob("*")) if path.is_file()}
+    check_ratings(snapshot, second, CheckConfig(max_bad_share=0.4, min_ratings=2, limits=CONFIG.limits), None)
+    assert reused_from(second) is None
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_where_there_are_no_links_files_are_copied(
+    snapshot: Snapshot, first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError("no links here")
+
+    check_ratings(snapshot, first, CONFIG, None)
+    monkeypatch.setattr(os, "link", refuse)
+    check_ratings(snapshot, second, CONFIG, None)
+    assert reused_from(second) == first.run_id
+    assert second.quarantine.read_bytes() == first.quarantine.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["max_bad_share", "min_ratings", "limits", "shift"])
+def test_every_setting_is_in_the_key(snapshot: Snapshot, name: str) -> None:
+    others = {
+        "max_bad_share": 0.4,
+        "min_ratings": 3,
+        "limits": CONFIG.limits.model_copy(update={"user_age": 0.3}),
+        "shift": ShiftConfig(rating_psi_warn=0.2),
+    }
+    assert set(others) == set(CheckConfig.model_fields)
+    changed = CONFIG.model_copy(update={name: others[name]})
+    assert hash_check(snapshot, changed, None) != hash_check(snapshot, CONFIG, None)
+
+
+def test_moment_and_content_are_in_the_key(home: Home, snapshot: Snapshot) -> None:
+    keys = {hash_check(snapshot, CONFIG, as_of) for as_of in (None, START, START + timedelta(days=1))}
+    manifest = snapshot.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"genres": ["Drama"]}))
+    keys.add(hash_check(snapshot, CONFIG, None))
+    renamed = snapshot.folder.rename(snapshot.folder.with_name("renamed"))
+    keys.add(hash_check(Snapshot(renamed), CONFIG, None))
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize("name", ["rule_user_age.sql", "admitted_tags.sql", "rules.py", "data_docs.css"])
+def test_every_rule_is_in_the_key(
+    tmp_path: Path, snapshot: Snapshot, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text, that is: in a copy of the statements and of the code one line is added."""
+    before = hash_check(snapshot, CONFIG, None)
+    statements, code = tmp_path / "sql", tmp_path / "checks"
+    shutil.copytree(sql.FOLDER, statements)
+    shutil.copytree(Path(results.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sql, "FOLDER", statements)
+    monkeypatch.setattr(results, "__file__", str(code / "result.py"))
+    assert hash_check(snapshot, CONFIG, None) == before
+    with ((statements if name.endswith(".sql") else code) / name).open("a") as file:
+        file.write("\n")
+    assert hash_check(snapshot, CONFIG, None) != before
+
+
+def lose_quarantine(run: Run) -> None:
+    run.quarantine.unlink()
+
+
+def lose_docs(run: Run) -> None:
+    shutil.rmtree(run.data_docs)
+
+
+def lose_rows(run: Run) -> None:
+    (run.checked / "ratings.parquet").unlink()
+
+
+def cut_rows(run: Run) -> None:
+    path = run.checked / "ratings.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-100])
+
+
+def garble(run: Run) -> None:
+    run.findings.write_text("{")
+
+
+def predate(run: Run) -> None:
+    """What a version of this program wrote that knew less."""
+    found = json.loads(run.findings.read_text())
+    del found["key"], found["started_at"]
+    run.findings.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize("damage", [lose_quarantine, lose_docs, lose_rows, cut_rows, garble, predate])
+def test_what_is_not_whole_is_not_taken_over(
+    snapshot: Snapshot, first: Run, second: Run, damage: Callable[[Run], None]
+) -> None:
+    expected = seen(check_ratings(snapshot, first, CONFIG, None), first)
+    damage(first)
+    assert seen(check_ratings(snapshot, second, CONFIG, None), second) == expected
+    assert reused_from(second) is None
+
+
+def date_to(name: str, moment: timedelta) -> Tables:
+    tables = make_tables()
+    rows, column = tables[name], {"ratings": "rated_at", "tags": "tagged_at"}[name]
+    rows[4][column] = make_run(Home(Path())).started_at + moment
+    return tables
+
+
+@pytest.mark.parametrize("name", ["ratings", "tags"])
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=3)])
+def test_a_moment_to_come_prevents_it(home: Home, first: Run, second: Run, name: str, ahead: timedelta) -> None:
+    """Such a rating is refused by the first; by the second perhaps, perhaps not."""
+    snapshot = write_tables(home.snapshots / "planted" / "tonight", date_to(name, ahead))
+    refused = check_ratings(snapshot, first, CONFIG, None).counts["quarantine"]
+    assert refused == (name == "ratings")
+    admitted = check_ratings(snapshot, second, CONFIG, None).counts["quarantine"] == 0
+    assert admitted == (name == "tags" or ahead < timedelta(days=1))
+    assert reused_from(second) is None
+
+
+def test_a_clock_that_was_put_back_prevents_it(home: Home, first: Run, second: Run) -> None:
+    """The first run is of a later day, when the rating was past."""
+    snapshot = write_tables(home.snapshots / "planted" / "tonight", date_to("ratings", timedelta(hours=1)))
+    later = replace(first, started_at=second.started_at)
+    earlier = replace(second, started_at=first.started_at)
+    assert check_ratings(snapshot, later, CONFIG, None).counts["quarantine"] == 0
+    assert check_ratings(snapshot, earlier, CONFIG, None).counts["quarantine"] == 1
+
+
+def test_an_age_beyond_its_limit_prevents_it(snapshot: Snapshot, first: Run, second: Run) -> None:
+    check_ratings(snapshot, first, CONFIG, None)
+    age = {row.metric: row.value for row in read_result(first.findings).metrics}["newest_rating_age_days"]
+    limits = CONFIG.model_copy(update={"shift": ShiftConfig(newest_rating_age_days_stop=age + 0.5)})
+    check_ratings(snapshot, first, limits, None)
+    with pytest.raises(DataRefused, match="newest_rating_age_days is"):
+        check_ratings(snapshot, second, limits, None)
+
+
+def publish_snapshot(home: Home, run_id: str, snapshot: str) -> None:
+    outcome = replace(make_outcome(run_id), snapshot=snapshot)
+    publish(outcome, write_night(home.root / "night", make_frames()), home)
+
+
+def test_another_snapshot_to_compare_with_prevents_it(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
+    check_ratings(snapshot, first, CONFIG, None)
+    write_tables(home.snapshots / "planted" / "before", make_tables())
+    publish_snapshot(home, "20261120T030000Z", "before")
+    check_ratings(snapshot, second, CONFIG, None)
+    assert reused_from(second) is None
+    assert read_result(second.findings).previous == "before"
+
+
+def test_what_is_published_stays_as_it_passed(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
+    """Then it was compared with another snapshot; now nothing has changed, so nothing has to be compared."""
+    write_tables(home.snapshots / "planted" / "before", make_tables())
+    publish_snapshot(home, "20261120T030000Z", "before")
+    check_ratings(snapshot, first, CONFIG, None)
+    publish_snapshot(home, first.run_id, "tonight")
+    check_ratings(snapshot, second, CONFIG, None)
+    assert reused_from(second) == first.run_id

@@ -1,0 +1,309 @@
+"""Drops: what files that come day by day say together, whatever their order, their split, their repetitions."""
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys.errors import DataRefused
+from recsys.forgotten import forget
+from recsys.home import Home
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import Snapshot, write_snapshot
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+MOVIES = "movie_id,title,year,genres\n1,Heat,1995,Crime|Drama\n2,Big,1988,Comedy\n3,Ran,1985,\n"
+
+RATED = "user_id,movie_id,rating,rated_at\n"
+RETRACTED = "user_id,movie_id,retracted_at\n"
+
+
+def take(folder: Path, home: Home) -> Snapshot:
+    return write_snapshot(fetch_archive(str(folder), home), home)
+
+
+def drop(folder: Path, **files: str) -> Path:
+    """Writes files into `folder`, those of `movies` if there are none; `ratings_2` is ratings-2.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"movies": MOVIES, **files}.items():
+        (folder / f"{name.replace('_', '-')}.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def at(minute: int) -> str:
+    return (START + timedelta(minutes=minute)).isoformat()
+
+
+def rows(path: Path) -> list[tuple[object, ...]]:
+    """Rows of ratings with minutes in place of moments."""
+    moments = [name for name in ("rated_at", "until") if name in pl.read_parquet_schema(path)]
+    minutes = ((pl.col(name) - START).dt.total_minutes() for name in moments)
+    return pl.read_parquet(path).with_columns(minutes).rows()
+
+
+# ---- what replaces what
+
+
+def test_the_latest_rating_stands_and_the_older_is_kept_for_earlier_moments(tmp_path: Path, home: Home) -> None:
+    first = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n"
+    late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 came after that of minute 9
+    snapshot = take(drop(tmp_path / "drops", ratings_1=first, ratings_2=late), home)
+    assert rows(snapshot.ratings) == [(1, 1, 5.0, 9), (1, 2, 4.0, 1)]
+    assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 4), (1, 1, 2.0, 4, 9)]
+
+
+def test_of_one_moment_the_highest_rating_stands(tmp_path: Path, home: Home) -> None:
+    snapshot = take(drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n1,1,4,{at(0)}\n1,1,2,{at(0)}\n"), home)
+    assert rows(snapshot.ratings) == [(1, 1, 4.0, 0)]
+    assert rows(snapshot.superseded) == []
+
+
+def test_a_retraction_ends_what_was_rated_by_then_and_nothing_later(tmp_path: Path, home: Home) -> None:
+    rated = f"{RATED}1,1,3,{at(0)}\n1,2,3,{at(0)}\n1,2,5,{at(9)}\n1,3,1,{at(5)}\n2,1,2,{at(0)}\n"
+    gone = f"{RETRACTED}1,1,{at(4)}\n1,1,{at(3)}\n1,2,{at(4)}\n1,3,{at(5)}\n9,9,{at(0)}\n"
+    snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
+    assert rows(snapshot.ratings) == [(1, 2, 5.0, 9), (2, 1, 2.0, 0)]
+    # the first retraction counts; what was retracted at its own moment never stood
+    assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 3), (1, 2, 3.0, 0, 4)]
+
+
+def test_what_the_checks_will_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
+    bad = f"{RATED}1,1,99,{at(5)}\n1,1,4,2999-01-01T00:00:00+00:00\n1,1,4,1970-01-01T00:00:00+00:00\n"
+    snapshot = take(drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=bad), home)
+    assert pl.read_parquet(snapshot.ratings)["rating"].sort().to_list() == [3.0, 4.0, 4.0, 99.0]
+    assert rows(snapshot.superseded) == []
+
+
+def test_a_movie_is_what_was_said_of_it_last(tmp_path: Path, home: Home) -> None:
+    dated = "movie_id,title,year,genres,updated_at\n1,Heat!,1995,Crime,2021-01-01\n"
+    older = "movie_id,title,year,genres,updated_at\n1,Heat?,1995,Crime,2020-01-01\n"
+    plain = "movie_id,title,year,genres\n2,Big 2,1988,Comedy\n"
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_1=dated, movies_2=older, movies_3=plain)
+    # 1: the latest update, though a later file has an older one
+    # 2: no updates, so the file that sorts last, and movies.csv is before movies-3.csv
+    assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat!", "Big 2", "Ran"]
+
+
+def test_one_file_that_contradicts_itself_is_for_the_checks(tmp_path: Path, home: Home) -> None:
+    twice = "movie_id,title,year,genres\n1,Heat,1995,Crime\n1,Cold,1995,Crime\n"
+    snapshot = take(drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies=twice), home)
+    assert pl.read_parquet(snapshot.movies)["title"].to_list() == ["Cold", "Heat"]
+
+
+def test_users_tags_and_links_come_as_drops_too(tmp_path: Path, home: Home) -> None:
+    folder = drop(
+        tmp_path / "drops",
+        ratings=f"{RATED}1,1,3,{at(0)}\n",
+        users="user_id,gender,age,occupation,zip_code\n1,F,30,artist,00100\n",
+        users_2="user_id,age,updated_at\n1,31,2021-01-01\n",
+        tags=f'user_id,movie_id,tag,tagged_at\n1,1,"slow, ""good""",{at(0)}\n',
+        tags_2=f'user_id,movie_id,tag,tagged_at\n1,1,"slow, ""good""",{at(0)}\n1,1,long,{at(1)}\n',
+        links="movie_id,imdb_id,tmdb_id\n1,0113277,949\n2,0094737,\n",
+    )
+    snapshot = take(folder, home)
+    assert pl.read_parquet(snapshot.users).rows() == [(1, None, 31, None, None)]
+    assert pl.read_parquet(snapshot.tags)["tag"].to_list() == ['slow, "good"', "long"]
+    assert pl.read_parquet(snapshot.links).rows() == [(1, "0113277", 949), (2, "0094737", None)]
+
+
+def test_a_row_knows_the_file_and_line_it_came_from(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=f"{RATED}x\n1,2,4,{at(0)}\n")
+    snapshot = take(folder, home)
+    assert pl.read_parquet(snapshot.lines("ratings")).rows() == [("ratings-1.csv", 2), ("ratings-2.csv", 3)]
+    assert pl.read_parquet(snapshot.rejects).select("source_table", "source_file", "source_line").rows() == [
+        ("ratings", "ratings-2.csv", 2)
+    ]
+
+
+@pytest.mark.parametrize("missing", ["ratings", "movies"])
+def test_a_directory_without_ratings_or_movies_is_refused(missing: str, tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
+    (folder / f"{missing}.csv").unlink()
+    with pytest.raises(DataRefused, match=rf"has no file of {missing}; it has 1 of \w+\. Next: put {missing}\.csv"):
+        take(folder, home)
+
+
+# ---- incremental
+
+
+def test_yesterdays_files_are_not_read_again(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
+    caplog.set_level("INFO", logger="recsys")
+    take(folder, home)
+    before = {path: path.stat().st_mtime_ns for path in home.parsed.rglob("*.parquet")}
+    drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n")
+    snapshot = take(folder, home)
+    assert [record.args for record in caplog.records if record.msg == "reading %s"] == [
+        ("movies.csv",),
+        ("ratings-1.csv",),
+        ("ratings-2.csv",),
+    ]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert rows(snapshot.ratings) == [(1, 1, 4.0, 1)]
+    assert list(snapshot.manifest["drops"]) == ["movies.csv", "ratings-1.csv", "ratings-2.csv"]
+
+
+def test_a_file_that_was_read_halfway_is_read_again(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
+    name = take(folder, home).snapshot_id
+    for path in home.parsed.rglob("notices.json"):
+        path.unlink()
+    for path in home.parsed.rglob("rows.parquet"):
+        path.write_bytes(b"PAR1")
+    for manifest in home.snapshots.rglob("manifest.json"):
+        manifest.unlink()
+    (home.snapshots / "canonical" / name).rename(tmp_path / "elsewhere")
+    assert take(folder, home).snapshot_id == name
+
+
+def test_a_file_that_leaves_takes_its_rows_along(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
+    name = take(folder, home).snapshot_id
+    drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n")
+    assert take(folder, home).snapshot_id != name
+    (folder / "ratings-2.csv").unlink()
+    assert take(folder, home).snapshot_id == name
+
+
+def test_what_was_read_of_a_user_who_is_forgotten_goes(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n42,1,3,{at(0)}\n42,oops\n7,oops\n")
+    take(folder, home)
+    forget([42], home)
+    snapshot = take(folder, home)
+    assert rows(snapshot.ratings) == [(1, 1, 3.0, 0)]
+    assert pl.read_parquet(snapshot.rejects)["source_line"].to_list() == [5]
+    kept = [pl.read_parquet(path) for path in home.parsed.rglob("rows.parquet")]
+    assert all(42 not in frame["user_id"] for frame in kept if "user_id" in frame.columns)
+
+
+# ---- any order, any split
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Lines by table, as they could have come in one file each."""
+
+    lines: dict[str, list[str]]
+
+
+HEADERS = {
+    "ratings": RATED,
+    "retractions": RETRACTED,
+    "movies": "movie_id,title,year,genres,updated_at\n",
+    "users": "user_id,gender,age,occupation,zip_code,updated_at\n",
+    "tags": "user_id,movie_id,tag,tagged_at\n",
+}
+TYPES = {"year": pl.Int16, "occupation": pl.String, "zip_code": pl.String}  # of columns that may be all empty
+small = st.integers(1, 3)
+minute = st.integers(0, 5).map(at)
+stars = st.sampled_from(["0.5", "1.0", "3.0", "4.5", "5.0", "9.0"])
+
+
+def line(*fields: st.SearchStrategy[object]) -> st.SearchStrategy[str]:
+    return st.tuples(*fields).map(lambda values: ",".join(map(str, values)) + "\n")
+
+
+deliveries = st.builds(
+    Delivery,
+    st.fixed_dictionaries(
+        {
+            "ratings": st.lists(line(small, small, stars, minute), min_size=1, max_size=25),
+            "retractions": st.lists(line(small, small, minute), max_size=4),
+            # of one movie and one moment one thing is said: without that, the files' names would decide
+            "movies": st.lists(
+                st.tuples(small, st.integers(0, 9)).map(lambda key: f"{key[0]},T{key[1]},,Drama,{at(key[1])}\n"),
+                min_size=1,
+                max_size=6,
+            ),
+            "users": st.lists(
+                st.tuples(small, st.integers(1, 9)).map(lambda key: f"{key[0]},F,{key[1]},,,{at(key[1])}\n"), max_size=4
+            ),
+            "tags": st.lists(line(small, small, st.sampled_from(["slow", "loud"]), minute), max_size=4),
+        }
+    ),
+)
+
+
+def deliver(folder: Path, delivery: Delivery, order: random.Random, n_files: int) -> Path:
+    """The same lines, shuffled, some twice, spread over files, of which some are Parquet."""
+    folder.mkdir(parents=True)
+    for table, lines in delivery.lines.items():
+        spread = lines + [line for line in lines if order.random() < 0.3]
+        order.shuffle(spread)
+        for number in range(n_files):
+            share = spread[number::n_files]
+            if share or number == 0:
+                write_drop(folder / f"{table}-{number}", HEADERS[table] + "".join(share), parquet=order.random() < 0.3)
+    return folder
+
+
+def write_drop(path: Path, text: str, *, parquet: bool) -> None:
+    csv = path.with_suffix(".csv")
+    csv.write_text(text, encoding="utf-8")
+    if parquet and text.count("\n") > 1:
+        frame = pl.read_csv(csv, try_parse_dates=True, schema_overrides=TYPES)
+        frame.write_parquet(path.with_suffix(".parquet"))
+        csv.unlink()
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries, seed=st.integers(0, 2**32), n_files=st.integers(2, 4))
+def test_the_same_drops_in_any_order_and_split_are_the_same_snapshot(
+    delivery: Delivery, seed: int, n_files: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("drops")
+    home, order = Home(place / "home"), random.Random(seed)
+    whole = take(deliver(place / "whole", delivery, random.Random(0), 1), home)
+    split = take(deliver(place / "split", delivery, order, n_files), home)
+    assert split.folder == whole.folder
+    assert known(whole) == expected(delivery)
+
+
+@settings(max_examples=60, deadline=None)
+@given(delivery=deliveries)
+def test_the_reference_is_what_a_person_would_say(delivery: Delivery) -> None:
+    """The reference that the property is held against, held against the words of the rule."""
+    standing = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
+    current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in standing}
+    assert len(current) == len(standing)
+    for user, movie, rating, minute in parsed(delivery.lines["ratings"]):
+        if rating <= 5 and (user, movie) in current:
+            assert (minute, rating) <= current[user, movie]
+
+
+def parsed(lines: list[str]) -> list[tuple[int, int, float, int]]:
+    fields = [line.strip().split(",") for line in lines]
+    return [(int(user), int(movie), float(rating), minutes(when)) for user, movie, rating, when in fields]
+
+
+def minutes(moment: str) -> int:
+    return int((datetime.fromisoformat(moment) - START).total_seconds() // 60)
+
+
+def expected(delivery: Delivery) -> set[tuple[int, int, float, int, int | None]]:
+    """(user, movie, rating, minute, until) of every rating that ever stood, event by event."""
+    ratings = parsed(delivery.lines["ratings"])
+    ends = [
+        (int(u), int(m), minutes(t)) for u, m, t in (text.strip().split(",") for text in delivery.lines["retractions"])
+    ]
+    stood: set[tuple[int, int, float, int, int | None]] = {(*row, None) for row in ratings if row[2] > 5}
+    for user, movie in {row[:2] for row in ratings}:
+        history = sorted((when, rating) for u, m, rating, when in ratings if (u, m) == (user, movie) and rating <= 5)
+        for when in sorted({when for when, _ in history}):
+            rating = max(rating for moment, rating in history if moment == when)
+            later = [moment for moment, _ in history if moment > when]
+            later += [moment for u, m, moment in ends if (u, m) == (user, movie) and moment >= when]
+            until = min(later, default=None)
+            if until != when:
+                stood.add((user, movie, rating, when, until))
+    return stood
+
+
+def known(snapshot: Snapshot) -> set[tuple[object, ...]]:
+    return {(*row, None) for row in rows(snapshot.ratings)} | set(rows(snapshot.superseded))

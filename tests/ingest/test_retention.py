@@ -1,0 +1,99 @@
+"""What stays on disk: the newest snapshots, and nothing of users who asked to be forgotten."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from archives import write_archive
+from snapshots import make_run
+
+from recsys.forgotten import forget
+from recsys.home import Home, Run
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.retention import list_local, retain_snapshots
+from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.synthetic import plant
+from recsys.settings import SnapshotConfig
+
+WEEK = 7
+
+
+@pytest.fixture
+def week(tmp_path: Path, home: Home) -> list[Snapshot]:
+    """A snapshot a day, each with one rating less than the one before; the newest last."""
+    planted = plant(20, 15, 100)
+    snapshots = []
+    for day in range(WEEK):
+        source = write_archive(
+            tmp_path / f"day-{day}.zip", "ml-1m", planted.ratings.head(100 - day), planted.movies, planted.users
+        )
+        snapshots.append(write_snapshot(fetch_archive(str(source), home), home))
+        age(snapshots[-1], days=WEEK - day)
+    return snapshots
+
+
+def age(snapshot: Snapshot, days: float) -> None:
+    path = snapshot.folder / "manifest.json"
+    made_at = datetime.now(UTC) - timedelta(days=days)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"made_at": made_at.isoformat()}))
+    snapshot.__dict__.pop("manifest", None)
+
+
+def present(snapshots: list[Snapshot]) -> list[Snapshot]:
+    return [snapshot for snapshot in snapshots if snapshot.folder.exists()]
+
+
+def tonight(home: Home) -> Run:
+    run = make_run(home)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def test_the_newest_stay(week: list[Snapshot], home: Home) -> None:
+    freed = retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))
+    assert present(week) == week[-3:]
+    assert freed > 0
+
+
+def test_tonights_stays_however_old_it_is(week: list[Snapshot], home: Home) -> None:
+    """An unchanged source gives the snapshot of long ago."""
+    retain_snapshots(week[0], tonight(home), SnapshotConfig(keep=2))
+    assert present(week) == [week[0], week[-1]]
+    retain_snapshots(week[0], tonight(home), SnapshotConfig(keep=1))
+    assert present(week) == [week[0]]
+
+
+def test_other_datasets_are_not_counted(week: list[Snapshot], home: Home) -> None:
+    other = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
+    retain_snapshots(other, tonight(home), SnapshotConfig(keep=1))
+    assert present(week) == week
+
+
+def test_what_still_holds_a_forgotten_user_goes(week: list[Snapshot], tmp_path: Path, home: Home) -> None:
+    older = Run("20200101T000000Z", datetime(2020, 1, 1, tzinfo=UTC), home)
+    older.folder.mkdir(parents=True)
+    (older.folder / "split.parquet").write_text("user 3")
+    forget([3], home)
+    clean = write_snapshot(fetch_archive(str(tmp_path / "day-6.zip"), home), home)
+    run = Run("29991231T000000Z", datetime(2999, 12, 31, tzinfo=UTC), home)
+    run.folder.mkdir()
+    retain_snapshots(clean, run, SnapshotConfig(keep=WEEK))
+    assert present([*week, clean]) == [clean]
+    assert [path.name for path in home.runs.iterdir()] == [run.run_id]
+
+
+def test_the_list_tells_size_and_age(week: list[Snapshot], home: Home) -> None:
+    write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
+    listed = list_local(home)
+    assert listed["dataset"].to_list() == ["ml-1m"] * WEEK + ["synthetic-20x15x100"]
+    assert listed["snapshot"].to_list()[:WEEK] == [snapshot.snapshot_id for snapshot in reversed(week)]
+    assert listed["age_days"].to_list()[:WEEK] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert listed["ratings"].to_list()[0] == 94
+    newest = week[-1].folder
+    assert listed["bytes"][0] == sum(path.stat().st_size for path in newest.iterdir())
+    assert listed["source"][0] == "day-6.zip"
+
+
+def test_without_snapshots_the_list_is_empty(home: Home) -> None:
+    assert list_local(home).is_empty()
