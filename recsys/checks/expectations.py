@@ -3,8 +3,10 @@
 The checkpoint reads the views that `check` makes, in the same in-memory DuckDB, and states no rule of its own.
 """
 
+import importlib
 import logging
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -116,6 +118,25 @@ def validate(
     held = {part.suite_name: [bool(outcome.success) for outcome in part.results] for part in parts}
     write_index(run.data_docs, run.run_id, held)
     return dict(_observe(outcome) for part in parts for outcome in part.results)
+
+
+@contextmanager
+def preloading() -> Iterator[None]:
+    """Imports Great Expectations beside the work in the block, if that leaves the interpreter to it: it takes seconds.
+
+    The end of the block waits for the import: a thread must not be at it while the process goes down.
+    """
+    thread = threading.Thread(target=_preload, name="preload")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _preload() -> None:
+    with _quiet():
+        importlib.import_module("great_expectations")
 
 
 def _address(run: Run) -> str:

@@ -1,6 +1,7 @@
 """Validation alone: fetch, snapshot, check, and what each rule said, for people and for machines."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from io import StringIO
 from typing import Any
 
@@ -8,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.checks.check import check_ratings
+from recsys.checks.expectations import preloading
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import write_snapshot
+from recsys.ingest.snapshot import is_known, write_snapshot
 from recsys.night import checking, timed
 from recsys.settings import Settings
 
@@ -27,7 +29,8 @@ def check_source(settings: Settings) -> Run:
     """
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
-        snapshot = timed(write_snapshot)(archive, run.home)
+        with nullcontext() if is_known(archive, run.home) else preloading():
+            snapshot = timed(write_snapshot)(archive, run.home)
         timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
     return run
 

@@ -151,6 +151,11 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
     return known
 
 
+def is_known(archive: Archive, home: Home) -> bool:
+    """Whether `write_snapshot` would find the snapshot there already."""
+    return find_snapshot(archive, read_forgotten(home), home.snapshots / archive.dataset) is not None
+
+
 def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
     """The caller holds the lock, so whatever else lies aside was left by a run that was killed."""
     for leftover in folder.glob(f"{ASIDE}*"):

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
@@ -412,6 +413,25 @@ def test_the_settings_named_in_a_refusal_let_it_pass(tmp_path: Path, run: Run, m
     for setting in named:
         monkeypatch.setenv(*setting.split("="))
     assert check_ratings(snapshot, run, Settings().check, None).counts["quarantine"] == 9
+
+
+def test_no_setting_is_named_where_none_would_help(tmp_path: Path, run: Run) -> None:
+    tables = make_tables()
+    for row in tables["ratings"]:
+        row["rating"] = 9.0
+    with pytest.raises(DataRefused, match=r"enough_ratings .*Next: put the source right$"):
+        check_ratings(write_tables(tmp_path / "s", tables), run, STRICT, None)
+
+
+def test_a_quote_is_short_and_has_no_braces_but_its_own(tmp_path: Path, run: Run) -> None:
+    """By its braces a quote of a forgotten user is found, and taken out of the reason."""
+    rejects = [reject("ratings", 601 + n, f'{{"line":"42,{{}}{n}","why":"{"?" * 10_000}"}}') for n in range(7)]
+    with pytest.raises(DataRefused) as refusal:
+        check_ratings(write_tables(tmp_path / "s", make_tables(), rejects), run, STRICT, None)
+    (quote,) = re.findall(r"\{.*\}", str(refusal.value))
+    assert quote.startswith('{"line":"42,()0","why":"????')
+    assert len(quote) < 310
+    assert re.findall(r"[{}]", quote) == ["{", "}"]
 
 
 def test_retractions_that_cannot_be_read_count_beside_the_ratings(tmp_path: Path, run: Run) -> None:

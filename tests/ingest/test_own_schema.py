@@ -104,6 +104,12 @@ def test_a_missing_column_is_refused_by_name(layout: str, table: str, column: st
         read(path)
 
 
+@pytest.mark.parametrize(("table", "needed"), [("movies", "movie_id, title, year, genres"), ("users", "user_id")])
+def test_the_next_step_names_the_columns_that_are_needed(table: str, needed: str, tmp_path: Path) -> None:
+    with pytest.raises(DataRefused, match=rf"Next: name its columns {needed}$"):
+        drop_text(tmp_path / "x.csv", table, "title\nHeat\n")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_added_column_passes_with_a_notice(layout: str, tmp_path: Path) -> None:
     path = write_own(tmp_path / "a", layout, ratings=RATINGS.with_columns(device=pl.lit("tv")))
