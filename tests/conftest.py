@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from archives import write_stand_in
 
-from flows.cli import hush_exit
+from flows.console import hush_exit
 from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
 

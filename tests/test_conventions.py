@@ -107,6 +107,17 @@ def test_help_is_instant() -> None:
     assert heavy & set(shown.splitlines()) == set()
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As `recsys datasets | head -1`, with a pipe that nobody reads from the first byte on."""
+    program = "import sys; from flows.cli import main; main(['datasets', '--json'])"
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout and child.stderr
+    child.stdout.close()
+    with child.stderr as errors:
+        assert errors.read() == b""
+    child.wait()
+
+
 @pytest.mark.parametrize("command", sorted(cli.main.commands))
 def test_every_command_shows_an_example(command: str) -> None:
     shown = CliRunner().invoke(cli.main, [command, "--help"])
