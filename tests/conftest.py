@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
 
@@ -12,11 +13,18 @@ from pathlib import Path
 import pytest
 from archives import write_stand_in
 
-from flows.console import hush_exit
 from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
 
-atexit.register(hush_exit)
+
+@atexit.register
+def hush_exit() -> None:
+    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
+    Prefect still holds, a page of alarm about nothing.
+    """
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 STAND_INS = pytest.StashKey[dict[str, set[str]]]()

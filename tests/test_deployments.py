@@ -195,7 +195,7 @@ def final_state(served: Served, run_id: str) -> str | None:
 def logged(served: Served, run_id: str) -> set[str]:
     wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
     lines = served.api.post("/logs/filter", json=wanted).raise_for_status().json()
-    return {line["message"] for line in lines if line["name"] == "recsys.steps"}
+    return {line["message"] for line in lines if line["name"].startswith("recsys.")}
 
 
 def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:

@@ -1,0 +1,286 @@
+"""Every kind of bad input in docs/bad-input.md gets what stands there, and costs the published tables nothing.
+
+The page is the list of what is expected: of each kind what it gets and an excerpt of what is said, in which … stands
+for any text. `bad_inputs` makes the kinds.
+"""
+
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
+from servers import Site, serving
+from spoiling import Kind, write_drops
+
+from recsys import steps
+from recsys.checks.check import check_ratings
+from recsys.errors import DataRefused, GateHeld, PublishError, RecsysError, SourceError, UsageError
+from recsys.home import Home, Run
+from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.snapshot import write_snapshot
+from recsys.night import night
+from recsys.settings import CheckConfig, LimitConfig, Settings
+from recsys.split import split_ratings
+from recsys.warehouse.lookup import list_runs
+from recsys.warehouse.publish import SERVED
+
+PAGE = Path(__file__).parents[1] / "docs" / "bad-input.md"
+ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<says>.*) `` \|$", re.MULTILINE)
+REFUSED = {
+    "refused, 3": (DataRefused,),
+    "refused, 2": (UsageError,),
+    "refused, 1": (SourceError, PublishError),
+}
+PASSES = "passes"
+BY = "quarantined by "
+
+# What is found wrong before a run is opened leaves no row in `runs`: there is nobody to name in it, or no place for it.
+BEFORE_A_RUN = {
+    *("a home that is a file", "a file in place of the runs", "a damaged warehouse"),
+    "a damaged list of the forgotten",
+}
+LENIENT = CheckConfig(max_bad_share=0.1, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.1)))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the page says of a kind."""
+
+    gets: str
+    says: str
+
+    def is_in(self, text: str) -> bool:
+        parts = map(re.escape, self.says.split("…"))
+        return re.search(".*".join(parts), text, re.DOTALL) is not None
+
+
+def read_page() -> dict[str, dict[str, Told]]:
+    """By section and kind."""
+    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    named = {section.partition("\n")[0]: ROW.finditer(section.replace("\\|", "|")) for section in sections}
+    return {name: {row["kind"]: Told(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
+
+
+TOLD = {kind: told for rows in read_page().values() for kind, told in rows.items()}
+KINDS = {kind: made for kinds in GROUPS.values() for kind, made in kinds.items()}
+ROWS = {kind: group for group, (_, kinds) in ROW_GROUPS.items() for kind in kinds}
+
+
+def test_the_page_and_the_tests_have_the_same_kinds() -> None:
+    made = {group: list(kinds) for group, kinds in GROUPS.items()}
+    made |= {group: list(kinds) for group, (_, kinds) in ROW_GROUPS.items()}
+    told = {group: list(kinds) for group, kinds in read_page().items() if kinds}
+    assert told == made
+    assert len(TOLD) == sum(map(len, made.values())), "a kind is named twice"
+
+
+# ---- the home of all nights
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home on which one night has been published, by the steps of a night."""
+    folder = tmp_path_factory.mktemp("pristine")
+    settings = Settings(source=str(write_drops(folder / "drops")), home=folder / "home", model="softmax")
+    with night(settings) as run:
+        checked = check(settings, run)
+        parts = split_ratings(checked, run, settings.split, settings.seed)
+        learner = steps.fit_vocabulary(checked, run, settings)
+        choice = steps.choose_network(parts, learner, run, settings.model)
+        model = steps.train_for_tonight(choice, checked, learner, run)
+        steps.publish_lists(steps.score(model, checked, learner, run, settings), checked, run, settings)
+    return Home(settings.home)
+
+
+@pytest.fixture(scope="module")
+def home(pristine: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A copy, for the nights that leave it as good as they found it."""
+    return copy_home(pristine, tmp_path_factory.mktemp("shared") / "home")
+
+
+def copy_home(home: Home, to: Path) -> Home:
+    shutil.copytree(home.root, to)
+    return Home(to)
+
+
+# ---- a night that meets bad input
+
+
+@dataclass(frozen=True)
+class Met:
+    """How a night ended that trains nothing: held back where its data were let through."""
+
+    error: RecsysError
+    run: Run | None
+
+    @property
+    def quarantine(self) -> list[dict[str, Any]]:
+        """What the warehouse has of this run, by table and line."""
+        assert self.run
+        query = "from quarantine where run_id = $run_id order by source_table, source_file, source_line"
+        with duckdb.connect(self.run.home.warehouse, read_only=True) as connection:
+            rows = connection.execute(query, {"run_id": self.run.run_id}).fetchall()
+            names = [column[0] for column in connection.execute("describe quarantine").fetchall()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def check(settings: Settings, run: Run, grouplens: str = "http://127.0.0.1:9") -> Any:
+    archive = fetch_archive(settings.source, run.home, grouplens)
+    return check_ratings(write_snapshot(archive, run.home), run, settings.check, settings.as_of)
+
+
+def meet(settings: Settings, grouplens: str = "http://127.0.0.1:9") -> Met:
+    """A night as far as its checks."""
+    with pytest.raises(RecsysError) as caught, night(settings) as run:
+        check(settings, run, grouplens)
+        raise GateHeld("nothing was trained")
+    return Met(caught.value, caught.value.run)
+
+
+def published(home: Home) -> Any:
+    """All that readers are served; of what is no warehouse any more, its bytes."""
+    if not home.warehouse.is_file():
+        return home.root.read_bytes()
+    try:
+        with duckdb.connect(home.warehouse, read_only=True) as connection:
+            return {table: connection.sql(f"from {table} order by all").fetchall() for table in SERVED}
+    except duckdb.Error:
+        return home.warehouse.read_bytes()
+
+
+def count_runs(home: Home) -> int:
+    return list_runs(home, 10_000).height
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_input(
+    kind: str,
+    pristine: Home,
+    home: Home,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, told = KINDS[kind], TOLD[kind]
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    settings = prepare(made, pristine, home, tmp_path)
+    here = Home(settings.home)
+    before = published(here)
+    n_runs = 0 if kind in BEFORE_A_RUN else count_runs(here)
+    with caplog.at_level(logging.INFO, logger="recsys"), serving(Site(b"", usual=made.answer or refuse)) as site:
+        met = meet(settings, site.address)
+    assert published(here) == before
+    assert (met.run is None) == (kind in BEFORE_A_RUN)
+    if met.run:
+        check_recorded(met, n_runs)
+    if told.gets in REFUSED:
+        check_refused(met.error, told)
+    else:
+        check_let_through(met, told, caplog.text)
+
+
+def prepare(made: Kind, pristine: Home, home: Home, folder: Path) -> Settings:
+    """Writes the source, and spoils the home where that is what is bad."""
+    (folder / "sources").mkdir()
+    source = made.write(folder / "sources")
+    here = copy_home(pristine, folder / "home") if made.spoil else home
+    if made.spoil:
+        made.spoil(here)
+    return Settings(source=str(source), home=here.root, **made.settings)
+
+
+def refuse(handler: Any) -> None:
+    raise AssertionError("no kind of these should ask a server")
+
+
+def check_recorded(met: Met, n_runs: int) -> None:
+    """One row more in `runs`, with the verdict and the reason."""
+    assert met.run
+    assert count_runs(met.run.home) == n_runs + 1
+    newest = list_runs(met.run.home, 1).row(0, named=True)
+    assert newest["run_id"] == met.run.run_id
+    assert (newest["verdict"], newest["reason"]) == (met.error.verdict, str(met.error))
+    assert newest["published"] is False
+
+
+def check_refused(error: RecsysError, told: Told) -> None:
+    message = str(error)
+    assert isinstance(error, REFUSED[told.gets]), message
+    assert error.exit_code == int(told.gets[-1])
+    assert told.is_in(message), message
+    assert "Next" in message
+    assert message.isprintable(), "one paragraph, and nothing that steers a terminal"
+    assert len(message) < 4000
+
+
+def check_let_through(met: Met, told: Told, log: str) -> None:
+    assert isinstance(met.error, GateHeld), str(met.error)
+    if told.gets == PASSES:
+        assert met.quarantine == []
+        assert told.is_in(log), log
+    else:
+        assert [told.gets] == [f"{BY}{row['rule']}" for row in met.quarantine]
+        assert told.is_in(met.quarantine[0]["row"])
+
+
+# ---- rows
+
+
+@pytest.fixture(scope="module")
+def quarantined(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[dict[str, Any]]]:
+    """By group, what a night has put into quarantine that met all its kinds at once, with limits that let it."""
+    before, found = published(home), {}
+    for group, (files, kinds) in ROW_GROUPS.items():
+        folder = tmp_path_factory.mktemp("rows")
+        source = with_rows(files, "ml-latest-small" if "edition" in group else "drops", kinds)(folder)
+        met = meet(Settings(source=str(source), home=home.root, check=LENIENT))
+        assert isinstance(met.error, GateHeld), str(met.error)
+        found[group] = met.quarantine
+    assert published(home) == before
+    return found
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_bad_row_is_quarantined(kind: str, quarantined: Mapping[str, list[dict[str, Any]]]) -> None:
+    files, kinds = ROW_GROUPS[ROWS[kind]]
+    told, lines, file = TOLD[kind], find_lines(files(), kinds)[kind], kinds[kind].file
+    found = [row for row in quarantined[ROWS[kind]] if row["source_file"] == file and row["source_line"] in lines]
+    assert {row["source_line"] for row in found} == lines
+    assert {row["source_table"] for row in found} == {file.partition(".")[0]}
+    assert {f"{BY}{row['rule']}" for row in found} == {told.gets}
+    assert told.is_in("; ".join(row["row"] for row in found))
+
+
+@pytest.mark.parametrize("group", ROW_GROUPS)
+def test_nothing_else_is_quarantined(group: str, quarantined: Mapping[str, list[dict[str, Any]]]) -> None:
+    files, kinds = ROW_GROUPS[group]
+    bad = {(kinds[kind].file, line) for kind, lines in find_lines(files(), kinds).items() for line in lines}
+    assert {(row["source_file"], row["source_line"]) for row in quarantined[group]} == bad
+    assert len(quarantined[group]) == len(bad)
+
+
+# ---- from the command line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["a dataset misspelt", "HTML page", "a missing column", "many ratings off the scale"])
+def test_the_command_line_says_the_same(kind: str, pristine: Home, home: Home, tmp_path: Path) -> None:
+    told = TOLD[kind]
+    settings = prepare(KINDS[kind], pristine, home, tmp_path)
+    before = published(home)
+    command = [Path(sys.executable).with_name("recsys"), "check", "--source", settings.source, "--home", settings.home]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == int(told.gets[-1])
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("recsys: ")
+    assert told.is_in(last)
+    assert "Traceback" not in done.stderr
+    assert published(home) == before
