@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.console import home_of, home_option, json_option, make_settings, print_frame, print_json, shared
+from flows.console import home_of, home_option, json_option, make_settings, print_frame, print_json, run_program, shared
 from flows.data_commands import check, datasets, forget, generate
 from recsys.errors import RecsysError
 
@@ -151,3 +151,8 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
 
 for command in (check, datasets, forget, generate):
     main.add_command(command)
+
+
+def program() -> None:
+    """What `recsys` runs."""
+    run_program(main)

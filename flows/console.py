@@ -56,7 +56,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def prepare_process(*, debug: bool) -> None:
     """Logging to stderr, and what must be in the environment before torch and Prefect are imported."""
-    atexit.register(hush_exit)  # the first to be registered, so the last to run
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
@@ -72,12 +71,25 @@ def prepare_process(*, debug: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def hush_exit() -> None:
-    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
-    Prefect still holds, a page of alarm about nothing.
+def run_program(main: Callable[[], None]) -> None:
+    """Runs `main` as the whole of this process, and leaves without taking the interpreter apart.
+
+    That would take most of a second once torch or Great Expectations is loaded, and make nanobind print a page of
+    alarm about objects of DuckDB that threads of Prefect still hold. Whatever is registered to be done at the end is.
     """
+    exit_code: list[int] = [1]
+    atexit.register(_leave, exit_code)  # the first to be registered, so the last to run
+    try:
+        main()
+    except SystemExit as end:
+        exit_code[0] = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+
+
+def _leave(exit_code: list[int]) -> None:
+    sys.stdout.flush()
     sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os._exit(exit_code[0])
 
 
 def make_settings(**options: Any) -> Any:
