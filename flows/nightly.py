@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from recsys import gate, split, steps, summary
 from recsys.checks import check
 from recsys.errors import SourceOutage
-from recsys.ingest import fetch, retention, snapshot
+from recsys.ingest import fetch, retention, write
 from recsys.night import night, timed
 from recsys.settings import Settings
 from recsys.summary import Summary
@@ -31,7 +31,7 @@ def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> boo
 
 # the one step that meets the outside
 fetch_archive = step(fetch.fetch_archive, retries=2, retry_delay_seconds=5, retry_condition_fn=is_outage)
-write_snapshot = step(snapshot.write_snapshot)
+write_snapshot = step(write.write_snapshot)
 check_ratings = step(check.check_ratings)
 split_ratings = step(split.split_ratings)
 fit_vocabulary = step(steps.fit_vocabulary)

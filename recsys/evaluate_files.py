@@ -14,7 +14,7 @@ from recsys.evaluate import measure_errors, measure_lists
 from recsys.files import replacing
 from recsys.home import Home
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import write_snapshot
+from recsys.ingest.write import write_snapshot
 from recsys.lists import list_blocks, list_popular_for
 from recsys.models import Network
 from recsys.rank import Ranker, fit_ranker, rank_movies

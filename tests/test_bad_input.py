@@ -25,7 +25,7 @@ from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, GateHeld, PublishError, RecsysError, SourceError, UsageError
 from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import write_snapshot
+from recsys.ingest.write import write_snapshot
 from recsys.night import night
 from recsys.settings import CheckConfig, LimitConfig, Settings
 from recsys.split import split_ratings

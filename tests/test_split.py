@@ -29,7 +29,8 @@ def split(ratings: pl.DataFrame, folder: Path, seed: int = 0) -> Split:
     path = folder / "ratings.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     ratings.write_parquet(path)
-    checked = Checked(path, path, path, path, path, folder, START, (1.0, 2.0, 3.0, 4.0, 5.0), {})
+    tables = dict.fromkeys(("ratings", "movies", "users", "tags", "links"), path)
+    checked = Checked(**tables, quarantine=path, as_of=START, rating_scale=(1.0, 2.0, 3.0, 4.0, 5.0), counts={})
     return split_ratings(checked, make_run(Home(folder / "home")), CONFIG, seed)
 
 

@@ -50,12 +50,12 @@ class Checked:
     ratings: Path  # rated before as_of
     movies: Path
     users: Path
+    tags: Path  # tagged before as_of
+    links: Path
     quarantine: Path  # one row per refused line: the columns of `schema.REJECTS`, sorted by all of them
     as_of: datetime  # UTC
     rating_scale: tuple[float, ...]  # stars
     counts: Mapping[str, int]  # rows of each table and of the quarantine
-    tags: Path  # tagged before as_of
-    links: Path
 
 
 def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: datetime | None) -> Checked:

@@ -15,7 +15,7 @@ from recsys.checks.result import Result, read_result
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import is_known, write_snapshot
+from recsys.ingest.write import is_known, write_snapshot
 from recsys.night import checking, timed
 from recsys.settings import Settings
 

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import sql
-from recsys.errors import DataRefused
+from recsys.errors import DataRefused, SourceError
 from recsys.files import hash_file, read_json, write_json
 from recsys.forgotten import Forgotten
 from recsys.ingest.content import LINES
@@ -90,6 +90,7 @@ def read_drops(
     )
     merge(connection)
     return {
+        "sha256": hash_drops(drops),  # of what was read: a file may have come since the source was looked at
         "drops": {drop.path.name: drop.sha256 for drop in drops},
         "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
     }
@@ -127,6 +128,11 @@ def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
         notices = read_drop(drop.path, drop.table, connection)
         keep_rows("rows", DROPS[drop.table], forgotten, entry, connection)
         keep_rows("rejects", REJECTS, forgotten, entry, connection)
+    if hash_file(drop.path) != drop.sha256:
+        raise SourceError(
+            f"{drop.path} changed while it was read. Next: run again when it is complete. Whoever writes drops should "
+            "give them a name with a leading dot until then"
+        )
     write_json(entry / "notices.json", notices)
     return entry
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from recsys.forgotten import read_forgotten
 from recsys.home import Home, Run
-from recsys.ingest.snapshot import Snapshot, is_free_of, list_snapshots
+from recsys.ingest.readings import is_free_of
+from recsys.ingest.snapshot import Snapshot, list_snapshots
 from recsys.settings import SnapshotConfig
 
 log = logging.getLogger(__name__)

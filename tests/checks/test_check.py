@@ -19,8 +19,9 @@ from recsys.checks.rules import ALL_RULES, SHIFT_RULES
 from recsys.errors import DataRefused
 from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.synthetic import plant
+from recsys.ingest.write import write_snapshot
 from recsys.schema import REJECTS, TABLES
 from recsys.settings import CheckConfig, LimitConfig, Settings
 

@@ -1,5 +1,6 @@
 """Drops: what files that come day by day say together, whatever their order, their split, their repetitions."""
 
+import logging
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.errors import DataRefused
+from recsys.errors import DataRefused, SourceError
 from recsys.forgotten import forget
 from recsys.home import Home
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.snapshot import Snapshot
+from recsys.ingest.write import write_snapshot
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 MOVIES = "movie_id,title,year,genres\n1,Heat,1995,Crime|Drama\n2,Big,1988,Comedy\n3,Ran,1985,\n"
@@ -159,6 +161,40 @@ def test_a_file_that_was_read_halfway_is_read_again(tmp_path: Path, home: Home) 
         manifest.unlink()
     (home.snapshots / "canonical" / name).rename(tmp_path / "elsewhere")
     assert take(folder, home).snapshot_id == name
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
+    ratings = folder / "ratings.csv"
+
+    class Writer(logging.Handler):
+        """Somebody who adds a line just when the file is about to be read."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.args == ("ratings.csv",):
+                ratings.write_text(f"{ratings.read_text()}1,2,3,{at(1)}\n")
+
+    log, writer = logging.getLogger("recsys.ingest.drops"), Writer()
+    log.addHandler(writer)
+    log.setLevel(logging.INFO)
+    try:
+        with pytest.raises(SourceError, match=r"ratings\.csv changed while it was read\. Next: run again"):
+            take(folder, home)
+    finally:
+        log.removeHandler(writer)
+        log.setLevel(logging.NOTSET)
+    assert rows(take(folder, home).ratings) == [(1, 1, 3.0, 0), (1, 2, 3.0, 1)]
+
+
+def test_a_file_that_comes_after_the_source_was_looked_at_counts(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
+    archive = fetch_archive(str(folder), home)
+    drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n")
+    both = write_snapshot(archive, home)
+    assert rows(both.ratings) == [(1, 1, 4.0, 1)]
+    assert take(folder, home) == both
+    (folder / "ratings-2.csv").unlink()
+    assert rows(take(folder, home).ratings) == [(1, 1, 3.0, 0)]
 
 
 def test_a_file_that_leaves_takes_its_rows_along(tmp_path: Path, home: Home) -> None:

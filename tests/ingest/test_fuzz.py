@@ -25,8 +25,8 @@ from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.formats import read_drop
-from recsys.ingest.snapshot import write_snapshot
 from recsys.ingest.synthetic import plant
+from recsys.ingest.write import write_snapshot
 
 CHOSEN = os.environ.get("RECSYS_FUZZ_EXAMPLES")
 BOUNDED = settings(

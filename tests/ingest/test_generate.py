@@ -18,7 +18,7 @@ from recsys.ingest.catalogue import NO_GENRES
 from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch import UNNAMED_CSV, fetch_archive
 from recsys.ingest.generate import generate, parse_size
-from recsys.ingest.snapshot import write_snapshot
+from recsys.ingest.write import write_snapshot
 
 SIZE = "300x2000x20000"
 HEADERS = {

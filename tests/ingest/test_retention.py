@@ -12,8 +12,9 @@ from recsys.forgotten import forget
 from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.retention import list_local, retain_snapshots
-from recsys.ingest.snapshot import Snapshot, write_snapshot
+from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.synthetic import plant
+from recsys.ingest.write import write_snapshot
 from recsys.settings import SnapshotConfig
 
 WEEK = 7

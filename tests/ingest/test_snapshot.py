@@ -17,11 +17,13 @@ from recsys.errors import DataRefused
 from recsys.files import read_json
 from recsys.forgotten import forget, read_forgotten
 from recsys.home import Home
-from recsys.ingest import snapshot as snapshot_module
+from recsys.ingest import readings, write
 from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.snapshot import Snapshot, is_free_of, write_snapshot
+from recsys.ingest.readings import is_free_of
+from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.synthetic import Planted, plant
+from recsys.ingest.write import write_snapshot
 from recsys.schema import LINKS, MOVIES, RATINGS, REJECTS, SUPERSEDED, TAGS, USERS
 
 
@@ -93,7 +95,7 @@ def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: 
     snapshot = write_snapshot(archive, home)
     assert before <= snapshot.made_at <= datetime.now(UTC)
     assert snapshot.manifest == {
-        "schema_version": snapshot_module.SCHEMA_VERSION,
+        "schema_version": readings.SCHEMA_VERSION,
         "dataset": "ml-1m",
         "source": {"name": "a.zip", "sha256": archive.sha256, "origin": "local file"},
         "made_at": snapshot.made_at.isoformat(),
@@ -237,7 +239,8 @@ def test_another_reading_of_the_same_bytes_is_another_snapshot(
 ) -> None:
     path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users)
     first = take(path, home)
-    monkeypatch.setattr(snapshot_module, "SCHEMA_VERSION", 1000)
+    monkeypatch.setattr(readings, "SCHEMA_VERSION", 1000)
+    monkeypatch.setattr(write, "SCHEMA_VERSION", 1000)
     second = take(path, home)
     assert second.snapshot_id != first.snapshot_id
     assert read_json(second.folder / "manifest.json")["schema_version"] == 1000
@@ -258,7 +261,7 @@ def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
     program = (
         "import sys; from pathlib import Path; from recsys.home import Home; "
         "from recsys.ingest.fetch import fetch_archive; "
-        "from recsys.ingest.snapshot import write_snapshot; home = Home(Path(sys.argv[1])); "
+        "from recsys.ingest.write import write_snapshot; home = Home(Path(sys.argv[1])); "
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )
     chance = random.Random(0)
