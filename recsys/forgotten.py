@@ -14,6 +14,8 @@ from recsys.files import read_json, write_json
 from recsys.home import Home
 
 RAW = ("rejects", "quarantine")  # tables that hold rows of the source as text
+WITHHELD = '{"line":"(withheld: it may be of a user who is forgotten)"}'
+LONGEST_QUOTE = 300  # characters of a row that a message repeats
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,42 @@ class Forgotten:
         """Equal for equal sets of users."""
         return hashlib.sha256(",".join(map(str, self.user_ids)).encode()).hexdigest()
 
-    @property
-    def mention(self) -> str:
-        """A regular expression (RE2) for any of the ids as a number of its own: of a raw line no more can be told."""
-        assert self.user_ids, "of nobody there is no mention"
-        return rf"\b({self._listed('|')})\b"
-
     def condition(self, table: str, columns: list[str]) -> str:
-        """The SQL condition that keeps a row: it is not of a forgotten user, nor an unread line that may be."""
+        """The SQL condition that keeps a row: it is not of a forgotten user."""
         if not self.user_ids:
             return "true"
         if "user_id" in columns:
             return f"user_id not in ({self._listed(', ')})"
         if table in RAW:
-            return f"source_table in ('movies', 'links') or not regexp_matches(row::varchar, '{self.mention}')"
+            return f"coalesce(try_cast(row ->> '$.user_id' as bigint) not in ({self._listed(', ')}), true)"
         return "true"
+
+    def projection(self, table: str) -> str:
+        """The SQL columns of a kept row. A line that could not be read, and that has the number of a forgotten user in
+        it, may be theirs: it goes on counting, but its text is withheld. So is that of a row quoted in a reason.
+        """
+        if not self.user_ids:
+            return "*"
+        number = rf"0*(?:{self._listed('|')})"
+        if table in RAW:
+            theirs = f"regexp_matches(row ->> '$.line', '(?:^|[^0-9]){number}(?:[^0-9]|$)')"
+            may_be = f"source_table not in ('movies', 'links') and coalesce({theirs}, false)"
+            return f"* replace (case when {may_be} then '{WITHHELD}' else row end as row)"
+        if table == "runs":
+            quote = rf"\{{(?:[^{{}}]*[^{{}}0-9])?{number}(?:[^{{}}0-9][^{{}}]*)?\}}"
+            return f"* replace (regexp_replace(reason, '{quote}', '{{withheld}}', 'g') as reason)"
+        return "*"
 
     def _listed(self, separator: str) -> str:
         return separator.join(map(str, self.user_ids))  # integers, so there is nothing to escape
+
+
+def quote(text: str) -> str:
+    """A row of a source as a message repeats it: shortened, and in braces of its own and no others, by which it is
+    found again should its user be forgotten.
+    """
+    inner = text.translate(str.maketrans("{}", "()"))
+    return f"{{{inner}}}" if len(inner) <= LONGEST_QUOTE else f"{{{inner[:LONGEST_QUOTE]}…}}"
 
 
 def read_forgotten(home: Home) -> Forgotten:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by the moment it began, UTC, so that names sort by time
+
 
 @dataclass(frozen=True)
 class Home:

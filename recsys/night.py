@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from recsys.errors import HomeBusy, RecsysError, UsageError
 from recsys.files import read_json, write_json
-from recsys.home import Home, Run
+from recsys.home import RUN_ID, Home, Run
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.outcome import MetricRow, Outcome
@@ -150,7 +150,7 @@ def _opened(home: Home, settings: Settings, suffix: str = "") -> Iterator[Run]:
 
 def _open_run(home: Home, suffix: str) -> Run:
     started_at = datetime.now(UTC).replace(microsecond=0)
-    name = started_at.strftime("%Y%m%dT%H%M%SZ")
+    name = started_at.strftime(RUN_ID)
     taken = 1
     run = Run(f"{name}{suffix}", started_at, home)
     while run.folder.exists():

@@ -3,11 +3,12 @@
 -- grain   one row per (user_id, movie_id, rated_at), and per rating that a rule will refuse
 -- reads   drop_ratings (user_id, movie_id, rating, rated_at, source_file, source_line),
 --         drop_retractions (user_id, movie_id, retracted_at)
--- params  $scale float[], stars that can be given; $now timestamptz
+-- params  $scale float[], stars that can be given; $now timestamptz, after which nothing has happened
 -- ties    ratings of one moment: the highest stays; equal ones: the file whose name sorts first, the lowest line
 --
 -- until is null for what stands; a rating retracted at its own moment never stood. A rating off the scale or from an
 -- impossible time replaces nothing and is replaced by nothing: the checks will refuse it, and a good one must stay.
+-- A retraction from a time to come ends nothing; nor does one from before 1995, when nothing usable had been rated.
 with
 
 judged as (
@@ -42,16 +43,22 @@ followed as (
     from usable
 ),
 
+retractions as (
+    select user_id, movie_id, retracted_at
+    from drop_retractions
+    where retracted_at <= $now::timestamptz
+),
+
 ended as (
     select
         followed.* exclude (next_rated_at),
         -- least() passes over nulls
-        least(followed.next_rated_at, drop_retractions.retracted_at) as until
+        least(followed.next_rated_at, retractions.retracted_at) as until
     from followed
-    asof left join drop_retractions
-        on followed.user_id = drop_retractions.user_id
-        and followed.movie_id = drop_retractions.movie_id
-        and followed.rated_at <= drop_retractions.retracted_at
+    asof left join retractions
+        on followed.user_id = retractions.user_id
+        and followed.movie_id = retractions.movie_id
+        and followed.rated_at <= retractions.retracted_at
 )
 
 select * from ended

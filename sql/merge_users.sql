@@ -1,17 +1,32 @@
 -- merge_users: of each user_id what the drops said of it last.
 --
--- grain   one row per user_id; more when one file says different things of it, which is for the checks to judge
+-- grain   one row per user_id; more when one file says different things of it, or a bad one, for the checks to judge
 -- reads   drop_users (user_id, gender, age, occupation, zip_code, updated_at, source_file, source_line)
--- params  none
--- ties    the latest updated_at, any before none; then the file whose name, less its ending, sorts last; of equal rows the lowest line
+-- params  $now timestamptz, after which nothing has happened
+-- ties    the latest updated_at, any before none; then the file whose name, less its ending, sorts last; of equal rows
+--         the lowest line
+--
+-- A row that the checks will refuse, whatever the edition, replaces no good one: it stands beside it, to be refused.
+-- An update from a time to come is one without a time: else no correction could ever replace it.
 with
+
+judged as (
+    select
+        *,
+        coalesce(age between 1 and 120, true) and coalesce(gender in ('M', 'F'), true) as is_usable,
+        case when updated_at <= $now::timestamptz then updated_at end as happened_at
+    from drop_users
+),
 
 last_said as (
     select *
-    from drop_users
+    from judged
     qualify rank() over (
-        partition by user_id
-        order by updated_at desc nulls last, regexp_replace(source_file, '\.\w+$', '') desc, source_file desc
+        partition by user_id, is_usable
+        order by
+            happened_at desc nulls last,
+            regexp_replace(source_file, '\.\w+$', '') desc,
+            source_file desc,
     ) = 1
 )
 

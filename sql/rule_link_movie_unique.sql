@@ -1,10 +1,13 @@
--- rule_link_movie_unique: links whose movie_id stands on an earlier line already.
+-- rule_link_movie_unique: links whose movie_id another row has already.
 --
 -- grain   one row per offending link: of each movie_id all but one
--- reads   links (movie_id, …, file_row_number),
+-- reads   links (movie_id, imdb_id, tmdb_id, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest source file and line stays, then the lowest row of the snapshot
+-- ties    the lowest imdb_id, tmdb_id stays, in this order, unknown ones last;
+--         of rows equal in all of them the lowest source file and line, then the lowest row of the snapshot
+--
+-- Lines are no part of a snapshot's name: one name must give one result.
 with
 
 link_lines as (
@@ -18,5 +21,10 @@ from links
 left join link_lines using (file_row_number)
 qualify row_number() over (
     partition by links.movie_id
-    order by link_lines.source_file, link_lines.source_line, links.file_row_number
+    order by
+        links.imdb_id,
+        links.tmdb_id,
+        link_lines.source_file,
+        link_lines.source_line,
+        links.file_row_number,
 ) > 1

@@ -1,10 +1,13 @@
--- rule_movie_id_unique: movies whose movie_id stands on an earlier line already.
+-- rule_movie_id_unique: movies whose movie_id another row has already.
 --
 -- grain   one row per offending movie: of each movie_id all but one
--- reads   movies (movie_id, …, file_row_number),
+-- reads   movies (movie_id, title, year, genres, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest source file and line stays, then the lowest row of the snapshot
+-- ties    the lowest title, year, genres stays, in this order, unknown ones last;
+--         of rows equal in all of them the lowest source file and line, then the lowest row of the snapshot
+--
+-- Lines are no part of a snapshot's name: one name must give one result.
 with
 
 movie_lines as (
@@ -18,5 +21,11 @@ from movies
 left join movie_lines using (file_row_number)
 qualify row_number() over (
     partition by movies.movie_id
-    order by movie_lines.source_file, movie_lines.source_line, movies.file_row_number
+    order by
+        movies.title,
+        movies.year,
+        movies.genres,
+        movie_lines.source_file,
+        movie_lines.source_line,
+        movies.file_row_number,
 ) > 1

@@ -1,10 +1,13 @@
--- rule_user_id_unique: users whose user_id stands on an earlier line already.
+-- rule_user_id_unique: users whose user_id another row has already.
 --
 -- grain   one row per offending user: of each user_id all but one
--- reads   users (user_id, …, file_row_number),
+-- reads   users (user_id, gender, age, occupation, zip_code, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest source file and line stays, then the lowest row of the snapshot
+-- ties    the lowest gender, age, occupation, zip_code stays, in this order, unknown ones last;
+--         of rows equal in all of them the lowest source file and line, then the lowest row of the snapshot
+--
+-- Lines are no part of a snapshot's name: one name must give one result.
 with
 
 user_lines as (
@@ -18,5 +21,12 @@ from users
 left join user_lines using (file_row_number)
 qualify row_number() over (
     partition by users.user_id
-    order by user_lines.source_file, user_lines.source_line, users.file_row_number
+    order by
+        users.gender,
+        users.age,
+        users.occupation,
+        users.zip_code,
+        user_lines.source_file,
+        user_lines.source_line,
+        users.file_row_number,
 ) > 1

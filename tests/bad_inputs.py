@@ -41,6 +41,7 @@ from spoiling import (
     packed,
     small,
     some,
+    tables,
     write_drops,
 )
 
@@ -80,6 +81,9 @@ FILES = {
         "ratings", spoil=lambda content: content[:3000] + bytes(500) + content[3500:]
     ),
     "a null in Parquet": in_parquet("movies", more_movies),
+    "a bomb in Parquet": in_parquet("movies", lambda _: long_titles(9_000, n_rows=10_000)),
+    "a title of a megabyte in Parquet": in_parquet("movies", lambda _: long_titles(10**6, n_rows=10_000)),
+    "genres without end": Kind(changed(lambda: tables("ml-100k"), "ml-100k", {"u.genre": more("War|0" * 20_000)})),
     "a pointer of Git LFS": in_drops(
         ratings=just("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     ),
@@ -108,6 +112,13 @@ HEADERS = {
     "a missing column of an edition": in_edition(movies=frame(lambda table: table.drop("genres"))),
     "a file that nothing here reads": in_edition(**{"genome-tags": just("tagId,tag\r\n1,007\r\n")}),
 }
+
+
+def long_titles(n_bytes: int, n_rows: int) -> pa.Table:
+    """Movies that all have one title, which the file holds once."""
+    titles = pa.DictionaryArray.from_arrays(pa.array([0] * n_rows, pa.int32()), ["x" * n_bytes])
+    ids, years = list(range(1, n_rows + 1)), pa.array([1990] * n_rows, pa.int16())
+    return pa.table({"movie_id": ids, "title": titles, "year": years, "genres": [["War"]] * n_rows})
 
 
 def cast(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
@@ -156,7 +167,7 @@ ROWS = {
     "a movie without a title": rows("movies.csv", "901,,1999,Drama"),
     "a movie from before film": rows("movies.csv", "902,Tapestry,1066,Drama"),
     "a year that is no number": rows("movies.csv", "903,Heat,MCMXCV,Drama"),
-    "a movie on two lines": rows("movies.csv", "904,Heat,1995,Crime", "904,Heat,1986,Crime", bad=(1,)),
+    "a movie on two lines": rows("movies.csv", "904,Heat,1986,Crime", "904,Heat,1995,Crime", bad=(1,)),
     "a movie whose id is a name": rows("movies.csv", "tt0113277,Heat,1995,Crime"),
     "an impossible age": rows("users.csv", "901,F,130,writer,00100"),
     "an age that is no number": rows("users.csv", "902,F,old,writer,00100"),

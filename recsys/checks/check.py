@@ -30,14 +30,13 @@ from recsys.checks.rules import (
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
 from recsys.errors import DataRefused
 from recsys.files import replacing
+from recsys.forgotten import quote
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot, damaged
 from recsys.schema import REJECTS, SUPERSEDED
 from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)
-
-LONGEST_QUOTE = 300  # characters of a row that a refusal repeats
 
 
 @dataclass(frozen=True)
@@ -226,13 +225,10 @@ def _examples(connection: DuckDBPyConnection, quarantine: Path) -> dict[tuple[st
     stood = "struct_pack(file := source_file, line := source_line)"
     columns = f"source_table, rule, min({stood}) as first, arg_min(row, {stood})"
     rows = connection.read_parquet(str(quarantine)).aggregate(columns, "source_table, rule").fetchall()
-    return {(table, rule): f"{first['file']} line {first['line']}: {_quote(row)}" for table, rule, first, row in rows}
-
-
-def _quote(row: str) -> str:
-    """A row in braces of its own and no others: by them a quote of a user who is forgotten later is found."""
-    inner = row.removeprefix("{").removesuffix("}").translate(str.maketrans("{}", "()"))
-    return f"{{{inner}}}" if len(inner) <= LONGEST_QUOTE else f"{{{inner[:LONGEST_QUOTE]}…}}"
+    return {
+        (table, rule): f"{first['file']} line {first['line']}: {quote(row.removeprefix('{').removesuffix('}'))}"
+        for table, rule, first, row in rows
+    }
 
 
 def _admitted(result: Result, snapshot: Snapshot, run: Run) -> Checked:

@@ -16,6 +16,7 @@ from duckdb import ColumnExpression, ConstantExpression, DuckDBPyConnection
 import sql
 from recsys.checks.previous import Previous
 from recsys.checks.rules import SCHEMAS
+from recsys.forgotten import read_forgotten
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
 
@@ -70,5 +71,7 @@ def _create_facts(
     connection.execute(
         "create table known_genres as select unnest($genres::varchar[]) as genre", {"genres": snapshot.genres or []}
     )
+    forgotten = read_forgotten(run.home)  # since then: they did not vanish by themselves
     ratings = connection.read_parquet(str(before.ratings))
+    ratings = ratings.filter(forgotten.condition("ratings", ratings.columns))
     (ratings if previous.snapshot else ratings.limit(0)).create_view("previous_ratings")

@@ -5,9 +5,11 @@ together depends on their rows alone, not on how those are spread over files or 
 
 - ratings: of one (user, movie) the latest stands; of equal moments the highest. A row that the checks will refuse
   replaces nothing.
-- retractions (user_id, movie_id, retracted_at): end every rating of the pair up to that moment, not a later one.
+- retractions (user_id, movie_id, retracted_at): end every rating of the pair up to that moment, not a later one. One
+  from a time to come ends nothing.
 - movies, users, links: the row with the latest updated_at stands, one without it before none; then the file whose name,
-  less its ending, sorts last: movies-2.csv after movies.csv.
+  less its ending, sorts last: movies-2.csv after movies.csv. A movie or user that the checks will refuse stands only
+  where nothing better was said, and an update from a time to come counts as one without a time.
 - tags: every distinct one.
 
 Each file is read once: what it was read as lies in `home.parsed`, named by its content.
@@ -32,7 +34,7 @@ import pyarrow.parquet as pq
 import sql
 from recsys.errors import DataRefused, SourceError
 from recsys.files import hash_file, read_json, write_json
-from recsys.forgotten import Forgotten
+from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
 from recsys.ingest.datasets import HALF_STARS
 from recsys.ingest.formats import DROPS, read_drop
@@ -58,10 +60,18 @@ class Drop:
 
 
 def list_drops(folder: Path) -> list[Drop]:
-    """The drops of a directory, by name; hidden files and folders are none."""
+    """The drops of a directory, by name; hidden files and folders are none.
+
+    Raises: SourceError if one cannot be read.
+    """
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     found = [(path, match) for path in paths if (match := FILE_NAME.fullmatch(path.name))]
-    return [Drop(path, match[1].lower(), hash_file(path)) for path, match in found]
+    try:
+        return [Drop(path, match[1].lower(), hash_file(path)) for path, match in found]
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename} cannot be read: {error.strerror}. Next: let it be read, or take it away"
+        ) from error
 
 
 def hash_drops(drops: list[Drop]) -> str:
@@ -88,7 +98,11 @@ def read_drops(
     create_view(
         "drop_rejects", REJECTS, {name: entry / "rejects.parquet" for name, entry in entries.items()}, connection
     )
-    merge(connection)
+    try:
+        merge(connection)
+    except duckdb.Error as error:
+        remove_damaged(parsed, error)
+        raise
     return {
         "sha256": hash_drops(drops),  # of what was read: a file may have come since the source was looked at
         "drops": {drop.path.name: drop.sha256 for drop in drops},
@@ -154,6 +168,7 @@ def keep_rows(
     """Writes rows and their lines, streaming; the file's name is not content, the same rows come under many."""
     kept = with_line(schema)
     rows = connection.sql(f"from {relation}").filter(forgotten.condition(relation, schema.names))
+    rows = rows.project(forgotten.projection(relation))
     with pq.ParquetWriter(entry / f"{relation}.parquet", kept, compression="zstd") as writer:
         for batch in rows.to_arrow_reader():
             writer.write_table(pa.Table.from_batches([batch]).select(kept.names).cast(kept))
@@ -164,11 +179,40 @@ def with_line(schema: pa.Schema) -> pa.Schema:
     return pa.schema([*fields, LINES.field("source_line")])
 
 
+def remove_damaged(parsed: Path, error: duckdb.Error) -> None:
+    """Deletes what files were read as and cannot be read in turn.
+
+    Raises: SourceError that tells so, if there is any; else the error has another cause.
+    """
+    damaged = [entry for entry in parsed.iterdir() if not can_be_read(entry)]
+    for entry in damaged:
+        shutil.rmtree(entry)
+    if damaged:
+        raise SourceError(
+            f"what was read earlier of {len(damaged)} drops, kept in {parsed}, is damaged ({error}); it was removed. "
+            "Next: run again, and they are read anew"
+        ) from error
+
+
+def can_be_read(entry: Path) -> bool:
+    try:
+        for path in entry.glob("*.parquet"):
+            pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def is_parsed_without(entry: Path, forgotten: Forgotten) -> bool:
+    """Whether an entry was made without the rows of these users."""
+    return entry.name.startswith(forgotten.digest[:8])
+
+
 def remove_stale(parsed: Path, forgotten: Forgotten) -> None:
     """Deletes what was read with users in it who have asked to be forgotten since, and what nobody used for weeks."""
     too_old = time.time() - UNUSED_DAYS * 24 * 3600
     for entry in parsed.iterdir():
-        if not entry.name.startswith(forgotten.digest[:8]) or entry.stat().st_mtime < too_old:
+        if not is_parsed_without(entry, forgotten) or entry.stat().st_mtime < too_old:
             shutil.rmtree(entry)
 
 
@@ -189,10 +233,11 @@ def create_view(name: str, schema: pa.Schema, files: dict[str, Path], connection
 
 
 def merge(connection: duckdb.DuckDBPyConnection) -> None:
-    usable = {"scale": list(HALF_STARS), "now": datetime.now(UTC)}
+    now = {"now": datetime.now(UTC)}
     connection.execute("set timezone = 'UTC'")
-    connection.execute(f"create table merged_ratings as {sql.read('merge_ratings')}", usable)
+    connection.execute(f"create table merged_ratings as {sql.read('merge_ratings')}", now | {"scale": list(HALF_STARS)})
     connection.execute("create view ratings as select * exclude (until) from merged_ratings where until is null")
     connection.execute("create view superseded as from merged_ratings where until > rated_at")
+    params = {"movies": now, "users": now, "rejects": {"withheld": WITHHELD}}
     for table in ("movies", "users", "links", "tags", "rejects"):
-        connection.execute(f"create table {table} as {sql.read(f'merge_{table}')}")
+        connection.execute(f"create table {table} as {sql.read(f'merge_{table}')}", params.get(table, {}))

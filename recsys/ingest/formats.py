@@ -11,7 +11,8 @@ import duckdb
 import pyarrow as pa
 
 import sql
-from recsys.errors import DataRefused
+from recsys.errors import DataRefused, SourceError
+from recsys.forgotten import quote
 from recsys.ingest.archives import Files, check_regular, directory_entry, opened
 from recsys.ingest.layouts import LAYOUTS, Layout, LayoutName, drop_text
 from recsys.ingest.lines import LINES, Lines, read_lines
@@ -118,7 +119,24 @@ def fill_empty(relation: str, schema: pa.Schema, connection: duckdb.DuckDBPyConn
 def read_file(
     files: Files, text: Text, layout: Layout, target: Target, connection: duckdb.DuckDBPyConnection
 ) -> list[str]:
-    """Fills the relation of `target` with the rows of a file, and rejects with its other lines."""
+    """Fills the relation of `target` with the rows of a file, and rejects with its other lines.
+
+    Raises: as `read_tables`; SourceError, too, when memory runs out.
+    """
+    try:
+        return read_within_memory(files, text, layout, target, connection)
+    except (MemoryError, duckdb.OutOfMemoryException) as error:
+        name = text.parquet if text.parquet in files else text.name
+        said = str(error).partition("\n")[0] or "out of memory"  # DuckDB goes on for a page
+        raise SourceError(
+            f"{name} in {files.path} takes more memory to read than there is here ({said}). "
+            "Next: see that the file is as it was published, or read it on a machine with more memory"
+        ) from error
+
+
+def read_within_memory(
+    files: Files, text: Text, layout: Layout, target: Target, connection: duckdb.DuckDBPyConnection
+) -> list[str]:
     lines = read_lines(files, text, layout.encoding)
     fill_empty(f"{target.relation}_read", pa.schema([*target.schema, SOURCE_LINE]), connection)
     blocks = read_rows(lines, layout, target) if target.table in ROW_READERS else lines.tables()
@@ -195,6 +213,6 @@ def check_some_readable(
     columns = ", ".join(column for column in lines.columns if column)
     raise DataRefused(
         f"not one of the {n_rejects:,} lines read of {lines.name} in {files.path} is {columns} parted by "
-        f"{lines.text.separator!r}: in line {number}, {str(line)[:200]!r}, {why}. "
+        f"{lines.text.separator!r}: in line {number}, {quote(f'{line}: {why}')}. "
         "Next: pass the file as it was published, or write that column again"
     )

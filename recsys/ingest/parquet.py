@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 
 from recsys.errors import DataRefused, SourceError
 from recsys.ingest.archives import Files
+from recsys.ingest.unpacked import BATCH_ROWS, BATCH_ROWS_UNSHARED, check_claims, is_list, is_text, pieces, text_paths
 
-BATCH_ROWS = 2**17  # read at a time
 NULL_LIST = r"\N"  # a list that is not there, or has a hole: an empty one means that there are none
 
 is_integer = pa.types.is_integer
@@ -24,14 +25,6 @@ class Kind:
 
     words: str
     fits: Callable[[pa.DataType], bool]
-
-
-def is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -78,9 +71,12 @@ def parquet_names(files: Files, name: str) -> list[str]:
     return list(opened_parquet(files, name).schema_arrow.names)
 
 
-def opened_parquet(files: Files, name: str) -> pq.ParquetFile:
+def opened_parquet(files: Files, name: str, shared: list[str] | None = None) -> pq.ParquetFile:
+    """The file, its texts at the paths `shared` to be read into dictionaries."""
     try:
-        return pq.ParquetFile(files.open(name), page_checksum_verification=True)
+        return pq.ParquetFile(files.open(name), page_checksum_verification=True, read_dictionary=shared)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{name} in {files.path} is not Parquet ({error}). Next: write it again") from error
 
@@ -88,16 +84,24 @@ def opened_parquet(files: Files, name: str) -> pq.ParquetFile:
 def parquet_blocks(files: Files, name: str, used: Mapping[str, str]) -> Iterator[bytes]:
     """The columns `used`, by their names in the file, as lines of comma-separated values, some rows at a time.
 
-    Raises: DataRefused, here and now, when a column has a type that it cannot have; SourceError on a damaged page.
+    Raises: DataRefused, here and now, when a column has a type that it cannot have, and later when a field is far too
+    long; SourceError on a damaged page, or when the file unpacks to many times its size.
     """
     parquet = opened_parquet(files, name)
     check_types(files, name, parquet.schema_arrow, used)
-    return read_blocks(files, name, parquet, list(used))
+    columns = list(used)
+    check_claims(files, name, parquet, columns)
+    shared = text_paths(parquet, columns)
+    parquet = opened_parquet(files, name, shared) if shared else parquet
+    n_rows = BATCH_ROWS if shared is not None else BATCH_ROWS_UNSHARED
+    return read_blocks(files, name, parquet.iter_batches(n_rows, columns=columns))
 
 
-def read_blocks(files: Files, name: str, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[bytes]:
+def read_blocks(files: Files, name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
     try:
-        yield from map(comma_separated, parquet.iter_batches(BATCH_ROWS, columns=columns))
+        yield from map(comma_separated, pieces(files, name, batches))
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"{name} in {files.path} is damaged and cannot be read to its end ({error}). Next: write it again"
@@ -145,7 +149,11 @@ def as_written(column: pa.Array) -> pa.Array:
 
 
 def joined(column: pa.Array) -> pa.Array:
-    names = column.cast(pa.list_(pa.string()))
+    """The names of each row in one text; only those of these rows are written out, of which this may be a slice."""
+    counts = pa.compute.fill_null(pa.compute.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    starts = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    texts = column.flatten().cast(pa.string())
+    names = pa.ListArray.from_arrays(starts, texts, mask=column.is_null())
     return pa.compute.fill_null(pa.compute.binary_join(names, "|"), NULL_LIST)
 
 

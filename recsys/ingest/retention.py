@@ -7,10 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.forgotten import read_forgotten
-from recsys.home import Home, Run
+from recsys.forgotten import Forgotten, read_forgotten
+from recsys.home import RUN_ID, Home, Run
+from recsys.ingest.drops import is_parsed_without
 from recsys.ingest.readings import is_free_of
 from recsys.ingest.snapshot import Snapshot, list_snapshots
+from recsys.ingest.write import ASIDE, is_idle
 from recsys.settings import SnapshotConfig
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def list_local(home: Home, *, in_words: bool = False) -> pl.DataFrame:
     """One row per snapshot of the home, datasets by name, newest first; `in_words` for a table that people read."""
     now = datetime.now(UTC)
     folders = sorted(home.snapshots.glob("[!.]*")) if home.snapshots.exists() else []
-    rows = [describe(snapshot, now) for folder in folders for snapshot in list_snapshots(folder)]
+    rows = [describe(snapshot, now) for folder in folders for snapshot in list_readable(folder)]
     listed = pl.DataFrame(rows, schema=LISTED).sort(["dataset", "made_at"], descending=[False, True])
     return in_short(listed) if in_words else listed
 
@@ -70,33 +72,57 @@ def size_bytes(folder: Path) -> int:
 
 def retain_snapshots(present: Snapshot, run: Run, config: SnapshotConfig) -> int:
     """Deletes the dataset's snapshots beyond the newest `config.keep`, and everything in which a user may still be who
-    has asked to be forgotten since: snapshots and the folders of earlier runs. Returns the bytes that this freed.
+    has asked to be forgotten since. Returns the bytes that this freed.
 
-    `present` and `run`, tonight's, always stay.
+    `present` and `run`, tonight's, always stay. What cannot be read or deleted is named in the log and stays: the
+    tables are published, and no old folder can make that undone.
     """
     forgotten = read_forgotten(run.home)
-    snapshots = sorted(list_snapshots(present.folder.parent), key=lambda one: (one.made_at, one.snapshot_id))
-    others = [one for one in reversed(snapshots) if one.folder != present.folder]
-    beyond = others[config.keep - 1 :]
-    gone = {one.folder: "beyond the newest" for one in beyond}
+    gone = dict.fromkeys(list_beyond(present, config.keep), "beyond the newest")
     if forgotten.newest:
-        everywhere = [one for folder in run.home.snapshots.glob("[!.]*") for one in list_snapshots(folder)]
-        gone |= {one.folder: "of forgotten users" for one in everywhere if not is_free_of(one, forgotten)}
-        gone |= {
-            folder: "of forgotten users"
-            for folder in run.home.runs.iterdir()
-            if folder != run.folder and started_before(folder, forgotten.newest)
-        }
+        gone |= dict.fromkeys(list_unclean(run, forgotten), "of forgotten users")
     return sum(remove(folder, why) for folder, why in sorted(gone.items()) if folder != present.folder)
 
 
-def started_before(folder: Path, moment: datetime) -> bool:
-    """Whether a run, whose folder is named by its start, began before `moment`."""
-    return folder.name < moment.strftime("%Y%m%dT%H%M%SZ")
+def list_beyond(present: Snapshot, keep: int) -> list[Path]:
+    """The dataset's snapshots that are older than the newest `keep`, `present` being one of these."""
+    snapshots = [one for one in list_readable(present.folder.parent) if one.folder != present.folder]
+    snapshots.sort(key=lambda one: (one.made_at, one.snapshot_id), reverse=True)
+    return [one.folder for one in snapshots[keep - 1 :]]
+
+
+def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
+    """What may still have rows of users who asked to be forgotten since: snapshots and what killed runs left of some,
+    what drops were read as, and the folders of earlier runs.
+    """
+    assert forgotten.newest
+    home, moment = run.home, forgotten.newest.strftime(RUN_ID)
+    datasets = list(home.snapshots.glob("[!.]*"))
+    snapshots = [one for folder in datasets for one in list_snapshots(folder) if not is_free_of(one, forgotten)]
+    leftovers = [path for folder in datasets for path in folder.glob(f"{ASIDE}*") if is_idle(folder)]
+    parsed = [path for path in home.parsed.glob("*") if not is_parsed_without(path, forgotten)]
+    runs = [path for path in home.runs.iterdir() if path != run.folder and path.name[: len(moment)] <= moment]
+    return [path for path in (*(one.folder for one in snapshots), *leftovers, *parsed, *runs) if path.is_dir()]
+
+
+def list_readable(folder: Path) -> list[Snapshot]:
+    """The snapshots of a dataset whose manifest can be read; the others are named in the log."""
+    readable = []
+    for snapshot in list_snapshots(folder):
+        try:
+            describe(snapshot, datetime.now(UTC))
+            readable.append(snapshot)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.warning("%s is damaged and left alone: %s. Next: remove it", snapshot.folder, error)
+    return readable
 
 
 def remove(folder: Path, why: str) -> int:
-    freed = size_bytes(folder)
-    shutil.rmtree(folder)
+    try:
+        freed = size_bytes(folder)
+        shutil.rmtree(folder)
+    except OSError as error:
+        log.warning("%s cannot be removed (%s): %s. Next: remove it", folder, why, error)
+        return 0
     log.info("removed %s/%s (%s): %.1f MB", folder.parent.name, folder.name, why, freed / 1e6)
     return freed

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from recsys.errors import SourceError
 from recsys.ingest.archives import Files
 from recsys.ingest.layouts import INT16_MAX, INT32_MAX, SHOWN, Fields, Layout, whole
 from recsys.ingest.parquet import NULL_LIST
@@ -12,6 +13,7 @@ from recsys.ingest.texts import Text
 Row = dict[str, Any]
 
 NO_GENRES = "(no genres listed)"
+GENRES_BYTES = 2**16  # of the file that names genres; the one that was published has 202
 FLAG = "genre:"  # marks the columns of u.item that hold 0 or 1
 
 
@@ -70,12 +72,20 @@ def flagged(flags: Fields) -> list[str]:
 
 
 def with_flags(files: Files, layout: Layout) -> Text:
-    """The text of movies; where genres are flags, with a column for each line of the file that names them."""
+    """The text of movies; where genres are flags, with a column for each line of the file that names them.
+
+    Raises: SourceError when that file is too long to be a list of genres.
+    """
     text = layout.movies
     if not layout.genres:
         return text
-    listed = files.open(layout.genres).read().decode(layout.encoding, "replace").splitlines()
-    names = [line.split("|")[0] for line in listed if "|" in line]
+    listed = files.open(layout.genres).read(GENRES_BYTES + 1)
+    if len(listed) > GENRES_BYTES:
+        raise SourceError(
+            f"{layout.genres} in {files.path} is longer than {GENRES_BYTES:,} bytes: it is no list of genres. "
+            "Next: get the archive again from its publisher"
+        )
+    names = [line.split("|")[0] for line in listed.decode(layout.encoding, "replace").splitlines() if "|" in line]
     return replace(text, columns=(*text.columns, *(FLAG + name for name in names)))
 
 

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from recsys.errors import SourceError
 from recsys.files import sync, write_json
@@ -57,7 +57,7 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
         known = find_snapshot(archive.sha256, forgotten, folder)
         if known is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):
+            with FileLock(lock_path(folder)):
                 # of two runs at once, the second finds here what the first has written
                 known = find_snapshot(archive.sha256, forgotten, folder) or write_new(archive, forgotten, home, folder)
     except (OSError, duckdb.IOException) as error:
@@ -73,6 +73,20 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
 def is_known(archive: Archive, home: Home) -> bool:
     """Whether `write_snapshot` would find the snapshot there already."""
     return find_snapshot(archive.sha256, read_forgotten(home), home.snapshots / archive.dataset) is not None
+
+
+def lock_path(folder: Path) -> Path:
+    """Held by whoever writes a snapshot of the dataset."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def is_idle(folder: Path) -> bool:
+    """Whether nobody writes a snapshot of the dataset just now."""
+    try:
+        with FileLock(lock_path(folder), timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
@@ -147,7 +161,7 @@ def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.Du
 def select_rows(table: str, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     """The rows of a table as they are stored: sorted, and without those of users who asked to be forgotten."""
     rows = connection.sql(f"from {table}")
-    rows = rows.filter(forgotten.condition(table, rows.columns))
+    rows = rows.filter(forgotten.condition(table, rows.columns)).project(forgotten.projection(table))
     return rows.project("* replace (source_file::file_name as source_file)").order(ORDERS[table])
 
 
@@ -170,17 +184,22 @@ def describe_source(archive: Archive, sha256: str) -> dict[str, Any]:
 def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What the written tables hold, and what may be in them."""
     ratings = connection.read_parquet(str(snapshot.ratings))
-    aggregates = "min(rated_at), max(rated_at), count(*) filter (rating % 1 = 0.5)"
-    first, last, n_half = ratings.aggregate(aggregates).fetchall()[0]
+    first, last = ratings.aggregate("min(rated_at), max(rated_at)").fetchall()[0]
     edition = DATASETS.get(dataset)
     return {
         "rows": {table: pq.read_metadata(snapshot.table(table)).num_rows for table in STORED},
         "first_rated_at": first and first.isoformat(),
         "last_rated_at": last and last.isoformat(),
-        # a source that does not say gives whole stars, or half ones if there are any; what is off them is refused
-        "rating_scale": edition.rating_scale if edition else HALF_STARS if n_half else WHOLE_STARS,
+        "rating_scale": edition.rating_scale if edition else find_scale(snapshot, connection),
         "genres": edition.genres if edition else None,
     }
+
+
+def find_scale(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> tuple[float, ...]:
+    """Half stars if one was ever given, though corrected since; a 7.5, which is off every scale, tells nothing."""
+    tables = (connection.read_parquet(str(path)) for path in (snapshot.ratings, snapshot.superseded))
+    has_half = any(table.filter("rating % 1 = 0.5 and rating between 0 and 5").limit(1).fetchall() for table in tables)
+    return HALF_STARS if has_half else WHOLE_STARS
 
 
 def keep(aside: Snapshot, folder: Path) -> Snapshot:

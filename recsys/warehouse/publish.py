@@ -21,7 +21,7 @@ from duckdb import DuckDBPyConnection
 import sql
 from recsys.errors import PublishError
 from recsys.files import replacing, sync
-from recsys.forgotten import Forgotten, read_forgotten
+from recsys.forgotten import read_forgotten
 from recsys.home import Home
 from recsys.warehouse.audit import audit
 from recsys.warehouse.outcome import MetricRow, Outcome
@@ -138,7 +138,7 @@ def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -
         connection.execute("attach $path as present (read_only)", {"path": str(home.warehouse)})
         for table in tables:
             kept = connection.sql(f"from present.{table}")
-            kept = kept.filter(forgotten.condition(table, kept.columns)).project(_scrubbed(table, forgotten))
+            kept = kept.filter(forgotten.condition(table, kept.columns)).project(forgotten.projection(table))
             connection.execute(f"insert into {table} by name {kept.sql_query()}")
         connection.execute("detach present")
     except duckdb.Error as error:
@@ -147,14 +147,6 @@ def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -
             "Next: close whoever has it open for writing, or put a good copy in its place, "
             "or move it away to start without a history"
         ) from error
-
-
-def _scrubbed(table: str, forgotten: Forgotten) -> str:
-    """The columns of a kept table; reasons of refusals quote rows, and a quote that may be of a forgotten user goes."""
-    if table != "runs" or not forgotten.user_ids:
-        return "*"
-    quote = rf"\{{[^{{}}]*{forgotten.mention}[^{{}}]*\}}"
-    return f"* replace (regexp_replace(reason, '{quote}', '(a forgotten row)', 'g') as reason)"
 
 
 def _write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:

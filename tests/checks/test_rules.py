@@ -180,6 +180,44 @@ def test_link_movie_unique(connection: duckdb.DuckDBPyConnection) -> None:
     assert refused_rows(connection, "link_movie_unique") == [0, 4]  # the file comes before the line
 
 
+@pytest.mark.parametrize(
+    ("rule", "table", "rows", "refused"),
+    [
+        (
+            "movie_id_unique",
+            "movies",
+            [(7, "Ran", 1985, []), (7, "Heat", 1996, []), (7, "Heat", 1995, ["War"])],
+            [0, 1],
+        ),
+        (
+            "movie_id_unique",
+            "movies",
+            [(7, "Heat", None, []), (7, "Heat", 1995, ["War"]), (7, "Heat", 1995, [])],
+            [0, 1],
+        ),
+        ("user_id_unique", "users", [(7, "M", 1, "a", "0"), (7, "F", 31, "a", "0"), (7, "F", 30, "b", "9")], [0, 1]),
+        ("user_id_unique", "users", [(7, "F", 30, None, "0"), (7, "F", 30, "a", "1"), (7, "F", 30, "a", "0")], [0, 1]),
+        ("link_movie_unique", "links", [(7, None, 1), (7, "0113277", None), (7, "0113277", 949)], [0, 1]),
+    ],
+)
+@pytest.mark.parametrize("places", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_what_rows_say_decides_and_not_where_they_stood(
+    connection: duckdb.DuckDBPyConnection,
+    rule: str,
+    table: str,
+    rows: list[tuple[Any, ...]],
+    refused: list[int],
+    places: tuple[int, ...],
+) -> None:
+    """Lines are no part of a snapshot's name."""
+    give(connection, table, *rows)
+    for number, line in enumerate(places):
+        connection.execute(f"update {table}_lines set source_line = ? where file_row_number = ?", [line, number])
+    assert refused_rows(connection, rule) == refused
+    connection.execute(f"update {table}_lines set source_file = source_line || '.csv'")
+    assert refused_rows(connection, rule) == refused
+
+
 def test_rating_movie_known(connection: duckdb.DuckDBPyConnection) -> None:
     give(connection, "movies", (1, "Heat", 1995, []), (2, "", 1995, []))
     give(connection, "ratings", (1, 1, 3.0, T1), (1, 2, 3.0, T1), (1, 3, 3.0, T1))

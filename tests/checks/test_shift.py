@@ -15,6 +15,7 @@ from recsys.checks.previous import find_previous
 from recsys.checks.result import Result, read_result
 from recsys.errors import DataRefused
 from recsys.files import write_json
+from recsys.forgotten import forget
 from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
 from recsys.night import night, read_metrics
@@ -81,6 +82,15 @@ def test_a_night_like_the_last_passes_and_is_measured(home: Home, before: Snapsh
     started = datetime(2026, 11, 21, 3, tzinfo=UTC)
     assert values["newest_rating_age_days"] == pytest.approx((started - START).total_seconds() / 86400, abs=1)
     assert {(row.model, row.split, row.slice) for row in result.metrics} == {("snapshot", "source", "all")}
+
+
+def test_users_who_asked_to_be_forgotten_did_not_vanish_by_themselves(home: Home, before: Snapshot) -> None:
+    """Half of all users: else no night could ever publish again, nor delete what is left of them."""
+    forget(range(16, 31), home)
+    _, result = check(home, make_tables(15))
+    values = {row.metric: row.value for row in result.metrics}
+    assert values["rating_count_share"] == 1
+    assert verdicts(result)["rating_count_share"] == "pass"
 
 
 def test_a_small_loss_is_a_warning(home: Home, before: Snapshot, caplog: pytest.LogCaptureFixture) -> None:

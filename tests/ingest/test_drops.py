@@ -11,16 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, SourceError
-from recsys.forgotten import forget
-from recsys.home import Home
+from recsys.forgotten import WITHHELD, forget
+from recsys.home import Home, Run
+from recsys.ingest.datasets import HALF_STARS, WHOLE_STARS
+from recsys.ingest.drops import list_drops
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.write import write_snapshot
+from recsys.settings import CheckConfig
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 MOVIES = "movie_id,title,year,genres\n1,Heat,1995,Crime|Drama\n2,Big,1988,Comedy\n3,Ran,1985,\n"
 
+DATED = "movie_id,title,year,genres,updated_at\n"
+PROFILES = "user_id,gender,age,occupation,zip_code,updated_at\n"
 RATED = "user_id,movie_id,rating,rated_at\n"
 RETRACTED = "user_id,movie_id,retracted_at\n"
 
@@ -72,6 +78,75 @@ def test_a_retraction_ends_what_was_rated_by_then_and_nothing_later(tmp_path: Pa
     assert rows(snapshot.ratings) == [(1, 2, 5.0, 9), (2, 1, 2.0, 0)]
     # the first retraction counts; what was retracted at its own moment never stood
     assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 3), (1, 2, 3.0, 0, 4)]
+
+
+def test_a_retraction_from_a_time_to_come_ends_nothing_yet(tmp_path: Path, home: Home) -> None:
+    rated = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n2,1,5,{at(2)}\n2,2,1,{at(3)}\n"
+    gone = f"{RETRACTED}1,1,2100-01-01T00:00:00+00:00\n1,2,1994-12-31T00:00:00+00:00\n2,2,{at(4)}\n"
+    snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
+    assert rows(snapshot.ratings) == [(1, 1, 3.0, 0), (1, 2, 4.0, 1), (2, 1, 5.0, 2)]
+    assert rows(snapshot.superseded) == [(2, 2, 1.0, 3, 4)]
+    run = Run("20261121T030000Z-4f1c", datetime.now(UTC), home)
+    first = check_ratings(snapshot, run, CheckConfig(min_ratings=2), None)
+    assert first.counts["ratings"] == 3
+    assert check_ratings(snapshot, run, CheckConfig(min_ratings=2), first.as_of) == first
+
+
+@pytest.mark.parametrize(
+    ("stars", "scale"),
+    [
+        (["3", "4"], WHOLE_STARS),
+        (["3", "7.5", "-0.5"], WHOLE_STARS),  # which the checks will refuse
+        (["3", "0.5"], HALF_STARS),
+        (["3", "4.5"], HALF_STARS),
+    ],
+)
+def test_the_scale_is_in_halves_where_one_can_be_given(
+    tmp_path: Path, home: Home, stars: list[str], scale: tuple[float, ...]
+) -> None:
+    rated = RATED + "".join(f"{user},1,{rating},{at(0)}\n" for user, rating in enumerate(stars, start=1))
+    assert take(drop(tmp_path / "drops", ratings=rated), home).rating_scale == scale
+
+
+def test_the_scale_stays_in_halves_when_every_half_star_was_corrected(tmp_path: Path, home: Home) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3.5,{at(0)}\n1,2,2.5,{at(0)}\n")
+    drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n", retractions=f"{RETRACTED}1,2,{at(1)}\n")
+    snapshot = take(folder, home)
+    assert rows(snapshot.ratings) == [(1, 1, 4.0, 1)]
+    assert snapshot.rating_scale == HALF_STARS
+
+
+@pytest.mark.parametrize("bad", ["1,Film B1,1066,Drama,", "1,Film B1,2101,Drama,", "1,  ,1995,Drama,"])
+def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+    corrected = f"{DATED}{bad}2021-01-01\n4,Fire,1066,Drama,2021-01-01\n"
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_2=corrected)
+    movies = pl.read_parquet(take(folder, home).movies)
+    # the bad ones are there beside them, so that the checks can name them
+    assert movies.filter(pl.col("year").is_between(1870, 2100))["title"].to_list() == ["Heat", "Big", "Ran"]
+    assert movies["title"].to_list()[-1] == "Fire"
+
+
+@pytest.mark.parametrize("bad", ["1,F,0,,,", "1,F,121,,,", "1,X,31,,,"])
+def test_a_user_whom_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+    users = f"{PROFILES}1,,30,,,2020-01-01\n"
+    corrected = f"{PROFILES}{bad}2021-01-01\n2,X,30,,,2021-01-01\n"
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", users=users, users_2=corrected)
+    snapshot = take(folder, home)
+    users_now = pl.read_parquet(snapshot.users).rows()
+    assert len(users_now) == 3
+    assert {(1, None, 30, None, None), (2, "X", 30, None, None)} < set(users_now)
+
+
+def test_an_update_from_a_time_to_come_is_one_without_a_time(tmp_path: Path, home: Home) -> None:
+    movies = f"{DATED}1,Heat,1995,Crime,2021-01-01\n2,Big,1988,,\n"
+    future = f"{DATED}1,Cold,1995,Crime,2999-01-01\n2,Small,1988,,2999-01-01\n"
+    ages = {"users": f"{PROFILES}1,,30,,,2021-01-01\n", "users_2": f"{PROFILES}1,,31,,,2999-01-01\n"}
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies=movies, movies_2=future, **ages)
+    snapshot = take(folder, home)
+    assert pl.read_parquet(snapshot.movies)["title"].to_list() == ["Heat", "Small"]
+    assert pl.read_parquet(snapshot.users)["age"].to_list() == [30]
+    drop(folder, movies=movies, movies_3=f"{DATED}2,Great,1988,,\n")
+    assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat", "Great"]
 
 
 def test_what_the_checks_will_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
@@ -163,6 +238,26 @@ def test_a_file_that_was_read_halfway_is_read_again(tmp_path: Path, home: Home) 
     assert take(folder, home).snapshot_id == name
 
 
+def test_what_was_read_and_is_damaged_is_read_again(tmp_path: Path, home: Home) -> None:
+    many = "".join(f"{user},1,3,{at(user)}\n" for user in range(1, 2000))
+    folder = drop(tmp_path / "drops", ratings=RATED + many)
+    first = take(folder, home)
+    for path in home.parsed.rglob("rows.parquet"):
+        content = path.read_bytes()  # a footer that can be read, and pages that cannot
+        path.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
+    drop(folder, ratings_2=f"{RATED}1,2,3,{at(0)}\n")
+    with pytest.raises(SourceError, match=r"is damaged \(.*\); it was removed\. Next: run again"):
+        take(folder, home)
+    assert take(folder, home).manifest["rows"]["ratings"] == first.manifest["rows"]["ratings"] + 1
+
+
+def test_a_drop_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
+    (folder / "ratings-2.csv").symlink_to("/proc/self/mem")  # whose first page nobody may read, root included
+    with pytest.raises(SourceError, match=r"cannot be read: .*\. Next: let it be read"):
+        list_drops(folder)
+
+
 def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
     ratings = folder / "ratings.csv"
@@ -212,7 +307,8 @@ def test_what_was_read_of_a_user_who_is_forgotten_goes(tmp_path: Path, home: Hom
     forget([42], home)
     snapshot = take(folder, home)
     assert rows(snapshot.ratings) == [(1, 1, 3.0, 0)]
-    assert pl.read_parquet(snapshot.rejects)["source_line"].to_list() == [5]
+    assert pl.read_parquet(snapshot.rejects).select("source_line", "row").rows()[0] == (4, WITHHELD)
+    assert pl.read_parquet(snapshot.rejects)["row"].str.contains("7,oops").to_list() == [False, True]
     kept = [pl.read_parquet(path) for path in home.parsed.rglob("rows.parquet")]
     assert all(42 not in frame["user_id"] for frame in kept if "user_id" in frame.columns)
 

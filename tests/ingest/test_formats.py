@@ -194,13 +194,13 @@ def test_an_empty_file_of_ratings_gives_no_rows(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused_with_an_example(tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a", ratings="lorem\nipsum\n")
-    with pytest.raises(DataRefused, match=r"not one of the 2 lines read of ratings\.csv .* line 2, 'lorem', 1 field"):
+    with pytest.raises(DataRefused, match=r"not one of the 2 lines read of ratings\.csv .* line 2, \{lorem: 1 field"):
         read(path)
 
 
 def test_a_column_that_nobody_can_read_is_named_with_an_example(tmp_path: Path) -> None:
     ratings = "lorem\n1,10,good,978300760\n2,10,bad,978300761\n"
-    with pytest.raises(DataRefused, match=r"of ratings\.csv .* line 3, '1,10,good,978300760', rating 'good' is"):
+    with pytest.raises(DataRefused, match=r"of ratings\.csv .* line 3, \{1,10,good,978300760: rating 'good' is"):
         read(write_latest(tmp_path / "a", ratings=ratings))
 
 

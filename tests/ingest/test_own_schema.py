@@ -2,12 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,7 @@ import pytest
 from archives import write_archive
 
 from recsys.errors import DataRefused, SourceError
+from recsys.ingest import unpacked
 from recsys.ingest.formats import DROPS, read_drop, read_tables
 from recsys.schema import REJECTS, TABLES
 
@@ -192,7 +196,7 @@ def test_a_drop_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_column_of_another_kind_is_named_with_an_example(tmp_path: Path) -> None:
     text = "user_id,movie_id,rating,rated_at\n1,10,good,978300760\n2,10,bad,978300761\n"
-    with pytest.raises(DataRefused, match=r"r\.csv in .* line 2, '1,10,good,978300760', rating 'good' is not"):
+    with pytest.raises(DataRefused, match=r"r\.csv in .* line 2, \{1,10,good,978300760: rating 'good' is not"):
         drop_text(tmp_path / "r.csv", "ratings", text)
 
 
@@ -356,3 +360,127 @@ def test_moments_that_no_calendar_here_knows_cost_their_row(tmp_path: Path) -> N
         rows, reasons, _ = drop_arrow(tmp_path / f"{unit}.parquet", "ratings", ratings)
         assert rows["user_id"].to_list() == [1]
         assert list(reasons) == [2]
+
+
+# ---- Parquet that stands for far more than it holds
+
+# Reads a drop of movies in a process of its own; prints how it was refused, and MiB of memory at its peak.
+READ_ALONE = """
+import sys
+from pathlib import Path
+
+import duckdb
+
+from recsys.errors import RecsysError
+from recsys.ingest.formats import read_drop
+
+try:
+    with duckdb.connect() as connection:
+        read_drop(Path(sys.argv[1]), "movies", connection)
+except RecsysError as error:
+    print(type(error).__name__, error)
+status = Path("/proc/self/status").read_text()  # not getrusage: that begins with what the parent had
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
+"""
+N_MANY = 2**17
+
+
+def same(text: str, n: int = N_MANY) -> pa.Array:
+    """The text in every row, held once."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), [text])
+
+
+def movies_with(**columns: Any) -> pa.Table:
+    n = len(next(iter(columns.values())))
+    years = pa.array([1990] * n, pa.int16())
+    columns = {"title": same("Ran", n), "year": years, "genres": same("War", n), **columns}
+    return pa.table({"movie_id": range(1, n + 1), **columns})
+
+
+def listed(n_names: int) -> pa.Array:
+    """One list of so many names."""
+    return pa.ListArray.from_arrays(pa.array([0, n_names], pa.int32()), same("War", n_names))
+
+
+PLAIN = {"use_dictionary": False, "compression": "zstd"}
+PREFIXED = PLAIN | {"column_encoding": {"title": "DELTA_BYTE_ARRAY"}}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "options", "words"),
+    [
+        ("title", same("x" * 10_000), {}, r"SourceError .* unpack to 1,31\d,\d{3},\d{3} or more, the limit"),
+        ("title", same("x" * 10**6), {}, r"DataRefused .* has 1,000,000 bytes of text in its column title of row 1"),
+        ("genres", same("x" * 10**6), {}, r"DataRefused .* in its column genres of row 1, the limit is 10,000"),
+        ("title", same("x" * 20_000, 5_000), PLAIN, r"SourceError .* unpack to 100,\d{3},\d{3} or more"),
+        ("title", same("x" * 200_000, 2_000), PREFIXED, r"DataRefused .* has 200,000 bytes .* title of row 1"),
+        ("genres", listed(10**7), {}, r"SourceError .* 1 rows of its column genres\.\S+ list 10,000,000 values"),
+    ],
+    ids=["one-text", "one-long-text", "one-long-genre", "plain", "shared-prefixes", "a-long-list"],
+)
+def test_a_bomb_is_refused_before_it_takes_memory(
+    column: str, values: pa.Array, options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "movies.parquet"
+    pq.write_table(movies_with(**{column: values}), path, store_schema=False, **options)  # as text, not a dictionary
+    del values
+    assert path.stat().st_size < 2**21
+    command = [sys.executable, "-c", READ_ALONE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    said, peak_mib = done.stdout.splitlines()
+    assert re.search(words, said)
+    assert "Next: " in said
+    assert int(peak_mib) < 500
+
+
+def test_the_row_of_a_long_field_is_counted_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.ingest.parquet.BATCH_ROWS", 2)
+    titles = ["Ran"] * 4 + ["x" * 10_001]
+    pq.write_table(movies_with(title=titles), tmp_path / "m.parquet")
+    with pytest.raises(DataRefused, match=r"has 10,001 bytes of text in its column title of row 5, the limit"):
+        drop(tmp_path / "m.parquet", "movies")
+
+
+@pytest.mark.parametrize("options", [{}, PREFIXED], ids=["dictionary", "shared-prefixes"])
+def test_pieces_do_not_change_rows(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacked, "PIECE_BYTES", 10)
+    titles = [f"A Film {number % 3}" for number in range(300)]
+    genres = [[["War", "Drama"], [], ["War"]][number % 3] for number in range(300)]
+    pq.write_table(movies_with(title=titles, genres=genres), tmp_path / "m.parquet", **options)
+    rows, reasons, _ = drop(tmp_path / "m.parquet", "movies")
+    assert rows["title"].to_list() == titles
+    assert rows["genres"].to_list() == [sorted(names) for names in genres]
+    assert rows["source_line"].to_list() == list(range(1, 301))
+    assert reasons == {}
+
+
+def test_pieces_hold_little_text() -> None:
+    batch = pa.record_batch({"title": same("x" * 10_000, 5_000)})
+    cut = list(unpacked.cut(batch, np.cumsum(unpacked.measured(batch["title"]))))
+    assert sum(piece.num_rows for piece in cut) == 5_000
+    assert len(cut) == 6
+    assert max(piece.num_rows for piece in cut) * 10_000 <= unpacked.PIECE_BYTES + 10_000
+
+
+def test_text_is_measured_in_every_type() -> None:
+    texts = ["Å", None, "abc"]
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
+    for kind in kinds:
+        assert unpacked.measured(pa.array(texts, kind)).tolist() == [2, 0, 3]
+    lists = pa.array([["a", "bc"], None, [], ["d", None]], pa.list_(pa.string()))
+    assert unpacked.measured(lists).tolist() == [3, 0, 0, 1]
+    assert unpacked.measured(lists[3:]).tolist() == [1]
+    assert unpacked.measured(pa.array([1, 2])).tolist() == [0, 0]
+
+
+MEMORY_IS_SHORT = r"^x\.parquet in .* takes more memory to read than there is here \([^\n]*\)\. Next: "
+
+
+def test_too_little_memory_for_a_table_is_told_in_words(tmp_path: Path) -> None:
+    n = 300_000
+    columns = {"user_id": range(1, n + 1), "movie_id": [10] * n, "rating": [4.0] * n, "rated_at": [MOMENT] * n}
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(columns), path)
+    little: dict[str, Any] = {"memory_limit": "3MB", "temp_directory": ""}
+    with duckdb.connect(config=little) as connection, pytest.raises(SourceError, match=MEMORY_IS_SHORT):
+        read_drop(path, "ratings", connection)

@@ -84,6 +84,47 @@ def test_what_still_holds_a_forgotten_user_goes(week: list[Snapshot], tmp_path: 
     assert [path.name for path in home.runs.iterdir()] == [run.run_id]
 
 
+def test_a_run_of_the_second_in_which_they_asked_goes(home: Home) -> None:
+    present = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
+    moment = forget([3], home).newest
+    assert moment
+    for name in (f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%dT%H%M%SZ}-check"):
+        (home.runs / name).mkdir(parents=True)
+    retain_snapshots(present, tonight(home), SnapshotConfig())
+    assert [path.name for path in home.runs.iterdir()] == [tonight(home).run_id]
+
+
+def test_what_killed_runs_and_other_sources_left_of_them_goes(tmp_path: Path, home: Home) -> None:
+    planted = plant(20, 15, 100)
+    drops = write_archive(tmp_path / "drops", "canonical", planted.ratings, planted.movies, planted.users)
+    write_snapshot(fetch_archive(str(drops), home), home)
+    aside = home.snapshots / "canonical" / ".aside-killed"
+    aside.mkdir()
+    forget([3], home)
+    present = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
+    retain_snapshots(present, tonight(home), SnapshotConfig())
+    assert list(home.parsed.iterdir()) == []
+    assert not aside.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"made_at": "yesterday"}'])
+def test_a_damaged_one_is_named_and_stops_nothing(
+    content: str, week: list[Snapshot], home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tables are published by then."""
+    damaged = week[0].folder / "manifest.json"
+    damaged.write_text(content)
+    (home.root / "runs").mkdir()
+    (home.runs / ".DS_Store").write_text("not a run")
+    retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))
+    assert present(week) == [week[0], *week[-3:]]
+    assert f"{week[0].folder} is damaged and left alone" in caplog.text
+    assert list_local(home).height == 3
+    forget([3], home)
+    retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))
+    assert (home.runs / ".DS_Store").exists()
+
+
 def test_the_list_tells_size_and_age(week: list[Snapshot], home: Home) -> None:
     write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
     listed = list_local(home)

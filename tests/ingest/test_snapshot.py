@@ -295,7 +295,8 @@ def test_nobody_finds_a_forgotten_user_in_a_later_snapshot(planted: Planted, tmp
     for table in (after.ratings, after.users):
         rest = pl.read_parquet(before.table(table.stem)).filter(pl.col("user_id") != 7)
         assert pl.read_parquet(table).equals(rest)
-    assert [json.loads(row)["line"] for row in pl.read_parquet(after.rejects)["row"]] == ["8::oops"]
+    assert set(pl.read_parquet(after.rejects)["row"].str.contains("7::oops")) == {False}
+    assert pl.read_parquet(after.rejects).height == pl.read_parquet(before.rejects).height  # whoever wrote them
     assert pl.read_parquet(after.lines("ratings")).height == after.manifest["rows"]["ratings"]
     forget([999], home)  # who never rated changes nothing but the list
     assert take(path, home).folder == after.folder
