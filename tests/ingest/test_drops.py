@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import sql
 from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, SourceError
 from recsys.forgotten import WITHHELD, forget
@@ -203,6 +204,21 @@ def test_a_directory_without_ratings_or_movies_is_refused(missing: str, tmp_path
     (folder / f"{missing}.csv").unlink()
     with pytest.raises(DataRefused, match=rf"has no file of {missing}; it has 1 of \w+\. Next: put {missing}\.csv"):
         take(folder, home)
+
+
+@pytest.mark.parametrize(
+    ("merge", "rule", "bounds"),
+    [
+        ("merge_ratings", "rule_rated_at_plausible", "timestamptz '1995-01-01 00:00:00+00'"),
+        ("merge_movies", "rule_movie_year", "between 1870 and 2100"),
+        ("merge_users", "rule_user_age", "between 1 and 120"),
+        ("merge_users", "rule_user_gender", "in ('M', 'F')"),
+    ],
+)
+def test_what_replaces_nothing_is_what_the_rules_refuse(merge: str, rule: str, bounds: str) -> None:
+    """The bounds stand in both statements, because one runs before the tables of the other exist."""
+    assert bounds in sql.read(merge)
+    assert bounds in sql.read(rule)
 
 
 # ---- incremental
