@@ -3,8 +3,21 @@
 Shapes: B batch, K rating levels.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of a rating each: p_BK (B, K) float32, rows sum to 1; mean_B (B,) float32, expected stars, not clipped."""
+
+    p_BK: Tensor
+    mean_B: Tensor
+
+    def cpu(self) -> "Prediction":
+        return Prediction(self.p_BK.cpu(), self.mean_B.cpu())
 
 
 def decode_mean(p_BK: Tensor, levels_K: Tensor) -> Tensor:

@@ -5,15 +5,15 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from recsys.decode import decode_median
+from recsys.decode import Prediction
 from recsys.errors import ModelError, UsageError
-from recsys.metrics import mae
-from recsys.models import Interactions, Network, TrainingConfig
+from recsys.models import Interactions, Network, Pairs, RatingNetwork, TrainingConfig
 from recsys.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ ROWS_PER_PREDICTION = 65_536  # pairs predicted at once: large enough for speed,
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the ratings gave; `validation_mae` is that of the median, in stars."""
+    """What one pass over the ratings gave; `validation_error` is the mean of the network's `errors`."""
 
     number: int
     loss: float
-    validation_mae: float | None
+    validation_error: float | None
 
 
 def pick_device(name: str) -> torch.device:
@@ -50,14 +50,14 @@ def fit_network(
 ) -> list[Epoch]:
     """Trains `network` in place, on the device of `train`; returns its epochs.
 
-    With `validation`, the weights of the epoch with the least validation MAE are kept. `stop_after` ends training
+    With `validation`, the weights of the epoch with the least validation error are kept. `stop_after` ends training
     after that many epochs of the same schedule, so that an epoch chosen on validation is met again on more data.
 
     Raises: ModelError at the end of an epoch in which the loss, or at the end of training if a weight, is not finite.
     """
-    network.prepare(train)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=0.0, fused=True)
-    n_steps = math.ceil(len(train) / training.batch_size)
+    rows = network.prepare(train)
+    optimizer = _optimizer(network, training)
+    n_steps = math.ceil(len(rows) / training.batch_size)
     schedule = _schedule(optimizer, training, n_steps)
     epochs: list[Epoch] = []
     best: dict[str, Tensor] | None = None
@@ -66,14 +66,16 @@ def fit_network(
         for number in range(1, n_epochs + 1):
             network.train()
             losses = []
-            for batch in _batches(train, n_steps):
-                losses.append(_step(network, batch, optimizer))
+            for batch in _batches(rows, n_steps):
+                losses.append(_step(network, batch, optimizer, training.clip_norm))
                 schedule.step() if schedule else None
             loss = _mean_loss(torch.stack(losses), f"{label}: epoch {number}")
-            epochs.append(Epoch(number, loss, _validation_mae(network, validation)))
-            advance(len(train), _describe(epochs[-1]))
+            epochs.append(Epoch(number, loss, _validation_error(network, validation)))
+            advance(len(train), _describe(network, epochs[-1]))
             if validation is not None and epochs[-1] is best_epoch(epochs):
                 best = {name: value.clone() for name, value in network.state_dict().items()}
+            if validation is not None and _has_stalled(epochs, training.patience):
+                break
     if best:
         network.load_state_dict(best)
     _check_weights(network, label)
@@ -81,16 +83,36 @@ def fit_network(
 
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The one with the least validation MAE, the earliest of several."""
-    return min(epochs, key=lambda epoch: (epoch.validation_mae or 0.0, epoch.number))
+    """The one with the least validation error, the earliest of several."""
+    return min(epochs, key=lambda epoch: (epoch.validation_error or 0.0, epoch.number))
+
+
+def _has_stalled(epochs: list[Epoch], patience: int | None) -> bool:
+    return patience is not None and len(epochs) - best_epoch(epochs).number >= patience
 
 
 @torch.no_grad()
-def predict(network: Network, user_idx: Tensor, item_idx: Tensor) -> Tensor:
-    """Distributions over the rating levels: (B,) int64, (B,) int64 -> (B, K) float32, for B of any size."""
+def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
+    """Of any number of pairs, in parts of a bounded size."""
     network.eval()
-    pairs = zip(user_idx.split(ROWS_PER_PREDICTION), item_idx.split(ROWS_PER_PREDICTION), strict=True)
-    return torch.cat([network.probabilities(users, items) for users, items in pairs])
+    parts = [network.predict(part) for part in _parts(pairs)]
+    return Prediction(torch.cat([part.p_BK for part in parts]), torch.cat([part.mean_B for part in parts]))
+
+
+@torch.no_grad()
+def score(network: Network, pairs: Pairs) -> Tensor:
+    """(B,) of any number of pairs, in parts of a bounded size."""
+    network.eval()
+    return torch.cat([network.score(part) for part in _parts(pairs)])
+
+
+P = TypeVar("P", bound=Pairs)
+
+
+def _parts(pairs: P) -> Iterator[P]:
+    """In order; at least one, so that nothing is predicted of nothing."""
+    for first in range(0, max(1, len(pairs)), ROWS_PER_PREDICTION):
+        yield pairs.take(slice(first, first + ROWS_PER_PREDICTION))
 
 
 @contextmanager
@@ -106,22 +128,34 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
+def _optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+
+
 def _schedule(optimizer: torch.optim.Optimizer, training: TrainingConfig, n_steps: int) -> OneCycleLR | None:
-    if not training.one_cycle:
+    if training.schedule == "constant":
         return None
     return OneCycleLR(optimizer, training.learning_rate, total_steps=n_steps * training.epochs, cycle_momentum=False)
 
 
-def _batches(train: Interactions, n_steps: int) -> Iterator[Interactions]:
+def _batches(rows: Interactions, n_steps: int) -> Iterator[Interactions]:
     """The rows in random order in `n_steps` parts of nearly equal size: none is a rest of a row or two."""
-    order = torch.randperm(len(train)).to(train.user_idx.device)
-    return (train.take(rows) for rows in order.tensor_split(n_steps))
+    order = torch.randperm(len(rows)).to(rows.user_idx.device)
+    return (rows.take(part) for part in order.tensor_split(n_steps))
 
 
-def _step(network: Network, batch: Interactions, optimizer: torch.optim.Optimizer) -> Tensor:
+def _step(network: Network, batch: Interactions, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
     loss = network.loss(batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach()
 
@@ -144,16 +178,16 @@ def _check_weights(network: Network, label: str) -> None:
         raise ModelError(f"{label}: weights of {', '.join(wrong)} are not finite. Lower learning_rate.")
 
 
-def _validation_mae(network: Network, validation: Interactions | None) -> float | None:
+@torch.no_grad()
+def _validation_error(network: Network, validation: Interactions | None) -> float | None:
     network.eval()
     network.freeze()
     if validation is None:
         return None
-    levels_K = network.levels()
-    p_BK = predict(network, validation.user_idx, validation.item_idx)
-    return mae(decode_median(p_BK, levels_K), levels_K[validation.level_idx])
+    return torch.cat([network.errors(part) for part in _parts(validation)]).double().mean().item()
 
 
-def _describe(epoch: Epoch) -> str:
-    validation = "" if epoch.validation_mae is None else f", validation MAE {epoch.validation_mae:.4f}"
+def _describe(network: Network, epoch: Epoch) -> str:
+    error = epoch.validation_error
+    validation = "" if error is None else f", validation {network.criterion} {error:.4f}"
     return f"epoch {epoch.number}, loss {epoch.loss:.4f}{validation}"

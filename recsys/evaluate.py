@@ -7,8 +7,8 @@ import polars as pl
 from recsys.baselines import fit_baselines
 from recsys.engine import predict
 from recsys.lists import list_blocks, list_popular
-from recsys.metrics import distribution_metrics, list_metrics, number_metrics
-from recsys.models import Interactions, Network
+from recsys.metrics import list_metrics, number_metrics, prediction_metrics
+from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit_ranker, rank_movies
 from recsys.settings import RankConfig
 from recsys.vocabulary import Vocabulary
@@ -18,11 +18,10 @@ logger = logging.getLogger(__name__)
 LIST_LENGTH = 50  # recall_at_50 needs so many places, whatever n is published
 
 
-def measure_errors(network: Network, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
+def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
     """Metrics by model name: the network under `network`, then every baseline fitted on the same `train`."""
     levels_K = network.levels().cpu()
-    p_BK = predict(network, holdout.user_idx, holdout.item_idx).cpu()
-    errors = {"network": distribution_metrics(p_BK, holdout.level_idx, levels_K)}
+    errors = {"network": prediction_metrics(predict(network, holdout).cpu(), holdout.level_idx, levels_K)}
     for name, baseline in fit_baselines(train, network.sizes).items():
         stars_hat = baseline(holdout.user_idx, holdout.item_idx)
         errors[name] = number_metrics(stars_hat, levels_K[holdout.level_idx], levels_K)
@@ -30,7 +29,7 @@ def measure_errors(network: Network, train: Interactions, holdout: Interactions)
 
 
 def measure_lists(
-    network: Network, train: Interactions, holdout: pl.DataFrame, vocabulary: Vocabulary, config: RankConfig
+    network: RatingNetwork, train: Interactions, holdout: pl.DataFrame, vocabulary: Vocabulary, config: RankConfig
 ) -> dict[str, dict[str, float]]:
     """Metrics of the network's lists and of popularity's, for users known in `train`, movies seen there removed.
 

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 
-from recsys.decode import decode_mean, decode_median
+from recsys.decode import decode_median
 from recsys.engine import predict
 from recsys.errors import DataRefused, UsageError
 from recsys.evaluate import measure_errors, measure_lists
+from recsys.features import fit_features
 from recsys.files import replacing
 from recsys.home import Home
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.write import write_snapshot
 from recsys.lists import list_blocks, list_popular_for
-from recsys.models import Network
+from recsys.models import RatingNetwork
 from recsys.rank import Ranker, fit_ranker, rank_movies
 from recsys.settings import Settings
 from recsys.split import split_validation
@@ -41,11 +41,14 @@ def evaluate_files(
     Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are not what they must be.
     """
     home = Home(settings.home.absolute())
-    levels = write_snapshot(fetch_archive(settings.source, home), home).rating_scale
+    snapshot = write_snapshot(fetch_archive(settings.source, home), home)
+    levels = snapshot.rating_scale
     known = _read_ratings(train, levels, need_rating=True).sort(IDS)
     asked = _read_ratings(holdout, levels, need_rating=False)
     _check_apart(known, asked, train, holdout)
-    learner = Learner(fit_vocabulary(known), levels, settings.seed, settings.device)
+    vocabulary = fit_vocabulary(known)
+    users, movies = (pl.read_parquet(snapshot.table(name)) for name in ("users", "movies"))
+    learner = Learner(vocabulary, levels, settings.seed, settings.device, fit_features(vocabulary, users, movies))
     fitted, validation = split_validation(known, settings.split.validation_share, settings.seed)
     choice = choose(settings.model, fitted, validation, learner)
     network = learn(choice, known, learner, label=f"{choice.model} on {train.name}").cpu()
@@ -68,7 +71,12 @@ def _check_apart(known: pl.DataFrame, asked: pl.DataFrame, train: Path, holdout:
 
 
 def _report(
-    choice: Choice, network: Network, known: pl.DataFrame, asked: pl.DataFrame, learner: Learner, settings: Settings
+    choice: Choice,
+    network: RatingNetwork,
+    known: pl.DataFrame,
+    asked: pl.DataFrame,
+    learner: Learner,
+    settings: Settings,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"model": choice.model, "epochs": choice.epochs, "validation": choice.tried, "metrics": {}}
     if "rating" in asked.columns:
@@ -83,14 +91,11 @@ def _report(
     return report
 
 
-def _predict(network: Network, asked: pl.DataFrame, learner: Learner) -> pl.DataFrame:
-    vocabulary, levels_K = learner.vocabulary, network.levels()
-    user_idx = torch.from_numpy(vocabulary.encode_users(asked["user_id"].to_numpy()))
-    item_idx = torch.from_numpy(vocabulary.encode_movies(asked["movie_id"].to_numpy()))
-    p_BK = predict(network, user_idx, item_idx)
+def _predict(network: RatingNetwork, asked: pl.DataFrame, learner: Learner) -> pl.DataFrame:
+    prediction = predict(network, learner.encode_pairs(asked))
     return asked.select("user_id", "movie_id").with_columns(
-        pl.Series("rating_mean", decode_mean(p_BK, levels_K).numpy()),
-        pl.Series("rating_median", decode_median(p_BK, levels_K).numpy()),
+        pl.Series("rating_mean", prediction.mean_B.numpy()),
+        pl.Series("rating_median", decode_median(prediction.p_BK, network.levels()).numpy()),
     )
 
 
@@ -115,12 +120,12 @@ def _read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) -
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise DataRefused(f"{path} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
-    frame = frame.select(name for name in (*IDS, "rating") if name in frame.columns)
+    frame = frame.select(name for name in (*IDS, "rating", "rated_at") if name in frame.columns)
     if frame.is_empty():
         raise DataRefused(f"{path} has no rows; give at least one.")
     if frame.null_count().sum_horizontal().item():
         raise DataRefused(f"{path} has empty fields in {', '.join(frame.columns)}; every row needs all of them.")
-    frame = _cast_ids(frame, path)
+    frame = _cast_moments(_cast_ids(frame, path), path)
     if need_rating and frame.select(IDS).is_duplicated().any():
         raise DataRefused(f"{path} rates some (user_id, movie_id) twice; which one counts is for you to decide.")
     return _cast_rating(frame, path, levels) if "rating" in frame.columns else frame
@@ -138,6 +143,16 @@ def _cast_ids(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
                 "number them anew."
             )
     return frame.with_columns(pl.col(IDS).cast(pl.Int32))
+
+
+def _cast_moments(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    if "rated_at" not in frame.columns:
+        return frame
+    kind = frame.schema["rated_at"]
+    if not isinstance(kind, pl.Datetime):
+        raise DataRefused(f"{path} has rated_at of type {kind}; write it as a timestamp in UTC, or leave it out.")
+    in_utc = pl.col("rated_at").dt.convert_time_zone if kind.time_zone else pl.col("rated_at").dt.replace_time_zone
+    return frame.with_columns(in_utc("UTC").cast(pl.Datetime("us", "UTC")))
 
 
 def _cast_rating(frame: pl.DataFrame, path: Path, levels: tuple[float, ...]) -> pl.DataFrame:

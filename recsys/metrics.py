@@ -4,7 +4,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsys.decode import decode_mean, decode_median, decode_mode, decode_rounded
+from recsys.decode import Prediction, decode_median, decode_mode, decode_rounded
 
 MIN_PROBABILITY = 1e-7  # a level given no chance at all costs 16 nats, not infinity
 
@@ -25,13 +25,13 @@ def log_loss(p_BK: Tensor, level_idx_B: Tensor) -> float:
     return -given_B.clamp(min=MIN_PROBABILITY).log().mean().item()
 
 
-def distribution_metrics(p_BK: Tensor, level_idx_B: Tensor, levels_K: Tensor) -> dict[str, float]:
+def prediction_metrics(prediction: Prediction, level_idx_B: Tensor, levels_K: Tensor) -> dict[str, float]:
     """Every decoder's error on the same rows."""
-    stars, mean = levels_K[level_idx_B], decode_mean(p_BK, levels_K)
+    stars, p_BK = levels_K[level_idx_B], prediction.p_BK
     return {
         "mae_median": mae(decode_median(p_BK, levels_K), stars),
         "mae_mode": mae(decode_mode(p_BK, levels_K), stars),
-        **number_metrics(mean, stars, levels_K),
+        **number_metrics(prediction.mean_B, stars, levels_K),
         "log_loss": log_loss(p_BK, level_idx_B),
     }
 

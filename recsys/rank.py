@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.decode import decode_mean
 from recsys.engine import predict
 from recsys.errors import ModelError
-from recsys.models import Interactions, Network
+from recsys.models import Interactions, Pairs, RatingNetwork
 from recsys.models.sparse import from_offsets
 from recsys.settings import RankConfig
 
@@ -54,9 +53,10 @@ class Histories:
 class Ranker:
     """What ordering needs: the rating network, who rated what, and the item-item weights learned from that."""
 
-    network: Network
+    network: RatingNetwork
     histories: Histories
     weights_II: Tensor
+    rated_at: int  # seconds since 1970 for which stars are predicted: right after the newest rating known
     config: RankConfig
 
 
@@ -117,10 +117,11 @@ def fit_ease(histories: Histories, l2: float) -> Tensor:
     return weights_II
 
 
-def fit_ranker(network: Network, train: Interactions, config: RankConfig) -> Ranker:
+def fit_ranker(network: RatingNetwork, train: Interactions, config: RankConfig) -> Ranker:
     """The item-item model of the same interactions beside the network they trained."""
     histories = gather_histories(train, network.sizes.n_users, network.sizes.n_items)
-    return Ranker(network, histories, fit_ease(histories, config.ease_l2), config)
+    moment = int(train.rated_at.max()) + 1 if len(train) else 0
+    return Ranker(network, histories, fit_ease(histories, config.ease_l2), moment, config)
 
 
 def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[Block]:
@@ -164,7 +165,7 @@ def _rank_block(ranker: Ranker, first: int, last: int, n: int, reasons: int) -> 
     known_BC = affinity_BC > -torch.inf
     user, column = known_BC.nonzero(as_tuple=True)
     rating_hat_BC = torch.zeros_like(affinity_BC)
-    rating_hat_BC[user, column] = _expected_stars(ranker.network, user + first, item_BC[user, column])
+    rating_hat_BC[user, column] = _expected_stars(ranker, user + first, item_BC[user, column])
     score_BC = affinity_BC.clamp(min=MIN_EASE).log().double()
     score_BC += ranker.config.rating_weight * rating_hat_BC.clamp(min=MIN_EASE).log().double()
     score_BC[~known_BC] = -torch.inf
@@ -195,11 +196,10 @@ def _candidates(ranker: Ranker, first: int, last: int, n: int) -> tuple[Tensor, 
     return affinity_BI.gather(1, item_BC), item_BC
 
 
-def _expected_stars(network: Network, user_idx: Tensor, item_idx: Tensor) -> Tensor:
+def _expected_stars(ranker: Ranker, user_idx: Tensor, item_idx: Tensor) -> Tensor:
     """(B,) int64, (B,) int64 -> (B,) float32 on the CPU."""
-    levels_K = network.levels()
-    p_BK = predict(network, user_idx.to(levels_K.device), item_idx.to(levels_K.device))
-    return decode_mean(p_BK, levels_K).cpu()
+    pairs = Pairs(user_idx, item_idx, torch.full_like(user_idx, ranker.rated_at))
+    return predict(ranker.network, pairs.to(ranker.network.levels().device)).mean_B.cpu()
 
 
 def _reasons(ranker: Ranker, user_idx: Tensor, item_idx: Tensor, n: int) -> list[list[int]]:

@@ -7,8 +7,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recsys.errors import ModelError
+from recsys.features import Features
 from recsys.files import read_json, replacing, write_json
-from recsys.models import MODELS, Network, Sizes
+from recsys.models import MODELS, RatingNetwork, Sizes
 from recsys.train import Choice, Learner
 from recsys.version import code_version
 from recsys.vocabulary import Vocabulary
@@ -31,12 +32,13 @@ class SavedModel:
         return self.folder / "meta.json"
 
 
-def save_model(network: Network, choice: Choice, learner: Learner, folder: Path) -> SavedModel:
+def save_model(network: RatingNetwork, choice: Choice, learner: Learner, folder: Path) -> SavedModel:
     """Writes the weights first and meta.json last, so that a folder with a meta.json is complete."""
     saved = SavedModel(folder)
     with replacing(saved.weights) as aside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(tensors, aside)
+    learner.features.save(folder)
     meta = {
         "format": FORMAT,
         "model": choice.model,
@@ -44,6 +46,7 @@ def save_model(network: Network, choice: Choice, learner: Learner, folder: Path)
         "epochs": choice.epochs,
         "levels": list(learner.levels),
         "vocabulary": learner.vocabulary.content_hash(),
+        "features": learner.features.content_hash(),
         "seed": learner.seed,
         "validation": choice.tried,
         "code_version": code_version(),
@@ -52,7 +55,7 @@ def save_model(network: Network, choice: Choice, learner: Learner, folder: Path)
     return saved
 
 
-def load_model(saved: SavedModel, vocabulary: Vocabulary) -> Network:
+def load_model(saved: SavedModel, vocabulary: Vocabulary) -> RatingNetwork:
     """The network as it was saved, on the CPU, ready to predict.
 
     Raises: ModelError if the folder holds no model, one of another format, one trained with another vocabulary, or one
@@ -73,9 +76,11 @@ def load_model(saved: SavedModel, vocabulary: Vocabulary) -> Network:
         )
     variant = MODELS[meta["model"]]
     config = variant.config_type.model_validate(meta["config"])
-    network = variant.build(config, Sizes(vocabulary.n_users, vocabulary.n_movies, tuple(meta["levels"])))
+    sizes = Sizes(vocabulary.n_users, vocabulary.n_movies, tuple(meta["levels"]))
     try:
+        network = variant.build(config, sizes, Features.load(saved.folder))
         network.load_state_dict(load_file(saved.weights))
     except (OSError, SafetensorError, RuntimeError) as error:  # missing, cut short, of other shapes
         raise ModelError(f"{saved.weights} does not hold the weights that meta.json describes: {error}") from None
+    assert isinstance(network, RatingNetwork), f"{meta['model']} predicts no ratings"
     return network.eval()

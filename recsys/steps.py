@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from recsys.checks.check import Checked
 from recsys.evaluate import measure_errors, measure_lists
+from recsys.features import fit_features
 from recsys.files import replacing, write_json
 from recsys.home import Run
 from recsys.lists import list_blocks
@@ -47,7 +48,8 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     check_catalogue(vocabulary.n_movies)
     vocabulary.save(run.vocabulary)
     logger.info("vocabulary: %d users, %d movies", len(vocabulary.user_ids), len(vocabulary.movie_ids))
-    return Learner(vocabulary, checked.rating_scale, settings.seed, settings.device)
+    features = fit_features(vocabulary, pl.read_parquet(checked.users), pl.read_parquet(checked.movies))
+    return Learner(vocabulary, checked.rating_scale, settings.seed, settings.device, features)
 
 
 def choose_network(split: Split, learner: Learner, run: Run, model: ModelName) -> Choice:

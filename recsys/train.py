@@ -11,8 +11,9 @@ import polars as pl
 import torch
 
 from recsys.engine import best_epoch, fit_network, pick_device, predict
-from recsys.metrics import distribution_metrics
-from recsys.models import MODELS, Interactions, Network, NetworkConfig, Sizes
+from recsys.features import NO_FEATURES, Features
+from recsys.metrics import prediction_metrics
+from recsys.models import MODELS, Interactions, NetworkConfig, Pairs, RatingNetwork, Sizes
 from recsys.settings import DeviceName, ModelName
 from recsys.vocabulary import Vocabulary
 
@@ -27,17 +28,28 @@ class Learner:
     levels: tuple[float, ...]  # stars that can be given, ascending
     seed: int
     device: DeviceName
+    features: Features = NO_FEATURES
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
 
     def encode(self, ratings: pl.DataFrame) -> Interactions:
-        """Canonical ratings as indices; ids that the vocabulary lacks become 0, the unknown."""
+        """Canonical ratings as indices; ids that the vocabulary lacks become 0, the unknown; rated_at may lack."""
         level_idx = np.searchsorted(np.array(self.levels, dtype=np.float32), ratings["rating"].to_numpy())
-        return Interactions(
-            torch.from_numpy(self.vocabulary.encode_users(ratings["user_id"].to_numpy())),
-            torch.from_numpy(self.vocabulary.encode_movies(ratings["movie_id"].to_numpy())),
-            torch.from_numpy(level_idx.clip(max=len(self.levels) - 1)),
+        known = torch.from_numpy(level_idx.clip(max=len(self.levels) - 1))
+        pairs = self.encode_pairs(ratings)
+        return Interactions(pairs.user_idx, pairs.item_idx, pairs.rated_at, known)
+
+    def encode_pairs(self, pairs: pl.DataFrame) -> Pairs:
+        """(user_id, movie_id[, rated_at]) as indices, of what has no rating yet."""
+        if "rated_at" in pairs.columns:
+            rated_at = pairs["rated_at"].dt.epoch("s").cast(pl.Int64).to_numpy()
+        else:
+            rated_at = np.zeros(len(pairs), dtype=np.int64)
+        return Pairs(
+            torch.from_numpy(self.vocabulary.encode_users(pairs["user_id"].to_numpy())),
+            torch.from_numpy(self.vocabulary.encode_movies(pairs["movie_id"].to_numpy())),
+            torch.from_numpy(rated_at.copy()),
         )
 
 
@@ -61,7 +73,7 @@ def choose(model: ModelName, train: pl.DataFrame, validation: pl.DataFrame, lear
     return Choice(best.model, best.config, best.epochs, tried)
 
 
-def learn(choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str) -> Network:
+def learn(choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str) -> RatingNetwork:
     """Trains the chosen network from scratch on `ratings`, for the epochs that validation chose."""
     device = pick_device(learner.device)
     train = learner.encode(ratings).to(device)
@@ -80,16 +92,17 @@ def _try_network(name: str, train: pl.DataFrame, validation: pl.DataFrame, learn
     start = time.monotonic()
     with _seeded(learner.seed):
         epochs = fit_network(network, known, config.training, validation=unseen, label=f"{name} on validation")
-    p_BK = predict(network, unseen.user_idx, unseen.item_idx)
-    metrics = distribution_metrics(p_BK, unseen.level_idx, network.levels())
+    metrics = prediction_metrics(predict(network, unseen), unseen.level_idx, network.levels())
     metrics["training_seconds"] = time.monotonic() - start
     logger.info("%s: validation MAE %.4f, RMSE %.4f", name, metrics["mae_median"], metrics["rmse_mean"])
     return Choice(name, config, best_epoch(epochs).number, {name: metrics})
 
 
-def _build(name: str, config: NetworkConfig, learner: Learner) -> Network:
+def _build(name: str, config: NetworkConfig, learner: Learner) -> RatingNetwork:
     with _seeded(learner.seed):
-        return MODELS[name].build(config, learner.sizes())
+        network = MODELS[name].build(config, learner.sizes(), learner.features)
+    assert isinstance(network, RatingNetwork), f"{name} predicts no ratings"
+    return network
 
 
 @contextmanager

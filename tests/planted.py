@@ -8,13 +8,22 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsys.engine import Epoch, fit_network, predict
+from recsys.engine import Epoch, fit_network, predict, score
+from recsys.features import Features, fit_features
 from recsys.ingest.synthetic import plant
-from recsys.models import MODELS, Interactions, Network, NetworkConfig, Sizes
+from recsys.models import MODELS, Interactions, Network, NetworkConfig, Pairs, RatingNetwork, Sizes
+from recsys.vocabulary import Vocabulary
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)  # of plant(60, 40, ...), whose ids count from 1
+RATERS = [name for name, variant in MODELS.items() if variant.rates]
 TESTS = Path(__file__).parent
+
+
+def _features() -> Features:
+    planted = plant(60, 40, 100)  # users and movies are the same for any number of ratings
+    ids = (np.arange(1, size, dtype=np.int32) for size in (SIZES.n_users, SIZES.n_items))
+    return fit_features(Vocabulary(*ids), planted.users, planted.movies)
 
 
 def ratings(n: int = 1200, seed: int = 0) -> pl.DataFrame:
@@ -25,13 +34,28 @@ def ratings(n: int = 1200, seed: int = 0) -> pl.DataFrame:
 def interactions(rated: pl.DataFrame) -> Interactions:
     """Ids as they are for indices, whole stars for levels."""
     columns = (rated["user_id"], rated["movie_id"], rated["rating"] - 1)
-    return Interactions(*(torch.from_numpy(column.to_numpy().astype(np.int64)) for column in columns))
+    moments = rated["rated_at"].dt.epoch("s")
+    user_idx, item_idx, level_idx, rated_at = (
+        torch.from_numpy(column.to_numpy().astype(np.int64)) for column in (*columns, moments)
+    )
+    return Interactions(user_idx, item_idx, rated_at, level_idx)
+
+
+def pairs_of(user_idx: Tensor, item_idx: Tensor) -> Pairs:
+    """At a moment that nobody knows."""
+    return Pairs(user_idx, item_idx, torch.zeros_like(user_idx))
+
+
+def rows_of(user_idx: Tensor, item_idx: Tensor, level_idx: Tensor) -> Interactions:
+    """Rated nobody knows when."""
+    return Interactions(user_idx, item_idx, torch.zeros_like(user_idx), level_idx)
 
 
 def concat(first: Interactions, second: Interactions) -> Interactions:
     return Interactions(
         torch.cat([first.user_idx, second.user_idx]),
         torch.cat([first.item_idx, second.item_idx]),
+        torch.cat([first.rated_at, second.rated_at]),
         torch.cat([first.level_idx, second.level_idx]),
     )
 
@@ -53,12 +77,22 @@ def change(config: NetworkConfig, **fields: object) -> NetworkConfig:
     return type(config).model_validate({**dict(config), **fields})
 
 
-def build(name: str, config: NetworkConfig, seed: int = 0) -> Network:
+def build_any(name: str, config: NetworkConfig, seed: int = 0) -> Network:
     torch.manual_seed(seed)
-    return MODELS[name].build(config, SIZES)
+    return MODELS[name].build(config, SIZES, FEATURES)
 
 
-def fit(
+def build(name: str, config: NetworkConfig, seed: int = 0) -> RatingNetwork:
+    """A network that predicts ratings."""
+    return rating(build_any(name, config, seed))
+
+
+def rating(network: Network) -> RatingNetwork:
+    assert isinstance(network, RatingNetwork)
+    return network
+
+
+def fit_any(
     name: str,
     config: NetworkConfig | None = None,
     *,
@@ -69,20 +103,42 @@ def fit(
 ) -> tuple[Network, list[Epoch]]:
     """A network trained on the planted ratings, and its epochs."""
     config = config or quick_config(name)
-    network = build(name, config, seed)
+    network = build_any(name, config, seed)
     rows = train or parts()[0]
     return network, fit_network(network, rows, config.training, validation=validation, stop_after=stop_after)
 
 
-def every_pair() -> tuple[Tensor, Tensor]:
-    """(B,), (B,): every user_idx with every item_idx, the unknown ones too."""
+def fit(
+    name: str,
+    config: NetworkConfig | None = None,
+    *,
+    train: Interactions | None = None,
+    validation: Interactions | None = None,
+    stop_after: int | None = None,
+    seed: int = 0,
+) -> tuple[RatingNetwork, list[Epoch]]:
+    """As `fit_any`, of a network that predicts ratings."""
+    network, epochs = fit_any(name, config, train=train, validation=validation, stop_after=stop_after, seed=seed)
+    return rating(network), epochs
+
+
+FEATURES = _features()
+
+
+def every_pair() -> Pairs:
+    """Every user_idx with every item_idx, the unknown ones too."""
     pairs = torch.cartesian_prod(torch.arange(SIZES.n_users), torch.arange(SIZES.n_items))
-    return pairs[:, 0], pairs[:, 1]
+    return pairs_of(pairs[:, 0], pairs[:, 1])
 
 
-def predict_all(network: Network) -> Tensor:
+def predict_all(network: RatingNetwork) -> Tensor:
     """(B, K) for `every_pair()`."""
-    return predict(network, *every_pair())
+    return predict(network, every_pair()).p_BK
+
+
+def answer_all(network: Network) -> Tensor:
+    """(B, ...) for `every_pair()`: the distribution where there is one, else the score."""
+    return predict_all(network) if isinstance(network, RatingNetwork) else score(network, every_pair())
 
 
 def same_weights(first: Network, second: Network) -> bool:
@@ -93,7 +149,7 @@ def same_weights(first: Network, second: Network) -> bool:
 
 def fingerprint(name: str) -> str:
     """Of every bit of the weights that a training from seed 0 ends with."""
-    network, _ = fit(name)
+    network, _ = fit_any(name)
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())

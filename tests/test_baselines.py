@@ -1,15 +1,15 @@
 import pytest
 import torch
-from planted import LEVELS, SIZES, parts
+from planted import LEVELS, SIZES, parts, rows_of
 
 from recsys.baselines import fit_baselines
 from recsys.metrics import rmse
-from recsys.models import Interactions, Sizes
+from recsys.models import Sizes
 
 # (user, item, stars); user 3 and movie 4 have no rating
 RATED = [(1, 1, 5), (1, 2, 3), (2, 1, 4), (2, 3, 1), (2, 2, 2)]
 USERS, ITEMS, STARS = torch.tensor(RATED).T
-BASELINES = fit_baselines(Interactions(USERS, ITEMS, STARS - 1), Sizes(n_users=4, n_items=5, levels=LEVELS))
+BASELINES = fit_baselines(rows_of(USERS, ITEMS, STARS - 1), Sizes(n_users=4, n_items=5, levels=LEVELS))
 MEAN = 15 / 5
 
 

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from planted import (
     concat,
     every_pair,
     fit,
+    pairs_of,
     parts,
     predict_all,
     quick_config,
@@ -22,7 +24,7 @@ from recsys.decode import decode_median
 from recsys.engine import Epoch, best_epoch, fit_network, pick_device, predict
 from recsys.errors import ModelError, UsageError
 from recsys.metrics import mae
-from recsys.models import MODELS, Interactions, Network, NetworkConfig
+from recsys.models import MODELS, Interactions, NetworkConfig, RatingNetwork
 from recsys.models.ordinal import OrdinalNetwork
 from recsys.models.softmax import SoftmaxConfig, SoftmaxNetwork
 
@@ -31,17 +33,17 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def overfitting(name: str) -> NetworkConfig:
     """Trained until it knows the training rows by heart, so that its best epoch is not its last."""
-    config = quick_config(name, epochs=12, batch_size=64, learning_rate=0.05, one_cycle=False)
+    config = quick_config(name, epochs=12, batch_size=64, learning_rate=0.05, schedule="constant")
     return change(config, **({"l2": 0.001, "l2_thresholds": 0.0} if name == "ordinal" else {"dropout": 0.0}))
 
 
 def flip(rows: Interactions) -> Interactions:
     """The same pairs with the opposite stars."""
-    return Interactions(rows.user_idx, rows.item_idx, len(LEVELS) - 1 - rows.level_idx)
+    return replace(rows, level_idx=len(LEVELS) - 1 - rows.level_idx)
 
 
-def validation_mae(network: Network, validation: Interactions) -> float:
-    p_BK = predict(network, validation.user_idx, validation.item_idx)
+def validation_mae(network: RatingNetwork, validation: Interactions) -> float:
+    p_BK = predict(network, validation).p_BK
     return mae(decode_median(p_BK, network.levels()), network.levels()[validation.level_idx])
 
 
@@ -64,10 +66,10 @@ class Watched(SoftmaxNetwork):
 def test_the_best_epoch_on_validation_is_kept(name: str) -> None:
     train, validation = parts()
     network, epochs = fit(name, overfitting(name), train=train, validation=validation)
-    least = min(epoch.validation_mae for epoch in epochs if epoch.validation_mae is not None)
-    assert best_epoch(epochs).validation_mae == least
+    least = min(epoch.validation_error for epoch in epochs if epoch.validation_error is not None)
+    assert best_epoch(epochs).validation_error == least
     assert best_epoch(epochs).number < len(epochs) == 12
-    assert epochs[-1].validation_mae != least
+    assert epochs[-1].validation_error != least
     assert validation_mae(network, validation) == least
 
 
@@ -83,7 +85,7 @@ def test_stop_after_meets_the_same_epoch_again(name: str) -> None:
 @every_model
 def test_stop_after_is_an_epoch_of_the_full_schedule(name: str) -> None:
     """Two epochs of a schedule of six are not a schedule of two."""
-    six, two = (quick_config(name, epochs=epochs, one_cycle=True) for epochs in (6, 2))
+    six, two = (quick_config(name, epochs=epochs, schedule="one_cycle") for epochs in (6, 2))
     assert [epoch.loss for epoch in fit(name, six)[1][:2]] == [epoch.loss for epoch in fit(name, six, stop_after=2)[1]]
     assert not same_weights(fit(name, six, stop_after=2)[0], fit(name, two)[0])
 
@@ -116,8 +118,9 @@ def test_history_that_includes_the_holdout_would_be_seen() -> None:
     train, holdout = parts()
 
     class Leaking(OrdinalNetwork):
-        def prepare(self, train: Interactions) -> None:
+        def prepare(self, train: Interactions) -> Interactions:
             super().prepare(concat(train, holdout))
+            return train
 
     config = quick_config("ordinal")
     honest, _ = fit("ordinal", config, train=train)
@@ -172,7 +175,7 @@ def test_training_uses_one_thread_and_gives_the_others_back() -> None:
 @pytest.mark.usefixtures("two_threads")
 @every_model
 def test_divergence_names_its_step(name: str) -> None:
-    config = quick_config(name, learning_rate=1e30, one_cycle=False, batch_size=64)
+    config = quick_config(name, learning_rate=1e30, schedule="constant", batch_size=64)
     with pytest.raises(ModelError, match=r"train: epoch 1, step \d+ of 16: the loss is (nan|inf)\. Lower learning_ra"):
         fit(name, config)
     assert torch.get_num_threads() == 2
@@ -191,7 +194,7 @@ def test_the_first_step_that_diverged_is_the_one_named(step: int) -> None:
 
 
 def test_a_last_step_that_breaks_the_weights_is_not_kept_silent() -> None:
-    config = quick_config("ordinal", epochs=1, batch_size=1000, learning_rate=3e38, one_cycle=False)
+    config = quick_config("ordinal", epochs=1, batch_size=1000, learning_rate=3e38, schedule="constant")
     with pytest.raises(ModelError, match=r"weights of .*user_table.* are not finite\. Lower learning_rate"):
         fit("ordinal", config)
 
@@ -209,8 +212,8 @@ def test_epochs_are_numbered_and_measured(name: str) -> None:
     train, validation = parts()
     _, epochs = fit(name, train=train, validation=validation)
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
-    assert all(epoch.validation_mae is not None for epoch in epochs)
-    assert all(epoch.validation_mae is None for epoch in fit(name, train=train)[1])
+    assert all(epoch.validation_error is not None for epoch in epochs)
+    assert all(epoch.validation_error is None for epoch in fit(name, train=train)[1])
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_steps() -> None:
@@ -235,7 +238,7 @@ def test_predicting_in_chunks_is_predicting_at_once(name: str, monkeypatch: pyte
 def test_predicting_nothing_and_without_gradients(name: str) -> None:
     network, _ = fit(name)
     nothing = torch.empty(0, dtype=torch.int64)
-    assert predict(network, nothing, nothing).shape == (0, len(LEVELS))
+    assert predict(network, pairs_of(nothing, nothing)).p_BK.shape == (0, len(LEVELS))
     assert not predict_all(network).requires_grad
 
 
@@ -244,8 +247,7 @@ def test_prediction_is_the_same_twice(name: str) -> None:
     """Even when somebody left the network in training mode, where dropout would draw."""
     network, _ = fit(name)
     assert torch.equal(predict_all(network.train()), predict_all(network))
-    users, items = every_pair()
-    assert len(predict(network, users, items)) == len(users)
+    assert len(predict_all(network)) == len(every_pair())
 
 
 def test_devices() -> None:
@@ -265,5 +267,5 @@ def test_each_epoch_stands_in_the_log(caplog: pytest.LogCaptureFixture, monkeypa
         _, epochs = fit("ordinal", train=train, validation=validation)
     assert len(caplog.messages) == 4
     for line, epoch in zip(caplog.messages, epochs, strict=False):
-        assert f"epoch {epoch.number}, loss {epoch.loss:.4f}, validation MAE {epoch.validation_mae:.4f}" in line
+        assert f"epoch {epoch.number}, loss {epoch.loss:.4f}, validation MAE {epoch.validation_error:.4f}" in line
     assert caplog.messages[-1].startswith("train: 3,000 ratings in ")

@@ -7,8 +7,8 @@ from recsys.baselines import fit_baselines
 from recsys.engine import predict
 from recsys.evaluate import measure_errors, measure_lists
 from recsys.lists import list_blocks, list_popular
-from recsys.metrics import distribution_metrics, list_metrics, number_metrics
-from recsys.models import Network
+from recsys.metrics import list_metrics, number_metrics, prediction_metrics
+from recsys.models import RatingNetwork
 from recsys.rank import fit_ranker, gather_histories, rank_movies
 from recsys.settings import RankConfig
 from recsys.vocabulary import Vocabulary
@@ -26,17 +26,16 @@ def split() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def network(split: tuple[pl.DataFrame, pl.DataFrame]) -> Network:
+def network(split: tuple[pl.DataFrame, pl.DataFrame]) -> RatingNetwork:
     return fit("ordinal", train=interactions(split[0]))[0]
 
 
 def test_errors_are_those_of_the_network_and_of_every_baseline(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = (interactions(part) for part in split)
     errors = measure_errors(network, train, holdout)
-    p_BK = predict(network, holdout.user_idx, holdout.item_idx)
-    assert errors["network"] == distribution_metrics(p_BK, holdout.level_idx, network.levels())
+    assert errors["network"] == prediction_metrics(predict(network, holdout), holdout.level_idx, network.levels())
     baselines = fit_baselines(train, network.sizes)
     assert list(errors) == ["network", *baselines] == ["network", "global_mean", "user_mean", "movie_mean", "bias"]
     stars = network.levels()[holdout.level_idx]
@@ -46,7 +45,7 @@ def test_errors_are_those_of_the_network_and_of_every_baseline(
 
 
 def test_lists_are_judged_for_known_users_by_relevant_stars(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = split
     measured = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
@@ -60,7 +59,7 @@ def test_lists_are_judged_for_known_users_by_relevant_stars(
     assert measured["network"]["users_with_relevant"] == liked["user_id"].n_unique() <= 50
 
 
-def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network: Network) -> None:
+def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> None:
     train, holdout = split
     users = {
         stars: measure_lists(
@@ -72,7 +71,7 @@ def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network
 
 
 def test_a_pair_held_out_twice_is_one_relevant_movie(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = split
     once = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
@@ -80,7 +79,7 @@ def test_a_pair_held_out_twice_is_one_relevant_movie(
 
 
 def test_the_least_popular_movies_are_the_worst_list(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     """The figures point the right way."""
     train, holdout = split
@@ -95,7 +94,7 @@ def test_the_least_popular_movies_are_the_worst_list(
 
 
 def test_a_holdout_without_relevant_ratings_has_errors_and_no_list_quality(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: Network
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = split
     disliked = holdout.filter(pl.col("rating") < 4)

@@ -3,9 +3,9 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 import torch
+from planted import rows_of
 
 from recsys.lists import list_blocks, list_popular, list_popular_for
-from recsys.models import Interactions
 from recsys.rank import Block, gather_histories
 from recsys.vocabulary import Vocabulary
 
@@ -61,7 +61,7 @@ def test_a_block_without_lists_has_the_same_columns() -> None:
 
 # user 10 has rated 100 and 200, user 20 200 and 400; user 30 and the last movie have no rating
 HISTORIES = gather_histories(
-    Interactions(torch.tensor([1, 1, 2, 2]), torch.tensor([1, 2, 2, 4]), torch.zeros(4)), n_users=4, n_items=6
+    rows_of(torch.tensor([1, 1, 2, 2]), torch.tensor([1, 2, 2, 4]), torch.zeros(4)), n_users=4, n_items=6
 )
 
 

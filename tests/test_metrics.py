@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.metrics import distribution_metrics, list_metrics, log_loss, mae, number_metrics, rmse
+from recsys.decode import Prediction, decode_mean
+from recsys.metrics import list_metrics, log_loss, mae, number_metrics, prediction_metrics, rmse
 
 STARS = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
 Shown = dict[int, list[int]]  # movies per user, best first
@@ -42,7 +43,8 @@ def test_an_impossible_level_costs_16_nats_not_infinity() -> None:
 
 def test_every_decoder_on_the_same_rows() -> None:
     p_BK = torch.tensor([[0.0, 0.0, 0.25, 0.25, 0.5], [0.5, 0.0, 0.0, 0.0, 0.5]])
-    metrics = distribution_metrics(p_BK, torch.tensor([4, 1]), STARS)  # 5 and 2 stars
+    prediction = Prediction(p_BK, decode_mean(p_BK, STARS))
+    metrics = prediction_metrics(prediction, torch.tensor([4, 1]), STARS)  # 5 and 2 stars
     assert metrics == {
         "mae_median": pytest.approx((1 + 1) / 2),  # medians 4 and 1
         "mae_mode": pytest.approx((0 + 1) / 2),  # modes 5 and 1

@@ -1,16 +1,18 @@
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
+import planted
 import pytest
 import torch
 from planted import SIZES, fit, interactions, parts, quick_config, ratings
 
 from recsys import rank
-from recsys.decode import decode_mean
 from recsys.engine import fit_network, predict
+from recsys.features import NO_FEATURES
 from recsys.ingest.synthetic import checkerboard
-from recsys.models import MODELS, Interactions, Network, Sizes
+from recsys.models import MODELS, Interactions, Pairs, RatingNetwork, Sizes
 from recsys.rank import Block, Histories, Ranker, fit_ease, fit_ranker, gather_histories, rank_movies, rank_popular
 from recsys.settings import RankConfig
 
@@ -23,13 +25,14 @@ N_USERS, N_ITEMS = 5, 7
 
 def rows_of(rated: dict[int, list[int]]) -> Interactions:
     pairs = torch.tensor([(user, item) for user, items in rated.items() for item in items])
-    return Interactions(pairs[:, 0], pairs[:, 1], torch.full((len(pairs),), 4))
+    return planted.rows_of(pairs[:, 0], pairs[:, 1], torch.full((len(pairs),), 4))
 
 
-def indifferent(n_users: int, n_items: int) -> Network:
+def indifferent(n_users: int, n_items: int) -> RatingNetwork:
     """Trained on nothing: the same expected stars for every pair."""
     config = quick_config("ordinal")
-    network = MODELS["ordinal"].build(config, Sizes(n_users, n_items, SIZES.levels))
+    network = MODELS["ordinal"].build(config, Sizes(n_users, n_items, SIZES.levels), NO_FEATURES)
+    assert isinstance(network, RatingNetwork)
     with torch.no_grad():
         for weight in network.parameters():
             weight.zero_()
@@ -42,7 +45,7 @@ def hand_made(weights: dict[tuple[int, int], float], rated: dict[int, list[int]]
     for pair, weight in weights.items():
         weights_II[pair] = weight
     histories = gather_histories(rows_of(rated), N_USERS, N_ITEMS)
-    return Ranker(indifferent(N_USERS, N_ITEMS), histories, weights_II, RankConfig())
+    return Ranker(indifferent(N_USERS, N_ITEMS), histories, weights_II, 0, RankConfig())
 
 
 def lists_of(blocks: Iterable[Block]) -> dict[int, list[Place]]:
@@ -65,7 +68,7 @@ def ranker() -> Ranker:
 
 
 def test_histories_group_items_by_user() -> None:
-    shuffled = Interactions(torch.tensor([3, 1, 3, 1, 1]), torch.tensor([4, 2, 1, 5, 2]), torch.zeros(5))
+    shuffled = planted.rows_of(torch.tensor([3, 1, 3, 1, 1]), torch.tensor([4, 2, 1, 5, 2]), torch.zeros(5))
     histories = gather_histories(shuffled, n_users=5, n_items=6)
     assert [histories.of(user).tolist() for user in range(5)] == [[], [2, 5], [], [1, 4], []]
     assert histories.sizes(1, 4).tolist() == [2, 0, 2]
@@ -83,7 +86,7 @@ def test_ease_is_the_closed_form(n_users: int, n_items: int) -> None:
     """Fewer users than movies, or more: two ways to the same weights."""
     seen_UI = np.random.default_rng(0).random((n_users, n_items)) < 0.3
     users, items = (torch.from_numpy(idx) for idx in seen_UI.nonzero())
-    weights_II = fit_ease(gather_histories(Interactions(users, items, users), n_users, n_items), l2=5.0)
+    weights_II = fit_ease(gather_histories(planted.rows_of(users, items, users), n_users, n_items), l2=5.0)
     x_UI = seen_UI.astype(np.float64)
     p_II = np.linalg.inv(x_UI.T @ x_UI + 5.0 * np.eye(n_items))
     expected = np.eye(n_items) - p_II / np.diag(p_II)
@@ -95,7 +98,7 @@ def test_ease_is_the_closed_form(n_users: int, n_items: int) -> None:
 def test_ease_is_the_ridge_regression_of_each_movie_on_the_others() -> None:
     seen_UI = (np.random.default_rng(1).random((50, 8)) < 0.4).astype(np.float64)
     users, items = (torch.from_numpy(idx) for idx in seen_UI.nonzero())
-    weights_II = fit_ease(gather_histories(Interactions(users, items, users), 50, 8), l2=3.0)
+    weights_II = fit_ease(gather_histories(planted.rows_of(users, items, users), 50, 8), l2=3.0)
     for item in range(8):
         others = [other for other in range(8) if other != item]
         x = seen_UI[:, others]
@@ -107,7 +110,7 @@ def test_ease_is_the_ridge_regression_of_each_movie_on_the_others() -> None:
 @pytest.mark.parametrize("rating_weight", [0.0, 2.0])
 def test_lists_against_a_slow_implementation(ranker: Ranker, candidates: int, rating_weight: float) -> None:
     config = RankConfig(candidates=candidates, rating_weight=rating_weight)
-    turned = Ranker(ranker.network, ranker.histories, ranker.weights_II, config)
+    turned = replace(ranker, config=config)
     lists = lists_of(rank_movies(turned, 5))
     assert len(lists) == SIZES.n_users - 1
     for user, places in lists.items():
@@ -131,8 +134,8 @@ def slow_list(ranker: Ranker, user: int, n: int) -> list[Place]:
 
 
 def stars(ranker: Ranker, user: int, item: int) -> float:
-    p_BK = predict(ranker.network, torch.tensor([user]), torch.tensor([item]))
-    return decode_mean(p_BK, ranker.network.levels()).item()
+    pair = Pairs(torch.tensor([user]), torch.tensor([item]), torch.tensor([ranker.rated_at]))
+    return predict(ranker.network, pair).mean_B.item()
 
 
 @pytest.mark.parametrize("n", [1, 7, 100])
@@ -160,8 +163,8 @@ def test_blocks_hold_rows_by_user_and_rank_of_one_length(ranker: Ranker) -> None
 
 def test_rating_hat_is_expected_stars(ranker: Ranker) -> None:
     (block,) = rank_movies(ranker, 5)
-    p_BK = predict(ranker.network, block.user_idx, block.item_idx)
-    torch.testing.assert_close(block.rating_hat, decode_mean(p_BK, ranker.network.levels()))
+    pairs = Pairs(block.user_idx, block.item_idx, torch.full_like(block.user_idx, ranker.rated_at))
+    torch.testing.assert_close(block.rating_hat, predict(ranker.network, pairs).mean_B)
 
 
 def test_ties_go_to_the_lower_index() -> None:
@@ -271,7 +274,8 @@ def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_mo
     train = interactions(rated)
     config = MODELS[name].configure(len(rated), 5)
     torch.manual_seed(0)
-    network = MODELS[name].build(config, Sizes(n_users + 1, n_movies + 1, SIZES.levels))
+    network = MODELS[name].build(config, Sizes(n_users + 1, n_movies + 1, SIZES.levels), NO_FEATURES)
+    assert isinstance(network, RatingNetwork)
     fit_network(network, train, config.training)
     assert shares_of_right_places(fit_ranker(network, train, RankConfig())) == [1.0] * n_users
 

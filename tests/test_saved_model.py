@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import LEVELS, fit, predict_all, quick_config, same_weights
+from planted import FEATURES, LEVELS, fit, predict_all, quick_config, same_weights
 from safetensors.torch import load_file, save_file
 
 from recsys.errors import ModelError
@@ -16,7 +16,7 @@ from recsys.version import code_version
 from recsys.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(np.arange(1, 61, dtype=np.int32), np.arange(1, 41, dtype=np.int32))
-LEARNER = Learner(VOCABULARY, LEVELS, seed=3, device="cpu")
+LEARNER = Learner(VOCABULARY, LEVELS, seed=3, device="cpu", features=FEATURES)
 
 
 def save(folder: Path, name: str = "ordinal") -> SavedModel:
@@ -45,7 +45,12 @@ def test_saved_and_loaded_predicts_the_same_bit_for_bit(name: str, tmp_path: Pat
 
 
 def test_the_folder_holds_readable_json_and_no_pickle(saved: SavedModel) -> None:
-    assert {path.name for path in saved.folder.iterdir()} == {"weights.safetensors", "meta.json"}
+    assert {path.name for path in saved.folder.iterdir()} == {
+        "weights.safetensors",
+        "features.safetensors",
+        "features.json",
+        "meta.json",
+    }
     assert read_json(saved.meta) == {
         "format": 1,
         "model": "ordinal",
@@ -53,6 +58,7 @@ def test_the_folder_holds_readable_json_and_no_pickle(saved: SavedModel) -> None
         "epochs": 3,
         "levels": list(LEVELS),
         "vocabulary": VOCABULARY.content_hash(),
+        "features": FEATURES.content_hash(),
         "seed": 3,
         "validation": {"ordinal": {"mae_median": 0.7}},
         "code_version": code_version(),

@@ -9,7 +9,7 @@ from planted import LEVELS, predict_all, ratings, same_weights
 from recsys.engine import predict
 from recsys.evaluate import measure_errors
 from recsys.ingest.synthetic import plant
-from recsys.metrics import distribution_metrics
+from recsys.metrics import prediction_metrics
 from recsys.models import MODELS
 from recsys.models.ordinal import OrdinalConfig, ordinal
 from recsys.split import split_validation
@@ -71,8 +71,9 @@ def test_learning_the_chosen_epochs_again_gives_the_chosen_figures(
     choice = choose(name, train, validation, learner)  # type: ignore[arg-type]
     network = learn(choice, train, learner, label="again")
     rows = learner.encode(validation)
-    p_BK = predict(network, rows.user_idx, rows.item_idx)
-    assert distribution_metrics(p_BK, rows.level_idx, network.levels()) == without_time(choice.tried[name])
+    assert prediction_metrics(predict(network, rows), rows.level_idx, network.levels()) == without_time(
+        choice.tried[name]
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,7 +108,7 @@ def measure(config: OrdinalConfig, known: pl.DataFrame, asked: pl.DataFrame, lea
     """Errors on `asked` of the ordinal network, trained on `known` with these settings."""
     network = learn(Choice("ordinal", config, config.training.epochs, tried={}), known, learner, label="planted")
     rows = learner.encode(asked)
-    return distribution_metrics(predict(network, rows.user_idx, rows.item_idx), rows.level_idx, network.levels())
+    return prediction_metrics(predict(network, rows), rows.level_idx, network.levels())
 
 
 @pytest.mark.slow

@@ -1,16 +1,22 @@
-"""What every rating network offers, and what the training loop needs to know about one.
+"""What every network offers, and what the training loop needs to know about one.
 
 Shapes: B batch, K rating levels, U users and I items (index 0 of both is "unknown").
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from recsys.decode import Prediction, decode_mean, decode_median
 from recsys.settings import Config
+
+MIN_SPREAD = 0.05  # stars; a network that knows its training ratings by heart is not that sure of others
 
 
 class TrainingConfig(Config):
@@ -18,8 +24,22 @@ class TrainingConfig(Config):
 
     epochs: int = Field(ge=1, description="Passes over the ratings; the best of them on validation is kept.")
     batch_size: int = Field(ge=1, description="Ratings per step.")
-    learning_rate: float = Field(gt=0, description="Adam's step size; the peak of it under one_cycle.")
-    one_cycle: bool = Field(description="Warm up to learning_rate, then anneal to zero; else keep it constant.")
+    learning_rate: float = Field(gt=0, description="The optimizer's step size; the peak of it under one_cycle.")
+    schedule: Literal["constant", "one_cycle"] = Field(
+        description="one_cycle warms up to learning_rate, then anneals to zero."
+    )
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd is plain: no momentum.")
+    weight_decay: float = Field(0.0, ge=0, description="Share of each weight taken off per unit of step size.")
+    clip_norm: float | None = Field(None, gt=0, description="Longest gradient of all weights together; None: any.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better validation error after which training ends; None: never."
+    )
+
+
+class NetworkConfig(Config):
+    """What every variant's config has; a network adds its sizes and penalties."""
+
+    training: TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -32,25 +52,44 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Interactions:
-    """Ratings as tensors, row by row: user_idx, item_idx (B,) int64, level_idx (B,) int64 into `Sizes.levels`."""
+class Pairs:
+    """(user, movie) pairs, row by row: all that may be known of a rating before it is given.
+
+    user_idx, item_idx: (B,) int64. rated_at: (B,) int64, seconds since 1970 in UTC, of the rating or of the moment for
+    which it is predicted; 0 where nobody knows.
+    """
 
     user_idx: Tensor
     item_idx: Tensor
-    level_idx: Tensor
+    rated_at: Tensor
 
     def __len__(self) -> int:
         return len(self.user_idx)
 
-    def to(self, device: torch.device) -> "Interactions":
-        return Interactions(self.user_idx.to(device), self.item_idx.to(device), self.level_idx.to(device))
+    def to(self, device: torch.device) -> Self:
+        return self._each(lambda column: column.to(device))
 
-    def take(self, rows: Tensor) -> "Interactions":
-        return Interactions(self.user_idx[rows], self.item_idx[rows], self.level_idx[rows])
+    def take(self, rows: Tensor | slice) -> Self:
+        return self._each(lambda column: column[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{field.name: change(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Interactions(Pairs):
+    """Ratings: pairs with what was given. level_idx: (B,) int64 into `Sizes.levels`."""
+
+    level_idx: Tensor
 
 
 class Network(nn.Module, ABC):
-    """A distribution over rating levels for any (user, movie) pair, known or not."""
+    """Orders movies for a user by a score; most networks get it from the rating they predict, see `RatingNetwork`.
+
+    A subclass is built from (config, sizes, features).
+    """
+
+    criterion: str  # what the mean of `errors` is called
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -60,21 +99,90 @@ class Network(nn.Module, ABC):
         """(K,) float32 stars that can be given, ascending, on the network's device."""
         return torch.tensor(self.sizes.levels, device=next(self.parameters()).device)
 
-    @abstractmethod
-    def prepare(self, train: Interactions) -> None:
-        """Takes what the network may know of the training ratings beside their gradients; called once, before them."""
+    def prepare(self, train: Interactions) -> Interactions:
+        """Takes what the network may know of the training ratings beside their gradients; called once, before them.
+
+        Returns the rows of which training steps take batches: `train`, unless a network learns from something else.
+        """
+        return train
 
     @abstractmethod
     def loss(self, batch: Interactions) -> Tensor:
-        """Mean loss per rating, regularisation included; scalar."""
+        """Mean loss per row of the batch, regularisation included; scalar."""
 
-    @abstractmethod
     def freeze(self) -> None:
-        """Computes what predictions share; called after training steps and before `probabilities`."""
+        """Computes what predictions share; called after training steps and before anything is predicted."""
 
     @abstractmethod
-    def probabilities(self, user_idx_B: Tensor, item_idx_B: Tensor) -> Tensor:
-        """(B,) int64, (B,) int64 -> (B, K) float32; rows sum to 1."""
+    def score(self, pairs: Pairs) -> Tensor:
+        """(B,) float32: a user's movies are ordered by it, the largest first."""
+
+    @abstractmethod
+    def errors(self, rows: Interactions) -> Tensor:
+        """(B,) float32: how far each prediction is off; epochs are chosen by their mean on validation."""
+
+
+class RatingNetwork(Network):
+    """A distribution over rating levels for any (user, movie) pair, known or not."""
+
+    criterion = "MAE"
+
+    @abstractmethod
+    def probabilities(self, pairs: Pairs) -> Tensor:
+        """(B, K) float32; rows sum to 1."""
+
+    def predict(self, pairs: Pairs) -> Prediction:
+        p_BK = self.probabilities(pairs)
+        return Prediction(p_BK, decode_mean(p_BK, self.levels()))
+
+    def score(self, pairs: Pairs) -> Tensor:
+        return self.predict(pairs).mean_B
+
+    def errors(self, rows: Interactions) -> Tensor:
+        """Absolute errors of the median, in stars."""
+        levels_K = self.levels()
+        return (decode_median(self.probabilities(rows), levels_K) - levels_K[rows.level_idx]).abs()
+
+
+class NumberNetwork(RatingNetwork):
+    """Predicts one number of stars by squared error, as most write-ups do.
+
+    It is taken for the mean of a normal distribution, rounded to the levels, whose spread is the network's error on
+    recent training batches: the median is the level nearest to the number; the log loss says how sure it was.
+    """
+
+    spread: Tensor  # (), stars
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.register_buffer("spread", torch.tensor(1.0))
+
+    @abstractmethod
+    def stars(self, pairs: Pairs) -> Tensor:
+        """(B,) float32 stars, not clipped."""
+
+    def penalty(self, batch: Interactions) -> Tensor:
+        """Regularisation per row of the batch, added to the squared error; scalar."""
+        return torch.zeros((), device=batch.user_idx.device)
+
+    def loss(self, batch: Interactions) -> Tensor:
+        squared = F.mse_loss(self.stars(batch), self.levels()[batch.level_idx])
+        self.spread = 0.99 * self.spread + 0.01 * squared.detach().sqrt()
+        return squared + self.penalty(batch)
+
+    def predict(self, pairs: Pairs) -> Prediction:
+        stars_B = self.stars(pairs)
+        return Prediction(self._distribution(stars_B), stars_B)
+
+    def probabilities(self, pairs: Pairs) -> Tensor:
+        return self._distribution(self.stars(pairs))
+
+    def _distribution(self, stars_B: Tensor) -> Tensor:
+        levels_K = self.levels()
+        edges_T = (levels_K[1:] + levels_K[:-1]) / 2
+        below_BT = torch.special.ndtr((edges_T - stars_B[:, None]) / self.spread.clamp(min=MIN_SPREAD))
+        zero_B1 = below_BT.new_zeros(len(below_BT), 1)
+        return torch.cat([below_BT, zero_B1 + 1], dim=1) - torch.cat([zero_B1, below_BT], dim=1)
 
 
 def zero_unseen(weight: Tensor, seen_idx: Tensor) -> None:

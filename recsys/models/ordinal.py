@@ -11,17 +11,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.models.network import Interactions, Network, Sizes, TrainingConfig, zero_unseen
+from recsys.features import NO_FEATURES, Features
+from recsys.models.network import Interactions, NetworkConfig, Pairs, RatingNetwork, Sizes, TrainingConfig, zero_unseen
 from recsys.models.sparse import compress_rows
-from recsys.settings import Config
 
 
-class OrdinalConfig(Config):
+class OrdinalConfig(NetworkConfig):
     embedding_dim: int = Field(47, ge=1, description="Length D; D + 1 floats a row fill whole vector registers.")
     l2: float = Field(ge=0, description="Penalty on the vectors and biases of each rating's user and movie.")
     l2_thresholds: float = Field(ge=0, description="Penalty on each rating's own thresholds, which are few and safe.")
     init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
-    training: TrainingConfig
 
 
 def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
@@ -35,11 +34,11 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
     return OrdinalConfig(
         l2=l2,
         l2_thresholds=0.3 * l2,
-        training=TrainingConfig(epochs=14, batch_size=batch_size, learning_rate=0.02, one_cycle=True),
+        training=TrainingConfig(epochs=14, batch_size=batch_size, learning_rate=0.02, schedule="one_cycle"),
     )
 
 
-class OrdinalNetwork(Network):
+class OrdinalNetwork(RatingNetwork):
     """P(rating > level t) = sigmoid(score - θ_t - a_ut - d_it), for a user u and an item i.
 
     score = ⟨p_u + |N(u)|^-½ Σ y_j, q_i + |N(i)|^-½ Σ x_v⟩ + biases, where N(u) are the items that u rated and N(i) the
@@ -52,7 +51,7 @@ class OrdinalNetwork(Network):
     user_table: Tensor  # (U, E + T), frozen: own and implicit parts together, then the thresholds
     item_table: Tensor  # (I, E + T)
 
-    def __init__(self, config: OrdinalConfig, sizes: Sizes) -> None:
+    def __init__(self, config: OrdinalConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes)
         self.config = config
         n_users, n_items, n_thresholds = sizes.n_users, sizes.n_items, len(sizes.levels) - 1
@@ -68,12 +67,13 @@ class OrdinalNetwork(Network):
         self.register_buffer("item_table", torch.zeros(n_items, width))
         self._history: _History | None = None
 
-    def prepare(self, train: Interactions) -> None:
+    def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user, train.user_idx)
         zero_unseen(self.item, train.item_idx)  # implicit vectors of the unseen take part in nothing
         with torch.no_grad():
             self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
         self._history = _History(train, len(self.user), len(self.item))
+        return train
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """(U, E + T) and (I, E + T): all that two indices need to be turned into a distribution."""
@@ -109,8 +109,8 @@ class OrdinalNetwork(Network):
     def freeze(self) -> None:
         self.user_table, self.item_table = self.tables()
 
-    def probabilities(self, user_idx_B: Tensor, item_idx_B: Tensor) -> Tensor:
-        exceeds_BT = torch.sigmoid(self.logits(self.user_table[user_idx_B], self.item_table[item_idx_B]))
+    def probabilities(self, pairs: Pairs) -> Tensor:
+        exceeds_BT = torch.sigmoid(self.logits(self.user_table[pairs.user_idx], self.item_table[pairs.item_idx]))
         # a pair's own thresholds may cross; a distribution's may not
         exceeds_BT = torch.cummin(exceeds_BT, dim=1).values
         one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)

@@ -7,23 +7,24 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.models.network import Interactions, Network, Sizes, TrainingConfig, zero_unseen
-from recsys.settings import Config
+from recsys.features import NO_FEATURES, Features
+from recsys.models.network import Interactions, NetworkConfig, Pairs, RatingNetwork, Sizes, TrainingConfig, zero_unseen
 
 
-class SoftmaxConfig(Config):
+class SoftmaxConfig(NetworkConfig):
     embedding_dim: int = Field(32, ge=1, description="Length of the user and of the movie vector.")
     hidden_dim: int = Field(128, ge=1, description="Width of each of the three dense layers.")
     dropout: float = Field(
         0.5, ge=0, le=0.99, description="After both embeddings and after the first two dense layers."
     )
-    training: TrainingConfig
 
 
 def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published widths fit any number of levels
     """As published. Batch size and Adam's rate, which the write-up leaves open, were chosen on validation."""
     batch_size = 2 ** max(6, round(math.log2(n_ratings / 150)))
-    return SoftmaxConfig(training=TrainingConfig(epochs=10, batch_size=batch_size, learning_rate=0.01, one_cycle=False))
+    return SoftmaxConfig(
+        training=TrainingConfig(epochs=10, batch_size=batch_size, learning_rate=0.01, schedule="constant")
+    )
 
 
 class Dropout(nn.Module):
@@ -59,14 +60,14 @@ class BatchNorm(nn.BatchNorm1d):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
-class SoftmaxNetwork(Network):
+class SoftmaxNetwork(RatingNetwork):
     """Dropout acts on a dense layer's output and batch norm comes after it, in that order.
 
     Source: the write-up's network; initial values follow Keras, in which it was written (embeddings uniform in
     ±0.05, dense layers Glorot uniform with zero bias).
     """
 
-    def __init__(self, config: SoftmaxConfig, sizes: Sizes) -> None:
+    def __init__(self, config: SoftmaxConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes)
         dim, hidden = config.embedding_dim, config.hidden_dim
         self.user_embedding = nn.Embedding(sizes.n_users, dim)
@@ -80,25 +81,23 @@ class SoftmaxNetwork(Network):
         )  # fmt: skip
         self.apply(_initialise)
 
-    def prepare(self, train: Interactions) -> None:
+    def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user_embedding.weight, train.user_idx)
         zero_unseen(self.item_embedding.weight, train.item_idx)
+        return train
 
-    def logits(self, user_idx_B: Tensor, item_idx_B: Tensor) -> Tensor:
-        """(B,) int64, (B,) int64 -> (B, K) before the softmax."""
-        p_BD = self.dropout(self.user_embedding(user_idx_B))
-        q_BD = self.dropout(self.item_embedding(item_idx_B))
+    def logits(self, pairs: Pairs) -> Tensor:
+        """(B, K) before the softmax."""
+        p_BD = self.dropout(self.user_embedding(pairs.user_idx))
+        q_BD = self.dropout(self.item_embedding(pairs.item_idx))
         logits_BK: Tensor = self.head(torch.cat([p_BD, q_BD], dim=1))
         return logits_BK
 
     def loss(self, batch: Interactions) -> Tensor:
-        return F.cross_entropy(self.logits(batch.user_idx, batch.item_idx), batch.level_idx)
+        return F.cross_entropy(self.logits(batch), batch.level_idx)
 
-    def freeze(self) -> None:
-        """Nothing is shared between predictions: the network runs once per pair."""
-
-    def probabilities(self, user_idx_B: Tensor, item_idx_B: Tensor) -> Tensor:
-        return torch.softmax(self.logits(user_idx_B, item_idx_B), dim=1)
+    def probabilities(self, pairs: Pairs) -> Tensor:
+        return torch.softmax(self.logits(pairs), dim=1)
 
 
 def _initialise(module: nn.Module) -> None:

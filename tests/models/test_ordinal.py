@@ -1,17 +1,19 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from planted import pairs_of, rows_of
 from torch import Tensor
 
-from recsys.models.network import Interactions, Sizes, TrainingConfig
+from recsys.models.network import Sizes, TrainingConfig
 from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, _SparseProduct, ordinal
 from recsys.models.sparse import compress_rows
 
 # (user, item, level) of three users and four movies; index 0 is the unknown; user 3 and movie 4 have one rating each
 RATED = [(1, 1, 0), (1, 2, 2), (1, 3, 1), (2, 1, 2), (2, 2, 0), (3, 4, 1)]
-TRAIN = Interactions(*torch.tensor(RATED).T)
+TRAIN = rows_of(*torch.tensor(RATED).T)
 SIZES = Sizes(n_users=4, n_items=5, levels=(1.0, 2.0, 4.0))
 DIM, N_THRESHOLDS = 2, 2
 L2, L2_THRESHOLDS = 0.3, 0.07
@@ -19,7 +21,7 @@ CONFIG = OrdinalConfig(
     embedding_dim=DIM,
     l2=L2,
     l2_thresholds=L2_THRESHOLDS,
-    training=TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, one_cycle=False),
+    training=TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, schedule="constant"),
 )
 
 Rows = list[list[float]]
@@ -82,7 +84,7 @@ def test_probabilities_by_hand(network: OrdinalNetwork, user: int) -> None:
         first, second = (sigmoid(logit) for logit in logits_by_hand(network, user, item))
         second = min(first, second)  # more than two levels up is never likelier than more than one
         by_hand = [1 - first, first - second, second]
-        p_K = network.probabilities(torch.tensor([user]), torch.tensor([item])).squeeze(0)
+        p_K = network.probabilities(pairs_of(torch.tensor([user]), torch.tensor([item]))).squeeze(0)
         assert p_K.tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
@@ -104,7 +106,7 @@ def test_loss_by_hand(network: OrdinalNetwork) -> None:
         total += L2 * sum(norm2(row) for row in (network.user[user], network.user_implicit[user]))
         total += L2 * sum(norm2(row) for row in (network.item[item], network.item_implicit[item]))
         total += L2_THRESHOLDS * (norm2(network.user_thresholds[user]) + norm2(network.item_thresholds[item]))
-    loss = network.loss(Interactions(*torch.tensor(batch).T))
+    loss = network.loss(rows_of(*torch.tensor(batch).T))
     assert loss.item() == pytest.approx(total / len(batch), rel=1e-5)
 
 
@@ -116,19 +118,19 @@ def test_every_pair_starts_with_the_overall_distribution() -> None:
     network = OrdinalNetwork(CONFIG, SIZES)
     network.prepare(TRAIN)
     network.freeze()
-    p_K = network.probabilities(torch.tensor([0]), torch.tensor([0])).squeeze(0)
+    p_K = network.probabilities(pairs_of(torch.tensor([0]), torch.tensor([0]))).squeeze(0)
     assert p_K.tolist() == pytest.approx([3 / 9, 3 / 9, 3 / 9])  # two of each level, and one more against infinities
-    skewed = Interactions(TRAIN.user_idx, TRAIN.item_idx, torch.tensor([2, 2, 2, 2, 2, 0]))
+    skewed = replace(TRAIN, level_idx=torch.tensor([2, 2, 2, 2, 2, 0]))
     network.prepare(skewed)
     network.freeze()
-    p_K = network.probabilities(torch.tensor([0]), torch.tensor([0])).squeeze(0)
+    p_K = network.probabilities(pairs_of(torch.tensor([0]), torch.tensor([0]))).squeeze(0)
     assert p_K.tolist() == pytest.approx([2 / 9, 1 / 9, 6 / 9])
 
 
 def test_history_counts_ratings_whatever_the_stars(network: OrdinalNetwork) -> None:
     before = network.tables()[0]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
-    network.prepare(Interactions(TRAIN.user_idx, TRAIN.item_idx, 2 - TRAIN.level_idx))
+    network.prepare(replace(TRAIN, level_idx=2 - TRAIN.level_idx))
     network.load_state_dict(weights)
     assert torch.equal(network.tables()[0], before)
 

@@ -3,10 +3,11 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from planted import pairs_of, rows_of
 from pydantic import ValidationError
 from torch import nn
 
-from recsys.models.network import Interactions, Sizes, TrainingConfig
+from recsys.models.network import Sizes, TrainingConfig
 from recsys.models.softmax import BatchNorm, Dropout, SoftmaxConfig, SoftmaxNetwork, softmax
 
 SIZES = Sizes(n_users=500, n_items=400, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
@@ -38,19 +39,21 @@ def test_dropout_acts_on_each_embedding_before_they_meet(network: SoftmaxNetwork
     network.head = nn.Sequential()  # lets its input through
     users, items = torch.arange(1, 301), torch.arange(1, 301)
     whole = torch.cat([network.user_embedding(users), network.item_embedding(items)], dim=1)
-    dropped = network.train().logits(users, items)
+    dropped = network.train().logits(pairs_of(users, items))
     kept = dropped != 0
     torch.testing.assert_close(dropped[kept], 2 * whole[kept])
     for half in kept.split(32, dim=1):
         assert half.float().mean().item() == pytest.approx(0.5, abs=0.02)
-    assert torch.equal(network.eval().logits(users, items), whole)
+    assert torch.equal(network.eval().logits(pairs_of(users, items)), whole)
 
 
 def test_loss_is_cross_entropy_by_hand(network: SoftmaxNetwork) -> None:
     network.eval()  # no dropout, so that the two sides see the same logits
     users, items, levels = torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([4, 0])
-    given = [math.log(p[k]) for p, k in zip(network.probabilities(users, items).tolist(), (4, 0), strict=True)]
-    assert network.loss(Interactions(users, items, levels)).item() == pytest.approx(-sum(given) / 2, rel=1e-5)
+    given = [
+        math.log(p[k]) for p, k in zip(network.probabilities(pairs_of(users, items)).tolist(), (4, 0), strict=True)
+    ]
+    assert network.loss(rows_of(users, items, levels)).item() == pytest.approx(-sum(given) / 2, rel=1e-5)
 
 
 def test_initial_values_are_those_of_keras(network: SoftmaxNetwork) -> None:
@@ -104,7 +107,7 @@ def test_dropout_changes_nothing_in_prediction_or_at_zero() -> None:
 
 
 def test_a_dropout_that_would_drop_everything_is_refused() -> None:
-    training = TrainingConfig(epochs=1, batch_size=2, learning_rate=0.1, one_cycle=False)
+    training = TrainingConfig(epochs=1, batch_size=2, learning_rate=0.1, schedule="constant")
     with pytest.raises(ValidationError, match="dropout"):
         SoftmaxConfig(dropout=0.999, training=training)
     assert SoftmaxConfig(dropout=0.99, training=training).dropout == 0.99
