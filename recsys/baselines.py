@@ -1,19 +1,24 @@
 """What any network has to beat: means of the training ratings, and damped user and movie biases."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from recsys.models import Interactions, Sizes
+if TYPE_CHECKING:  # networks may build on baselines
+    from recsys.models.network import Interactions, Sizes
 
 MOVIE_DAMPING = 25.0  # ratings of the global mean that every movie starts with
 USER_DAMPING = 10.0  # likewise for a user; both are the values of Koren's and Bell's handbook chapter
 
+RATING_BASELINES = ("global_mean", "user_mean", "movie_mean", "bias")
+BASELINES = (*RATING_BASELINES, "popularity")  # popularity orders movies and predicts no stars
+
 Predict = Callable[[Tensor, Tensor], Tensor]  # user_idx (B,), item_idx (B,) -> stars (B,)
 
 
-def fit_baselines(train: Interactions, sizes: Sizes) -> dict[str, Predict]:
+def fit_baselines(train: "Interactions", sizes: "Sizes") -> dict[str, Predict]:
     """Every baseline by name, fitted on `train`; ids without a rating get the global mean.
 
     Source of `bias`: Koren and Bell, "Advances in Collaborative Filtering", Recommender Systems Handbook (2011), 5.2.1.

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PURPOSES = {  # of each decoder, and of the probabilities themselves
+    "median": "one number with the least absolute error",
+    "rounded": "the level nearest to the mean, for networks that give one number only",
+    "mode": "the level that is most often exactly right",
+    "mean": "expected stars (rating_hat), with the least squared error: RMSE and MSE are of it",
+    "log loss, ECE": "the probabilities themselves: how much of the truth they expected, and whether 70% means 70%",
+}
+
 
 @dataclass(frozen=True)
 class Prediction:

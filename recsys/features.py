@@ -18,6 +18,8 @@ from recsys.files import read_json, replacing, write_json
 from recsys.vocabulary import Ids, Vocabulary
 
 MIN_MOVIES_PER_WORD = 5  # a rarer title word says no more than the movie itself
+USER_FEATURES = ("gender", "age", "occupation", "region")
+MOVIE_FEATURES = ("genres", "year", "decade", "words")
 AGE_BANDS = (18, 25, 35, 45, 50, 56)  # ML-1M's own bands; its ages are the lower ends of these
 
 
@@ -86,17 +88,14 @@ def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFra
     """
     age = pl.col("age").map_elements(_age_band, return_dtype=pl.String)
     region = pl.col("zip_code").str.strip_chars().str.slice(0, 1)
-    of_users = {"gender": pl.col("gender"), "age": age, "occupation": pl.col("occupation"), "region": region}
-    of_movies = {
-        "genres": pl.col("genres"),
-        "year": pl.col("year").cast(pl.String),
-        "decade": (pl.col("year") // 10 * 10).cast(pl.String),
-        "words": pl.col("title").map_elements(_words, return_dtype=pl.List(pl.String)),
-    }
-    at_least = {"words": MIN_MOVIES_PER_WORD}
+    words = pl.col("title").map_elements(_words, return_dtype=pl.List(pl.String))
+    of_users = (pl.col("gender"), age, pl.col("occupation"), region)
+    of_movies = (pl.col("genres"), pl.col("year").cast(pl.String), (pl.col("year") // 10 * 10).cast(pl.String), words)
+    named_users = dict(zip(USER_FEATURES, of_users, strict=True))
+    named_movies = dict(zip(MOVIE_FEATURES, of_movies, strict=True))
     return Features(
-        _fit_side(of_users, users, vocabulary.user_ids, "user_id", {}),
-        _fit_side(of_movies, movies, vocabulary.movie_ids, "movie_id", at_least),
+        _fit_side(named_users, users, vocabulary.user_ids, "user_id", {}),
+        _fit_side(named_movies, movies, vocabulary.movie_ids, "movie_id", {"words": MIN_MOVIES_PER_WORD}),
     )
 
 
@@ -105,7 +104,8 @@ def _fit_side(
 ) -> dict[str, Feature]:
     rows = pl.DataFrame({key: ids}).join(table, on=key, how="left", maintain_order="left")
     fitted = {name: _fit_feature(rows.select(column), at_least.get(name, 1)) for name, column in columns.items()}
-    return {name: feature for name, feature in fitted.items() if feature.names}
+    # by name, as they are read back from disk: networks put them side by side in this order
+    return {name: feature for name, feature in sorted(fitted.items()) if feature.names}
 
 
 def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:

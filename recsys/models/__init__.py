@@ -1,8 +1,12 @@
-"""The networks a night can train, by name: one module each, and one dict."""
+"""The networks that can be trained, by name: one module each, and one dict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from recsys.models.dot import DotConfig, DotNetwork, dot, dot_sgd
+from recsys.models.dot_bias import DotBiasConfig, DotBiasNetwork, dot_bias, dot_bias_one_cycle
+from recsys.models.hybrid import HybridConfig, HybridNetwork, hybrid
+from recsys.models.mlp import DeepMlpConfig, DeepMlpNetwork, MlpConfig, MlpNetwork, mlp, mlp_deep
 from recsys.models.network import (
     Interactions,
     Network,
@@ -12,8 +16,13 @@ from recsys.models.network import (
     Sizes,
     TrainingConfig,
 )
-from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal
+from recsys.models.nmf import NmfConfig, NmfNetwork, nmf
+from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordinal_basic
+from recsys.models.recurrent import RecurrentConfig, RecurrentNetwork, recurrent, recurrent_gru
+from recsys.models.sequence import SequenceConfig, SequenceNetwork, sequence
 from recsys.models.softmax import SoftmaxConfig, SoftmaxNetwork, softmax
+from recsys.models.triplet import TripletConfig, TripletNetwork, triplet, triplet_bpr
+from recsys.models.wide_deep import WideDeepConfig, WideDeepNetwork, wide_deep
 
 __all__ = [
     "MODELS",
@@ -51,9 +60,40 @@ class Variant:
         return isinstance(self.build, type) and issubclass(self.build, RatingNetwork)
 
 
+# the snapshot of ml-latest-small that the write-ups had: 671 users, 9,066 movies, 100,004 ratings
+OLD_SMALL = "older ml-latest-small (671 users)"
+
 MODELS: dict[str, Variant] = {
     "ordinal": Variant(ordinal, OrdinalConfig, OrdinalNetwork),
+    "ordinal_basic": Variant(ordinal_basic, OrdinalConfig, OrdinalNetwork),
     "softmax": Variant(
         softmax, SoftmaxConfig, SoftmaxNetwork, Reported("MAE 0.669", "ML-1M, 25% random holdout, 10 epochs")
     ),
+    "dot": Variant(dot, DotConfig, DotNetwork, Reported("MSE 1.2209", f"{OLD_SMALL}, 10% random holdout, 5 epochs")),
+    "dot_sgd": Variant(dot_sgd, DotConfig, DotNetwork),
+    "dot_bias": Variant(
+        dot_bias,
+        DotBiasConfig,
+        DotBiasNetwork,
+        Reported("MSE 0.7646", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs"),
+    ),
+    "dot_bias_one_cycle": Variant(
+        dot_bias_one_cycle, DotBiasConfig, DotBiasNetwork, Reported("MSE 0.784", f"{OLD_SMALL}, random validation part")
+    ),
+    "mlp": Variant(
+        mlp, MlpConfig, MlpNetwork, Reported("MSE 0.7820", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs")
+    ),
+    "mlp_deep": Variant(mlp_deep, DeepMlpConfig, DeepMlpNetwork),
+    "recurrent": Variant(
+        recurrent, RecurrentConfig, RecurrentNetwork, Reported("MSE 0.7699", f"{OLD_SMALL}, random validation part")
+    ),
+    "recurrent_gru": Variant(recurrent_gru, RecurrentConfig, RecurrentNetwork),
+    "wide_deep": Variant(
+        wide_deep, WideDeepConfig, WideDeepNetwork, Reported("MSE 0.7890", f"{OLD_SMALL}, random validation part")
+    ),
+    "nmf": Variant(nmf, NmfConfig, NmfNetwork),
+    "hybrid": Variant(hybrid, HybridConfig, HybridNetwork),
+    "triplet": Variant(triplet, TripletConfig, TripletNetwork),
+    "triplet_bpr": Variant(triplet_bpr, TripletConfig, TripletNetwork),
+    "sequence": Variant(sequence, SequenceConfig, SequenceNetwork),
 }

@@ -3,6 +3,7 @@
 Shapes: B batch, K rating levels, U users and I items (index 0 of both is "unknown").
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -24,7 +25,11 @@ class TrainingConfig(Config):
 
     epochs: int = Field(ge=1, description="Passes over the ratings; the best of them on validation is kept.")
     batch_size: int = Field(ge=1, description="Ratings per step.")
-    learning_rate: float = Field(gt=0, description="The optimizer's step size; the peak of it under one_cycle.")
+    learning_rate: float = Field(
+        gt=0,
+        description="The optimizer's step size; the peak of it under one_cycle.",
+        json_schema_extra={"search": [1e-4, 0.1, "log"]},
+    )
     schedule: Literal["constant", "one_cycle"] = Field(
         description="one_cycle warms up to learning_rate, then anneals to zero."
     )
@@ -34,6 +39,11 @@ class TrainingConfig(Config):
     patience: int | None = Field(
         None, ge=1, description="Epochs without a better validation error after which training ends; None: never."
     )
+
+
+def batch_size_for(n_ratings: int, steps: int, least: int = 32) -> int:
+    """The power of two that makes about so many steps an epoch; not below `least`."""
+    return max(least, int(2 ** round(math.log2(n_ratings / steps))))
 
 
 class NetworkConfig(Config):
@@ -151,11 +161,14 @@ class NumberNetwork(RatingNetwork):
     recent training batches: the median is the level nearest to the number; the log loss says how sure it was.
     """
 
+    criterion = "MSE"
     spread: Tensor  # (), stars
+    n_steps: Tensor  # (), training steps that the spread knows of
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.register_buffer("spread", torch.tensor(1.0))
+        self.register_buffer("n_steps", torch.tensor(0.0))
 
     @abstractmethod
     def stars(self, pairs: Pairs) -> Tensor:
@@ -167,8 +180,13 @@ class NumberNetwork(RatingNetwork):
 
     def loss(self, batch: Interactions) -> Tensor:
         squared = F.mse_loss(self.stars(batch), self.levels()[batch.level_idx])
-        self.spread = 0.99 * self.spread + 0.01 * squared.detach().sqrt()
+        self._note_error(squared.detach().sqrt())
         return squared + self.penalty(batch)
+
+    def _note_error(self, error: Tensor) -> None:
+        """The mean of the first hundred steps' errors, from then on one that forgets 1% a step."""
+        self.n_steps = self.n_steps + 1
+        self.spread = self.spread + (error - self.spread) / self.n_steps.clamp(max=100)
 
     def predict(self, pairs: Pairs) -> Prediction:
         stars_B = self.stars(pairs)
@@ -176,6 +194,10 @@ class NumberNetwork(RatingNetwork):
 
     def probabilities(self, pairs: Pairs) -> Tensor:
         return self._distribution(self.stars(pairs))
+
+    def errors(self, rows: Interactions) -> Tensor:
+        """Squared errors of the number, which is what it is trained for and what the write-ups report."""
+        return (self.stars(rows) - self.levels()[rows.level_idx]).square()
 
     def _distribution(self, stars_B: Tensor) -> Tensor:
         levels_K = self.levels()

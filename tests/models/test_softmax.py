@@ -7,8 +7,9 @@ from planted import pairs_of, rows_of
 from pydantic import ValidationError
 from torch import nn
 
+from recsys.models.layers import BatchNorm, Dropout
 from recsys.models.network import Sizes, TrainingConfig
-from recsys.models.softmax import BatchNorm, Dropout, SoftmaxConfig, SoftmaxNetwork, softmax
+from recsys.models.softmax import SoftmaxConfig, SoftmaxNetwork, softmax
 
 SIZES = Sizes(n_users=500, n_items=400, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
 
@@ -67,62 +68,9 @@ def test_initial_values_are_those_of_keras(network: SoftmaxNetwork) -> None:
         assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_dropout_drops_about_p_and_keeps_the_expectation(p: float) -> None:
-    torch.manual_seed(0)
-    x = torch.full((1001, 333), 3.0)  # a number of elements that eight does not divide
-    dropped = Dropout(p)(x)
-    share = (dropped == 0).float().mean().item()
-    exact = round(p * 256) / 256
-    assert share == pytest.approx(exact, abs=4 * math.sqrt(p * (1 - p) / x.numel()))
-    assert abs(exact - p) <= 1 / 512
-    assert dropped.mean().item() == pytest.approx(3.0, rel=0.02)
-    assert dropped[dropped != 0].unique().tolist() == pytest.approx([3 / (1 - exact)])
-
-
-def test_dropout_decides_each_element_by_itself() -> None:
-    """The eight decisions of one random number are independent of each other, and of those of the next call."""
-    torch.manual_seed(0)
-    dropout = Dropout(0.5)
-    kept = (dropout(torch.ones(40_000, 8)) != 0).double()
-    assert (torch.corrcoef(kept.T) - torch.eye(8)).abs().max().item() < 0.03
-    again = (dropout(torch.ones(40_000, 8)) != 0).double()
-    assert (kept * 2 - 1).mul(again * 2 - 1).mean().abs().item() < 0.02
-
-
-def test_dropout_follows_the_seed() -> None:
-    x = torch.ones(1000)
-    drawn = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        drawn.append(Dropout(0.5)(x))
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-
-
-def test_dropout_changes_nothing_in_prediction_or_at_zero() -> None:
-    x = torch.randn(50, 7)
-    assert Dropout(0.5).eval()(x) is x
-    assert Dropout(0.0)(x) is x
-
-
 def test_a_dropout_that_would_drop_everything_is_refused() -> None:
     training = TrainingConfig(epochs=1, batch_size=2, learning_rate=0.1, schedule="constant")
     with pytest.raises(ValidationError, match="dropout"):
         SoftmaxConfig(dropout=0.999, training=training)
     assert SoftmaxConfig(dropout=0.99, training=training).dropout == 0.99
     assert Dropout(0.99)(torch.ones(10_000)).isfinite().all()
-
-
-def test_batch_norm_of_one_row_uses_the_averages() -> None:
-    norm = BatchNorm(3)
-    for _ in range(5):
-        norm(torch.randn(20, 3) * 2 + 1)
-    row = torch.tensor([[1.0, 2.0, 3.0]])
-    trained = norm.train()(row)
-    averages = norm.state_dict()
-    assert torch.equal(trained, norm.eval()(row))
-    assert all(torch.equal(value, norm.state_dict()[name]) for name, value in averages.items())
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    torch.testing.assert_close(trained, (row - norm.running_mean) / (norm.running_var + 1e-3).sqrt())

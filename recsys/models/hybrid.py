@@ -1,0 +1,153 @@
+"""Ids beside whatever else is known of user, movie and moment: a vector for each, and dense layers over all of them.
+
+Shapes: B batch, K rating levels, D product_dim, T outputs: K of softmax, K - 1 of ordinal; S, M and C: widths of all
+vectors of a user, of a movie and of a date.
+"""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys.dates import DATE_VALUES
+from recsys.features import MOVIE_FEATURES, NO_FEATURES, USER_FEATURES, Features
+from recsys.models.feature_tables import DateTables, SideTables
+from recsys.models.layers import Dropout
+from recsys.models.network import (
+    Interactions,
+    NetworkConfig,
+    Pairs,
+    RatingNetwork,
+    Sizes,
+    TrainingConfig,
+    batch_size_for,
+)
+
+DIMS = {
+    "user": 32, "gender": 4, "age": 4, "occupation": 8, "region": 4,
+    "item": 32, "genres": 8, "year": 4, "decade": 4, "words": 8,
+    "weekday": 2, "hour": 4, "month": 4, "rated_year": 4,
+}  # fmt: skip
+TABLES = ("user", "item", *USER_FEATURES, *MOVIE_FEATURES, *DATE_VALUES)
+
+
+class HybridConfig(NetworkConfig):
+    dims: dict[str, int] = Field(
+        default_factory=lambda: dict(DIMS),
+        description=f"Length of the vectors of each of {', '.join(TABLES)}; what it lacks, and what the edition lacks, "
+        "takes no part.",
+    )
+    product_dim: int = Field(
+        32, ge=1, description="Length of the product of a user's and a movie's projection, which the layers see too."
+    )
+    hidden_dims: tuple[int, ...] = Field((128, 64), description="Widths of the dense layers.")
+    head: Literal["ordinal", "softmax"] = Field(
+        "ordinal", description="ordinal: a chance to exceed each level but the last; softmax: one class per level."
+    )
+    dropout: float = Field(0.2, ge=0, le=0.99, description="Of all vectors, and after each dense layer.")
+    hidden_share: float = Field(
+        0.05, ge=0, lt=1, description="Of training rows whose user's, and whose movie's, own vector is hidden, so that "
+        "the features learn to speak for whoever has no ratings."
+    )  # fmt: skip
+    init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
+
+    @field_validator("dims")
+    @classmethod
+    def _are_known(cls, dims: dict[str, int]) -> dict[str, int]:
+        wrong = [f"{name}={dim}" for name, dim in dims.items() if name not in TABLES or dim < 1]
+        missing = [name for name in ("user", "item") if name not in dims]
+        if wrong or missing:
+            raise ValueError(
+                f"sizes of tables: {', '.join(wrong + [f'no {name}' for name in missing])}. Sizes are whole numbers "
+                f"from 1 for user, item and any of {', '.join(TABLES[2:])}. Correct the name, or leave it out."
+            )
+        return dims
+
+
+def hybrid(n_ratings: int, n_levels: int) -> HybridConfig:
+    """Chosen on validation parts of three data sets (docs/experiments.md): the more ratings, the less decay."""
+    training = TrainingConfig(
+        epochs=10,
+        batch_size=batch_size_for(n_ratings, steps=132, least=64),
+        learning_rate=0.01,
+        schedule="one_cycle",
+        weight_decay=min(1.0, 70_000 / n_ratings),
+    )
+    return HybridConfig(training=training)
+
+
+class HybridNetwork(RatingNetwork):
+    """The vectors of the user, the movie and their features, the date's, and a product of two projections, side by side
+    into dense layers.
+
+    An id without ratings has an own vector of zero and keeps its features. The product lets a user's taste meet a
+    movie's traits, which dense layers alone learn badly.
+
+    Source: features beside ids after Covington, Adams and Sargin, "Deep Neural Networks for YouTube Recommendations"
+    (RecSys 2016); product beside dense layers after He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering"
+    (WWW 2017); hiding own vectors after Volkovs, Yu and Poutanen, "DropoutNet: Addressing Cold Start in Recommender
+    Systems" (NIPS 2017); cumulative logits after McCullagh, "Regression Models for Ordinal Data" (JRSS B, 1980).
+    """
+
+    def __init__(self, config: HybridConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
+        super().__init__(sizes)
+        self.config, dims = config, config.dims
+        self.user = SideTables("user", sizes.n_users, features.user, dims, config.init_std)
+        self.item = SideTables("item", sizes.n_items, features.item, dims, config.init_std)
+        self.date = DateTables(dims, config.init_std)
+        self.user_projection = nn.Linear(self.user.width + self.date.width, config.product_dim)
+        self.item_projection = nn.Linear(self.item.width + self.date.width, config.product_dim)
+        self.dropout = Dropout(config.dropout)
+        widths = (self.user.width + self.item.width + self.date.width + config.product_dim, *config.hidden_dims)
+        self.layers = _dense_layers(widths, config.dropout)
+        self.head = nn.Linear(widths[-1], len(sizes.levels) - (config.head == "ordinal"))
+
+    def prepare(self, train: Interactions) -> Interactions:
+        self.user.zero_unseen(train.user_idx)
+        self.item.zero_unseen(train.item_idx)
+        self.date.zero_unseen(train.rated_at)
+        share_K = torch.bincount(train.level_idx, minlength=len(self.sizes.levels)).float() + 1.0
+        share_K /= share_K.sum()
+        exceeds_T = share_K.flip(0).cumsum(0).flip(0)[1:]
+        with torch.no_grad():  # so that every pair starts out near the overall distribution
+            self.head.bias.copy_(share_K.log() if self.config.head == "softmax" else torch.logit(exceeds_T))
+        return train
+
+    def logits(self, pairs: Pairs) -> Tensor:
+        """(B, T): of each level, or of exceeding each level but the last."""
+        user_BS = self.dropout(self.user(pairs.user_idx, self.config.hidden_share))
+        item_BM = self.dropout(self.item(pairs.item_idx, self.config.hidden_share))
+        date_BC = self.dropout(self.date(pairs.rated_at))
+        taste_BD = self.user_projection(torch.cat([user_BS, date_BC], 1))
+        traits_BD = self.item_projection(torch.cat([item_BM, date_BC], 1))
+        logits_BT: Tensor = self.head(self.layers(torch.cat([user_BS, item_BM, date_BC, taste_BD * traits_BD], 1)))
+        return logits_BT
+
+    def loss(self, batch: Interactions) -> Tensor:
+        """Cross-entropy of the level, or the sum of those of exceeding each level but the last."""
+        logits_BT = self.logits(batch)
+        if self.config.head == "softmax":
+            return F.cross_entropy(logits_BT, batch.level_idx)
+        exceeds_BT = batch.level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
+        return F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum") / len(batch)
+
+    def probabilities(self, pairs: Pairs) -> Tensor:
+        logits_BT = self.logits(pairs)
+        return torch.softmax(logits_BT, 1) if self.config.head == "softmax" else _from_exceeding(logits_BT)
+
+
+def _dense_layers(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_inputs, n_outputs in pairwise(widths):
+        layers += [nn.Linear(n_inputs, n_outputs), nn.ReLU(), Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+def _from_exceeding(logits_BT: Tensor) -> Tensor:
+    """(B, K) from the log-odds of exceeding each level but the last; they may cross, a distribution's may not."""
+    exceeds_BT = torch.cummin(torch.sigmoid(logits_BT), dim=1).values
+    one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)
+    return torch.cat([one_B1, exceeds_BT], dim=1) - torch.cat([exceeds_BT, torch.zeros_like(one_B1)], dim=1)

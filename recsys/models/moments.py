@@ -1,0 +1,164 @@
+"""What the moment of a rating tells: the day's mood, the mood along a user's history, the spirit of the week.
+
+Each part learns from the training ratings' moments and knows what to say of any other: of one that it has never seen,
+or that nobody knows, nothing.
+
+Shapes: B batch, E length of a vector and its bias, N training ratings, U users.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys.models.network import Interactions, Pairs
+from recsys.models.rows import Keys
+
+SECONDS_PER_DAY = 86_400
+DAY_BITS, SECOND_BITS = 20, 34  # enough for 2,800 and for 540 years; what is left of 63 bits is for the user
+NO_ROW = -1  # key of a row that stands for no moment
+
+
+class SizedByTraining(nn.Module):
+    """Has tables whose length the training ratings decide; loading takes it from what was saved."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        for name, tensor in (*self._parameters.items(), *self._buffers.items()):
+            saved = state_dict.get(prefix + name)
+            if tensor is not None and saved is not None:
+                tensor.data = tensor.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class DayBias(SizedByTraining):
+    """A number per user and day with at least `min_ratings`: people are kinder on some days.
+
+    A day of a single rating would have a number for that rating alone, which learns its noise by heart.
+
+    Source: Koren, "Collaborative Filtering with Temporal Dynamics" (KDD 2009), b_ut.
+    """
+
+    keys: Tensor  # int64, ascending: (user, day) of each row of `bias`
+
+    def __init__(self, min_ratings: int) -> None:
+        super().__init__()
+        self.min_ratings = min_ratings
+        self.register_buffer("keys", torch.zeros(1, dtype=torch.int64))
+        self.bias = nn.Parameter(torch.zeros(1, 1))  # row 0: no such day
+
+    def prepare(self, train: Interactions) -> None:
+        keys, counts = _day_key(train).unique(return_counts=True)
+        self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # the first is no day's, so that there is one
+        self.bias = nn.Parameter(torch.zeros(len(self.keys), 1, device=self.keys.device))
+
+    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(B,) to add to the score, (B,) squared length of what was looked up."""
+        bias_B = F.embedding(self._row(pairs), self.bias)[:, 0]
+        return bias_B, bias_B.square()
+
+    def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
+        keys = self.keys.cpu().numpy()
+        return {"bias": (users[keys >> DAY_BITS] << DAY_BITS) + (keys & (1 << DAY_BITS) - 1)}
+
+    def _row(self, pairs: Pairs) -> Tensor:
+        key_B = _day_key(pairs)
+        place_B = torch.searchsorted(self.keys, key_B)
+        known_B = self.keys[place_B.clamp(max=len(self.keys) - 1)] == key_B
+        return torch.where(known_B & (pairs.rated_at > 0), place_B, 0)
+
+
+class Mood(SizedByTraining):
+    """A number that drifts along each user's own history: a line between knots, one every `ratings_per_knot` ratings.
+
+    After the newest rating it stays what it was, so that tonight's lists are made in the latest mood.
+
+    Source: after the splines of user biases over time in Koren, "Collaborative Filtering with Temporal Dynamics"
+    (KDD 2009); here over the number of ratings rather than over days, since most people rate in a few sittings.
+    """
+
+    moments: Tensor  # (N,) int64, ascending: (user, second) of each training rating
+    first: Tensor  # (U + 1,) int64: where a user's moments begin
+    first_knot: Tensor  # (U,) int64
+
+    def __init__(self, n_users: int, ratings_per_knot: int) -> None:
+        super().__init__()
+        self.ratings_per_knot = ratings_per_knot
+        self.register_buffer("moments", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("first", torch.zeros(n_users + 1, dtype=torch.int64))
+        self.register_buffer("first_knot", torch.arange(n_users) * 2)
+        self.knots = nn.Parameter(torch.zeros(2 * n_users, 1))
+
+    def prepare(self, train: Interactions) -> None:
+        self.moments = _second_key(train).sort().values
+        counts_U = torch.bincount(train.user_idx, minlength=len(self.first_knot))
+        self.first = F.pad(counts_U.cumsum(0), (1, 0))
+        knots_U = counts_U // self.ratings_per_knot + 2
+        self.first_knot = knots_U.cumsum(0) - knots_U
+        self.knots = nn.Parameter(torch.zeros(int(knots_U.sum()), 1, device=self.moments.device))
+
+    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(B,) to add to the score, (B,) squared length of what was looked up."""
+        place_B = self._position(pairs) / self.ratings_per_knot
+        knot_B = self.first_knot[pairs.user_idx] + place_B.long()
+        share_B = place_B - place_B.floor()
+        before_B, after_B = F.embedding(knot_B, self.knots)[:, 0], F.embedding(knot_B + 1, self.knots)[:, 0]
+        mood_B = before_B + share_B * (after_B - before_B)
+        return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
+
+    def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
+        """The first knot of a user, the second one, and so on: new ratings come after those that were there."""
+        first_U = self.first_knot.cpu().numpy()
+        n_knots = len(self.knots)
+        number = np.arange(n_knots) - np.repeat(first_U, np.diff(first_U, append=n_knots))
+        return {"knots": (np.repeat(users, np.diff(first_U, append=n_knots)) << DAY_BITS) + number}
+
+    def _position(self, pairs: Pairs) -> Tensor:
+        """(B,) float32: how many training ratings its user had given by then; of the same second, half of them."""
+        key_B = _second_key(pairs)
+        earlier_B = torch.searchsorted(self.moments, key_B)
+        until_B = torch.searchsorted(self.moments, key_B, right=True)
+        return (earlier_B + until_B) / 2 - self.first[pairs.user_idx]
+
+
+class WeekVectors(SizedByTraining):
+    """A vector per week, that meets both the user and the movie: what everybody cares for just then."""
+
+    first_week: Tensor  # () int64, counted from 1970
+
+    def __init__(self, embedding_dim: int, init_std: float) -> None:
+        super().__init__()
+        self.init_std = init_std
+        self.register_buffer("first_week", torch.zeros((), dtype=torch.int64))
+        self.vectors = nn.Parameter(torch.zeros(1, embedding_dim + 1))  # row 0: no such week
+
+    def prepare(self, train: Interactions) -> None:
+        week_N = train.rated_at // (7 * SECONDS_PER_DAY)
+        self.first_week = week_N.min()
+        n_weeks = int(week_N.max() - self.first_week) + 1
+        vectors = torch.randn(n_weeks + 1, self.vectors.shape[1]) * self.init_std
+        vectors[0] = 0.0
+        seen = torch.zeros(n_weeks + 1, dtype=torch.bool)
+        seen[(week_N - self.first_week + 1).cpu()] = True
+        vectors[~seen] = 0.0
+        self.vectors = nn.Parameter(vectors.to(self.vectors.device))
+
+    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(B, E) of the week, (B,) squared length of what was looked up."""
+        row_B = pairs.rated_at // (7 * SECONDS_PER_DAY) - self.first_week + 1
+        known_B = (row_B >= 1) & (row_B < len(self.vectors)) & (pairs.rated_at > 0)
+        vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors)
+        return vectors_BE, vectors_BE.square().sum(1)
+
+    def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
+        weeks = np.arange(len(self.vectors) - 1) + self.first_week.item()
+        return {"vectors": np.concatenate(([NO_ROW], weeks))}
+
+
+def _day_key(pairs: Pairs) -> Tensor:
+    return (pairs.user_idx << DAY_BITS) + pairs.rated_at // SECONDS_PER_DAY
+
+
+def _second_key(pairs: Pairs) -> Tensor:
+    return (pairs.user_idx << SECOND_BITS) + pairs.rated_at

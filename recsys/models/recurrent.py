@@ -1,0 +1,67 @@
+"""The second write-up's recurrent network: a user's and a movie's vector read one after the other.
+
+Shapes: B batch, S = 2 steps, D embedding_dim, H hidden_dim.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsys.features import NO_FEATURES, Features
+from recsys.models.layers import BatchNorm, Dropout, he_normal_table, initialise_as_keras, scale_to_stars
+from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
+from recsys.models.tables import TableConfig, TableNetwork
+
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class RecurrentConfig(TableConfig):
+    embedding_dim: int = Field(50, ge=1, description="Length of the user and of the movie vector: a step's input.")
+    cell: Literal["lstm", "gru"] = Field("lstm", description="Kind of recurrent layer.")
+    hidden_dim: int = Field(50, ge=1, description="Units of the recurrent layer.")
+    dropout: float = Field(0.8, ge=0, le=0.99, description="On the recurrent layer's output, after batch norm.")
+
+
+def recurrent(n_ratings: int, n_levels: int) -> RecurrentConfig:
+    """As published: LSTM, 50 units, batch norm, dropout 0.8. The rest was chosen on validation."""
+    training = TrainingConfig(
+        epochs=10, batch_size=batch_size_for(n_ratings, steps=350), learning_rate=0.002, schedule="constant"
+    )
+    return RecurrentConfig(training=training)
+
+
+def recurrent_gru(n_ratings: int, n_levels: int) -> RecurrentConfig:
+    """The write-up's other recurrent layer."""
+    return recurrent(n_ratings, n_levels).model_copy(update={"cell": "gru"})
+
+
+class RecurrentNetwork(TableNetwork):
+    """stars = low + (high - low) · sigmoid(dense(dropout(norm(h)))), h the state after the user and then the movie.
+
+    The write-up puts a recurrent layer in the place of a dense one and does not say what its sequence is. A single
+    step of both vectors would leave the recurrent weights idle; two steps use them.
+    """
+
+    def __init__(self, config: RecurrentConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
+        super().__init__(sizes, config.l2)
+        self.user = he_normal_table(sizes.n_users, config.embedding_dim)
+        self.item = he_normal_table(sizes.n_items, config.embedding_dim)
+        self.recurrent = CELLS[config.cell](config.embedding_dim, config.hidden_dim, batch_first=True)
+        self.head = nn.Sequential(
+            BatchNorm(config.hidden_dim), Dropout(config.dropout), nn.Linear(config.hidden_dim, 1)
+        )
+        self.head.apply(initialise_as_keras)
+
+    def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
+        return [self.user], [self.item]
+
+    def activations(self, pairs: Pairs) -> Tensor:
+        """(B, H): what the recurrent layer says of each pair; here one cuts the network to look inside."""
+        sequence_BSD = torch.stack([self.user(pairs.user_idx), self.item(pairs.item_idx)], dim=1)
+        states_BSH: Tensor = self.recurrent(sequence_BSD)[0]
+        return states_BSH[:, -1]
+
+    def stars(self, pairs: Pairs) -> Tensor:
+        return scale_to_stars(self.head(self.activations(pairs)).squeeze(1), self.sizes.levels)

@@ -1,0 +1,63 @@
+"""What the write-ups' networks that predict one number have in common: tables of vectors, their penalty, the unknown.
+
+Shapes: B batch, R rows of a table, D its width.
+"""
+
+from abc import abstractmethod
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsys.models.network import Interactions, NetworkConfig, NumberNetwork, Sizes
+
+
+class TableConfig(NetworkConfig):
+    l2: float = Field(1e-6, ge=0, description="Penalty per step on the sum of squares of each whole table.")
+
+
+class TableNetwork(NumberNetwork):
+    """Looks a user and a movie up in tables. Whoever no training rating is of gets the mean row of the others, each
+    counted as often as it was rated: about the mean prediction, where a row of zeros would mean no stars or any.
+
+    The penalty is Keras's `embeddings_regularizer`: on all rows in every step, whatever the batch.
+    """
+
+    def __init__(self, sizes: Sizes, l2: float) -> None:
+        super().__init__(sizes)
+        self.l2 = l2
+        self._ratings: tuple[Tensor, Tensor] | None = None  # of each user, of each movie
+
+    @abstractmethod
+    def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
+        """With a row per user, and with a row per movie."""
+
+    def prepare(self, train: Interactions) -> Interactions:
+        n_users, n_items = self.sizes.n_users, self.sizes.n_items
+        self._ratings = (
+            torch.bincount(train.user_idx, minlength=n_users),
+            torch.bincount(train.item_idx, minlength=n_items),
+        )
+        return train
+
+    def penalty(self, batch: Interactions) -> Tensor:
+        of_users, of_items = self.tables()
+        return self.l2 * sum_of_squares([*of_users, *of_items])
+
+    def freeze(self) -> None:
+        assert self._ratings is not None, "prepare() comes before training"
+        for tables, n_R in zip(self.tables(), self._ratings, strict=True):
+            for table in tables:
+                average_unseen(table.weight, n_R)
+
+
+def sum_of_squares(tables: list[nn.Embedding]) -> Tensor:
+    """Of every number in them; scalar."""
+    flat = [table.weight.view(-1) for table in tables]
+    return torch.stack([numbers @ numbers for numbers in flat]).sum()
+
+
+def average_unseen(weight: Tensor, n_R: Tensor) -> None:
+    """Gives rows without a training rating the mean of the others, weighted by their numbers of ratings n_R."""
+    with torch.no_grad():
+        weight[n_R == 0] = n_R.to(weight.dtype) @ weight / n_R.sum()

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from recsys.features import Feature
+from recsys.models.feature_tables import DateTables, FeatureTable, SideTables
+from recsys.models.rows import HasRowKeys
+
+# rows: unknown; a and b; b; not known
+GENRES = Feature(("a", "b", "c"), torch.tensor([0, 1, 3, 4, 5]), torch.tensor([0, 1, 2, 2, 0]))
+COLOUR = Feature(("red", "blue"), torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 1, 2, 1]))
+DIMS = {"item": 2, "genres": 3, "colour": 4, "weekday": 2, "month": 3}
+FRIDAY = 1_000_000_000 - 2 * 86_400  # 7 September 2001
+
+
+@pytest.fixture
+def side() -> SideTables:
+    torch.manual_seed(0)
+    return SideTables("item", 4, {"genres": GENRES, "colour": COLOUR, "unsized": COLOUR}, DIMS, 0.1)
+
+
+def test_a_row_has_the_mean_of_its_values() -> None:
+    table = FeatureTable(GENRES, 3, 1.0)
+    weight = table.weight.detach()
+    expected = torch.stack([weight[0], (weight[1] + weight[2]) / 2, weight[2], weight[0]])
+    torch.testing.assert_close(table().detach(), expected)
+
+
+def test_vectors_stand_side_by_side_each_as_long_as_its_dim_says(side: SideTables) -> None:
+    assert side.width == 2 + 3 + 4
+    assert list(side.features) == ["genres", "colour"]
+    rows = torch.tensor([2, 1, 2])
+    parts = side(rows, 0.0).split([2, 3, 4], dim=1)
+    genres, colour = (table()[rows] for table in side.features.values())
+    for part, expected in zip(parts, (side.own[rows], genres, colour), strict=True):
+        assert torch.equal(part, expected)
+
+
+def test_without_features_there_is_the_own_vector() -> None:
+    side = SideTables("item", 4, {}, DIMS, 0.1)
+    assert torch.equal(side(torch.tensor([3]), 0.0), side.own[[3]])
+    assert side.width == 2
+
+
+def test_what_training_has_not_seen_says_nothing(side: SideTables) -> None:
+    side.zero_unseen(torch.tensor([2, 2]))
+    zero = {name: (weight == 0).all(1).tolist() for name, weight in side.named_parameters()}
+    assert zero == {
+        "own": [True, True, False, True],
+        "features.genres.weight": [True, True, False, True],
+        "features.colour.weight": [True, True, False],
+    }
+
+
+def test_a_share_of_the_own_vectors_is_hidden_in_training_only(side: SideTables) -> None:
+    rows = torch.full((10_000,), 2)
+    hidden = (side(rows, 0.3)[:, :2] == 0).all(1)
+    assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert (side(rows, 0.3)[:, 2:] == side(rows, 0.0)[0, 2:]).all()
+    assert torch.equal(side.eval()(rows, 0.3)[0], side(rows, 0.0)[0])
+    assert not (side(rows, 0.3) == 0).any()
+
+
+def test_a_warm_start_finds_values_by_name() -> None:
+    ids = np.arange(9)
+    names = [FeatureTable(feature, 3, 1.0).row_keys(ids, ids)["weight"].tolist() for feature in (GENRES, COLOUR)]
+    assert names == [["not known", "value a", "value b", "value c"], ["not known", "value red", "value blue"]]
+    assert isinstance(FeatureTable(GENRES, 3, 1.0), HasRowKeys)
+
+
+def test_only_the_weights_are_saved(side: SideTables) -> None:
+    assert set(side.state_dict()) == {"own", "features.genres.weight", "features.colour.weight"}
+
+
+def test_dates_have_vectors_of_their_own() -> None:
+    tables = DateTables(DIMS, 0.1)
+    assert tables.width == 5
+    found = tables(torch.tensor([FRIDAY, FRIDAY + 86_400, 0]))
+    expected = [
+        torch.cat([tables.tables["month"][month], tables.tables["weekday"][weekday]])
+        for weekday, month in ((5, 9), (6, 9), (0, 0))
+    ]
+    assert torch.equal(found, torch.stack(expected))
+
+
+def test_dates_without_a_rating_say_nothing() -> None:
+    tables = DateTables(DIMS, 0.1)
+    tables.zero_unseen(torch.tensor([FRIDAY]))
+    assert (tables.tables["weekday"] != 0).any(1).nonzero().flatten().tolist() == [5]
+    assert (tables.tables["month"] != 0).any(1).nonzero().flatten().tolist() == [9]
+
+
+def test_dates_that_take_no_part_have_no_column() -> None:
+    assert DateTables({"item": 2}, 0.1)(torch.tensor([FRIDAY, 0])).shape == (2, 0)
