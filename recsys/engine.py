@@ -2,41 +2,28 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch import Tensor
 
+from recsys.checkpoint import Checkpoint, Epoch, TrainingState, best_epoch
 from recsys.decode import Prediction
-from recsys.errors import ModelError, UsageError
+from recsys.device import autocast, make_generator, one_thread, pick_device
 from recsys.models import Interactions, Network, Pairs, RatingNetwork, TrainingConfig
-from recsys.progress import progress
+from recsys.optimize import check_weights, clip_gradient, diverged, is_finite, make_optimizer, rate_at, set_rate
+from recsys.progress import Advance, progress
+
+__all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "score", "shuffled_batches"]
 
 logger = logging.getLogger(__name__)
 
 ROWS_PER_PREDICTION = 65_536  # pairs predicted at once: large enough for speed, small beside the data
+LOOK_EVERY_STEPS = 50  # at the losses, and to tell the progress; on a GPU each look waits for the steps under way
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the ratings gave; `validation_error` is the mean of the network's `errors`."""
-
-    number: int
-    loss: float
-    validation_error: float | None
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one. Raises: UsageError if the device asked for is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for and torch sees no CUDA GPU; set RECSYS_DEVICE to cpu or auto")
-    return torch.device(name)
+Start = Callable[[Network], None]
 
 
 def fit_network(
@@ -47,48 +34,67 @@ def fit_network(
     validation: Interactions | None = None,
     stop_after: int | None = None,
     label: str = "train",
+    generator: torch.Generator | None = None,
+    checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
+    half: bool | None = None,
+    watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Trains `network` in place, on the device of `train`; returns its epochs.
 
     With `validation`, the weights of the epoch with the least validation error are kept. `stop_after` ends training
     after that many epochs of the same schedule, so that an epoch chosen on validation is met again on more data.
+    `start` changes the prepared network before its first step. `half`: products in bfloat16, the default on CUDA.
+    `watch` is shown each epoch, and ends the training by raising.
 
-    Raises: ModelError at the end of an epoch in which the loss, or at the end of training if a weight, is not finite.
+    The order of rows comes from `generator`, by default one seeded by torch.initial_seed(); the network draws from
+    torch's global generators, and nothing else does. The same seed gives the same weights, bit for bit, on one kind of
+    CPU with one version of torch, in any process and with any number of threads. On CUDA it gives the same draws, but
+    sums over the rows of a batch are added up in whatever order they arrive in, so that weights agree to a few digits.
+
+    With a `checkpoint`, each epoch is kept until the training ends, and one that was killed goes on after its last
+    epoch as if nothing had happened.
+
+    Raises: ModelError soon after a loss, or at the end of training if a weight, is not finite.
     """
-    rows = network.prepare(train)
-    optimizer = _optimizer(network, training)
-    n_steps = math.ceil(len(rows) / training.batch_size)
-    schedule = _schedule(optimizer, training, n_steps)
-    epochs: list[Epoch] = []
-    best: dict[str, Tensor] | None = None
+    with one_thread():
+        rows = network.prepare(train)
+    if start:
+        start(network)
+    order = generator or make_generator(torch.initial_seed())
+    state = TrainingState(network, make_optimizer(network, training), order, [], {})
+    if checkpoint and checkpoint.load(state):
+        logger.info("%s: goes on after epoch %d, where it was killed", label, len(state.epochs))
     n_epochs = stop_after or training.epochs
-    with _one_thread(), progress(label, n_epochs * len(train), f"ratings in {n_epochs} epochs", logger) as advance:
-        for number in range(1, n_epochs + 1):
-            network.train()
-            losses = []
-            for batch in _batches(rows, n_steps):
-                losses.append(_step(network, batch, optimizer, training.clip_norm))
-                schedule.step() if schedule else None
-            loss = _mean_loss(torch.stack(losses), f"{label}: epoch {number}")
-            epochs.append(Epoch(number, loss, _validation_error(network, validation)))
-            advance(len(train), _describe(network, epochs[-1]))
-            if validation is not None and epochs[-1] is best_epoch(epochs):
-                best = {name: value.clone() for name, value in network.state_dict().items()}
-            if validation is not None and _has_stalled(epochs, training.patience):
-                break
-    if best:
-        network.load_state_dict(best)
-    _check_weights(network, label)
-    return epochs
+    total, done = n_epochs * len(rows), len(state.epochs) * len(rows)
+    with one_thread(), progress(label, total, f"ratings in {n_epochs} epochs", logger, done) as advance:
+        run = _Run(state, rows, training, label, half if half is not None else rows.user_idx.is_cuda, advance)
+        while len(state.epochs) < n_epochs and not _has_stalled(state.epochs, training.patience):
+            run.epoch(validation)
+            if checkpoint:
+                checkpoint.save(state)
+            if watch:
+                watch(state.epochs[-1])
+    if state.best:
+        network.load_state_dict(state.best)
+    check_weights(network, label, training)
+    if checkpoint:
+        checkpoint.remove()
+    return state.epochs
 
 
-def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The one with the least validation error, the earliest of several."""
-    return min(epochs, key=lambda epoch: (epoch.validation_error or 0.0, epoch.number))
+def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -> Iterator[Interactions]:
+    """The rows in random order in `n_steps` parts of nearly equal size: none is a rest of a row or two."""
+    permutation = torch.randperm(len(rows), generator=order).to(rows.user_idx.device)
+    return (rows.take(part) for part in permutation.tensor_split(n_steps))
 
 
-def _has_stalled(epochs: list[Epoch], patience: int | None) -> bool:
-    return patience is not None and len(epochs) - best_epoch(epochs).number >= patience
+def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
+    """Adds to the gradient at the weights; returns the loss, a scalar, without waiting for it."""
+    with autocast(batch.user_idx.device, half):
+        loss = network.loss(batch)
+    loss.backward()
+    return loss.detach()
 
 
 @torch.no_grad()
@@ -115,67 +121,71 @@ def _parts(pairs: P) -> Iterator[P]:
         yield pairs.take(slice(first, first + ROWS_PER_PREDICTION))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On a CPU, steps this short gain nothing from a second thread (measured), and one makes sums end the same way on
-    a machine with any number of cores.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
+@dataclass
+class _Run:
+    """What the epochs of one training share."""
+
+    state: TrainingState
+    rows: Interactions
+    training: TrainingConfig
+    label: str
+    half: bool
+    advance: Advance
+    untold: int = 0  # rows trained on since progress was told
+
+    def epoch(self, validation: Interactions | None) -> None:
+        """One pass over the rows, and what it did to `validation`."""
+        network, epochs = self.state.network, self.state.epochs
+        loss = self._pass()
+        epochs.append(Epoch(len(epochs) + 1, loss, _validation_error(network, validation)))
+        if validation is not None and best_epoch(epochs) is epochs[-1]:
+            self.state.best = {name: value.clone() for name, value in network.state_dict().items()}
+        self._tell(_describe(network, epochs[-1]))
+
+    def _pass(self) -> float:
+        """Returns the mean loss of its steps."""
+        network, optimizer = self.state.network, self.state.optimizer
+        n_steps = steps_per_epoch(self.rows, self.training)
+        first = len(self.state.epochs) * n_steps  # of all the training's steps
+        network.train()
+        losses: list[Tensor] = []
+        for number, batch in enumerate(shuffled_batches(self.rows, n_steps, self.state.order), start=1):
+            optimizer.zero_grad()
+            losses.append(gradient_step(network, batch, self.half))
+            clip_gradient(network, self.training.clip_norm)
+            self.untold += len(batch)
+            self._look(losses, n_steps)
+            set_rate(optimizer, rate_at(first + number - 1, n_steps * self.training.epochs, self.training))
+            optimizer.step()
+        return torch.stack(losses).mean().item()
+
+    def _look(self, losses: list[Tensor], n_steps: int) -> None:
+        """At a CPU's losses at once, at a GPU's now and then. Raises: ModelError if one of them is not finite."""
+        due = len(losses) % LOOK_EVERY_STEPS == 0
+        at_once = losses[-1].device.type == "cpu"
+        if not (due or at_once or len(losses) == n_steps):
+            return
+        if not is_finite(losses[-1] if at_once else torch.stack(losses[-LOOK_EVERY_STEPS:])):
+            where = f"{self.label}: epoch {len(self.state.epochs) + 1}"
+            raise diverged(where, losses, n_steps, self.state.network, self.training)
+        if due:
+            before = f"; {_describe(self.state.network, self.state.epochs[-1])}" if self.state.epochs else ""
+            self._tell(f"epoch {len(self.state.epochs) + 1}, loss {losses[-1].item():.4f}{before}")
+
+    def _tell(self, note: str) -> None:
+        self.advance(self.untold, note)
+        self.untold = 0
 
 
-def _optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-    )
+def steps_per_epoch(rows: Interactions, training: TrainingConfig) -> int:
+    return math.ceil(len(rows) / training.batch_size)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, training: TrainingConfig, n_steps: int) -> OneCycleLR | None:
-    if training.schedule == "constant":
-        return None
-    return OneCycleLR(optimizer, training.learning_rate, total_steps=n_steps * training.epochs, cycle_momentum=False)
-
-
-def _batches(rows: Interactions, n_steps: int) -> Iterator[Interactions]:
-    """The rows in random order in `n_steps` parts of nearly equal size: none is a rest of a row or two."""
-    order = torch.randperm(len(rows)).to(rows.user_idx.device)
-    return (rows.take(part) for part in order.tensor_split(n_steps))
-
-
-def _step(network: Network, batch: Interactions, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
-    loss = network.loss(batch)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    optimizer.step()
-    return loss.detach()
-
-
-def _mean_loss(losses: Tensor, where: str) -> float:
-    """Of the steps of an epoch; looked at once per epoch, since looking makes a GPU wait."""
-    wrong = (~losses.isfinite()).nonzero()
-    if len(wrong):
-        step = int(wrong[0])
-        raise ModelError(
-            f"{where}, step {step + 1} of {len(losses)}: the loss is {losses[step].item()}. Lower learning_rate."
-        )
-    return losses.mean().item()
-
-
-def _check_weights(network: Network, label: str) -> None:
-    """The last step's loss says nothing of what that step did."""
-    wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
-    if wrong:
-        raise ModelError(f"{label}: weights of {', '.join(wrong)} are not finite. Lower learning_rate.")
+def _has_stalled(epochs: list[Epoch], patience: int | None) -> bool:
+    """Without validation there is nothing that could stall."""
+    if patience is None or not epochs or epochs[-1].validation_error is None:
+        return False
+    return len(epochs) - best_epoch(epochs).number >= patience
 
 
 @torch.no_grad()
@@ -184,7 +194,8 @@ def _validation_error(network: Network, validation: Interactions | None) -> floa
     network.freeze()
     if validation is None:
         return None
-    return torch.cat([network.errors(part) for part in _parts(validation)]).double().mean().item()
+    errors = torch.cat([network.errors(part) for part in _parts(validation)])
+    return errors.cpu().double().mean().item()  # a million floats have a mean in double precision only
 
 
 def _describe(network: Network, epoch: Epoch) -> str:

@@ -3,14 +3,20 @@
 import logging
 
 import polars as pl
+import torch
+from torch import Tensor
 
 from recsys.baselines import fit_baselines
-from recsys.engine import predict
+from recsys.calibration import calibration_metrics, reliability
+from recsys.decode import Prediction
+from recsys.engine import ROWS_PER_PREDICTION, predict
+from recsys.features import Features
 from recsys.lists import list_blocks, list_popular
 from recsys.metrics import list_metrics, number_metrics, prediction_metrics
-from recsys.models import Interactions, RatingNetwork
+from recsys.models import Interactions, Network, RatingNetwork
 from recsys.rank import fit_ranker, rank_movies
 from recsys.settings import RankConfig
+from recsys.slices import measure_slices
 from recsys.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -21,11 +27,39 @@ LIST_LENGTH = 50  # recall_at_50 needs so many places, whatever n is published
 def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
     """Metrics by model name: the network under `network`, then every baseline fitted on the same `train`."""
     levels_K = network.levels().cpu()
-    errors = {"network": prediction_metrics(predict(network, holdout).cpu(), holdout.level_idx, levels_K)}
+    errors = {"network": judge(predict(network, holdout).cpu(), holdout, levels_K)}
     for name, baseline in fit_baselines(train, network.sizes).items():
         stars_hat = baseline(holdout.user_idx, holdout.item_idx)
         errors[name] = number_metrics(stars_hat, levels_K[holdout.level_idx], levels_K)
     return errors
+
+
+@torch.no_grad()
+def mean_error(network: Network, rows: Interactions) -> float:
+    """Mean of the network's own `errors`, whatever they are: for networks that predict no ratings."""
+    network.eval()
+    firsts = range(0, len(rows), ROWS_PER_PREDICTION)
+    parts = [network.errors(rows.take(slice(first, first + ROWS_PER_PREDICTION))) for first in firsts]
+    return torch.cat(parts).double().mean().item()
+
+
+def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> dict[str, float]:
+    """Errors of every decoder, and how well probabilities are calibrated. On the CPU."""
+    errors = prediction_metrics(prediction, holdout.level_idx, levels_K)
+    return errors | calibration_metrics(prediction.p_BK, holdout.level_idx)
+
+
+def measure_details(
+    network: RatingNetwork, train: Interactions, holdout: Interactions, features: Features
+) -> dict[str, dict[str, float]]:
+    """Metrics by slice: kinds of ratings, then what was predicted beside what was observed, in bins of probability."""
+    levels_K = network.levels().cpu()
+    prediction = predict(network, holdout).cpu()
+    bins = reliability(prediction.p_BK, holdout.level_idx)
+    return measure_slices(prediction, train, holdout, levels_K, features) | {
+        f"predicted={one.lower:g}-{one.upper:g}": {"n": one.n, "predicted": one.predicted, "observed": one.observed}
+        for one in bins
+    }
 
 
 def measure_lists(

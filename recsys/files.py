@@ -10,15 +10,20 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success syncs it and renames it over `path`, on failure removes it."""
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success syncs it and renames it over `path`, on failure removes it.
+
+    Without `synced` a reader still never meets half of a file, but a power cut may leave one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
-        sync(aside)
+        if synced:
+            sync(aside)
         aside.replace(path)
-        sync(path.parent)
+        if synced:
+            sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -90,9 +90,24 @@ def read_forgotten(home: Home) -> Forgotten:
 
 
 def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
-    """Adds users to the list; one who is on it already keeps the moment of the first request."""
+    """Adds users to the list; one who is on it already keeps the moment of the first request.
+
+    Trainings that were killed lose their checkpoints: those hold what was learned of these users, and no training that
+    leaves them out could go on from there.
+
+    Raises: UsageError if a checkpoint cannot be removed; the users are on the list then.
+    """
     now = datetime.now(UTC).replace(microsecond=0)
-    return _write(dict.fromkeys(user_ids, now) | read_forgotten(home).asked_at, home)
+    forgotten = _write(dict.fromkeys(user_ids, now) | read_forgotten(home).asked_at, home)
+    for path in home.checkpoints.glob("*"):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"{path} holds what was learned of users who asked to be forgotten and cannot be removed: {error}. "
+                "They are on the list all the same. Next: remove it"
+            ) from error
+    return forgotten
 
 
 def remember(user_ids: Iterable[int], home: Home) -> Forgotten:

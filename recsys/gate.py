@@ -13,8 +13,10 @@ def check_gate(metrics: Iterable[MetricRow], run: Run, config: GateConfig) -> No
 
     Raises: GateHeld with every broken limit.
     """
-    holdout = {(row.model, row.metric): row.value for row in metrics if row.split == "holdout" and row.slice == "all"}
-    network = next(row.model for row in metrics if row.metric == "mae_median" and row.split == "holdout")
+    # holdout, or holdout_time where the newest ratings were held out
+    of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
+    holdout = {(row.model, row.metric): row.value for row in of_holdout}
+    network = next(row.model for row in of_holdout if row.metric == "mae_median")
     broken = []
     mae_median = holdout[network, "mae_median"]
     if not mae_median <= config.max_mae_median:

@@ -39,6 +39,21 @@ class Home:
         return self.root / "runs"
 
     @property
+    def checkpoints(self) -> Path:
+        """Trainings under way, or killed: one file each, removed when it ends."""
+        return self.root / "checkpoints"
+
+    @property
+    def comparisons(self) -> Path:
+        """What `recsys compare` found: one folder each, named as runs are."""
+        return self.root / "comparisons"
+
+    @property
+    def tuning(self) -> Path:
+        """Searches of `recsys tune`, one folder each: every trial, and the best config so far."""
+        return self.root / "tuning"
+
+    @property
     def warehouse(self) -> Path:
         """The DuckDB file that consumers open; always a complete, audited one."""
         return self.root / "warehouse.duckdb"

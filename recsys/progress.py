@@ -13,17 +13,47 @@ Receive = Callable[[int], None]
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str, logger: logging.Logger) -> Iterator[Advance]:
-    """Yields `advance(amount, note)`; ends with one log line that says how much was done and how fast."""
-    start = time.monotonic()
-    with _bar(label, total) if sys.stderr.isatty() else _lines(label, total, unit, logger) as advance:
+def progress(label: str, total: int, unit: str, logger: logging.Logger, done: int = 0) -> Iterator[Advance]:
+    """Yields `advance(amount, note)` for `total` units, of which `done` were done earlier.
+
+    Ends with one log line that says how much was done, and how fast.
+    """
+    speed = _Speed()
+    with _bar(label, total, done) if sys.stderr.isatty() else _lines(label, total, unit, logger, done) as show:
+
+        def advance(amount: int, note: str) -> None:
+            speed.amount += amount
+            show(amount, note, speed)
+
         yield advance
-    seconds = time.monotonic() - start
-    logger.info("%s: %s %s in %.1f s", label, f"{total:,}", unit, seconds)
+    whole = f"{speed.amount:,}" if speed.amount == total else f"{speed.amount:,} of {total:,}"
+    logger.info("%s: %s %s in %.1f s, %s", label, whole, unit, speed.seconds, speed)
+
+
+class _Speed:
+    """Of what was done since this was made."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.amount = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def seconds_for(self, amount: int) -> float:
+        return self.seconds / max(self.amount, 1) * amount
+
+    def __str__(self) -> str:
+        """To three figures: no more of them are the same twice."""
+        return f"{float(f'{self.amount / max(self.seconds, 1e-9):.3g}'):,.0f} a second"
+
+
+Show = Callable[[int, str, _Speed], None]
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Advance]:
+def _bar(label: str, total: int, done: int) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -35,25 +65,26 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total, note="")
-        yield lambda amount, note: bars.update(task, advance=amount, note=note)
+        task = bars.add_task(label, total=total, completed=done, note="")
+        yield lambda amount, note, speed: bars.update(task, advance=amount, note=f"{speed}; {note}")
 
 
 @contextmanager
-def _lines(label: str, total: int, unit: str, logger: logging.Logger) -> Iterator[Advance]:
-    start = last = time.monotonic()
-    done = 0
+def _lines(label: str, total: int, unit: str, logger: logging.Logger, done: int) -> Iterator[Show]:
+    last = time.monotonic()
 
-    def advance(amount: int, note: str) -> None:
+    def show(amount: int, note: str, speed: _Speed) -> None:
         nonlocal done, last
         done += amount
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_SECONDS:
-            last = now
-            left_seconds = (now - start) / max(done, 1) * (total - done)
-            logger.info("%s: %s of %s %s, %.0f s left; %s", label, f"{done:,}", f"{total:,}", unit, left_seconds, note)
+        if time.monotonic() - last >= LINE_EVERY_SECONDS:
+            last = time.monotonic()
+            left_seconds = speed.seconds_for(total - done)
+            logger.info(
+                "%s: %s of %s %s, %s, %.0f s left; %s",
+                label, f"{done:,}", f"{total:,}", unit, speed, left_seconds, note,
+            )  # fmt: skip
 
-    yield advance
+    yield show
 
 
 @contextmanager

@@ -9,13 +9,31 @@ import hashlib
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ModelName = Literal["auto", "ordinal", "softmax"]
-DeviceName = Literal["auto", "cpu", "cuda"]
+NetworkName = Literal[  # those that predict ratings; recsys compare trains the others too
+    "ordinal",
+    "ordinal_basic",
+    "softmax",
+    "dot",
+    "dot_sgd",
+    "dot_bias",
+    "dot_bias_one_cycle",
+    "mlp",
+    "mlp_deep",
+    "recurrent",
+    "recurrent_gru",
+    "wide_deep",
+    "nmf",
+    "hybrid",
+]
+ModelName = Literal["auto", NetworkName]
+CANDIDATES: tuple[NetworkName, ...] = ("ordinal", "softmax")
+SplitKind = Literal["random", "time", "last"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -123,12 +141,27 @@ class SnapshotConfig(Config):
 
 
 class SplitConfig(Config):
-    """How ratings are parted. Both shares are of the ratings at hand, drawn at random by seed."""
+    """How ratings are parted: the holdout from all of them, the validation part from the rest in the same way."""
 
+    kind: SplitKind = Field(
+        "random",
+        description="random draws ratings by seed, as most write-ups do; time holds out the newest ones, as nights "
+        "meet them; last holds out each user's newest ones.",
+    )
     holdout_share: float = Field(0.25, gt=0, lt=1, description="Share held out; the write-ups hold out a quarter.")
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the remaining ratings on which networks and epochs are chosen."
     )
+    last_k: int = Field(
+        5,
+        ge=1,
+        description="Ratings of each user that `last` holds out, whatever the share; who has no more keeps them all.",
+    )
+
+    @property
+    def holdout(self) -> str:
+        """What the holdout is called in `metrics`."""
+        return "holdout" if self.kind == "random" else f"holdout_{self.kind}"
 
 
 class RankConfig(Config):
@@ -146,6 +179,30 @@ class RankConfig(Config):
         300, ge=1, description="Movies per user that EASE hands to the rating network; at least n are always taken."
     )
     relevant_from: float = Field(4.0, description="Stars from which a holdout rating counts as relevant in NDCG.")
+
+
+class TunedConfig(Config):
+    """A network with a config of its own, as `recsys tune` writes it."""
+
+    model: NetworkName
+    config: dict[str, Any] = Field(description="Every field of the network's config, `training` included.")
+
+
+class WarmStartConfig(Config):
+    """Whether the network of tonight's lists begins where the one being served ended, and how it goes on from there.
+
+    The network that is judged on the holdout always begins from scratch: last night's has learned from that holdout.
+    """
+
+    enabled: bool = Field(
+        False, description="Off by default: a warm night depends on the nights before, a cold one on its inputs alone."
+    )
+    epoch_share: float = Field(
+        0.3, gt=0, le=1, description="Epochs, as a share of those that a start from scratch would take; at least one."
+    )
+    learning_rate_share: float = Field(
+        0.2, gt=0, le=1, description="Learning rate as a share of the network's own, which would undo what was learned."
+    )
 
 
 class GateConfig(Config):
@@ -170,7 +227,13 @@ class Settings(BaseSettings):
         "ml-100k", description="Dataset name, local archive or directory, or synthetic:<users>x<movies>x<ratings>."
     )
     home: Path = Field(Path("data"), description="Folder of archives, snapshots, runs and warehouse.duckdb.")
-    model: ModelName = Field("auto", description="Network to train; auto takes the better one on validation.")
+    model: ModelName = Field("auto", description="Network to train; auto takes the best candidate on validation.")
+    candidates: tuple[NetworkName, ...] = Field(
+        CANDIDATES, min_length=1, description="Networks that auto tries; each one costs its training."
+    )
+    config: TunedConfig | None = Field(
+        None, description="A network and its config instead of the config that it comes with; `model` is then this one."
+    )
     as_of: datetime | None = Field(
         None, description="Only ratings before this moment exist for the run; default: the end of the data."
     )
@@ -181,6 +244,7 @@ class Settings(BaseSettings):
     check: CheckConfig = CheckConfig()
     split: SplitConfig = SplitConfig()
     rank: RankConfig = RankConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
 
     def config_hash(self) -> str:

@@ -1,4 +1,4 @@
-"""Parts ratings into train, validation and holdout: by seed, in exact shares, whatever the order of the rows."""
+"""Parts ratings into train, validation and holdout: by seed or by time, whatever the order of the rows."""
 
 import logging
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ HOLDOUT_SALT = 1  # the two draws must not share an order, or validation would b
 VALIDATION_SALT = 2
 
 Hashes = npt.NDArray[np.uint64]
+Cut = tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,86 @@ def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) ->
     Raises: DataRefused if there are so few ratings that a part would be empty.
     """
     split = Split(run.split)
-    rest, holdout = _draw(pl.read_parquet(checked.ratings), config.holdout_share, seed, HOLDOUT_SALT)
-    train, validation = split_validation(rest, config.validation_share, seed)
+    rest, holdout = cut_holdout(pl.read_parquet(checked.ratings), config, seed)
+    train, validation = cut_validation(rest, config, seed)
     for part, path in ((train, split.train), (validation, split.validation), (holdout, split.holdout)):
         _write_part(part, path)
         logger.info("%s: %d ratings", path.stem, len(part))
     return split
 
 
-def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`ratings` (user_id, movie_id and whatever else) as (train, validation), each sorted by user_id and movie_id.
+def cut_holdout(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut:
+    """`ratings` (canonical columns) as (the rest, the holdout), each sorted by user_id and movie_id.
 
     Raises: DataRefused if there are so few ratings that a part would be empty.
+    """
+    return _cut(ratings, config, config.holdout_share, seed, HOLDOUT_SALT)
+
+
+def cut_validation(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut:
+    """What is not holdout as (train, validation), in the way in which the holdout was cut.
+
+    Raises: DataRefused if there are so few ratings that a part would be empty.
+    """
+    return _cut(ratings, config, config.validation_share, seed, VALIDATION_SALT)
+
+
+def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> Cut:
+    """`ratings` (user_id, movie_id and whatever else) as (train, validation), each sorted by user_id and movie_id.
+
+    Drawn at random. Raises: DataRefused if there are so few ratings that a part would be empty.
     """
     return _draw(ratings, share, seed, VALIDATION_SALT)
 
 
-def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(what is left, what is drawn): the `share` of the rows whose (user_id, movie_id) come first in seeded order."""
-    ordered = ratings.sort("user_id", "movie_id", *sorted({*ratings.columns} - {"user_id", "movie_id"}))
-    n_drawn = round(share * len(ordered))
-    if not 0 < n_drawn < len(ordered):
+def _cut(ratings: pl.DataFrame, config: SplitConfig, share: float, seed: int, salt: int) -> Cut:
+    if config.kind == "time":
+        return _newest(ratings, share)
+    if config.kind == "last":
+        return _last_of_each(ratings, config.last_k)
+    return _draw(ratings, share, seed, salt)
+
+
+def _newest(ratings: pl.DataFrame, share: float) -> Cut:
+    """(what came before, the `share` of the rows rated last); of one moment, the higher user_id, then movie_id."""
+    by_time = ratings.sort("rated_at", "user_id", "movie_id")
+    n_before = len(by_time) - _count(by_time, share)
+    return by_time[:n_before].sort("user_id", "movie_id"), by_time[n_before:].sort("user_id", "movie_id")
+
+
+def _last_of_each(ratings: pl.DataFrame, k: int) -> Cut:
+    """(the rest, each user's `k` ratings of the latest moments); of one moment, the higher movie_id.
+
+    Users with no more than `k` ratings keep them all in the rest: nothing could be learned of them.
+    """
+    by_time = ratings.sort("user_id", "rated_at", "movie_id")
+    from_end = pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")  # 1 is a user's last
+    is_held = (from_end <= k) & (pl.len().over("user_id") > k)
+    marked = by_time.with_columns(is_held=is_held).sort("user_id", "movie_id")
+    rest, held = (marked.filter(part).drop("is_held") for part in (~pl.col("is_held"), pl.col("is_held")))
+    if held.is_empty():
         raise DataRefused(
-            f"{len(ordered)} ratings cannot be parted at a share of {share:g}: one part would be empty. "
+            f"no user has more than {k} ratings, so that holding out the last {k} of each would leave nothing to learn "
+            "of them. Next: give more ratings or a lower last_k (RECSYS_SPLIT__LAST_K)"
+        )
+    return rest, held
+
+
+def _count(ratings: pl.DataFrame, share: float) -> int:
+    """Rows that make up the `share`, to the nearest one."""
+    n_drawn = round(share * len(ratings))
+    if not 0 < n_drawn < len(ratings):
+        raise DataRefused(
+            f"{len(ratings)} ratings cannot be parted at a share of {share:g}: one part would be empty. "
             "Give more ratings or another share."
         )
+    return n_drawn
+
+
+def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> Cut:
+    """(what is left, what is drawn): the `share` of the rows whose (user_id, movie_id) come first in seeded order."""
+    ordered = ratings.sort("user_id", "movie_id", *sorted({*ratings.columns} - {"user_id", "movie_id"}))
+    n_drawn = _count(ordered, share)
     hashes = _hash_pairs(ordered["user_id"].to_numpy(), ordered["movie_id"].to_numpy(), seed, salt)
     drawn = np.zeros(len(ordered), dtype=np.bool_)
     drawn[np.argsort(hashes, kind="stable")[:n_drawn]] = True

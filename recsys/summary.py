@@ -55,7 +55,7 @@ class Summary:
 def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", reason: str | None = None) -> Summary:
     """Gathers what the run has left in its folder."""
     outcome = describe_run(run, verdict=verdict, reason=reason)
-    measured = read_metrics(run)
+    measured = [row for row in read_metrics(run) if row.slice == "all"]
     return Summary(
         run_id=run.run_id,
         verdict=verdict,
@@ -67,7 +67,7 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
         model=outcome.model,
         home=str(run.home.root),
         metrics=_by(measured, "split", model=outcome.model),
-        baselines=_by((row for row in measured if row.model != outcome.model and row.split == "holdout"), "model"),
+        baselines=_by((row for row in measured if row.model != outcome.model and _is_holdout(row.split)), "model"),
         relevant_from=read_json(run.config)["rank"]["relevant_from"],
         rows=rows,
         seconds=read_json(run.steps) if run.steps.exists() else {},
@@ -81,7 +81,7 @@ def render(summary: Summary, width: int = 110) -> str:
     console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
     console.print()
     console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))
-    n_users = summary.metrics.get("holdout", {}).get("users_with_relevant", 0)
+    n_users = _holdout(summary).get("users_with_relevant", 0)
     console.print(_table(f"Lists of {n_users:,.0f} users on the holdout (more is better)", LISTS, summary))
     console.print(
         f"In lists, holdout movies of {summary.relevant_from:g} stars or more are right, movies rated in training are "
@@ -140,8 +140,17 @@ def _table(title: str, metrics: dict[str, str], summary: Summary) -> Table:
 
 
 def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, float]]]:
-    yield f"{summary.model}", summary.metrics.get("holdout", {})
+    yield f"{summary.model}", _holdout(summary)
     yield from sorted(summary.baselines.items(), key=lambda item: item[1].get("rmse_mean", 9.0))
+
+
+def _holdout(summary: Summary) -> dict[str, float]:
+    """The network's metrics on the holdout, however it was cut."""
+    return next((values for split, values in summary.metrics.items() if _is_holdout(split)), {})
+
+
+def _is_holdout(split: str) -> bool:
+    return split.startswith("holdout")
 
 
 def _by(rows: Any, key: str, model: str | None = None) -> dict[str, dict[str, float]]:

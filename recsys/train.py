@@ -2,22 +2,31 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
+from pydantic import ValidationError
 
-from recsys.engine import best_epoch, fit_network, pick_device, predict
+from recsys.checkpoint import open_checkpoint
+from recsys.device import pick_device, seeded
+from recsys.engine import Epoch, best_epoch, fit_network, predict
+from recsys.errors import UsageError
 from recsys.features import NO_FEATURES, Features
 from recsys.metrics import prediction_metrics
-from recsys.models import MODELS, Interactions, NetworkConfig, Pairs, RatingNetwork, Sizes
-from recsys.settings import DeviceName, ModelName
+from recsys.models import MODELS, Interactions, Network, NetworkConfig, Pairs, RatingNetwork, Sizes
+from recsys.settings import CANDIDATES, DeviceName, TunedConfig
+from recsys.version import code_hash
 from recsys.vocabulary import Vocabulary
+from recsys.warm_start import Champion, check_alike, shorten, warm_start
 
 logger = logging.getLogger(__name__)
+
+OWN_ERROR = "own_error"  # metric: the mean of the `errors` of a network that predicts no ratings
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Learner:
     seed: int
     device: DeviceName
     features: Features = NO_FEATURES
+    checkpoints: Path | None = None  # folder in which trainings are kept that may be killed; None: nowhere
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
@@ -63,51 +73,142 @@ class Choice:
     tried: dict[str, dict[str, float]]
 
 
-def choose(model: ModelName, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner) -> Choice:
-    """Trains `model` (`auto`: each one) on `train` and keeps what has the least MAE of the median on `validation`."""
-    names = list(MODELS) if model == "auto" else [model]
-    choices = [_try_network(name, train, validation, learner) for name in names]
-    best = min(choices, key=lambda choice: choice.tried[choice.model]["mae_median"])
+def choose(
+    model: str,
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    learner: Learner,
+    *,
+    candidates: Sequence[str] = CANDIDATES,
+    tuned: TunedConfig | None = None,
+) -> Choice:
+    """Trains `model` (`auto`: each candidate) on `train`; keeps what has the least MAE of the median on `validation`.
+
+    `tuned` takes the place of both. A single network may be one that predicts no ratings.
+
+    Raises: UsageError if `tuned` is no config of its network, or is of another one than `model`.
+    """
+    names = _names(model, candidates, tuned)
+    choices = [_try_network(name, train, validation, learner, tuned) for name in names]
+    best = choices[0] if len(choices) == 1 else min(choices, key=lambda one: one.tried[one.model]["mae_median"])
     tried = {name: metrics for choice in choices for name, metrics in choice.tried.items()}
     logger.info("chosen on validation: %s, %d epochs", best.model, best.epochs)
     return Choice(best.model, best.config, best.epochs, tried)
 
 
-def learn(choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str) -> RatingNetwork:
-    """Trains the chosen network from scratch on `ratings`, for the epochs that validation chose."""
-    device = pick_device(learner.device)
-    train = learner.encode(ratings).to(device)
-    network = _build(choice.model, choice.config, learner).to(device)
-    with _seeded(learner.seed):
-        fit_network(network, train, choice.config.training, stop_after=choice.epochs, label=label)
+def learn(
+    choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str, *, champion: Champion | None = None
+) -> RatingNetwork:
+    """As `learn_any`, of a network that predicts ratings."""
+    network = learn_any(choice, ratings, learner, label, champion=champion)
+    assert isinstance(network, RatingNetwork), f"{choice.model} predicts no ratings"
     return network
 
 
-def _try_network(name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner) -> Choice:
+def learn_any(
+    choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str, *, champion: Champion | None = None
+) -> Network:
+    """Trains the chosen network on `ratings` for the epochs that validation chose: from scratch, or for a part of them
+    from where the champion ended.
+
+    Raises: ModelError if the champion is another network.
+    """
+    if champion:
+        check_alike(choice.model, choice.config, champion)
+    rows, epochs = learner.encode(ratings), choice.epochs
+    return fit_seeded(choice.model, choice.config, rows, learner, stop_after=epochs, label=label, champion=champion)[0]
+
+
+def fit_seeded(
+    name: str,
+    config: NetworkConfig,
+    train: Interactions,
+    learner: Learner,
+    *,
+    validation: Interactions | None = None,
+    stop_after: int | None = None,
+    label: str = "train",
+    watch: Callable[[Epoch], None] | None = None,
+    champion: Champion | None = None,
+) -> tuple[Network, list[Epoch]]:
+    """A network trained from the learner's seed, whatever was drawn before, and its epochs; see `fit_network`.
+
+    With the learner's folder of checkpoints, it goes on where the same training was killed, if it was. With a champion,
+    of the same kind, it begins where that one ended, and its training is as short as the champion says.
+    """
     device = pick_device(learner.device)
-    known = learner.encode(train).to(device)
-    unseen = learner.encode(validation).to(device)
-    config = MODELS[name].configure(len(known), len(learner.levels))
-    network = _build(name, config, learner).to(device)
+    rows, unseen = train.to(device), validation.to(device) if validation else None
+    with seeded(learner.seed):
+        network = MODELS[name].build(config, learner.sizes(), learner.features).to(device)
+    shaping = {
+        "model": name,
+        "config": config.model_dump(mode="json"),
+        "sizes": asdict(learner.sizes()),
+        "features": learner.features.content_hash(),
+        "seed": learner.seed,
+        "stop_after": stop_after,
+        "device": device.type,
+        "torch": torch.__version__,
+        "code": code_hash(),
+    }
+    data = [*vars(train).values(), *(vars(validation).values() if validation else ())]
+    training, start = config.training, None
+    if champion:
+        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump()}
+        data += champion.network.state_dict().values()
+        training, stop_after = shorten(training, stop_after or training.epochs, champion.schedule), None
+        start = partial(warm_start, train=rows, vocabulary=learner.vocabulary, champion=champion)
+    with seeded(learner.seed):
+        epochs = fit_network(
+            network,
+            rows,
+            training,
+            validation=unseen,
+            stop_after=stop_after,
+            label=label,
+            checkpoint=open_checkpoint(learner.checkpoints, shaping, data),
+            start=start,
+            watch=watch,
+        )
+    return network, epochs
+
+
+def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | None = None) -> NetworkConfig:
+    """The config that a network comes with for so many ratings, or the tuned one.
+
+    Raises: UsageError if `tuned` is no config of its network.
+    """
+    if tuned is None:
+        return MODELS[name].configure(n_ratings, len(learner.levels))
+    try:
+        return MODELS[name].config_type.model_validate(tuned.config)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise UsageError(
+            f"this is no config of {name}: {problems}. Next: give one as `recsys tune --model {name}` writes it"
+        ) from None
+
+
+def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> Sequence[str]:
+    if tuned is None:
+        return candidates if model == "auto" else [model]
+    if model not in ("auto", tuned.model):
+        raise UsageError(f"the config given is of {tuned.model}, the model asked for is {model}; leave one of them out")
+    return [tuned.model]
+
+
+def _try_network(
+    name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner, tuned: TunedConfig | None
+) -> Choice:
+    known, unseen = learner.encode(train), learner.encode(validation)
+    config = configure(name, len(known), learner, tuned)
     start = time.monotonic()
-    with _seeded(learner.seed):
-        epochs = fit_network(network, known, config.training, validation=unseen, label=f"{name} on validation")
-    metrics = prediction_metrics(predict(network, unseen), unseen.level_idx, network.levels())
+    network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=f"{name} on validation")
+    best = best_epoch(epochs)
+    metrics = {OWN_ERROR: best.validation_error or 0.0}
+    if isinstance(network, RatingNetwork):
+        asked = unseen.to(pick_device(learner.device))
+        metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
     metrics["training_seconds"] = time.monotonic() - start
-    logger.info("%s: validation MAE %.4f, RMSE %.4f", name, metrics["mae_median"], metrics["rmse_mean"])
-    return Choice(name, config, best_epoch(epochs).number, {name: metrics})
-
-
-def _build(name: str, config: NetworkConfig, learner: Learner) -> RatingNetwork:
-    with _seeded(learner.seed):
-        network = MODELS[name].build(config, learner.sizes(), learner.features)
-    assert isinstance(network, RatingNetwork), f"{name} predicts no ratings"
-    return network
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Every draw inside comes from `seed`; the generators outside go on as if nothing had happened."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
+    logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
+    return Choice(name, config, best.number, {name: metrics})

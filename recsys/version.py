@@ -1,5 +1,6 @@
 """Which code is running."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -17,3 +18,12 @@ def code_version() -> str:
     except (OSError, subprocess.CalledProcessError):  # no git here, or not our checkout: the version says enough
         return __version__
     return f"{__version__}+g{described.stdout.strip()}"
+
+
+def code_hash() -> str:
+    """12 hexadecimal digits of the source of this package: a change that is not committed yet has another one."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -27,7 +27,7 @@ from recsys.home import Home, Run
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.write import write_snapshot
 from recsys.night import night
-from recsys.settings import CheckConfig, LimitConfig, Settings
+from recsys.settings import CheckConfig, LimitConfig, Settings, WarmStartConfig
 from recsys.split import split_ratings
 from recsys.warehouse.lookup import list_runs
 from recsys.warehouse.publish import SERVED
@@ -94,8 +94,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
         checked = check(settings, run)
         parts = split_ratings(checked, run, settings.split, settings.seed)
         learner = steps.fit_vocabulary(checked, run, settings)
-        choice = steps.choose_network(parts, learner, run, settings.model)
-        model = steps.train_for_tonight(choice, checked, learner, run)
+        choice = steps.choose_network(parts, learner, run, settings)
+        model = steps.train_for_tonight(choice, checked, learner, run, WarmStartConfig())
         steps.publish_lists(steps.score(model, checked, learner, run, settings), checked, run, settings)
     return Home(settings.home)
 

@@ -126,7 +126,8 @@ def test_every_command_shows_an_example(command: str) -> None:
 
 
 def test_models_have_the_same_names_everywhere() -> None:
-    assert get_args(ModelName) == ("auto", *MODELS)
+    """A night needs stars; a network that only orders movies is for `recsys compare`."""
+    assert {*get_args(ModelName)} == {"auto", *(name for name, variant in MODELS.items() if variant.rates)}
     assert get_args(ModelName) == cli.MODELS
 
 

@@ -1,11 +1,12 @@
 import numpy as np
 import polars as pl
 import pytest
-from planted import fit, interactions, ratings
+from planted import FEATURES, fit, interactions, ratings
 
 from recsys.baselines import fit_baselines
+from recsys.calibration import calibration_metrics, reliability
 from recsys.engine import predict
-from recsys.evaluate import measure_errors, measure_lists
+from recsys.evaluate import mean_error, measure_details, measure_errors, measure_lists
 from recsys.lists import list_blocks, list_popular
 from recsys.metrics import list_metrics, number_metrics, prediction_metrics
 from recsys.models import RatingNetwork
@@ -35,13 +36,41 @@ def test_errors_are_those_of_the_network_and_of_every_baseline(
 ) -> None:
     train, holdout = (interactions(part) for part in split)
     errors = measure_errors(network, train, holdout)
-    assert errors["network"] == prediction_metrics(predict(network, holdout), holdout.level_idx, network.levels())
+    prediction = predict(network, holdout)
+    assert errors["network"] == {
+        **prediction_metrics(prediction, holdout.level_idx, network.levels()),
+        **calibration_metrics(prediction.p_BK, holdout.level_idx),
+    }
     baselines = fit_baselines(train, network.sizes)
     assert list(errors) == ["network", *baselines] == ["network", "global_mean", "user_mean", "movie_mean", "bias"]
     stars = network.levels()[holdout.level_idx]
     for name, baseline in baselines.items():
         stars_hat = baseline(holdout.user_idx, holdout.item_idx)
         assert errors[name] == number_metrics(stars_hat, stars, network.levels())
+
+
+def test_details_are_slices_and_the_reliability_table(
+    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
+) -> None:
+    train, holdout = (interactions(part) for part in split)
+    details = measure_details(network, train, holdout, FEATURES)
+    bins = reliability(predict(network, holdout).p_BK, holdout.level_idx)
+    table = {name: figures for name, figures in details.items() if name.startswith("predicted=")}
+    assert len(table) == len(bins) > 5
+    assert next(iter(table)) == "predicted=0-0.1"
+    assert list(table.values()) == [{"n": one.n, "predicted": one.predicted, "observed": one.observed} for one in bins]
+    assert sum(figures["n"] for figures in table.values()) == 4 * len(holdout)  # four levels have one above
+    assert {"new_user", "new_movie", "rating=4"} < details.keys()
+    assert any(name.startswith("genre=") for name in details)
+
+
+def test_the_mean_of_a_networks_own_errors(network: RatingNetwork, split: tuple[pl.DataFrame, pl.DataFrame],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    holdout = interactions(split[1])
+    expected = measure_errors(network, interactions(split[0]), holdout)["network"]["mae_median"]
+    assert mean_error(network.train(), holdout) == pytest.approx(expected)
+    monkeypatch.setattr("recsys.evaluate.ROWS_PER_PREDICTION", 37)
+    assert mean_error(network, holdout) == pytest.approx(expected)
 
 
 def test_lists_are_judged_for_known_users_by_relevant_stars(

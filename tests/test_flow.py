@@ -20,6 +20,7 @@ from archives import write_archive
 
 from recsys.home import Home
 from recsys.ingest.synthetic import plant
+from recsys.models import MODELS
 
 RECSYS = Path(sys.executable).with_name("recsys")
 SPAWN = multiprocessing.get_context("spawn")
@@ -125,6 +126,30 @@ def test_summary_is_one_object(first: Night, home: Home) -> None:
     assert summary["metrics"]["holdout"]["rmse_mean"] < summary["baselines"]["bias"]["rmse_mean"]
     assert summary["rows"] == {table: ask(home, f"select count(*) from {table}")[0][0] for table in summary["rows"]}
     assert summary["seconds"]["publish_lists"] > 0
+
+
+def test_slices_stand_in_the_table_beside_the_whole(first: Night, home: Home) -> None:
+    query = "select slice, value from metrics where split = 'holdout' and model = ? and metric = 'n'"
+    counts = dict(ask(home, query.replace("?", f"'{first.summary['model']}'")))
+    assert sum(n for name, n in counts.items() if name.startswith("rating=")) == 15_000 / 4
+    assert any(name.startswith("genre=") for name in counts)
+    assert any(name.startswith("predicted=") for name in counts)
+    whole = ask(home, "select value from metrics where split = 'holdout' and slice = 'all' and metric = 'ece'")
+    assert len(whole) == 1
+
+
+def test_a_night_with_a_config_of_its_own_judged_by_time(environment: Mapping[str, str], tmp_path: Path) -> None:
+    config = MODELS["softmax"].configure(10_000, 5).model_copy(update={"embedding_dim": 5})
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps({"model": "softmax", "config": config.model_dump(mode="json")}))
+    home = Home(tmp_path / "home")
+    by_time = {**environment, "RECSYS_SPLIT__KIND": "time", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
+    night = run_night(home, SOURCE, by_time, "--model", "auto", "--config", str(path))
+    assert night.exit_code == 0, night.stderr
+    assert night.summary["model"] == "softmax"
+    assert night.summary["metrics"].keys() == {"validation", "holdout_time"}
+    settings = json.loads((home.runs / night.summary["run_id"] / "config.json").read_text())
+    assert settings["config"]["config"]["embedding_dim"] == 5
 
 
 def test_tables_are_of_this_run(first: Night, home: Home) -> None:

@@ -22,6 +22,21 @@ def test_the_list_is_kept_and_the_first_request_counts(home: Home, monkeypatch: 
     assert again.newest == again.asked_at[9]
 
 
+def test_checkpoints_of_killed_trainings_go_at_once(home: Home) -> None:
+    home.checkpoints.mkdir(parents=True)
+    for name in ("one.safetensors", ".two.safetensors.17"):
+        (home.checkpoints / name).write_text("weights")
+    forget([7], home)
+    assert list(home.checkpoints.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_told(home: Home) -> None:
+    (home.checkpoints / "in the way").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"in the way holds what was learned of users .* on the list .*Next: remove"):
+        forget([7], home)
+    assert read_forgotten(home).user_ids == [7]
+
+
 def test_the_digest_is_that_of_the_set(tmp_path: Path) -> None:
     one, other = forget([1, 2], Home(tmp_path / "a")), forget([2, 1], Home(tmp_path / "b"))
     assert one.digest == other.digest != forget([3], Home(tmp_path / "b")).digest

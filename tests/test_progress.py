@@ -27,8 +27,7 @@ def test_a_short_step_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
         advance(1000, "loss 1.2")
         advance(1000, "loss 1.1")
     (line,) = caplog.messages
-    assert line.startswith("train: 2,000 ratings in ")
-    assert line.endswith(" s")
+    assert re.fullmatch(r"train: 2,000 ratings in \d\.\d s, [\d,]+ a second", line)
     assert caplog.records[0].levelno == logging.INFO
 
 
@@ -40,7 +39,7 @@ def test_a_long_step_tells_how_far_it_is(caplog: pytest.LogCaptureFixture, monke
     first, second, last = caplog.messages
     assert first.startswith("train: 500 of 2,000 ratings, ")
     assert first.endswith(" s left; loss 1.2")
-    assert second == "train: 2,000 of 2,000 ratings, 0 s left; loss 1.1"
+    assert re.fullmatch(r"train: 2,000 of 2,000 ratings, [\d,]+ a second, 0 s left; loss 1\.1", second)
     assert last.startswith("train: 2,000 ratings in ")
 
 
@@ -130,3 +129,24 @@ def test_a_terminal_shows_size_and_rate() -> None:
     assert "a.zip" in shown
     assert "4.0/4.0 MB" in shown
     assert "MB/s" in shown
+
+
+def test_a_step_that_was_begun_before_counts_what_it_does_itself(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
+    with progress("train", 4000, "ratings", logger, done=2000) as advance:
+        advance(1000, "loss 1.2")
+        advance(500, "loss 1.1")
+    first, second, last = caplog.messages
+    assert first.startswith("train: 3,000 of 4,000 ratings, ")
+    assert second.startswith("train: 3,500 of 4,000 ratings, ")
+    assert last.startswith("train: 1,500 of 4,000 ratings in ")
+
+
+def test_how_fast_and_how_long_still() -> None:
+    speed = progress_module._Speed()
+    speed.start -= 10.0
+    speed.amount = 1_234_567
+    assert str(speed) == "123,000 a second"
+    assert speed.seconds_for(1_234_567 * 3) == pytest.approx(30, abs=0.1)

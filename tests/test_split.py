@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from snapshots import START, make_run
 from recsys.checks.check import Checked
 from recsys.errors import DataRefused
 from recsys.home import Home
+from recsys.leaks import check_order
 from recsys.schema import RATINGS
-from recsys.settings import SplitConfig
-from recsys.split import Split, split_ratings, split_validation, splitmix64
+from recsys.settings import SplitConfig, SplitKind
+from recsys.split import Split, cut_holdout, cut_validation, split_ratings, split_validation, splitmix64
 
 N_USERS, N_MOVIES = 100, 80
 CONFIG = SplitConfig(holdout_share=0.25, validation_share=0.1)
@@ -25,13 +27,13 @@ def make_ratings(seed: int = 0) -> pl.DataFrame:
     return frame.with_columns(rated_at=pl.lit(START).dt.cast_time_unit("us"))
 
 
-def split(ratings: pl.DataFrame, folder: Path, seed: int = 0) -> Split:
+def split(ratings: pl.DataFrame, folder: Path, seed: int = 0, config: SplitConfig = CONFIG) -> Split:
     path = folder / "ratings.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     ratings.write_parquet(path)
     tables = dict.fromkeys(("ratings", "movies", "users", "tags", "links"), path)
     checked = Checked(**tables, quarantine=path, as_of=START, rating_scale=(1.0, 2.0, 3.0, 4.0, 5.0), counts={})
-    return split_ratings(checked, make_run(Home(folder / "home")), CONFIG, seed)
+    return split_ratings(checked, make_run(Home(folder / "home")), config, seed)
 
 
 def read_parts(parts: Split) -> list[pl.DataFrame]:
@@ -118,6 +120,80 @@ def test_repeated_pairs_are_parted_by_their_content() -> None:
     shuffled = split_validation(twice.sample(fraction=1.0, shuffle=True, seed=3), 0.1, seed=0)
     assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
     assert len(straight[1]) == 1600
+
+
+def rated(*rows: tuple[int, int, int]) -> pl.DataFrame:
+    """Of (user_id, movie_id, hour); the stars play no part."""
+    hours = [START + timedelta(hours=hour) for _, _, hour in rows]
+    ids = {"user_id": [row[0] for row in rows], "movie_id": [row[1] for row in rows]}
+    frame = pl.DataFrame(ids, schema_overrides={"user_id": pl.Int32, "movie_id": pl.Int32})
+    return frame.with_columns(pl.Series("rated_at", hours), rating=pl.lit(3.0))
+
+
+def at_random_times(seed: int = 0) -> pl.DataFrame:
+    """`make_ratings`, at one of 50 moments each: every moment is shared by many."""
+    days = pl.lit(pl.Series(np.random.default_rng(seed).integers(0, 50, N_USERS * N_MOVIES)))
+    return make_ratings().with_columns(pl.col("rated_at") + pl.duration(days=days))
+
+
+def test_the_newest_share_is_held_out_and_ties_are_broken_by_id() -> None:
+    ratings = rated((1, 5, 0), (2, 9, 3), (2, 5, 3), (1, 9, 3), (3, 1, 1), (1, 7, 2), (3, 2, 9), (9, 9, 3))
+    rest, holdout = cut_holdout(ratings, SplitConfig(kind="time", holdout_share=0.5), seed=0)
+    assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (1, 9)}  # of the four of hour 3 the one of the lowest user is before
+    assert pairs(holdout) == {(2, 5), (2, 9), (9, 9), (3, 2)}
+
+
+def test_nothing_is_learned_from_after_the_first_moment_held_out(tmp_path: Path) -> None:
+    ratings = at_random_times()
+    parts = read_parts(split(ratings, tmp_path, config=SplitConfig(kind="time", holdout_share=0.1)))
+    train, validation, holdout = parts
+    assert (len(train), len(validation), len(holdout)) == (6480, 720, 800)
+    check_order(train, validation)
+    check_order(pl.concat([train, validation]), holdout)
+    assert pl.concat(parts).sort("user_id", "movie_id").equals(ratings)
+    for part in parts:
+        assert part.equals(part.sort("user_id", "movie_id"))
+
+
+def test_each_users_last_ratings_are_held_out() -> None:
+    ratings = rated(
+        (1, 5, 0), (1, 6, 8), (1, 7, 4), (1, 8, 4),  # movies 6 and, of the two of hour 4, the higher one
+        (2, 5, 1), (2, 6, 0),  # no more than two: all stay
+        (3, 4, 9), (3, 3, 8), (3, 2, 7),
+    )  # fmt: skip
+    rest, holdout = cut_holdout(ratings, SplitConfig(kind="last", last_k=2), seed=0)
+    assert pairs(holdout) == {(1, 6), (1, 8), (3, 4), (3, 3)}
+    assert pairs(rest) == {(1, 5), (1, 7), (2, 5), (2, 6), (3, 2)}
+
+
+def test_validation_is_cut_as_the_holdout_is() -> None:
+    ratings = at_random_times()
+    last = SplitConfig(kind="last", last_k=3)
+    rest, holdout = cut_holdout(ratings, last, seed=0)
+    train, validation = cut_validation(rest, last, seed=0)
+    per_user = [part.group_by("user_id").len()["len"].unique().to_list() for part in (train, validation, holdout)]
+    assert per_user == [[N_MOVIES - 6], [3], [3]]
+    random = SplitConfig()
+    assert cut_validation(ratings, random, 4)[1].equals(split_validation(ratings, random.validation_share, 4)[1])
+
+
+@pytest.mark.parametrize("config", [SplitConfig(kind="time"), SplitConfig(kind="last")])
+def test_splits_by_time_depend_on_no_seed_and_no_order(config: SplitConfig) -> None:
+    ratings = at_random_times()
+    straight = cut_holdout(ratings, config, seed=0)
+    shuffled = cut_holdout(ratings.sample(fraction=1.0, shuffle=True, seed=7), config, seed=1)
+    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
+    assert straight[0].columns == ratings.columns
+
+
+def test_the_name_of_the_holdout_says_how_it_was_cut() -> None:
+    kinds: tuple[SplitKind, ...] = ("random", "time", "last")
+    assert [SplitConfig(kind=kind).holdout for kind in kinds] == ["holdout", "holdout_time", "holdout_last"]
+
+
+def test_last_ratings_of_users_who_have_no_more_are_refused() -> None:
+    with pytest.raises(DataRefused, match=r"no user has more than 80 ratings.*RECSYS_SPLIT__LAST_K"):
+        cut_holdout(make_ratings(), SplitConfig(kind="last", last_k=N_MOVIES), seed=0)
 
 
 def test_too_few_ratings_to_part_are_refused() -> None:

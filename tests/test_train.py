@@ -4,16 +4,18 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from planted import LEVELS, predict_all, ratings, same_weights
+from planted import LEVELS, RATERS, predict_all, quick_config, ratings, same_weights
 
 from recsys.engine import predict
+from recsys.errors import UsageError
 from recsys.evaluate import measure_errors
 from recsys.ingest.synthetic import plant
 from recsys.metrics import prediction_metrics
 from recsys.models import MODELS
 from recsys.models.ordinal import OrdinalConfig, ordinal
+from recsys.settings import CANDIDATES, TunedConfig
 from recsys.split import split_validation
-from recsys.train import Choice, Learner, choose, learn
+from recsys.train import Choice, Learner, choose, learn, learn_any
 from recsys.vocabulary import fit_vocabulary
 
 
@@ -49,10 +51,10 @@ def test_every_level_is_its_own_index() -> None:
 
 def test_auto_takes_the_least_mae_on_validation(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
     choice = choose("auto", *split, learner)
-    assert choice.tried.keys() == MODELS.keys()
+    assert tuple(choice.tried) == CANDIDATES
     assert choice.model == min(choice.tried, key=lambda name: choice.tried[name]["mae_median"])
     for name, metrics in choice.tried.items():
-        alone = choose(name, *split, learner)  # type: ignore[arg-type]
+        alone = choose(name, *split, learner)
         assert alone.model == name
         assert without_time(alone.tried[name]) == without_time(metrics)
         assert alone.config == MODELS[name].configure(len(split[0]), len(LEVELS))
@@ -63,12 +65,34 @@ def without_time(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name != "training_seconds"}
 
 
-@pytest.mark.parametrize("name", MODELS)
+def test_candidates_are_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
+    assert list(choose("auto", *split, learner, candidates=["softmax"]).tried) == ["softmax"]
+
+
+def test_a_tuned_config_takes_the_place_of_both(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
+    config = MODELS["softmax"].configure(1000, 5).model_copy(update={"embedding_dim": 3})
+    tuned = TunedConfig(model="softmax", config=config.model_dump(mode="json"))
+    for model in ("auto", "softmax"):
+        choice = choose(model, *split, learner, tuned=tuned)
+        assert (choice.model, choice.config) == ("softmax", config)
+    with pytest.raises(UsageError, match="the config given is of softmax, the model asked for is ordinal"):
+        choose("ordinal", *split, learner, tuned=tuned)
+
+
+def test_a_config_of_something_else_is_refused(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
+    config = MODELS["softmax"].configure(1000, 5).model_dump(mode="json")
+    for wrong, told in (({"dropout": 2}, "dropout: Input should be less"), ({"depth": 2}, "depth: Extra inputs are")):
+        tuned = TunedConfig(model="softmax", config=config | wrong)
+        with pytest.raises(UsageError, match=f"this is no config of softmax: {told}"):
+            choose("auto", *split, learner, tuned=tuned)
+
+
+@pytest.mark.parametrize("name", RATERS)
 def test_learning_the_chosen_epochs_again_gives_the_chosen_figures(
     name: str, split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner
 ) -> None:
     train, validation = split
-    choice = choose(name, train, validation, learner)  # type: ignore[arg-type]
+    choice = choose(name, train, validation, learner)
     network = learn(choice, train, learner, label="again")
     rows = learner.encode(validation)
     assert prediction_metrics(predict(network, rows), rows.level_idx, network.levels()) == without_time(
@@ -79,14 +103,15 @@ def test_learning_the_chosen_epochs_again_gives_the_chosen_figures(
 @pytest.mark.parametrize("name", MODELS)
 def test_every_draw_comes_from_the_seed(name: str, split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
     """What was drawn before does not matter, and what is drawn after goes on as if nothing had happened."""
-    choice = choose(name, *split, learner)  # type: ignore[arg-type]
+    config = quick_config(name, epochs=1)
+    choice = Choice(name, config, 1, tried={})
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = learn(choice, split[0], learner, label="first")
+    first = learn_any(choice, split[0], learner, label="first")
     assert torch.equal(torch.rand(3), expected)
-    assert same_weights(first, learn(choice, split[0], learner, label="second"))
-    assert not same_weights(first, learn(choice, split[0], replace(learner, seed=1), label="third"))
+    assert same_weights(first, learn_any(choice, split[0], learner, label="second"))
+    assert not same_weights(first, learn_any(choice, split[0], replace(learner, seed=1), label="third"))
 
 
 def test_the_holdout_is_not_known(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import sql
@@ -167,8 +168,11 @@ def _write_run(
 ) -> None:
     """Replaces rows of the same run: a night that is tried again leaves one row."""
     _upsert(connection, "runs", asdict(outcome))
-    for metric in metrics:
-        _upsert(connection, "metrics", {"run_id": outcome.run_id, **asdict(metric)})
+    measured = pa.Table.from_pylist([{"run_id": outcome.run_id, **asdict(metric)} for metric in metrics])
+    if len(measured):  # hundreds: one statement each would take longer than all the rest
+        connection.register("measured", measured)
+        connection.execute("insert or replace into metrics by name select * from measured")
+        connection.unregister("measured")
     if quarantine:
         connection.execute("delete from quarantine where run_id = $run_id", {"run_id": outcome.run_id})
         connection.execute(

@@ -1,0 +1,93 @@
+"""One step of training: its rate, its gradient, and what to say when it went wrong."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from recsys.errors import ModelError
+from recsys.models import Network, TrainingConfig
+
+# of one_cycle, as torch's OneCycleLR has them
+WARM_UP_SHARE = 0.3  # of all steps
+START_DIVISOR = 25.0  # the first rate is the peak divided by this
+END_DIVISOR = 25e4  # and the last one by this
+
+
+def make_optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
+    """Fused: one pass over all weights a step, which counts where steps are short."""
+    kind = torch.optim.SGD if training.optimizer == "sgd" else torch.optim.AdamW
+    return kind(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+
+
+def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
+    """The learning rate of step 0 <= `step` < `n_steps`.
+
+    Source: Smith and Topin, "Super-Convergence" (2018), with the shape of torch's OneCycleLR: half a cosine up to the
+    peak over the first 30% of the steps, half a cosine down over the others.
+    """
+    peak = training.learning_rate
+    if training.schedule == "constant" or n_steps == 1:
+        return peak
+    top = WARM_UP_SHARE * n_steps - 1  # where the peak is; not always a whole step
+    if step <= top:
+        return _cosine(peak / START_DIVISOR, peak, step / top)
+    return _cosine(peak, peak / END_DIVISOR, (step - top) / (n_steps - 1 - top))
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradient(network: Network, longest: float | None) -> None:
+    """Scales the gradient of all weights together down to the norm `longest` if it is longer."""
+    if longest is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), longest)
+
+
+def is_finite(losses: Tensor) -> bool:
+    """Of one loss or several; looking makes a GPU wait."""
+    return bool(losses.isfinite().all()) if losses.dim() else math.isfinite(losses.item())
+
+
+def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, training: TrainingConfig) -> ModelError:
+    """What to tell of an epoch's `losses`, one of which is not finite; called before the step that would follow it."""
+    values = torch.stack(losses).tolist()
+    step = next(number for number, value in enumerate(values) if not math.isfinite(value))
+    before = f" after {values[step - 1]:.4g} in the step before" if step else ""
+    return ModelError(
+        f"{where}, step {step + 1} of {n_steps}: the loss is {values[step]}{before}. "
+        f"{_describe_largest(network)} Lower learning_rate, now {training.learning_rate:g}, or set clip_norm; "
+        "recsys compare --find-lr suggests a rate."
+    )
+
+
+def check_weights(network: Network, label: str, training: TrainingConfig) -> None:
+    """The last step's loss says nothing of what that step did. Raises: ModelError if a weight is not finite."""
+    wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
+    if wrong:
+        raise ModelError(
+            f"{label}: weights of {', '.join(wrong)} are not finite. Lower learning_rate, now "
+            f"{training.learning_rate:g}; recsys compare --find-lr suggests a rate."
+        )
+
+
+def _describe_largest(network: Network) -> str:
+    """Of the weights and of their gradients, by name: where it blew up."""
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+    gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+    return f"The largest weight is {_largest(weights)}, the largest gradient {_largest(gradients)}."
+
+
+def _largest(tensors: dict[str, Tensor]) -> str:
+    """The first that is not finite, else the largest."""
+    if not tensors:
+        return "none"
+    sizes = {name: tensor.abs().max().item() for name, tensor in tensors.items()}
+    name = max(sizes, key=lambda name: sizes[name] if math.isfinite(sizes[name]) else math.inf)
+    return f"{sizes[name]:.4g} in {name}"
