@@ -6,11 +6,25 @@ from typing import Any
 
 import click
 
-from flows.console import home_of, home_option, json_option, make_settings, print_frame, print_json, run_program, shared
+from flows.compare_commands import compare, tune
+from flows.console import (
+    config_option,
+    home_of,
+    home_option,
+    json_option,
+    make_settings,
+    print_frame,
+    print_json,
+    run_program,
+    shared,
+)
 from flows.data_commands import check, datasets, forget, generate
 from recsys.errors import RecsysError
 
-MODELS = ("auto", "ordinal", "softmax")
+MODELS = (
+    "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
+    "mlp_deep", "recurrent", "recurrent_gru", "wide_deep", "nmf", "hybrid",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -23,6 +37,7 @@ def main() -> None:
       recsys nightly                      one night on MovieLens 100K
       recsys recommend 42                 what user 42 should see
       recsys runs                         every night so far, refused ones too
+      recsys compare --models all         every network on the same rows, one table
 
     Exit codes: 0 success, 2 wrong usage, 3 the data were refused, 4 the gate held the model back, 1 anything else.
     """
@@ -35,6 +50,7 @@ def main() -> None:
 @click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Know only ratings before T, e.g. 1998-04-01.")
 @click.option("--n", type=int, help="Movies per user.  [default: 10]")
 @click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@config_option
 @json_option
 @shared
 def nightly(as_json: bool, **options: Any) -> None:
@@ -149,7 +165,7 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
     print_frame(frame if as_json else frame.select(shown), as_json)
 
 
-for command in (check, datasets, forget, generate):
+for command in (check, compare, datasets, forget, generate, tune):
     main.add_command(command)
 
 

@@ -51,6 +51,11 @@ home_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]",
 )
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A network and its config, as recsys tune writes them.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -92,12 +97,16 @@ def _leave(exit_code: list[int]) -> None:
     os._exit(exit_code[0])
 
 
-def make_settings(**options: Any) -> Any:
-    """Settings from the options given; the rest from the environment, then the defaults. Raises: UsageError."""
+def make_settings(*, config: Path | None = None, **options: Any) -> Any:
+    """Settings from the options given; the rest from the environment, then the defaults. Raises: UsageError.
+
+    `config` is a file of a network's config, as `recsys tune` writes it; the settings hold what is in it.
+    """
     from pydantic import ValidationError
 
     from recsys.settings import Settings
 
+    options["config"] = read_config(config) if config else None
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
@@ -106,6 +115,15 @@ def make_settings(**options: Any) -> Any:
             for problem in error.errors()
         )
         raise UsageError(f"{problems}. See recsys COMMAND --help") from None
+
+
+def read_config(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # of which a byte that is no UTF-8 is one
+        raise UsageError(
+            f"--config {path} cannot be read as JSON: {error}. Next: give a file that recsys tune wrote"
+        ) from None
 
 
 def home_of(home: Path | None) -> Home:

@@ -84,6 +84,7 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
     """Forget users: no snapshot from now on has a row of theirs, nor has any table from the next night on.
 
     The night that publishes next also deletes what still holds them: older snapshots and the folders of older runs.
+    Checkpoints of trainings that were killed go at once.
     The source itself and archives as fetched are not changed. Without USER_ID, lists who is to be forgotten.
 
     \b

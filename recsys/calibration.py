@@ -1,0 +1,66 @@
+"""Whether probabilities mean what they say: of statements made with 70% certainty, 70% should come true.
+
+Shapes: B ratings, K levels, T = K - 1 thresholds, S statements, N bins.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BINS = 10  # of equal width
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Statements whose probability lies in (lower, upper]; the first bin has 0 as well."""
+
+    lower: float
+    upper: float
+    n: int
+    predicted: float  # mean probability
+    observed: float  # share that came true
+
+
+def reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
+    """Of "the rating is above level k", for each of the K - 1 levels that have one above, all of them together.
+
+    Bins without a statement are left out.
+
+    Source: the reliability diagram of DeGroot and Fienberg, "The Comparison and Evaluation of Forecasters" (The
+    Statistician, 1983).
+    """
+    above_BT = 1.0 - p_BK.double().cumsum(1)[:, :-1]
+    is_above_BT = level_idx_B[:, None] > torch.arange(above_BT.shape[1], device=level_idx_B.device)
+    return _bins(above_BT.flatten().clamp(0.0, 1.0), is_above_BT.flatten())
+
+
+def top_reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
+    """Of "the rating is the most probable level", one statement a rating."""
+    top = p_BK.double().max(dim=1)
+    return _bins(top.values, top.indices == level_idx_B)
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error: the mean distance of probability and share, over statements.
+
+    Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI 2015).
+    """
+    return sum(one.n * abs(one.predicted - one.observed) for one in bins) / sum(one.n for one in bins)
+
+
+def calibration_metrics(p_BK: Tensor, level_idx_B: Tensor) -> dict[str, float]:
+    """`ece` of all thresholds, `ece_top` of the most probable level; both are shares, 0 is best."""
+    return {
+        "ece": calibration_error(reliability(p_BK, level_idx_B)),
+        "ece_top": calibration_error(top_reliability(p_BK, level_idx_B)),
+    }
+
+
+def _bins(p_S: Tensor, came_true_S: Tensor) -> list[Bin]:
+    place_S = (p_S * BINS).ceil().long().clamp(min=1) - 1
+    n_N = torch.bincount(place_S, minlength=BINS)
+    predicted_N = torch.bincount(place_S, weights=p_S, minlength=BINS) / n_N
+    observed_N = torch.bincount(place_S, weights=came_true_S.double(), minlength=BINS) / n_N
+    figures = zip(n_N.tolist(), predicted_N.tolist(), observed_N.tolist(), strict=True)
+    return [Bin(place / BINS, (place + 1) / BINS, *figure) for place, figure in enumerate(figures) if figure[0]]

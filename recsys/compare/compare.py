@@ -1,0 +1,127 @@
+"""The comparison itself: every network on every split with every seed, then one table, three files and pictures."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recsys.compare.data import Data, cut, load_data, make_learner
+from recsys.compare.plan import Plan
+from recsys.compare.provided import Provided
+from recsys.compare.results import Row, Shelf, summarise, write_results
+from recsys.compare.trial import Setting, Trial, run_trial
+from recsys.errors import ModelError, UsageError
+from recsys.home import RUN_ID, Home
+from recsys.plots import draw_comparison, draw_reliability
+from recsys.settings import Settings, SplitConfig
+from recsys.version import code_hash, code_version
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found and where it is written."""
+
+    folder: Path
+    dataset: str
+    snapshot: str
+    descriptions: dict[str, str]  # of each split
+    rows: list[Row]
+
+
+def compare(plan: Plan, settings: Settings, out: Path | None = None) -> Comparison:
+    """Trains and measures everything in `plan`; `out` is where files go, by default a new folder of the home.
+
+    Given a folder that a comparison was writing to under the same conditions, it goes on with that one.
+
+    Raises: UsageError if the folder holds one of other conditions or cannot be written; DataRefused if the data are
+    refused or a part would be empty; whatever fetching and reading raise. A network that fails is a row of its own.
+    """
+    data = load_data(settings)
+    folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
+    with written(folder):
+        shelf = Shelf(folder, _conditions(data, plan, settings))
+        trials, descriptions = _run(plan, data, settings, shelf)
+        rows = summarise(trials)
+        found = {"id": folder.name, "dataset": data.archive.dataset, "snapshot": data.snapshot,
+                 "code_version": code_version(), "splits": descriptions, "seeds": list(plan.seeds)}  # fmt: skip
+        write_results(rows, trials, found, folder)
+        draw_comparison(rows, folder / "results.png")
+        draw_reliability(trials, folder / "reliability.png")
+    return Comparison(folder, data.archive.dataset, data.snapshot, descriptions, rows)
+
+
+def check_complete(found: Comparison) -> None:
+    """Raises: ModelError if a network failed; everything else has been reported by then."""
+    failed = sorted({row.model for row in found.rows if row.failures})
+    if failed:
+        raise ModelError(
+            f"{', '.join(failed)} failed, see the lines below the table; the others are complete, in {found.folder}. "
+            "If the loss is not finite, recsys compare --find-lr suggests a learning rate."
+        )
+
+
+def _run(plan: Plan, data: Data, settings: Settings, shelf: Shelf) -> tuple[list[Trial], dict[str, str]]:
+    trials, descriptions = [], {}
+    for split, how in plan.splits.items():
+        for seed in plan.seeds:
+            parts = cut(data, how, seed)
+            learner = make_learner(data, parts, settings, seed)
+            setting = Setting(split, parts, learner, plan.epochs, settings.rank.relevant_from, settings.config)
+            sizes = f"{len(parts.train):,} ratings to learn from, {len(parts.holdout):,} held out"
+            descriptions[split] = f"{_describe(how)}; {sizes}"
+            logger.info("split %s, seed %d: %s", split, seed, sizes)
+            for model in plan.models:
+                trials.append(shelf.take_or_run(split, model, seed, partial(run_trial, model, setting)))
+    return trials, descriptions
+
+
+def _describe(how: SplitConfig | Provided) -> str:
+    if isinstance(how, Provided):
+        return f"learns from {how.train}, held out {how.holdout}" if how.train else "as GroupLens published it"
+    words = {
+        "random": f"{how.holdout_share:.0%} drawn at random",
+        "time": f"the newest {how.holdout_share:.0%}",
+        "last": f"each user's last {how.last_k}",
+    }
+    return words[how.kind]
+
+
+def _conditions(data: Data, plan: Plan, settings: Settings) -> dict[str, Any]:
+    """What must be the same for two trials to stand in one table."""
+    return {
+        "snapshot": data.snapshot,
+        "as_of": str(settings.as_of),
+        "splits": settings.split.model_dump(mode="json", exclude={"kind"}),
+        "files": [digest for how in plan.splits.values() if isinstance(how, Provided) for digest in how.digests()],
+        "relevant_from": settings.rank.relevant_from,
+        "epochs": plan.epochs,
+        "config": settings.config.model_dump(mode="json") if settings.config else None,
+        "device": settings.device,
+        "code": code_hash(),
+    }
+
+
+def new_folder(home: Home) -> Path:
+    name = datetime.now(UTC).strftime(RUN_ID)
+    folder, taken = home.comparisons / name, 1
+    while folder.exists():
+        taken += 1
+        folder = home.comparisons / f"{name}-{taken}"
+    return folder
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except PermissionError as error:
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror} ({error.filename}). Next: give another folder with --out"
+        ) from None

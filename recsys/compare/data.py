@@ -1,0 +1,83 @@
+"""The admitted ratings of a source, and the parts that a comparison cuts them into."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from recsys.checks.check import check_ratings
+from recsys.compare.provided import Provided
+from recsys.features import fit_features
+from recsys.ingest.fetch import Archive, fetch_archive
+from recsys.ingest.write import write_snapshot
+from recsys.leaks import check_apart, check_order
+from recsys.night import checking, timed
+from recsys.settings import Settings, SplitConfig
+from recsys.split import cut_holdout, cut_validation, split_validation
+from recsys.train import Learner
+from recsys.vocabulary import fit_vocabulary
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a source says, as a night would learn from it."""
+
+    archive: Archive
+    snapshot: str
+    levels: tuple[float, ...]
+    ratings: pl.DataFrame
+    users: pl.DataFrame
+    movies: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One way of parting ratings. Epochs are chosen on `validation`, then trained on `fitted` and `validation`."""
+
+    fitted: pl.DataFrame
+    validation: pl.DataFrame
+    holdout: pl.DataFrame
+
+    @cached_property
+    def train(self) -> pl.DataFrame:
+        """Everything but the holdout, in the one order that makes the same weights every time."""
+        return pl.concat([self.fitted, self.validation]).sort("user_id", "movie_id")
+
+
+def load_data(settings: Settings) -> Data:
+    """Fetches, reads and checks the source of `settings`, as a night does.
+
+    Raises: DataRefused with the run, if the data were refused; whatever fetching and reading raise.
+    """
+    with checking(settings) as run:
+        archive = timed(fetch_archive)(settings.source, run.home)
+        snapshot = timed(write_snapshot)(archive, run.home)
+        checked = timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
+        ratings, users, movies = (pl.read_parquet(path) for path in (checked.ratings, checked.users, checked.movies))
+    return Data(archive, snapshot.snapshot_id, checked.rating_scale, ratings, users, movies)
+
+
+def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
+    """The parts of one split and seed; of a provided one only the validation part is drawn.
+
+    Raises: DataRefused if a part would be empty, or the holdout is not apart from what is learned.
+    """
+    if isinstance(how, SplitConfig):
+        rest, holdout = cut_holdout(data.ratings, how, seed)
+        fitted, validation = cut_validation(rest, how, seed)
+    else:
+        rest, holdout = how.read(data.ratings, data.levels, data.archive)
+        fitted, validation = split_validation(rest, how.validation_share, seed)
+    check_apart(rest, holdout)
+    if isinstance(how, SplitConfig) and how.kind == "time":
+        check_order(fitted, validation)
+        check_order(rest, holdout)
+    return Parts(fitted, validation, holdout)
+
+
+def make_learner(data: Data, parts: Parts, settings: Settings, seed: int) -> Learner:
+    """As the night's: one vocabulary of all parts; who is only in the holdout has a row, and no rating to learn it."""
+    ids = [part.select("user_id", "movie_id") for part in (parts.train, parts.holdout)]
+    vocabulary = fit_vocabulary(pl.concat(ids))
+    features = fit_features(vocabulary, data.users, data.movies)
+    return Learner(vocabulary, data.levels, seed, settings.device, features)

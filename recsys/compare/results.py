@@ -1,0 +1,142 @@
+"""What a comparison found: trials kept as they end, means and intervals over seeds, files for people and machines."""
+
+import csv
+import math
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.compare.trial import Trial
+from recsys.errors import UsageError
+from recsys.files import read_json, replacing, write_json
+from recsys.models import MODELS
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over seeds; `half_width` of its 95% interval, None of a single seed."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network on one split: figures by metric, and what failed."""
+
+    split: str
+    model: str
+    figures: dict[str, Figure]
+    criterion: str
+    reported: dict[str, str] | None  # figure and conditions, from the write-up
+    failures: list[str]
+
+
+def estimate(values: list[float]) -> Figure:
+    """The mean of independent draws, and half the width of its 95% interval.
+
+    Source: Student, "The Probable Error of a Mean" (Biometrika, 1908).
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return Figure(values[0], None, n)
+    error = statistics.stdev(values) / math.sqrt(n)
+    return Figure(statistics.fmean(values), float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error, n)
+
+
+def summarise(trials: Iterable[Trial]) -> list[Row]:
+    """A row for each split and network, in the order of the trials; a metric counts where a trial has it."""
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.split, trial.model), []).append(trial)
+    return [_row(split, model, group) for (split, model), group in groups.items()]
+
+
+def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Means over seeds in long form: split, model, slice, metric, value."""
+    values: dict[tuple[str, str, str, str], list[float]] = {}
+    for trial in trials:
+        for part, metrics in trial.slices.items():
+            for metric, value in metrics.items():
+                values.setdefault((trial.split, trial.model, part, metric), []).append(value)
+    names = ("split", "model", "slice", "metric")
+    return [dict(zip(names, key, strict=True)) | {"value": statistics.fmean(found)} for key, found in values.items()]
+
+
+class Shelf:
+    """Where finished trials are kept, one file each, so that a comparison that was killed goes on where it stopped."""
+
+    def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
+        """Raises: UsageError if `folder` holds trials of other conditions, which must not stand in one table."""
+        self.folder = folder
+        there = folder / "conditions.json"
+        if there.exists() and (kept := read_json(there)) != conditions:
+            other = next(name for name in conditions if kept.get(name) != conditions[name])
+            raise UsageError(
+                f"--out {folder} holds a comparison under other conditions: {other} was {kept.get(other)}, now it is "
+                f"{conditions[other]}. Give another --out, or remove that folder."
+            )
+        write_json(there, conditions)
+
+    def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
+        """The trial as it was kept, or run now and kept, unless it failed."""
+        path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
+        if path.exists():
+            return Trial(**read_json(path))
+        trial = run()
+        if trial.failure is None:
+            write_json(path, trial.as_json())
+        return trial
+
+
+def write_results(rows: list[Row], trials: list[Trial], found: dict[str, Any], folder: Path) -> None:
+    """results.json (everything), results.csv (a line for each row) and slices.csv (long form)."""
+    write_json(
+        folder / "results.json",
+        found | {"rows": [asdict(row) for row in rows], "trials": [trial.as_json() for trial in trials]},
+    )
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.figures))
+    _write_csv(folder / "results.csv", [_flat(row, metrics) for row in rows])
+    _write_csv(folder / "slices.csv", summarise_slices(trials))
+
+
+def _row(split: str, model: str, trials: list[Trial]) -> Row:
+    good = [trial for trial in trials if trial.failure is None]
+    metrics = dict.fromkeys(metric for trial in good for metric in trial.metrics)
+    figures = {
+        metric: estimate([trial.metrics[metric] for trial in good if metric in trial.metrics]) for metric in metrics
+    }
+    variant = MODELS.get(model)
+    reported = asdict(variant.reported) if variant and variant.reported else None
+    failures = [f"seed {trial.seed}: {trial.failure}" for trial in trials if trial.failure]
+    criterion = next((trial.criterion for trial in good if trial.criterion), "")
+    return Row(split, model, figures, criterion, reported, failures)
+
+
+def _flat(row: Row, metrics: list[str]) -> dict[str, Any]:
+    flat: dict[str, Any] = {"split": row.split, "model": row.model}
+    flat["seeds"] = max((figure.n for figure in row.figures.values()), default=0)
+    for metric in metrics:
+        figure = row.figures.get(metric)
+        flat[metric] = figure.mean if figure else None
+        flat[f"{metric}_half_width"] = figure.half_width if figure else None
+    reported = row.reported or {}
+    return flat | {
+        "reported": reported.get("figure"),
+        "reported_conditions": reported.get("conditions"),
+        "failures": "; ".join(row.failures),
+    }
+
+
+def _write_csv(path: Path, lines: list[dict[str, Any]]) -> None:
+    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(lines[0]) if lines else ["split", "model"])
+        writer.writeheader()
+        writer.writerows(lines)

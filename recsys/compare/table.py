@@ -1,0 +1,96 @@
+"""A comparison as tables for the terminal, and the words that say how to read them."""
+
+from collections.abc import Iterable, Iterator
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys.compare.results import Figure, Row
+from recsys.decode import PURPOSES
+
+STARS = {  # stars, or of the same kind: less is better
+    "mae_median": "MAE median",
+    "mae_rounded": "MAE rounded",
+    "mae_mode": "MAE mode",
+    "mae_mean": "MAE mean",
+    "rmse_mean": "RMSE",
+    "mse_mean": "MSE",
+    "log_loss": "log loss",
+    "ece": "ECE",
+}
+OWN = {"own_error": "own error", "ndcg_at_10_by_score": "NDCG@10 by score"}
+COST = {"epochs": "epochs", "parameters": "parameters", "training_seconds": "seconds"}
+COLUMNS = STARS | OWN | COST
+
+MISSING_RANKS_LAST = 1e9
+
+
+def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
+    """One table a split, the best MAE first, then what the columns mean."""
+    console = Console(file=StringIO(), width=width, highlight=False)
+    for split, description in descriptions.items():
+        of_split = sorted((row for row in rows if row.split == split), key=_place)
+        console.print(_table(f"{split}: {description}", of_split))
+        for row in of_split:
+            for failure in row.failures:
+                console.print(f"{row.model} failed, {failure}", soft_wrap=True)
+        console.print()
+    for line in _legend(rows):
+        console.print(line)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def _place(row: Row) -> tuple[float, float, str]:
+    keys = ("mae_median", "mae_rounded")
+    mae = next((row.figures[key].mean for key in keys if key in row.figures), MISSING_RANKS_LAST)
+    ndcg = row.figures["ndcg_at_10_by_score"].mean if "ndcg_at_10_by_score" in row.figures else 0.0
+    return mae, -ndcg, row.model
+
+
+def _table(title: str, rows: list[Row]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    shown = {key: name for key, name in COLUMNS.items() if any(key in row.figures for row in rows)}
+    table.add_column("network", no_wrap=True)
+    for name in shown.values():
+        table.add_column(name, justify="right")
+    table.add_column("reported", no_wrap=True)
+    for row in rows:
+        cells = (_cell(key, row.figures.get(key)) for key in shown)
+        table.add_row(row.model, *cells, row.reported["figure"] if row.reported else "")
+    return table
+
+
+def _cell(metric: str, figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    digits = 4 if metric in STARS or metric in OWN else 1 if metric == "training_seconds" else 0
+    mean = f"{figure.mean:,.{digits}f}"
+    if figure.half_width is None or metric in COST:
+        return mean
+    return f"{mean}\n±{figure.half_width:.{digits}f}".replace("±0.", "±.")
+
+
+def _legend(rows: list[Row]) -> Iterator[str]:
+    n = max((figure.n for row in rows for figure in row.figures.values()), default=0)
+    if n > 1:
+        yield (
+            f"Means over {n} seeds, ± half of the 95% interval (Student's t). A seed draws the network, the validation "
+            "part, and the random split; the other splits are the same for all seeds."
+        )
+    yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
+    yield (
+        "ECE: of the statements that a rating is above a level, the mean distance of probability and share. NDCG@10 by "
+        "score: every unseen movie, ordered by the network alone. Expected stars make poor lists; nights add to them."
+    )
+    for criterion in dict.fromkeys(row.criterion for row in rows if row.criterion):
+        names = dict.fromkeys(row.model for row in rows if row.criterion == criterion)
+        yield f"Own error, of what predicts no stars ({', '.join(names)}): {criterion}."
+    yield from _conditions(rows)
+
+
+def _conditions(rows: Iterable[Row]) -> Iterator[str]:
+    reported = dict.fromkeys((row.model, *row.reported.values()) for row in rows if row.reported)
+    if reported:
+        yield "Reported by the write-ups, on other draws and some on older data:"
+        yield from (f"  {model}: {figure} ({conditions})" for model, figure, conditions in reported)

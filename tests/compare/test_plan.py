@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from recsys.baselines import BASELINES
+from recsys.compare.plan import Plan, plan_comparison
+from recsys.compare.provided import Provided
+from recsys.errors import UsageError
+from recsys.models import MODELS
+from recsys.settings import Settings, SplitConfig
+
+SETTINGS = Settings(seed=3, split=SplitConfig(holdout_share=0.2, validation_share=0.15, last_k=4))
+
+
+def plan(models: str | None = None, splits: str = "random", n_seeds: int = 1) -> Plan:
+    return plan_comparison(models, splits, n_seeds, "chosen", SETTINGS)
+
+
+def test_networks_by_name_once_each_in_the_order_given() -> None:
+    assert plan("softmax, bias,softmax").models == ("softmax", "bias")
+    assert plan("all").models == (*MODELS, *BASELINES)
+    assert plan().models == (*SETTINGS.candidates, "bias")
+
+
+def test_names_of_baselines_and_networks_do_not_meet() -> None:
+    assert not {*MODELS} & {*BASELINES}
+
+
+def test_seeds_count_from_the_first() -> None:
+    assert plan(n_seeds=3).seeds == (3, 4, 5)
+
+
+def test_splits_with_shares_of_their_own() -> None:
+    base = SETTINGS.split
+    assert plan(splits="random,time:0.1, last,last:2").splits == {
+        "random": base,
+        "time:0.1": base.model_copy(update={"kind": "time", "holdout_share": 0.1}),
+        "last": base.model_copy(update={"kind": "last"}),
+        "last:2": base.model_copy(update={"kind": "last", "last_k": 2}),
+    }
+    assert plan(splits="u1,ub").splits == {name: Provided(name, 0.15) for name in ("u1", "ub")}
+
+
+def test_two_files_take_the_place_of_splits() -> None:
+    train, holdout = Path("a.parquet"), Path("b.parquet")
+    found = plan_comparison(None, "random", 1, "stated", SETTINGS, (train, holdout))
+    assert found.splits == {"files": Provided("files", 0.15, train, holdout)}
+    with pytest.raises(UsageError, match="--train and --holdout belong together"):
+        plan_comparison(None, "random", 1, "stated", SETTINGS, (train, None))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"models": "sofmax"}, r"--models sofmax: there is no such network\. Did you mean softmax\? Next: all, or"),
+        ({"models": ""}, "--models : there is no such network"),
+        ({"splits": "randm"}, "--split randm: there is no such split; next: some of random, time, last, u1"),
+        ({"splits": "time:1.5"}, "--split time:1.5: Input should be less than 1"),
+        ({"splits": "last:half"}, "--split last:half: Input should be a valid integer"),
+        ({"splits": "u6"}, "--split u6: there is no such split"),
+        ({"n_seeds": 0}, "--seeds 0: give a number from 1 to 100"),
+    ],
+)  # fmt: skip
+def test_words_that_mean_nothing(words: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan(**words)  # type: ignore[arg-type]
