@@ -147,7 +147,7 @@ def test_what_has_another_size_begins_from_scratch_and_is_named(caplog: pytest.L
         fresh, warm = started("softmax", champion)
     assert torch.equal(warm.head[0].weight, fresh.head[0].weight)
     assert not torch.equal(warm.user_embedding.weight, fresh.user_embedding.weight)
-    (line,) = caplog.messages
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "recsys.warm_start")
     assert line.startswith(
         f"warm start from run {RUN}: 30 of 50 users and 25 of 35 movies are known there; of another size there, so "
         "begun from scratch: head.0.weight, head.0.bias, "
