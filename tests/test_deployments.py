@@ -183,8 +183,13 @@ def start_long_night(served: Served, deployment: Any, home: Path) -> None:
 def start_night(served: Served, deployment: Any, home: Path, source: str) -> str:
     """As the button in the UI does; returns the id of Prefect's flow run."""
     parameters = {"settings": {"source": source, "home": str(home), "model": "ordinal"}}
-    answer = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-    return str(answer.raise_for_status().json()["id"])
+
+    def press() -> str | None:
+        answer = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        busy = answer.status_code == 503  # a database that others write to; Prefect's own client asks again, too
+        return None if busy else str(answer.raise_for_status().json()["id"])
+
+    return str(wait_for("a server that is not busy", press))
 
 
 def final_state(served: Served, run_id: str) -> str | None:

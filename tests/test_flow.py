@@ -181,7 +181,7 @@ def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> 
     assert "is above the gate 0.0100" in held.stderr
     assert recommendations(home) == before
     errors = (
-        "select value from metrics where run_id = $1 and model = 'ordinal' and metric = 'mae_median' order by split"
+        "select value from metrics where run_id = $1 and model = 'ordinal' and metric = 'mae_median' and slice = 'all'"
     )
     assert [0.3 < value < 1 for (value,) in ask(home, errors, held.summary["run_id"])] == [True, True]
 
@@ -259,7 +259,7 @@ def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--model", "oracle"], "'oracle' is not one of 'auto', 'ordinal', 'softmax'"),
+        (["--model", "oracle"], "'oracle' is not one of 'auto', 'ordinal', 'ordinal_basic'"),
         (["--n", "0"], "n = 0: Input should be greater than or equal to 1"),
         (["--as-of", "yesterday"], "--as-of"),
         (["--source", "ml-7"], "--source ml-7 is neither a dataset nor a path that exists"),

@@ -222,6 +222,20 @@ def test_training_before_prepare_is_our_own_mistake() -> None:
         OrdinalNetwork(CONFIG, SIZES).loss(TRAIN)
 
 
+def test_how_many_ratings_make_a_day_matters() -> None:
+    """Two ratings of user 1 on day 10 are a day of its own from two on, and none from three on."""
+    losses = []
+    for least in (2, 3):
+        torch.manual_seed(0)
+        network = OrdinalNetwork(CONFIG.model_copy(update={"min_ratings_per_day": least}), SIZES)
+        rows = network.prepare(TRAIN)
+        assert network.days is not None
+        with torch.no_grad():
+            network.days.bias[1:].fill_(0.5)
+        losses.append(network.loss(rows).item())
+    assert losses[0] != losses[1]
+
+
 def test_ratings_of_unknown_moments_train_all_the_same() -> None:
     network = OrdinalNetwork(CONFIG, SIZES)
     rows = network.prepare(rows_of(TRAIN.user_idx, TRAIN.item_idx, TRAIN.level_idx))
