@@ -341,7 +341,7 @@ def test_columns_and_files_that_are_not_used_are_told(tmp_path: Path) -> None:
     [
         ("userId,movieId,rating,timestamp\n1,10,4.0,978300760\n".encode("utf-16"), "text in UTF-16"),
         ("userId,movieId,rating,timestamp\n1,10,4.0,978300760\n".encode("utf-16-le"), "text in UTF-16, or no text"),
-        (gzip.compress(b"userId,movieId,rating,timestamp\n"), "a gzip file"),
+        (gzip.compress(b"userId,movieId,rating,timestamp\n", mtime=0), "a gzip file"),
         (b"PAR1\x15\x04", "a Parquet file"),
         (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "an HTML page"),
         (b"\n\n<html><body>404</body></html>\n", "an HTML page"),
