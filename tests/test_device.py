@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -75,14 +74,6 @@ def test_the_state_of_chance_can_be_brought_back() -> None:
         first = torch.rand(3)
         set_generator_states(states, CPU)
         assert torch.equal(torch.rand(3), first)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("two_threads")

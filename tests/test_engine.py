@@ -1,6 +1,5 @@
 import logging
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -160,14 +159,6 @@ def test_no_step_is_left_with_one_row(n_rows: int, batch_size: int) -> None:
     fit_network(network, parts()[0].take(torch.arange(n_rows)), training)
     assert min(map(len, network.batches)) >= 2
     assert max(map(len, network.batches)) <= batch_size
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("two_threads")
