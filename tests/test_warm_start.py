@@ -104,13 +104,13 @@ def test_days_moods_and_weeks_follow_theirs() -> None:
     champion = champion_of("ordinal", config)
     _, warm = started("ordinal", champion, config=config)
     theirs: Any = champion.network
-    mine = {(int(key >> 20) + 10, int(key & 0xFFFFF)): row for row, key in enumerate(warm.days.keys) if row}
-    there = {(int(key >> 20), int(key & 0xFFFFF)): row for row, key in enumerate(theirs.days.keys) if row}
+    mine = {(int(key >> 20) + 10, int(key & 0xFFFFF)): row for row, key in enumerate(warm.moments.days.keys) if row}
+    there = {(int(key >> 20), int(key & 0xFFFFF)): row for row, key in enumerate(theirs.moments.days.keys) if row}
     assert mine.keys() & there.keys()  # (user_id, day)
     for key, row in mine.items():
-        assert warm.days.bias[row] == (theirs.days.bias[there[key]] if key in there else 0.0)
-    knot_of_20, knot_there = int(warm.mood.first_knot[20 - 10]), int(theirs.mood.first_knot[20])
-    assert torch.equal(warm.mood.knots[knot_of_20], theirs.mood.knots[knot_there])
+        assert warm.moments.days.bias[row] == (theirs.moments.days.bias[there[key]] if key in there else 0.0)
+    knot_of_20, knot_there = int(warm.moments.mood.first_knot[20 - 10]), int(theirs.moments.mood.first_knot[20])
+    assert torch.equal(warm.moments.mood.knots[knot_of_20], theirs.moments.mood.knots[knot_there])
 
 
 def test_averages_of_batch_norm_come_along() -> None:

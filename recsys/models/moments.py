@@ -3,17 +3,18 @@
 Each part learns from the training ratings' moments and knows what to say of any other: of one that it has never seen,
 or that nobody knows, nothing.
 
-Shapes: B batch, E length of a vector and its bias, N training ratings, U users.
+Shapes: B batch, D embedding_dim, E = D + 1 (a vector and its bias), N training ratings, U users.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.models.network import Interactions, Pairs
+from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 
 SECONDS_PER_DAY = 86_400
@@ -30,6 +31,68 @@ class SizedByTraining(nn.Module):
             if tensor is not None and saved is not None:
                 tensor.data = tensor.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class MomentsConfig(NetworkConfig):
+    """Every penalty is on the squares of what a rating's moment looks up; None leaves a part out."""
+
+    l2_days: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the bias of a user's day.",
+        json_schema_extra={"search": [0.03, 0.5, "log"]},
+    )
+    min_ratings_per_day: int = Field(
+        5, ge=1, description="Ratings of a user on a day from which on it has a bias; fewer are noise."
+    )
+    l2_mood: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the knots of a user's mood.",
+        json_schema_extra={"search": [0.02, 0.5, "log"]},
+    )
+    ratings_per_knot: int = Field(
+        25,
+        ge=1,
+        description="Ratings of a user from one knot of the mood to the next.",
+        json_schema_extra={"search": [10, 100, "int"]},
+    )
+    l2_weeks: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the vector of a week.",
+        json_schema_extra={"search": [0.03, 1.0, "log"]},
+    )
+
+
+class Moments(nn.Module):
+    """All that the moment adds to a score: the bias of the user's day, the user's mood, and what the week says."""
+
+    def __init__(self, config: MomentsConfig, n_users: int, embedding_dim: int, init_std: float) -> None:
+        super().__init__()
+        self.config = config
+        self.days = DayBias(config.min_ratings_per_day) if config.l2_days is not None else None
+        self.mood = Mood(n_users, config.ratings_per_knot) if config.l2_mood is not None else None
+        self.weeks = WeekVectors(embedding_dim, init_std) if config.l2_weeks is not None else None
+
+    def prepare(self, train: Interactions) -> None:
+        for part in (self.days, self.mood, self.weeks):
+            if part is not None:
+                part.prepare(train)
+
+    def forward(self, pairs: Pairs, vectors_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) to add to the score of pairs whose two vectors add up to `vectors_BD`; () its penalty."""
+        score_B = vectors_BD.new_zeros(len(pairs))
+        penalty = score_B.new_zeros(())
+        for part, l2 in ((self.days, self.config.l2_days), (self.mood, self.config.l2_mood)):
+            if part is not None:
+                value_B, squares_B = part(pairs)
+                score_B, penalty = score_B + value_B, penalty + l2 * squares_B.sum()
+        if self.weeks is not None:
+            week_BE, squares_B = self.weeks(pairs)
+            score_B = score_B + (vectors_BD * week_BE[:, :-1]).sum(1) + week_BE[:, -1]
+            penalty = penalty + self.config.l2_weeks * squares_B.sum()
+        return score_B, penalty
 
 
 class DayBias(SizedByTraining):

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from recsys.features import NO_FEATURES, Features
 from recsys.models.history import History
-from recsys.models.moments import DayBias, Mood, WeekVectors
+from recsys.models.moments import Moments, MomentsConfig
 from recsys.models.network import (
     Interactions,
-    NetworkConfig,
     Pairs,
     RatingNetwork,
     Sizes,
@@ -23,7 +22,7 @@ from recsys.models.network import (
 )
 
 
-class OrdinalConfig(NetworkConfig):
+class OrdinalConfig(MomentsConfig):
     """Every penalty is on the squares of the rows that a rating looks up; None leaves a part of the network out."""
 
     embedding_dim: int = Field(
@@ -59,33 +58,6 @@ class OrdinalConfig(NetworkConfig):
         ge=0,
         description="Penalty on each user's sharpness; a light one would let it stand in for longer vectors.",
         json_schema_extra={"search": [0.2, 5.0, "log"]},
-    )
-    l2_days: float | None = Field(
-        None,
-        ge=0,
-        description="Penalty on the bias of a user's day.",
-        json_schema_extra={"search": [0.03, 0.5, "log"]},
-    )
-    min_ratings_per_day: int = Field(
-        5, ge=1, description="Ratings of a user on a day from which on it has a bias; fewer are noise."
-    )
-    l2_mood: float | None = Field(
-        None,
-        ge=0,
-        description="Penalty on the knots of a user's mood.",
-        json_schema_extra={"search": [0.02, 0.5, "log"]},
-    )
-    ratings_per_knot: int = Field(
-        25,
-        ge=1,
-        description="Ratings of a user from one knot of the mood to the next.",
-        json_schema_extra={"search": [10, 100, "int"]},
-    )
-    l2_weeks: float | None = Field(
-        None,
-        ge=0,
-        description="Penalty on the vector of a week.",
-        json_schema_extra={"search": [0.03, 1.0, "log"]},
     )
     init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
 
@@ -156,9 +128,7 @@ class OrdinalNetwork(RatingNetwork):
         self.thresholds = nn.Parameter(torch.zeros(n_thresholds))
         if config.l2_sharpness is not None:
             self.user_sharpness = nn.Parameter(torch.zeros(n_users, 1))
-        self.days = DayBias(config.min_ratings_per_day) if config.l2_days is not None else None
-        self.mood = Mood(n_users, config.ratings_per_knot) if config.l2_mood is not None else None
-        self.weeks = WeekVectors(dim, std / 3) if config.l2_weeks is not None else None
+        self.moments = Moments(config, n_users, dim, std / 3)
         width = dim + 1 + n_thresholds
         self.register_buffer("user_table", torch.zeros(n_users, width + 1))
         self.register_buffer("item_table", torch.zeros(n_items, width))
@@ -170,9 +140,7 @@ class OrdinalNetwork(RatingNetwork):
         with torch.no_grad():
             self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
         self._history = History(train, self.sizes)
-        for part in (self.days, self.mood, self.weeks):
-            if part is not None:
-                part.prepare(train)
+        self.moments.prepare(train)
         return train
 
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -210,18 +178,10 @@ class OrdinalNetwork(RatingNetwork):
 
     def _logits(self, pairs: Pairs, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) log-odds that the rating exceeds each level but the last, and what its moment costs in penalties."""
-        dim, n_thresholds, config = self.config.embedding_dim, len(self.thresholds), self.config
+        dim, n_thresholds = self.config.embedding_dim, len(self.thresholds)
         p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
-        score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim]
-        penalty = score_B.new_zeros(())
-        for part, l2 in ((self.days, config.l2_days), (self.mood, config.l2_mood)):
-            if part is not None:
-                value_B, squares_B = part(pairs)
-                score_B, penalty = score_B + value_B, penalty + l2 * squares_B.sum()
-        if self.weeks is not None:
-            week_BE, squares_B = self.weeks(pairs)
-            score_B = score_B + ((p_BD + q_BD) * week_BE[:, :dim]).sum(1) + week_BE[:, dim]
-            penalty = penalty + config.l2_weeks * squares_B.sum()
+        moment_B, penalty = self.moments(pairs, p_BD + q_BD)
+        score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim] + moment_B
         levels_BT = self.thresholds + user_BW[:, dim + 1 : dim + 1 + n_thresholds] + item_BW[:, dim + 1 :]
         return user_BW[:, -1:].exp() * (score_B[:, None] - levels_BT), penalty
 

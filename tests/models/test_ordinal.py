@@ -97,8 +97,9 @@ def item_vector(network: OrdinalNetwork, item: int, without: int | None = None) 
 
 def moment_of(network: OrdinalNetwork, pair: Pairs) -> tuple[float, list[float]]:
     """What the parts for the moment say, each tested in test_moments.py."""
-    number = sum(part(pair)[0].item() for part in (network.days, network.mood) if part is not None)
-    week = network.weeks(pair)[0].squeeze(0).tolist() if network.weeks is not None else [0.0] * (DIM + 1)
+    days, mood, weeks = network.moments.days, network.moments.mood, network.moments.weeks
+    number = sum(part(pair)[0].item() for part in (days, mood) if part is not None)
+    week = weeks(pair)[0].squeeze(0).tolist() if weeks is not None else [0.0] * (DIM + 1)
     return number, week
 
 
@@ -163,7 +164,8 @@ def penalty_by_hand(network: OrdinalNetwork, user: int, item: int) -> float:
 
 def moment_penalty(network: OrdinalNetwork, user: int, item: int, day: int) -> float:
     pair, config = Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY))), network.config
-    parts = ((network.days, config.l2_days), (network.mood, config.l2_mood), (network.weeks, config.l2_weeks))
+    moments = network.moments
+    parts = ((moments.days, config.l2_days), (moments.mood, config.l2_mood), (moments.weeks, config.l2_weeks))
     return float(sum(l2 * part(pair)[1].item() for part, l2 in parts if part is not None and l2 is not None))
 
 
@@ -229,9 +231,9 @@ def test_how_many_ratings_make_a_day_matters() -> None:
         torch.manual_seed(0)
         network = OrdinalNetwork(CONFIG.model_copy(update={"min_ratings_per_day": least}), SIZES)
         rows = network.prepare(TRAIN)
-        assert network.days is not None
+        assert network.moments.days is not None
         with torch.no_grad():
-            network.days.bias[1:].fill_(0.5)
+            network.moments.days.bias[1:].fill_(0.5)
         losses.append(network.loss(rows).item())
     assert losses[0] != losses[1]
 

@@ -66,15 +66,15 @@ def test_days_and_knots_are_of_a_user_and_weeks_of_all() -> None:
     assert isinstance(network, OrdinalNetwork)
     keys = keys_of(network)
     days = {(USERS[user] << DAY_BITS) + at // SECONDS_PER_DAY for user, at in pairs_of_user_and_second()}
-    assert keys["days.bias"].tolist() == [0, *sorted(days)]
+    assert keys["moments.days.bias"].tolist() == [0, *sorted(days)]
     weeks = train.rated_at // (7 * SECONDS_PER_DAY)
-    assert keys["weeks.vectors"].tolist() == [-1, *range(int(weeks.min()), int(weeks.max()) + 1)]
-    assert network.mood
-    knots = keys["mood.knots"]
+    assert keys["moments.weeks.vectors"].tolist() == [-1, *range(int(weeks.min()), int(weeks.max()) + 1)]
+    assert network.moments.mood
+    knots = keys["moments.mood.knots"]
     users, numbers = knots >> DAY_BITS, knots & ((1 << DAY_BITS) - 1)
     for user_idx in (0, 1, 30, SIZES.n_users - 1):
         n_ratings = int((train.user_idx == user_idx).sum())
-        own = n_ratings // network.mood.ratings_per_knot + 2
+        own = n_ratings // network.moments.mood.ratings_per_knot + 2
         assert numbers[users == USERS[user_idx]].tolist() == list(range(own))
 
 
