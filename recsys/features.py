@@ -7,6 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,11 @@ from recsys.files import read_json, replacing, write_json
 from recsys.vocabulary import Ids, Vocabulary
 
 MIN_MOVIES_PER_WORD = 5  # a rarer title word says no more than the movie itself
-USER_FEATURES = ("gender", "age", "occupation", "region")
-MOVIE_FEATURES = ("genres", "year", "decade", "words")
+UserFeature = Literal["gender", "age", "occupation", "region"]
+MovieFeature = Literal["genres", "year", "decade", "words"]
+FeatureName = UserFeature | MovieFeature
+USER_FEATURES: tuple[UserFeature, ...] = get_args(UserFeature)
+MOVIE_FEATURES: tuple[MovieFeature, ...] = get_args(MovieFeature)
 AGE_BANDS = (18, 25, 35, 45, 50, 56)  # ML-1M's own bands; its ages are the lower ends of these
 
 
@@ -91,8 +95,8 @@ def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFra
     words = pl.col("title").map_elements(_words, return_dtype=pl.List(pl.String))
     of_users = (pl.col("gender"), age, pl.col("occupation"), region)
     of_movies = (pl.col("genres"), pl.col("year").cast(pl.String), (pl.col("year") // 10 * 10).cast(pl.String), words)
-    named_users = dict(zip(USER_FEATURES, of_users, strict=True))
-    named_movies = dict(zip(MOVIE_FEATURES, of_movies, strict=True))
+    named_users: dict[str, pl.Expr] = dict(zip(USER_FEATURES, of_users, strict=True))
+    named_movies: dict[str, pl.Expr] = dict(zip(MOVIE_FEATURES, of_movies, strict=True))
     return Features(
         _fit_side(named_users, users, vocabulary.user_ids, "user_id", {}),
         _fit_side(named_movies, movies, vocabulary.movie_ids, "movie_id", {"words": MIN_MOVIES_PER_WORD}),

@@ -1,6 +1,7 @@
 """Vectors of whatever is known of users, movies and moments: a table for each feature, side by side.
 
-Shapes: B batch, R rows of users or of movies, D a feature's own dim, W all of them together.
+Shapes: B batch, R rows of users or of movies, V values of a feature, D a feature's own dim, W all of them together,
+E a vector and its bias.
 """
 
 from typing import cast
@@ -40,6 +41,13 @@ class FeatureTable(nn.Module):
         """A warm start finds a value by its name, wherever it stands tonight."""
         return {"weight": np.array(["not known", *(f"value {name}" for name in self.names)])}
 
+    def shares(self, row_idx: Tensor) -> Tensor:
+        """(V,): of the rows named, a row of three values counting as a third for each; sums to 1."""
+        n_R = torch.bincount(row_idx, minlength=len(self.offsets) - 1)
+        counts_R = self.offsets.diff()
+        weights = (n_R / counts_R).repeat_interleave(counts_R)
+        return torch.bincount(self.values, weights, minlength=len(self.weight)) / len(row_idx)
+
     def zero_unseen(self, row_idx: Tensor) -> None:
         """Values that none of these rows has are never learned: they shall say nothing."""
         seen_R = torch.zeros(len(self.offsets) - 1, dtype=torch.bool, device=row_idx.device)
@@ -76,6 +84,45 @@ class SideTables(nn.Module):
 
     def _tables(self) -> list[FeatureTable]:
         return cast(list[FeatureTable], list(self.features.values()))
+
+
+class FeatureSum(nn.Module):
+    """One vector and its bias for each row: what its features add up to. Zeros where the edition knows none of them."""
+
+    nothing: Tensor  # (R, 1)
+
+    def __init__(
+        self, n_rows: int, features: dict[str, Feature], names: tuple[str, ...], embedding_dim: int, std: float
+    ) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict(
+            {name: FeatureTable(one, embedding_dim + 1, std) for name, one in features.items() if name in names}
+        )
+        self.width = embedding_dim + 1
+        self.register_buffer("nothing", torch.zeros(n_rows, 1), persistent=False)
+        with torch.no_grad():
+            for table in self._tables():
+                table.weight[:, -1] = 0.0
+                table.weight[0] = 0.0  # "not known"
+
+    def prepare(self, row_idx: Tensor) -> None:
+        """row_idx: (N,), of the training ratings."""
+        for table in self._tables():
+            table.zero_unseen(row_idx)
+        self._shares = [table.shares(row_idx) for table in self._tables()]
+
+    def forward(self) -> Tensor:
+        """(R, E): of every row."""
+        total: Tensor = sum((table() for table in self._tables()), self.nothing.expand(-1, self.width))
+        return total
+
+    def squares(self) -> Tensor:
+        """(): squared length of the vectors behind a training rating, on average."""
+        of_tables = zip(self._tables(), self._shares, strict=True)
+        return sum((share_V @ table.weight.square().sum(1) for table, share_V in of_tables), self.nothing.new_zeros(()))
+
+    def _tables(self) -> list[FeatureTable]:
+        return cast(list[FeatureTable], list(self.tables.values()))
 
 
 class DateTables(nn.Module):

@@ -1,4 +1,4 @@
-"""Our network: ordered thresholds over a bilinear score, with history on both sides and the moment of the rating.
+"""Our network: ordered thresholds over a bilinear score, with history on both sides, features and the moment.
 
 Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its bias in one row), T = K - 1 thresholds.
 """
@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, Features
+from recsys.features import NO_FEATURES, FeatureName, Features
+from recsys.models.feature_tables import FeatureSum
 from recsys.models.history import History
 from recsys.models.moments import Moments, MomentsConfig
 from recsys.models.network import (
@@ -53,6 +54,16 @@ class OrdinalConfig(MomentsConfig):
         description="Penalty on what the opinions of others say: they fit fast, so it is several times l2.",
         json_schema_extra={"search": [0.2, 3.0, "log"]},
     )
+    features: tuple[FeatureName, ...] = Field(
+        ("genres", "decade", "gender", "age", "occupation"),
+        description="What is known of movies and users adds to their vectors; what the edition lacks takes no part.",
+    )
+    l2_features: float | None = Field(
+        None,
+        ge=0,
+        description="Penalty on the vectors of a user's and a movie's features, which many share.",
+        json_schema_extra={"search": [0.01, 0.3, "log"]},
+    )
     l2_sharpness: float | None = Field(
         None,
         ge=0,
@@ -63,7 +74,9 @@ class OrdinalConfig(MomentsConfig):
 
 
 def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """Without opinions, sharpness and moments. Chosen on validation parts of three data sets (docs/experiments.md).
+    """Without opinions, features, sharpness and moments.
+
+    Chosen on validation parts of three data sets (docs/experiments.md).
 
     The likelihood sums one term per threshold, so the penalty that balances it grows with their number; the more
     ratings, the weaker the pull towards zero. About ninety steps an epoch, whatever the size.
@@ -86,6 +99,7 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
         update={
             "l2_biases": 0.03 * scale,
             "l2_opinions": 6 * basic.l2,
+            "l2_features": 0.2 * basic.l2,
             "l2_sharpness": 1.0 * scale,
             "l2_days": 0.1 * scale,
             "l2_mood": 0.05 * scale,
@@ -98,10 +112,11 @@ class OrdinalNetwork(RatingNetwork):
     """P(rating > level t) = sigmoid(s_u · (score - θ_t - a_ut - d_it)), for a user u and an item i.
 
     score = ⟨user vector, item vector⟩ + biases + mood of u at the moment + bias of u's day + ⟨both vectors, week⟩,
-    user vector = p_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
+    user vector = p_u + f_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + f_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
     where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only, and e is how far
-    a rating was above what biases expect. A training rating's own e is left out of what predicts it. Each vector
-    carries its bias in its last place. Sharpness s_u = exp(g_u): some use the whole scale and others two stars of it.
+    a rating was above what biases expect. A training rating's own e is left out of what predicts it. f adds up the
+    vectors of a user's, or a movie's, features; of whoever has no ratings they are all there is. Each vector carries
+    its bias in its last place. Sharpness s_u = exp(g_u): some use the whole scale and others two stars of it.
 
     Source: implicit history and opinions after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both
     sides; moments after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression Models
@@ -123,6 +138,9 @@ class OrdinalNetwork(RatingNetwork):
         if config.l2_opinions is not None:
             self.user_opinion = _vectors(n_users, dim, std / 3)  # z: what a user's liking says of the movies
             self.item_opinion = _vectors(n_items, dim, std / 3)  # w: what liking a movie says of the user
+        if config.l2_features is not None:
+            self.user_features = FeatureSum(n_users, features.user, config.features, dim, std / 3)
+            self.item_features = FeatureSum(n_items, features.item, config.features, dim, std / 3)
         self.user_thresholds = nn.Parameter(torch.zeros(n_users, n_thresholds))
         self.item_thresholds = nn.Parameter(torch.zeros(n_items, n_thresholds))
         self.thresholds = nn.Parameter(torch.zeros(n_thresholds))
@@ -137,6 +155,9 @@ class OrdinalNetwork(RatingNetwork):
     def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user, train.user_idx)
         zero_unseen(self.item, train.item_idx)  # implicit vectors of the unseen take part in nothing
+        if self.config.l2_features is not None:
+            self.user_features.prepare(train.user_idx)
+            self.item_features.prepare(train.item_idx)
         with torch.no_grad():
             self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
         self._history = History(train, self.sizes)
@@ -152,6 +173,8 @@ class OrdinalNetwork(RatingNetwork):
         if self.config.l2_opinions is not None:
             user_UE = user_UE + history.sum_over_items(self.item_opinion, by_opinion=True)
             item_IE = item_IE + history.sum_over_users(self.user_opinion, by_opinion=True)
+        if self.config.l2_features is not None:
+            user_UE, item_IE = user_UE + self.user_features(), item_IE + self.item_features()
         sharpness_U1 = torch.zeros_like(user_UE[:, :1]) if self.config.l2_sharpness is None else self.user_sharpness
         user_table = torch.cat([user_UE, self.user_thresholds, sharpness_U1], dim=1)
         return user_table, torch.cat([item_IE, self.item_thresholds], dim=1)
@@ -196,6 +219,9 @@ class OrdinalNetwork(RatingNetwork):
         penalty = penalty + config.l2_thresholds * thresholds
         if config.l2_opinions is not None:
             penalty = penalty + config.l2_opinions * (n_U @ _norm2(self.user_opinion) + n_I @ _norm2(self.item_opinion))
+        if config.l2_features is not None:
+            squares = self.user_features.squares() + self.item_features.squares()
+            penalty = penalty + config.l2_features * len(batch) * squares
         if config.l2_sharpness is not None:
             penalty = penalty + config.l2_sharpness * (n_U @ _norm2(self.user_sharpness))
         return penalty

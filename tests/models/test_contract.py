@@ -44,6 +44,7 @@ OTHERS = {
 WITHOUT_THAT_PART = [
     ("ordinal_basic", "ratings_per_knot"),
     ("ordinal_basic", "min_ratings_per_day"),
+    ("ordinal_basic", "features"),
     ("ordinal", "min_ratings_per_day"),  # the planted days have too few; tested with the network
 ]
 ENDS = ("training.clip_norm", "training.patience")  # None as a rule; tested with the engine

@@ -1,9 +1,11 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
 from recsys.features import Feature
-from recsys.models.feature_tables import DateTables, FeatureTable, SideTables
+from recsys.models.feature_tables import DateTables, FeatureSum, FeatureTable, SideTables
 from recsys.models.rows import HasRowKeys
 
 # rows: unknown; a and b; b; not known
@@ -92,3 +94,36 @@ def test_dates_without_a_rating_say_nothing() -> None:
 
 def test_dates_that_take_no_part_have_no_column() -> None:
     assert DateTables({"item": 2}, 0.1)(torch.tensor([FRIDAY, 0])).shape == (2, 0)
+
+
+@pytest.fixture
+def total() -> FeatureSum:
+    torch.manual_seed(0)
+    return FeatureSum(
+        4, {"genres": GENRES, "colour": COLOUR, "unnamed": COLOUR}, ("genres", "colour", "absent"), 3, 0.1
+    )
+
+
+def test_features_add_up_with_biases_and_the_unknown_at_zero(total: FeatureSum) -> None:
+    assert list(total.tables) == ["genres", "colour"]
+    genres, colour = (cast(FeatureTable, table)().detach() for table in total.tables.values())
+    torch.testing.assert_close(total().detach(), genres + colour)
+    assert total().shape == (4, 4)
+    assert (total()[:, 3] == 0).all()
+    assert (total()[0] == 0).all()
+
+
+def test_without_any_feature_the_sum_is_zero() -> None:
+    nothing = FeatureSum(4, {}, ("genres",), 3, 0.1)
+    nothing.prepare(torch.tensor([1]))
+    assert nothing().shape == (4, 4)
+    assert (nothing() == 0).all()
+    assert nothing.squares() == 0
+
+
+def test_squares_are_those_behind_the_average_training_rating(total: FeatureSum) -> None:
+    """Ratings of row 1, which has genres a and b, of row 2 twice and of row 3, whose genre nobody knows."""
+    total.prepare(torch.tensor([1, 2, 2, 3]))
+    genres, colour = (cast(FeatureTable, table).weight.detach().square().sum(1) for table in total.tables.values())
+    by_hand = (genres[1] / 2 + genres[2] / 2 + 2 * genres[2] + genres[0] + colour[1] + 2 * colour[2] + colour[1]) / 4
+    assert total.squares().item() == pytest.approx(by_hand.item())

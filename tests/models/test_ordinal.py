@@ -1,11 +1,15 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 from planted import pairs_of, rows_of
 from torch import Tensor
 
+from recsys.features import Feature, Features
+from recsys.models.feature_tables import FeatureTable
 from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig
 from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordinal_basic
 
@@ -20,6 +24,8 @@ CONFIG = OrdinalConfig(
     l2_biases=0.2,
     l2_thresholds=0.07,
     l2_opinions=0.9,
+    features=("genres", "gender", "words"),
+    l2_features=0.19,
     l2_sharpness=0.5,
     l2_days=0.11,
     min_ratings_per_day=1,
@@ -28,7 +34,10 @@ CONFIG = OrdinalConfig(
     l2_weeks=0.17,
     training=TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, schedule="constant"),
 )
-BASIC = CONFIG.model_copy(update=dict.fromkeys(("l2_opinions", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks"), None))
+PARTS = ("l2_opinions", "l2_features", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks")
+BASIC = CONFIG.model_copy(update=dict.fromkeys(PARTS, None))
+# values of each row, the unknown's first; words that no feature is, and a feature that the config does not name
+GENRES_OF, GENDER_OF = [(0,), (1, 2), (2,), (0,), (1,)], [(0,), (1,), (2,), (1,)]
 
 Rows = list[list[float]]
 
@@ -41,9 +50,20 @@ def interactions(rated: list[tuple[int, int, int, int]]) -> Interactions:
 TRAIN = interactions(RATED)
 
 
+def feature(names: tuple[str, ...], rows: Sequence[tuple[int, ...]]) -> Feature:
+    offsets = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    return Feature(names, offsets, torch.tensor([value for row in rows for value in row]))
+
+
+FEATURES = Features(
+    {"gender": feature(("F", "M"), GENDER_OF), "age": feature(("18",), [(0,), (1,), (1,), (1,)])},
+    {"genres": feature(("a", "b"), GENRES_OF)},
+)
+
+
 def build(config: OrdinalConfig) -> OrdinalNetwork:
     """Every weight drawn at random, those of unseen ids too."""
-    network = OrdinalNetwork(config, SIZES)
+    network = OrdinalNetwork(config, SIZES, FEATURES)
     network.prepare(TRAIN)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -70,10 +90,20 @@ def opinions() -> dict[tuple[int, int], float]:
     return {pair: value - user_bias[pair[0]] for pair, value in left.items()}
 
 
+def of_features(network: OrdinalNetwork, kind: str, values: tuple[int, ...]) -> list[float]:
+    """The mean of the vectors of a feature's values."""
+    if network.config.l2_features is None:
+        return [0.0] * (DIM + 1)
+    side = network.user_features if kind == "gender" else network.item_features
+    weight = cast(FeatureTable, side.tables[kind]).weight.tolist()
+    return [sum(weight[value][d] for value in values) / len(values) for d in range(DIM + 1)]
+
+
 def user_vector(network: OrdinalNetwork, user: int, without: int | None = None) -> list[float]:
-    """p + |N|^-½ Σ (y + e w) over the user's items, one of which may be left out of the opinions."""
+    """p + f + |N|^-½ Σ (y + e w) over the user's items, one of which may be left out of the opinions."""
     items = [item for rater, item, *_ in RATED if rater == user]
-    row = network.user[user].tolist()
+    f = of_features(network, "gender", GENDER_OF[user])
+    row = [a + b for a, b in zip(network.user[user].tolist(), f, strict=True)]
     for item in items:
         part = network.item_implicit[item].tolist()
         if network.config.l2_opinions is not None and item != without:
@@ -85,7 +115,8 @@ def user_vector(network: OrdinalNetwork, user: int, without: int | None = None) 
 
 def item_vector(network: OrdinalNetwork, item: int, without: int | None = None) -> list[float]:
     users = [rater for rater, rated, *_ in RATED if rated == item]
-    row = network.item[item].tolist()
+    f = of_features(network, "genres", GENRES_OF[item])
+    row = [a + b for a, b in zip(network.item[item].tolist(), f, strict=True)]
     for user in users:
         part = network.user_implicit[user].tolist()
         if network.config.l2_opinions is not None and user != without:
@@ -144,7 +175,7 @@ def test_loss_by_hand(network: OrdinalNetwork) -> None:
             exceeds = sigmoid(logit)
             total -= math.log(exceeds if level > t else 1 - exceeds)
         total += penalty_by_hand(network, user, item)
-        total += moment_penalty(network, user, item, day)
+        total += moment_penalty(network, user, item, day) + feature_penalty(network)
     loss = network.loss(interactions(batch))
     assert loss.item() == pytest.approx(total / len(batch), rel=1e-5)
 
@@ -167,6 +198,21 @@ def moment_penalty(network: OrdinalNetwork, user: int, item: int, day: int) -> f
     moments = network.moments
     parts = ((moments.days, config.l2_days), (moments.mood, config.l2_mood), (moments.weeks, config.l2_weeks))
     return float(sum(l2 * part(pair)[1].item() for part, l2 in parts if part is not None and l2 is not None))
+
+
+def feature_penalty(network: OrdinalNetwork) -> float:
+    """Of a rating: what the values of its user and movie cost, averaged over the training ratings."""
+    if network.config.l2_features is None:
+        return 0.0
+    total = 0.0
+    for user, item, *_ in RATED:
+        for side, kind, values in (
+            (network.user_features, "gender", GENDER_OF[user]),
+            (network.item_features, "genres", GENRES_OF[item]),
+        ):
+            weight = cast(FeatureTable, side.tables[kind]).weight
+            total += sum(norm2(weight[value]) for value in values) / len(values)
+    return network.config.l2_features * total / len(RATED)
 
 
 def norm2(row: Tensor) -> float:
@@ -258,5 +304,17 @@ def test_penalties_of_the_experiments(n_ratings: int, n_levels: int, l2: float) 
 def test_variants_are_the_parts_they_have() -> None:
     whole, basic = (configure(100_000, 5).model_dump() for configure in (ordinal, ordinal_basic))
     left_out = {name for name, value in basic.items() if value is None}
-    assert left_out == {"l2_opinions", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks"}
+    assert left_out == set(PARTS)
     assert not any(value is None for value in whole.values())
+
+
+def test_a_new_movie_is_what_its_features_say() -> None:
+    """Movies 1 and 4 share genres with others; a movie of no known genre is the unknown."""
+    network = OrdinalNetwork(CONFIG, SIZES, FEATURES)
+    network.prepare(TRAIN.take((TRAIN.item_idx != 4).nonzero().squeeze(1)))
+    with torch.no_grad():
+        for table in network.item_features.tables.values():
+            cast(FeatureTable, table).weight[1:] = 0.3
+    network.freeze()
+    assert (network.item_table[4] != network.item_table[0])[: DIM + 1].all()
+    assert (network.item_table[0] == 0).all()
