@@ -15,7 +15,12 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command()
 @click.option("--models", metavar="A,B,…", help="Networks and baselines, or all.  [default: the candidates and bias]")
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    help="Dataset name, archive, directory, or synthetic:UxMxR; may be given again.  [default: ml-100k]",
+)
 @click.option(
     "--split",
     "splits",
@@ -44,6 +49,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @shared
 def compare(
     models: str | None,
+    sources: tuple[str, ...],
     splits: str,
     train: Path | None,
     holdout: Path | None,
@@ -66,32 +72,51 @@ def compare(
       recsys compare
       recsys compare --models all --split random,time:0.1 --seeds 5
       recsys compare --source ml-100k.zip --models ordinal,bias --split u1
+      recsys compare --models all --source ml-100k --source ml-latest-small
       recsys compare --train train.parquet --holdout holdout.parquet --json
       recsys compare --models all --out data/comparisons/mine     again, after it was killed: goes on
       recsys compare --models mlp,softmax --find-lr
     """
-    settings = make_settings(**options)
     from recsys.compare.compare import check_complete
     from recsys.compare.compare import compare as run_comparison
-    from recsys.compare.plan import plan_comparison
+    from recsys.compare.plan import folders_of, plan_comparison
+
+    work = []
+    for source, folder in folders_of(sources, out).items():  # all of them, before the first one trains for hours
+        settings = make_settings(**options, source=source)
+        if holdout_share is not None:
+            split = settings.split.model_dump() | {"holdout_share": holdout_share}
+            settings = make_settings(**options, source=source, split=split)
+        plan = plan_comparison(models, splits, n_seeds, epochs, settings, (train, holdout))
+        work.append((plan, settings, folder))
+    if find_lr:
+        for plan, settings, folder in work:
+            print_rates(plan, settings, folder, as_json)
+        return
+    found = []
+    for plan, settings, folder in work:
+        found.append(run_comparison(plan, settings, folder))
+        if not as_json:
+            print_comparison(found[-1])
+    if as_json:
+        print_comparisons_as_json(found)
+    check_complete(found)
+
+
+def print_comparison(found: Any) -> None:
     from recsys.compare.table import render
 
-    if holdout_share is not None:
-        settings = make_settings(**options, split=settings.split.model_dump() | {"holdout_share": holdout_share})
-    plan = plan_comparison(models, splits, n_seeds, epochs, settings, (train, holdout))
-    if find_lr:
-        print_rates(plan, settings, out, as_json)
-        return
-    found = run_comparison(plan, settings, out)
-    if as_json:
-        from recsys.files import read_json
+    click.echo(f"{found.dataset}, snapshot {found.snapshot}\n")
+    click.echo(render(found.rows, found.descriptions, _width()), nl=False)
+    click.echo(f"Written to {found.folder}: results.json, results.csv, slices.csv, results.png, reliability.png\n")
 
-        print_json(read_json(found.folder / "results.json"))
-    else:
-        click.echo(f"{found.dataset}, snapshot {found.snapshot}\n")
-        click.echo(render(found.rows, found.descriptions, _width()), nl=False)
-        click.echo(f"Written to {found.folder}: results.json, results.csv, slices.csv, results.png, reliability.png")
-    check_complete(found)
+
+def print_comparisons_as_json(found: list[Any]) -> None:
+    """An object for one source, a list of them for several."""
+    from recsys.files import read_json
+
+    results = [read_json(one.folder / "results.json") for one in found]
+    print_json(results[0] if len(results) == 1 else results)
 
 
 def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> None:

@@ -56,12 +56,13 @@ def compare(plan: Plan, settings: Settings, out: Path | None = None) -> Comparis
     return Comparison(folder, data.archive.dataset, data.snapshot, descriptions, rows)
 
 
-def check_complete(found: Comparison) -> None:
+def check_complete(found: list[Comparison]) -> None:
     """Raises: ModelError if a network failed; everything else has been reported by then."""
-    failed = sorted({row.model for row in found.rows if row.failures})
+    failed = sorted({f"{row.model} on {one.dataset}" for one in found for row in one.rows if row.failures})
     if failed:
         raise ModelError(
-            f"{', '.join(failed)} failed, see the lines below the table; the others are complete, in {found.folder}. "
+            f"{', '.join(failed)} failed, see the lines below the table; the others are complete, in "
+            f"{', '.join(str(one.folder) for one in found)}. "
             "If the loss is not finite, recsys compare --find-lr suggests a learning rate."
         )
 

@@ -1,6 +1,7 @@
 """What a comparison is asked: which networks, on which splits, with which seeds."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,24 @@ def plan_comparison(
         return Plan(named, {"files": Provided("files", share, *files)}, seeds, epochs)
     parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in splits.split(",")}
     return Plan(named, parsed, seeds, epochs)
+
+
+def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Path | None]:
+    """Where the results of each source go: into `out`, or, of several sources, into a folder there for each.
+
+    Without a source there is the one of the settings; without `out`, each has a new folder of the home.
+
+    Raises: UsageError if two sources would share a folder.
+    """
+    if len(sources) < 2 or out is None:
+        return dict.fromkeys(sources or (None,), out)
+    names = [re.sub(r"[^\w.-]+", "-", Path(source).stem) for source in sources]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"--source {', '.join(sources)}: two of them would write to the same folder of {out}. "
+            "Next: give each a name of its own, or call once for each, with an --out of its own"
+        )
+    return {source: out / name for source, name in zip(sources, names, strict=True)}
 
 
 def _parse_models(models: str | None, settings: Settings) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -224,8 +225,18 @@ def test_a_network_that_fails_is_a_row_and_the_others_go_on(
     assert shown.exit_code == 1
     assert "softmax failed, seed 0: ModelError: softmax on validation: epoch 1" in shown.stdout
     assert "bias  " in shown.stdout
-    assert "softmax failed, see the lines below the table" in shown.stderr
+    assert "softmax on synthetic-60x40x1200 failed, see the lines below the table" in shown.stderr
     assert (tmp_path / "results.png").exists()
+
+
+def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:
+    smaller = "synthetic:40x30x600"
+    command = ("--models", "bias", "--source", smaller, "--out", tmp_path)
+    shown = run(home, *command)
+    assert shown.exit_code == 0, shown.output
+    assert re.findall(r"(\d+) ratings to learn from", shown.stdout) == ["900", "450"]
+    results = [tmp_path / source.replace(":", "-") / "results.json" for source in (SOURCE, smaller)]
+    assert json.loads(run(home, *command, "--json").stdout) == [read_json(path) for path in results]
 
 
 def test_files_of_ones_own(home: Path, data: Data, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from recsys.baselines import BASELINES
-from recsys.compare.plan import Plan, plan_comparison
+from recsys.compare.plan import Plan, folders_of, plan_comparison
 from recsys.compare.provided import Provided
 from recsys.errors import UsageError
 from recsys.models import MODELS
@@ -64,3 +64,25 @@ def test_two_files_take_the_place_of_splits() -> None:
 def test_words_that_mean_nothing(words: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan(**words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sources", "out", "folders"),
+    [
+        ([], None, {None: None}),
+        ([], "out", {None: "out"}),
+        (["a.zip"], "out", {"a.zip": "out"}),
+        (["a.zip", "ml-1m"], None, {"a.zip": None, "ml-1m": None}),
+        (["/x/a b.zip", "synthetic:9x8x7"], "out", {"/x/a b.zip": "out/a-b", "synthetic:9x8x7": "out/synthetic-9x8x7"}),
+    ],
+)
+def test_where_the_results_of_each_source_go(
+    sources: list[str], out: str | None, folders: dict[str | None, str | None]
+) -> None:
+    expected = {source: folder and Path(folder) for source, folder in folders.items()}
+    assert folders_of(sources, Path(out) if out else None) == expected
+
+
+def test_two_sources_do_not_share_a_folder() -> None:
+    with pytest.raises(UsageError, match="would write to the same folder of out"):
+        folders_of(["x/a.zip", "y/a.zip"], Path("out"))
