@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.compare_commands import compare, tune
+from flows.compare_commands import compare, networks, tune
 from flows.console import (
     config_option,
     home_of,
@@ -165,7 +165,7 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
     print_frame(frame if as_json else frame.select(shown), as_json)
 
 
-for command in (check, compare, datasets, forget, generate, tune):
+for command in (check, compare, datasets, forget, generate, networks, tune):
     main.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look for better networks: compare them, and search their settings."""
+"""The commands about networks: list them, compare them, and search their settings."""
 
 import shutil
 import sys
@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from flows.console import WIDTH_OF_A_FILE, config_option, home_option, json_option, make_settings, print_json, shared
+from flows.console import (
+    WIDTH_OF_A_FILE,
+    config_option,
+    home_option,
+    json_option,
+    make_settings,
+    print_frame,
+    print_json,
+    shared,
+)
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -173,6 +182,47 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
         shipped = f"{found.default[name]:.4f}" if name in found.default else "?"
         click.echo(f"  {name} {value:.4f}, as shipped {shipped}")
     click.echo(f"every trial: {found.folder / 'trials.csv'}\nuse it:      recsys nightly --config {found.best}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--ratings",
+    "n_ratings",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="Show the config for so many; penalties and batch sizes follow it.",
+)
+@click.option(
+    "--levels",
+    "n_levels",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="How many different ratings can be given; 10 of half stars.",
+)
+@json_option
+@shared
+def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> None:
+    """List the networks, or the knobs of one.
+
+    \b
+    Examples:
+      recsys networks
+      recsys networks ordinal
+      recsys networks ordinal --json > mine.json     to change, and give to recsys nightly --config
+    """
+    from recsys.network_list import config_of, list_knobs, list_networks
+
+    if name is None:
+        print_frame(list_networks(), as_json)
+        return
+    config = config_of(name, n_ratings, n_levels)
+    if as_json:
+        print_json({"model": name, "config": config.model_dump(mode="json")})
+    else:
+        print_frame(list_knobs(config), as_json)
 
 
 def _width() -> int:

@@ -52,6 +52,7 @@ class Variant:
     configure: Callable[[int, int], NetworkConfig]  # (n_ratings, n_levels)
     config_type: type[NetworkConfig]
     build: Callable[..., Network]  # (config, sizes, features): the network's class
+    what: str  # it is, in a line
     reported: Reported | None = None
 
     @property
@@ -64,36 +65,76 @@ class Variant:
 OLD_SMALL = "older ml-latest-small (671 users)"
 
 MODELS: dict[str, Variant] = {
-    "ordinal": Variant(ordinal, OrdinalConfig, OrdinalNetwork),
-    "ordinal_basic": Variant(ordinal_basic, OrdinalConfig, OrdinalNetwork),
-    "softmax": Variant(
-        softmax, SoftmaxConfig, SoftmaxNetwork, Reported("MAE 0.669", "ML-1M, 25% random holdout, 10 epochs")
+    "ordinal": Variant(
+        ordinal,
+        OrdinalConfig,
+        OrdinalNetwork,
+        "ours: thresholds over a bilinear score, with histories, opinions, features and the moment",
     ),
-    "dot": Variant(dot, DotConfig, DotNetwork, Reported("MSE 1.2209", f"{OLD_SMALL}, 10% random holdout, 5 epochs")),
-    "dot_sgd": Variant(dot_sgd, DotConfig, DotNetwork),
+    "ordinal_basic": Variant(
+        ordinal_basic, OrdinalConfig, OrdinalNetwork, "the same with histories alone: half the time, a little worse"
+    ),
+    "softmax": Variant(
+        softmax,
+        SoftmaxConfig,
+        SoftmaxNetwork,
+        "two vectors, three dense layers, one class per star",
+        Reported("MAE 0.669", "ML-1M, 25% random holdout, 10 epochs"),
+    ),
+    "dot": Variant(
+        dot,
+        DotConfig,
+        DotNetwork,
+        "dot product of two vectors, no biases",
+        Reported("MSE 1.2209", f"{OLD_SMALL}, 10% random holdout, 5 epochs"),
+    ),
+    "dot_sgd": Variant(dot_sgd, DotConfig, DotNetwork, "the same by plain gradient descent, smaller"),
     "dot_bias": Variant(
         dot_bias,
         DotBiasConfig,
         DotBiasNetwork,
+        "dot product, biases, a sigmoid over the range of stars",
         Reported("MSE 0.7646", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs"),
     ),
     "dot_bias_one_cycle": Variant(
-        dot_bias_one_cycle, DotBiasConfig, DotBiasNetwork, Reported("MSE 0.784", f"{OLD_SMALL}, random validation part")
+        dot_bias_one_cycle,
+        DotBiasConfig,
+        DotBiasNetwork,
+        "the same on a one-cycle schedule, its range widened",
+        Reported("MSE 0.784", f"{OLD_SMALL}, random validation part"),
     ),
     "mlp": Variant(
-        mlp, MlpConfig, MlpNetwork, Reported("MSE 0.7820", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs")
+        mlp,
+        MlpConfig,
+        MlpNetwork,
+        "two vectors, one dense layer, a sigmoid over the range",
+        Reported("MSE 0.7820", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs"),
     ),
-    "mlp_deep": Variant(mlp_deep, DeepMlpConfig, DeepMlpNetwork),
+    "mlp_deep": Variant(mlp_deep, DeepMlpConfig, DeepMlpNetwork, "two vectors, three dense layers, one number"),
     "recurrent": Variant(
-        recurrent, RecurrentConfig, RecurrentNetwork, Reported("MSE 0.7699", f"{OLD_SMALL}, random validation part")
+        recurrent,
+        RecurrentConfig,
+        RecurrentNetwork,
+        "an LSTM that reads the user, then the movie",
+        Reported("MSE 0.7699", f"{OLD_SMALL}, random validation part"),
     ),
-    "recurrent_gru": Variant(recurrent_gru, RecurrentConfig, RecurrentNetwork),
+    "recurrent_gru": Variant(recurrent_gru, RecurrentConfig, RecurrentNetwork, "the same with a GRU"),
     "wide_deep": Variant(
-        wide_deep, WideDeepConfig, WideDeepNetwork, Reported("MSE 0.7890", f"{OLD_SMALL}, random validation part")
+        wide_deep,
+        WideDeepConfig,
+        WideDeepNetwork,
+        "crossed features beside dense layers",
+        Reported("MSE 0.7890", f"{OLD_SMALL}, random validation part"),
     ),
-    "nmf": Variant(nmf, NmfConfig, NmfNetwork),
-    "hybrid": Variant(hybrid, HybridConfig, HybridNetwork),
-    "triplet": Variant(triplet, TripletConfig, TripletNetwork),
-    "triplet_bpr": Variant(triplet_bpr, TripletConfig, TripletNetwork),
-    "sequence": Variant(sequence, SequenceConfig, SequenceNetwork),
+    "nmf": Variant(nmf, NmfConfig, NmfNetwork, "non-negative matrix factorisation, the classic"),
+    "hybrid": Variant(
+        hybrid, HybridConfig, HybridNetwork, "ids, features and dates side by side into dense layers, and a product"
+    ),
+    "triplet": Variant(
+        triplet, TripletConfig, TripletNetwork, "orders only: watched above not watched, by a margin; one movie table"
+    ),
+    "triplet_bpr": Variant(triplet_bpr, TripletConfig, TripletNetwork, "the same with the logistic loss"),
+    "sequence": Variant(
+        sequence, SequenceConfig, SequenceNetwork, "orders only: reads a history in order of time, tells what is next"
+    ),
 }

@@ -1,0 +1,56 @@
+"""The networks and the knobs of each, as tables."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from recsys.errors import UsageError
+from recsys.models import MODELS, NetworkConfig
+
+
+def list_networks() -> pl.DataFrame:
+    """A row for each: name, whether it predicts stars, what it is, what its write-up reports."""
+    return pl.DataFrame(
+        {
+            "network": name,
+            "stars": variant.rates,
+            "what": variant.what,
+            "reported": f"{variant.reported.figure}: {variant.reported.conditions}" if variant.reported else "",
+        }
+        for name, variant in MODELS.items()
+    )
+
+
+def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
+    """The config that a network comes with for so many ratings of so many levels.
+
+    Raises: UsageError if there is no such network.
+    """
+    if name not in MODELS:
+        raise UsageError(f"there is no network {name}. Next: one of {', '.join(MODELS)}")
+    return MODELS[name].configure(n_ratings, n_levels)
+
+
+def list_knobs(config: NetworkConfig) -> pl.DataFrame:
+    """A row for each knob: its value, between what `recsys tune` searches, its reason."""
+    rows = list(_knobs(config, ""))
+    return pl.DataFrame(rows, schema=dict.fromkeys(("knob", "value", "searched", "what"), pl.String))
+
+
+def _knobs(config: BaseModel, prefix: str) -> Iterator[dict[str, str]]:
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from _knobs(value, f"{name}.")
+            continue
+        extra: Any = field.json_schema_extra or {}
+        searched = " ".join(map(str, extra.get("search", ())))
+        yield {"knob": prefix + name, "value": _show(value), "searched": searched, "what": field.description or ""}
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
