@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 NAME_LENGTH = len("20261121T030000Z")  # of a run_id without what makes it unique
 
 
-def find_champion(run: Run, choice: Choice, config: WarmStartConfig) -> Champion | None:
+def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: WarmStartConfig) -> Champion | None:
     """The network of the run that published last from the same data set; None, with the reason in the log, where
     tonight must begin from scratch: there is none, it is another network, it knows ratings that tonight may not know,
     or it has learned from users who have asked to be forgotten since.
     """
     try:
-        champion = _find(run, choice, config)
+        champion = _find(run, levels, config)
         check_alike(choice.model, choice.config, champion)
         return champion
     except (ModelError, NotPublished, OSError, ValueError, KeyError) as error:
@@ -34,7 +34,7 @@ def find_champion(run: Run, choice: Choice, config: WarmStartConfig) -> Champion
         return None
 
 
-def _find(run: Run, choice: Choice, config: WarmStartConfig) -> Champion:
+def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champion:
     """Raises: ModelError with the reason why there is none, or why it cannot be used."""
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
@@ -43,7 +43,7 @@ def _find(run: Run, choice: Choice, config: WarmStartConfig) -> Champion:
     served = _reopen(published[0], run)
     _check_knows_no_more(read_json(served.findings), tonight, served)
     saved, vocabulary = SavedModel(served.model / "tonight"), Vocabulary.load(served.vocabulary)
-    network = load_model(saved, vocabulary)
+    network = load_model(saved, vocabulary, levels)
     meta = read_meta(saved)
     return Champion(served.run_id, meta.model, meta.parsed_config(), network, vocabulary, config)
 

@@ -59,8 +59,8 @@ def fit_network(
     """
     with one_thread():
         rows = network.prepare(train)
-    if start:
-        start(network)
+        if start:
+            start(network)
     order = generator or make_generator(torch.initial_seed())
     state = TrainingState(network, make_optimizer(network, training), order, [], {})
     if checkpoint and checkpoint.load(state):

@@ -104,7 +104,7 @@ def train_for_tonight(
 
     Where that is allowed and possible, it begins where the network being served ended.
     """
-    champion = find_champion(run, choice, config) if config.enabled else None
+    champion = find_champion(run, choice, learner.levels, config) if config.enabled else None
     label = f"{choice.model} for tonight"
     network = learn(choice, pl.read_parquet(checked.ratings), learner, label, champion=champion)
     begun_from = champion.run_id if champion else None

@@ -154,7 +154,8 @@ def fit_seeded(
     data = [*vars(train).values(), *(vars(validation).values() if validation else ())]
     training, start = config.training, None
     if champion:
-        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump()}
+        ids = [each.content_hash() for each in (learner.vocabulary, champion.vocabulary)]
+        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump(), "vocabularies": ids}
         data += champion.network.state_dict().values()
         training, stop_after = shorten(training, stop_after or training.epochs, champion.schedule), None
         start = partial(warm_start, train=rows, vocabulary=learner.vocabulary, champion=champion)

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys.errors import ModelError
 from recsys.models import Interactions, Network, NetworkConfig, TrainingConfig
-from recsys.models.rows import Keys, row_keys
+from recsys.models.rows import Keys, column_names, row_keys
 from recsys.settings import WarmStartConfig
 from recsys.vocabulary import Ids, Vocabulary
 
@@ -69,16 +69,21 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
 
     Tables: the rows of ids that both know are carried over, and so are those of whatever else rows may stand for, as a
     user's day. New users and movies get the mean of the rows carried over; who has no rating in `train` stays as
-    prepared, like the unknown. All other weights, and the averages of batch norm, are copied. What has another shape,
-    as after a new genre, stays as prepared and is named in the log.
+    prepared, like the unknown. All other weights, and the averages of batch norm, are copied. What the champion lacks,
+    as where a users table has come, and what has another shape or other columns, as after a new genre, stays as
+    prepared and is named in the log.
     """
     users = _keys(vocabulary.user_ids, train.user_idx)
     items = _keys(vocabulary.movie_ids, train.item_idx)
     keys = row_keys(network, users, items)
     their_keys = row_keys(champion.network, _keys(champion.vocabulary.user_ids), _keys(champion.vocabulary.movie_ids))
+    columns, their_columns = column_names(network), column_names(champion.network)
     theirs = dict(champion.network.named_parameters())
     left = []
     for name, weight in network.named_parameters():
+        if name not in theirs or columns.get(name) != their_columns.get(name):
+            left.append(name)
+            continue
         there, is_table = theirs[name].to(weight.device), name in keys
         if weight.shape[is_table:] != there.shape[is_table:]:  # of a table, all but the number of rows
             left.append(name)
@@ -112,8 +117,10 @@ def _carry_over(ours: Tensor, theirs: Tensor, keys: Keys, their_keys: Keys, *, f
 
 
 def _copy_averages(network: Network, champion: Network) -> None:
-    for ours, theirs in zip(network.modules(), champion.modules(), strict=True):
-        if isinstance(ours, _BatchNorm) and ours.num_features == theirs.num_features:
+    there = dict(champion.named_modules())
+    for name, ours in network.named_modules():
+        theirs = there.get(name)
+        if isinstance(ours, _BatchNorm) and isinstance(theirs, _BatchNorm) and ours.num_features == theirs.num_features:
             ours.load_state_dict(theirs.state_dict())
 
 
@@ -127,5 +134,5 @@ def _log(vocabulary: Vocabulary, champion: Champion, left: list[str]) -> None:
         len(vocabulary.user_ids),
         movies,
         len(vocabulary.movie_ids),
-        f"; of another size there, so begun from scratch: {', '.join(left)}" if left else "",
+        f"; not there, or of another size, so begun from scratch: {', '.join(left)}" if left else "",
     )

@@ -82,7 +82,7 @@ def why_not(home: Home, caplog: pytest.LogCaptureFixture, choice: Choice | None 
     caplog.clear()
     with night(settings := settings_of(home, **fields)) as run:
         tonight = prepare(settings, run, choice or choice_of(home))
-        assert find_champion(run, tonight.choice, WARM) is None
+        assert find_champion(run, tonight.choice, tonight.learner.levels, WARM) is None
     (line,) = [message for message in caplog.messages if message.startswith("training begins from scratch")]
     return line
 
@@ -99,7 +99,7 @@ def test_a_night_begins_where_the_one_being_served_ended(served: Home, caplog: p
         assert read_meta(warm).champion == last.run_id
         assert f"warm start from run {last.run_id}: 60 of 60 users and 40 of 40 movies are known there" in caplog.text
         assert any((weights[name] != value).any() for name, value in load_file(warm.weights).items())
-        champion = find_champion(run, tonight.choice, WARM)
+        champion = find_champion(run, tonight.choice, tonight.learner.levels, WARM)
         assert champion
         assert champion.vocabulary.content_hash() == Vocabulary.load(last.vocabulary).content_hash()
         assert champion.schedule == WARM

@@ -38,9 +38,9 @@ LAST_NIGHT = of(range(1, 41), range(1, 31))
 TONIGHT = of(range(11, 61), range(6, 41))  # some ids have gone, some are new; every index has moved
 
 
-def learner_of(ratings: pl.DataFrame, **fields: Any) -> Learner:
+def learner_of(ratings: pl.DataFrame, users: pl.DataFrame = PLANTED.users, **fields: Any) -> Learner:
     vocabulary = fit_vocabulary(ratings)
-    features = fit_features(vocabulary, PLANTED.users, PLANTED.movies)
+    features = fit_features(vocabulary, users, PLANTED.movies)
     return replace(Learner(vocabulary, LEVELS, seed=0, device="cpu", features=features), **fields)
 
 
@@ -149,8 +149,8 @@ def test_what_has_another_size_begins_from_scratch_and_is_named(caplog: pytest.L
     assert not torch.equal(warm.user_embedding.weight, fresh.user_embedding.weight)
     (line,) = (record.getMessage() for record in caplog.records if record.name == "recsys.warm_start")
     assert line.startswith(
-        f"warm start from run {RUN}: 30 of 50 users and 25 of 35 movies are known there; of another size there, so "
-        "begun from scratch: head.0.weight, head.0.bias, "
+        f"warm start from run {RUN}: 30 of 50 users and 25 of 35 movies are known there; not there, or of "
+        "another size, so begun from scratch: head.0.weight, head.0.bias, "
     )
 
 
@@ -168,6 +168,31 @@ def test_a_champion_of_the_same_ids_is_taken_as_it_is(name: str) -> None:
     warm.eval().freeze()
     with torch.no_grad():
         assert torch.equal(warm.score(rows), network.score(rows))
+
+
+@pytest.mark.parametrize("users", [PLANTED.users, PLANTED.users.clear()], ids=["come", "gone"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_users_table_may_come_or_go(name: str, users: pl.DataFrame) -> None:
+    """What is said of users is then said anew, and the movies' rows are carried over all the same."""
+    there = learner_of(LAST_NIGHT, PLANTED.users.clear() if len(users) else PLANTED.users)
+    config = quick_config(name)
+    network, _ = fit_seeded(name, config, there.encode(LAST_NIGHT), there)
+    champion = Champion(RUN, name, config, network, there.vocabulary, WarmStartConfig())
+    learner = learner_of(TONIGHT, users)
+    network, epochs = fit_seeded(name, config, learner.encode(TONIGHT), learner, champion=champion)
+    assert len(epochs) < config.training.epochs
+
+
+def test_crossed_columns_are_taken_over_where_they_are_the_same_values() -> None:
+    """One genre gone and another come: as many columns, and each another one."""
+    champion = champion_of("wide_deep")
+    fresh, warm = started("wide_deep", champion)
+    assert torch.equal(warm.item_wide.weight[6 - 5], champion.network.item_wide.weight[6])  # type: ignore[union-attr, index]
+    names = champion.network.column_names()  # type: ignore[operator]
+    champion.network.column_names = lambda: names | {"item_wide.weight": names["item_wide.weight"][::-1]}  # type: ignore[assignment]
+    _, warm = started("wide_deep", champion)
+    assert torch.equal(warm.item_wide.weight, fresh.item_wide.weight)
+    assert torch.equal(warm.item.weight[6 - 5], champion.network.item.weight[6])  # type: ignore[union-attr, index]
 
 
 def test_nothing_in_common_is_a_start_from_scratch() -> None:

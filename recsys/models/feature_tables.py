@@ -119,7 +119,8 @@ class FeatureSum(nn.Module):
     def squares(self) -> Tensor:
         """(): squared length of the vectors behind a training rating, on average."""
         of_tables = zip(self._tables(), self._shares, strict=True)
-        return sum((share_V @ table.weight.square().sum(1) for table, share_V in of_tables), self.nothing.new_zeros(()))
+        squares = ((share_V * table.weight.square().sum(1)).sum() for table, share_V in of_tables)
+        return sum(squares, self.nothing.new_zeros(()))
 
     def _tables(self) -> list[FeatureTable]:
         return cast(list[FeatureTable], list(self.tables.values()))

@@ -25,6 +25,7 @@ from recsys.models.network import (
     TrainingConfig,
     batch_size_for,
 )
+from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_cross_entropies
 
 DIMS = {
     "user": 32, "gender": 4, "age": 4, "occupation": 8, "region": 4,
@@ -109,11 +110,12 @@ class HybridNetwork(RatingNetwork):
         self.user.zero_unseen(train.user_idx)
         self.item.zero_unseen(train.item_idx)
         self.date.zero_unseen(train.rated_at)
-        share_K = torch.bincount(train.level_idx, minlength=len(self.sizes.levels)).float() + 1.0
-        share_K /= share_K.sum()
-        exceeds_T = share_K.flip(0).cumsum(0).flip(0)[1:]
         with torch.no_grad():  # so that every pair starts out near the overall distribution
-            self.head.bias.copy_(share_K.log() if self.config.head == "softmax" else torch.logit(exceeds_T))
+            if self.config.head == "softmax":
+                counts_K = torch.bincount(train.level_idx, minlength=len(self.sizes.levels)).float() + 1.0
+                self.head.bias.copy_((counts_K / counts_K.sum()).log())
+            else:
+                self.head.bias.copy_(empirical_log_odds(train.level_idx, len(self.sizes.levels)))
         return train
 
     def logits(self, pairs: Pairs) -> Tensor:
@@ -131,12 +133,11 @@ class HybridNetwork(RatingNetwork):
         logits_BT = self.logits(batch)
         if self.config.head == "softmax":
             return F.cross_entropy(logits_BT, batch.level_idx)
-        exceeds_BT = batch.level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
-        return F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum") / len(batch)
+        return sum_of_cross_entropies(logits_BT, batch.level_idx) / len(batch)
 
     def probabilities(self, pairs: Pairs) -> Tensor:
         logits_BT = self.logits(pairs)
-        return torch.softmax(logits_BT, 1) if self.config.head == "softmax" else _from_exceeding(logits_BT)
+        return torch.softmax(logits_BT, 1) if self.config.head == "softmax" else from_exceeding(logits_BT)
 
 
 def _dense_layers(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
@@ -144,10 +145,3 @@ def _dense_layers(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
     for n_inputs, n_outputs in pairwise(widths):
         layers += [nn.Linear(n_inputs, n_outputs), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers)
-
-
-def _from_exceeding(logits_BT: Tensor) -> Tensor:
-    """(B, K) from the log-odds of exceeding each level but the last; they may cross, a distribution's may not."""
-    exceeds_BT = torch.cummin(torch.sigmoid(logits_BT), dim=1).values
-    one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)
-    return torch.cat([one_B1, exceeds_BT], dim=1) - torch.cat([exceeds_BT, torch.zeros_like(one_B1)], dim=1)

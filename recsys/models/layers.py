@@ -78,6 +78,9 @@ def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
 
 
 def scale_to_stars(logit_B: Tensor, levels: tuple[float, ...], widened: float = 0.0) -> Tensor:
-    """A sigmoid from the lowest to the highest level, (B,) -> (B,), each end `widened` stars further out."""
+    """A sigmoid from the lowest to the highest level, (B,) -> (B,), each end `widened` stars further out.
+
+    In float32, whatever the layers before it are computed in: bfloat16 would know 1/64 of a star and no less.
+    """
     low, high = levels[0] - widened, levels[-1] + widened
-    return low + (high - low) * torch.sigmoid(logit_B)
+    return low + (high - low) * torch.sigmoid(logit_B.float())

@@ -81,5 +81,5 @@ class DeepMlpNetwork(TableNetwork):
     def stars(self, pairs: Pairs) -> Tensor:
         p_BD = self.dropout(self.user(pairs.user_idx))
         q_BD = self.dropout(self.item(pairs.item_idx))
-        stars_B: Tensor = self.head(torch.cat([p_BD, q_BD], dim=1)).squeeze(1)
+        stars_B: Tensor = self.head(torch.cat([p_BD, q_BD], dim=1)).squeeze(1).float()
         return stars_B

@@ -118,7 +118,7 @@ class DayBias(SizedByTraining):
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(B,) to add to the score, (B,) squared length of what was looked up."""
-        bias_B = F.embedding(self._row(pairs), self.bias)[:, 0]
+        bias_B = F.embedding(self._row(pairs), self.bias, padding_idx=0)[:, 0]  # what no day's is stays 0
         return bias_B, bias_B.square()
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
@@ -182,7 +182,8 @@ class Mood(SizedByTraining):
         key_B = _second_key(pairs)
         earlier_B = torch.searchsorted(self.moments, key_B)
         until_B = torch.searchsorted(self.moments, key_B, right=True)
-        return (earlier_B + until_B) / 2 - self.first[pairs.user_idx]
+        first_B = self.first[pairs.user_idx]  # off before the division: places of all users are too long for float32
+        return ((earlier_B - first_B) + (until_B - first_B)) / 2
 
 
 class WeekVectors(SizedByTraining):
@@ -211,7 +212,7 @@ class WeekVectors(SizedByTraining):
         """(B, E) of the week, (B,) squared length of what was looked up."""
         row_B = pairs.rated_at // (7 * SECONDS_PER_DAY) - self.first_week + 1
         known_B = (row_B >= 1) & (row_B < len(self.vectors)) & (pairs.rated_at > 0)
-        vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors)
+        vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors, padding_idx=0)
         return vectors_BE, vectors_BE.square().sum(1)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:

@@ -3,6 +3,8 @@
 Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its bias in one row), T = K - 1 thresholds.
 """
 
+from collections.abc import Iterator
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from recsys.models.network import (
     batch_size_for,
     zero_unseen,
 )
+from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_cross_entropies
 
 
 class OrdinalConfig(MomentsConfig):
@@ -64,17 +67,11 @@ class OrdinalConfig(MomentsConfig):
         description="Penalty on the vectors of a user's and a movie's features, which many share.",
         json_schema_extra={"search": [0.01, 0.3, "log"]},
     )
-    l2_sharpness: float | None = Field(
-        None,
-        ge=0,
-        description="Penalty on each user's sharpness; a light one would let it stand in for longer vectors.",
-        json_schema_extra={"search": [0.2, 5.0, "log"]},
-    )
     init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
 
 
 def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """Without opinions, features, sharpness and moments.
+    """Without opinions, features and moments.
 
     Chosen on validation parts of three data sets (docs/experiments.md).
 
@@ -98,9 +95,8 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
     return basic.model_copy(
         update={
             "l2_biases": 0.03 * scale,
-            "l2_opinions": 6 * basic.l2,
+            "l2_opinions": 0.75 * scale * (750_000 / max(n_ratings, 20_000)) ** 0.5,
             "l2_features": 0.2 * basic.l2,
-            "l2_sharpness": 1.0 * scale,
             "l2_days": 0.1 * scale,
             "l2_mood": 0.05 * scale,
             "l2_weeks": 0.2 * scale,
@@ -109,21 +105,21 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
 
 
 class OrdinalNetwork(RatingNetwork):
-    """P(rating > level t) = sigmoid(s_u · (score - θ_t - a_ut - d_it)), for a user u and an item i.
+    """P(rating > level t) = sigmoid(score - θ_t - a_ut - d_it), for a user u and an item i.
 
     score = ⟨user vector, item vector⟩ + biases + mood of u at the moment + bias of u's day + ⟨both vectors, week⟩,
     user vector = p_u + f_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + f_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
     where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only, and e is how far
-    a rating was above what biases expect. A training rating's own e is left out of what predicts it. f adds up the
-    vectors of a user's, or a movie's, features; of whoever has no ratings they are all there is. Each vector carries
-    its bias in its last place. Sharpness s_u = exp(g_u): some use the whole scale and others two stars of it.
+    a rating was above what biases expect. A training rating's own e is left out of what predicts it; its share in the
+    biases that others are measured against is not. f adds up the vectors of a user's, or a movie's, features; they are
+    all there is of whoever has no ratings. Each vector carries its bias in its last place.
 
     Source: implicit history and opinions after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both
     sides; moments after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression Models
     for Ordinal Data" (JRSS B, 1980).
     """
 
-    user_table: Tensor  # (U, E + T + 1), frozen: own, implicit and opinion parts together, thresholds, log sharpness
+    user_table: Tensor  # (U, E + T), frozen: own, implicit and opinion parts together, thresholds
     item_table: Tensor  # (I, E + T)
 
     def __init__(self, config: OrdinalConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
@@ -144,11 +140,9 @@ class OrdinalNetwork(RatingNetwork):
         self.user_thresholds = nn.Parameter(torch.zeros(n_users, n_thresholds))
         self.item_thresholds = nn.Parameter(torch.zeros(n_items, n_thresholds))
         self.thresholds = nn.Parameter(torch.zeros(n_thresholds))
-        if config.l2_sharpness is not None:
-            self.user_sharpness = nn.Parameter(torch.zeros(n_users, 1))
         self.moments = Moments(config, n_users, dim, std / 3)
         width = dim + 1 + n_thresholds
-        self.register_buffer("user_table", torch.zeros(n_users, width + 1))
+        self.register_buffer("user_table", torch.zeros(n_users, width))
         self.register_buffer("item_table", torch.zeros(n_items, width))
         self._history: History | None = None
 
@@ -159,13 +153,13 @@ class OrdinalNetwork(RatingNetwork):
             self.user_features.prepare(train.user_idx)
             self.item_features.prepare(train.item_idx)
         with torch.no_grad():
-            self.thresholds.copy_(_empirical_thresholds(train.level_idx, len(self.thresholds)))
+            self.thresholds.copy_(-empirical_log_odds(train.level_idx, len(self.sizes.levels)))
         self._history = History(train, self.sizes)
         self.moments.prepare(train)
         return train
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """(U, E + T + 1) and (I, E + T): what two indices need to be turned into a distribution."""
+        """(U, E + T) and (I, E + T): what two indices need to be turned into a distribution."""
         history = self._history
         assert history is not None, "prepare() comes before training"
         user_UE = self.user + history.sum_over_items(self.item_implicit)
@@ -175,9 +169,7 @@ class OrdinalNetwork(RatingNetwork):
             item_IE = item_IE + history.sum_over_users(self.user_opinion, by_opinion=True)
         if self.config.l2_features is not None:
             user_UE, item_IE = user_UE + self.user_features(), item_IE + self.item_features()
-        sharpness_U1 = torch.zeros_like(user_UE[:, :1]) if self.config.l2_sharpness is None else self.user_sharpness
-        user_table = torch.cat([user_UE, self.user_thresholds, sharpness_U1], dim=1)
-        return user_table, torch.cat([item_IE, self.item_thresholds], dim=1)
+        return torch.cat([user_UE, self.user_thresholds], dim=1), torch.cat([item_IE, self.item_thresholds], dim=1)
 
     def loss(self, batch: Interactions) -> Tensor:
         user_table, item_table = self.tables()
@@ -186,49 +178,48 @@ class OrdinalNetwork(RatingNetwork):
         if self.config.l2_opinions is not None:
             user_BW, item_BW = self._without_own(batch, user_BW, item_BW)
         logits_BT, penalty = self._logits(batch, user_BW, item_BW)
-        exceeds_BT = batch.level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
-        fit = F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum")
-        return (fit + penalty + self._penalty(batch)) / len(batch)
+        return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
 
     def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes each rating's own opinion out of the two sums that predict it: a holdout rating is in none either."""
+        """Takes each rating's own opinion out of the two sums that predict it, as a holdout rating is in neither."""
         assert self._history is not None
         share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
         own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
         own_item_BE = share_of_item_B1 * F.embedding(batch.user_idx, self.user_opinion)
         n_thresholds = len(self.thresholds)
-        return user_BW - F.pad(own_user_BE, (0, n_thresholds + 1)), item_BW - F.pad(own_item_BE, (0, n_thresholds))
+        return user_BW - F.pad(own_user_BE, (0, n_thresholds)), item_BW - F.pad(own_item_BE, (0, n_thresholds))
 
     def _logits(self, pairs: Pairs, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) log-odds that the rating exceeds each level but the last, and what its moment costs in penalties."""
-        dim, n_thresholds = self.config.embedding_dim, len(self.thresholds)
+        dim = self.config.embedding_dim
         p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
         moment_B, penalty = self.moments(pairs, p_BD + q_BD)
         score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim] + moment_B
-        levels_BT = self.thresholds + user_BW[:, dim + 1 : dim + 1 + n_thresholds] + item_BW[:, dim + 1 :]
-        return user_BW[:, -1:].exp() * (score_B[:, None] - levels_BT), penalty
+        levels_BT = self.thresholds + user_BW[:, dim + 1 :] + item_BW[:, dim + 1 :]
+        return score_B[:, None] - levels_BT, penalty
 
     def _penalty(self, batch: Interactions) -> Tensor:
         """L2 over the rows of the batch, each as often as it occurs there; counting is cheaper than gathering."""
         config = self.config
         n_U = torch.bincount(batch.user_idx, minlength=self.sizes.n_users).float()
         n_I = torch.bincount(batch.item_idx, minlength=self.sizes.n_items).float()
-        penalty = n_U @ self._row_penalty(self.user) + n_I @ self._row_penalty(self.item)
-        penalty = penalty + config.l2 * (n_U @ _norm2(self.user_implicit) + n_I @ _norm2(self.item_implicit))
-        thresholds = n_U @ _norm2(self.user_thresholds) + n_I @ _norm2(self.item_thresholds)
-        penalty = penalty + config.l2_thresholds * thresholds
-        if config.l2_opinions is not None:
-            penalty = penalty + config.l2_opinions * (n_U @ _norm2(self.user_opinion) + n_I @ _norm2(self.item_opinion))
+        penalty = n_U.new_zeros(())
+        for l2, of_users, of_items in self._penalised():
+            penalty = penalty + l2 * (_weighted_squares(n_U, of_users) + _weighted_squares(n_I, of_items))
         if config.l2_features is not None:
             squares = self.user_features.squares() + self.item_features.squares()
             penalty = penalty + config.l2_features * len(batch) * squares
-        if config.l2_sharpness is not None:
-            penalty = penalty + config.l2_sharpness * (n_U @ _norm2(self.user_sharpness))
         return penalty
 
-    def _row_penalty(self, rows: Tensor) -> Tensor:
-        """(R,) of each vector with its bias."""
-        return self.config.l2 * _norm2(rows[:, :-1]) + self.config.l2_biases * rows[:, -1].square()
+    def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Each penalty with the rows of users and of items that it is for."""
+        config = self.config
+        yield config.l2, self.user[:, :-1], self.item[:, :-1]
+        yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]
+        yield config.l2, self.user_implicit, self.item_implicit
+        yield config.l2_thresholds, self.user_thresholds, self.item_thresholds
+        if config.l2_opinions is not None:
+            yield config.l2_opinions, self.user_opinion, self.item_opinion
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -236,10 +227,7 @@ class OrdinalNetwork(RatingNetwork):
 
     def probabilities(self, pairs: Pairs) -> Tensor:
         logits_BT, _ = self._logits(pairs, self.user_table[pairs.user_idx], self.item_table[pairs.item_idx])
-        # a pair's own thresholds may cross; a distribution's may not
-        exceeds_BT = torch.cummin(torch.sigmoid(logits_BT), dim=1).values
-        one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)
-        return torch.cat([one_B1, exceeds_BT], dim=1) - torch.cat([exceeds_BT, torch.zeros_like(one_B1)], dim=1)
+        return from_exceeding(logits_BT)
 
 
 def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
@@ -249,13 +237,6 @@ def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
     return nn.Parameter(vectors)
 
 
-def _norm2(rows: Tensor) -> Tensor:
-    """Squared length of each row."""
-    return rows.square().sum(1)
-
-
-def _empirical_thresholds(level_idx: Tensor, n_thresholds: int) -> Tensor:
-    """Thresholds at which every pair starts out with the overall distribution of ratings."""
-    counts = torch.bincount(level_idx, minlength=n_thresholds + 1).float() + 1.0
-    exceeds = counts.flip(0).cumsum(0).flip(0)[1:] / counts.sum()
-    return -torch.logit(exceeds)
+def _weighted_squares(weights_R: Tensor, rows: Tensor) -> Tensor:
+    """(): squared lengths of rows, each times its weight. No matrix product, which autocast would make less exact."""
+    return (weights_R * rows.square().sum(1)).sum()

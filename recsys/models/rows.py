@@ -1,4 +1,4 @@
-"""What the rows of a network's tables stand for, by id rather than by index: what warm starts carry rows over by.
+"""What the rows and columns of a network's tables stand for, by id rather than by index: what warm starts go by.
 
 Shapes: U users and I items, with index 0, the unknown, first; R rows of any table.
 """
@@ -19,6 +19,24 @@ class HasRowKeys(Protocol):
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         """Of each such parameter, by its name in this part: what its rows stand for. users: (U,), items: (I,) ids."""
+
+
+@runtime_checkable
+class HasColumnNames(Protocol):
+    """A part of a network with tables whose columns stand for something that may be another one tomorrow."""
+
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """Of each such parameter, by its name in this part: what its columns stand for."""
+
+
+def column_names(network: Network) -> dict[str, tuple[str, ...]]:
+    """Of each parameter whose columns stand for something, by its name."""
+    parts = ((prefix, module) for prefix, module in network.named_modules() if isinstance(module, HasColumnNames))
+    return {
+        f"{prefix}.{name}" if prefix else name: names
+        for prefix, module in parts
+        for name, names in module.column_names().items()
+    }
 
 
 def row_keys(network: Network, users: Keys, items: Keys) -> dict[str, Keys]:

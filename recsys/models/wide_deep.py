@@ -52,6 +52,8 @@ class WideDeepNetwork(TableNetwork):
         self.config = config
         columns_of_users = crossed_columns(sizes.n_users, features.user, config.item_crosses)
         columns_of_items = crossed_columns(sizes.n_items, features.item, config.user_crosses)
+        self._values_of_users = _values(features.user, config.item_crosses)
+        self._values_of_items = _values(features.item, config.user_crosses)
         self.register_buffer("user_columns", columns_of_users, persistent=False)
         self.register_buffer("item_columns", columns_of_items, persistent=False)
         self.user_wide = zero_table(sizes.n_users, columns_of_items.shape[1])
@@ -64,6 +66,10 @@ class WideDeepNetwork(TableNetwork):
             nn.Linear(config.hidden_dim, 1),
         )  # fmt: skip
         self.deep_layers.apply(initialise_as_keras)
+
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """A warm start takes a crossed table over only where its columns are still the same values."""
+        return {"user_wide.weight": self._values_of_items, "item_wide.weight": self._values_of_users}
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
         return [self.user, self.user_wide], [self.item, self.item_wide]
@@ -98,6 +104,10 @@ def crossed_columns(n_rows: int, features: dict[str, Feature], names: tuple[str,
     """(R, V) float32: a column of ones, then one per value of each feature that there is; a row's values share 1."""
     there = [features[name] for name in names if name in features]
     return torch.cat([torch.ones(n_rows, 1), *(_shares(n_rows, feature) for feature in there)], dim=1)
+
+
+def _values(features: dict[str, Feature], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{name} {value}" for name in names if name in features for value in features[name].names)
 
 
 def _shares(n_rows: int, feature: Feature) -> Tensor:

@@ -248,3 +248,18 @@ def test_schedules_of_the_experiments() -> None:
     ours, published = (MODELS[name].configure(100_000, 5).training for name in ("ordinal", "softmax"))
     assert (ours.epochs, ours.learning_rate, ours.schedule) == (14, 0.02, "one_cycle")
     assert (published.epochs, published.learning_rate, published.schedule) == (10, 0.01, "constant")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in RATERS if isinstance(build_any(name, quick_config(name)), NumberNetwork)]
+)
+def test_stars_and_penalties_are_exact_in_mixed_precision(name: str) -> None:
+    """bfloat16 would know whole 1/64 of a star, and of a thousand squares the first three digits."""
+    network, rows = build_any(name, quick_config(name)), parts()[0]
+    rows = network.prepare(rows)
+    assert isinstance(network, NumberNetwork)
+    network.eval()
+    exact = network.penalty(rows)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network.stars(rows).dtype == torch.float32
+        assert network.penalty(rows) == exact

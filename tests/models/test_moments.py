@@ -102,6 +102,16 @@ def test_training_rows_of_one_user_pass_each_place_once() -> None:
     assert sorted(mood._position(rows).tolist()) == [place + 0.5 for place in range(n)]
 
 
+def test_places_are_exact_behind_millions_of_others() -> None:
+    """Half a place more is beyond float32 from 2**23 on."""
+    n_others, own = 3 * 2**23, torch.tensor([5 * DAY, 6 * DAY, 7 * DAY])
+    mood = Mood(3, 2)
+    mood.moments = torch.cat([torch.arange(n_others) + (1 << 34), own + (2 << 34)])
+    mood.first = torch.tensor([0, 0, n_others, n_others + 3])
+    assert [mood._position(at(2, int(moment))).item() for moment in own] == [0.5, 1.5, 2.5]
+    assert mood._position(at(2, 10**9)).item() == 3
+
+
 @pytest.fixture
 def weeks() -> WeekVectors:
     torch.manual_seed(0)
@@ -120,6 +130,20 @@ def test_weeks_are_those_of_1970(weeks: WeekVectors) -> None:
     assert all((said[day] == 0).all() for day in (15, 42, 500))
     assert (weeks(at(1, 0))[0] == 0).all()
     assert weeks(at(1, 30 * DAY))[1].item() == pytest.approx(said[30].square().sum().item())
+
+
+@pytest.mark.parametrize("part", ["days", "weeks"])
+def test_training_leaves_the_moment_that_is_none_at_zero(part: str) -> None:
+    """Ratings of days with too few of them, and of moments that nobody knows, have that row and must not move it."""
+    moments: DayBias | WeekVectors = DayBias(min_ratings=3) if part == "days" else WeekVectors(3, 0.5)
+    moments.prepare(TRAIN)
+    rows = Interactions(USERS, torch.arange(7) % 3, torch.where(USERS == 2, 0, RATED_AT), TRAIN.level_idx)
+    values, squares = moments(rows)
+    (values.sum() + squares.sum()).backward()
+    for weight in moments.parameters():
+        assert weight.grad is not None
+        assert (weight.grad[0] == 0).all()
+        assert (weight.grad[1:] != 0).any()
 
 
 @pytest.mark.parametrize("part", ["days", "mood", "weeks"])

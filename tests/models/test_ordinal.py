@@ -26,7 +26,6 @@ CONFIG = OrdinalConfig(
     l2_opinions=0.9,
     features=("genres", "gender", "words"),
     l2_features=0.19,
-    l2_sharpness=0.5,
     l2_days=0.11,
     min_ratings_per_day=1,
     l2_mood=0.13,
@@ -34,7 +33,7 @@ CONFIG = OrdinalConfig(
     l2_weeks=0.17,
     training=TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, schedule="constant"),
 )
-PARTS = ("l2_opinions", "l2_features", "l2_sharpness", "l2_days", "l2_mood", "l2_weeks")
+PARTS = ("l2_opinions", "l2_features", "l2_days", "l2_mood", "l2_weeks")
 BASIC = CONFIG.model_copy(update=dict.fromkeys(PARTS, None))
 # values of each row, the unknown's first; words that no feature is, and a feature that the config does not name
 GENRES_OF, GENDER_OF = [(0,), (1, 2), (2,), (0,), (1,)], [(0,), (1,), (2,), (1,)]
@@ -140,8 +139,7 @@ def logits_by_hand(network: OrdinalNetwork, user: int, item: int, day: int, *, o
     number, week = moment_of(network, Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY))))
     score = sum(u[d] * i[d] + (u[d] + i[d]) * week[d] for d in range(DIM)) + u[DIM] + i[DIM] + week[DIM] + number
     theta, a, d = network.thresholds.tolist(), network.user_thresholds.tolist(), network.item_thresholds.tolist()
-    sharpness = 1.0 if network.config.l2_sharpness is None else math.exp(network.user_sharpness[user].item())
-    return [sharpness * (score - theta[t] - a[user][t] - d[item][t]) for t in range(N_THRESHOLDS)]
+    return [(score - theta[t] - a[user][t] - d[item][t]) for t in range(N_THRESHOLDS)]
 
 
 def sigmoid(x: float) -> float:
@@ -188,8 +186,6 @@ def penalty_by_hand(network: OrdinalNetwork, user: int, item: int) -> float:
     total += config.l2_thresholds * (norm2(network.user_thresholds[user]) + norm2(network.item_thresholds[item]))
     if config.l2_opinions is not None:
         total += config.l2_opinions * (norm2(network.user_opinion[user]) + norm2(network.item_opinion[item]))
-    if config.l2_sharpness is not None:
-        total += config.l2_sharpness * norm2(network.user_sharpness[user])
     return total
 
 
