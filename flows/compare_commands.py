@@ -34,9 +34,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     "--split",
     "splits",
     metavar="SPLIT,…",
-    default="random",
-    show_default=True,
-    help="random, time or last, with a share or number of their own (time:0.1, last:5); u1 … u5, ua, ub.",
+    help="random, time or last, with a share or number of their own (time:0.1, last:5); u1 … u5, ua, ub.  [default: "
+    "random]",
 )
 @click.option("--train", type=FILE, help="Parquet with user_id, movie_id, rating: learns from it, in place of --split.")
 @click.option("--holdout", type=FILE, help="Parquet with user_id, movie_id, rating: what is held out, with --train.")
@@ -59,7 +58,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 def compare(
     models: str | None,
     sources: tuple[str, ...],
-    splits: str,
+    splits: str | None,
     train: Path | None,
     holdout: Path | None,
     holdout_share: float | None,
@@ -86,7 +85,7 @@ def compare(
       recsys compare --models all --out data/comparisons/mine     again, after it was killed: goes on
       recsys compare --models mlp,softmax --find-lr
     """
-    from recsys.compare.compare import check_complete
+    from recsys.compare.compare import check_complete, prepare
     from recsys.compare.compare import compare as run_comparison
     from recsys.compare.plan import folders_of, plan_comparison
 
@@ -103,8 +102,8 @@ def compare(
             print_rates(plan, settings, folder, as_json)
         return
     found = []
-    for plan, settings, folder in work:
-        found.append(run_comparison(plan, settings, folder))
+    for job in [prepare(*one) for one in work]:
+        found.append(run_comparison(job))
         if not as_json:
             print_comparison(found[-1])
     if as_json:
@@ -142,7 +141,7 @@ def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> No
         suggested = f"{found.suggested[name]:.2g}" if name in found.suggested else "none"
         click.echo(f"{name:20} {suggested:>10} {stated:>10.2g}")
     for name, failure in found.failures.items():
-        click.echo(f"{name}: {failure}")
+        click.echo(f"{name}: {failure}", err=True)
     click.echo(f"Written to {found.folder}: learning_rates.json, learning_rates.png")
 
 
@@ -190,7 +189,7 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
     "--ratings",
     "n_ratings",
     type=click.IntRange(min=1),
-    default=1_000_000,
+    default=100_000,
     show_default=True,
     help="Show the config for so many; penalties and batch sizes follow it.",
 )
@@ -211,7 +210,7 @@ def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> 
     Examples:
       recsys networks
       recsys networks ordinal
-      recsys networks ordinal --json > mine.json     to change, and give to recsys nightly --config
+      recsys networks ordinal --ratings 1000000 --json > mine.json     to change, and give to recsys nightly --config
     """
     from recsys.network_list import config_of, list_knobs, list_networks
 

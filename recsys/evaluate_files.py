@@ -2,12 +2,14 @@
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import polars as pl
 
 from recsys.decode import decode_median
 from recsys.engine import predict
+from recsys.errors import UsageError
 from recsys.evaluate import measure_errors, measure_lists
 from recsys.features import fit_features
 from recsys.files import replacing
@@ -21,7 +23,7 @@ from recsys.rank import Ranker, fit_ranker, rank_movies
 from recsys.ratings_file import read_ratings
 from recsys.settings import Settings
 from recsys.split import split_validation
-from recsys.train import Choice, Learner, choose, learn
+from recsys.train import Choice, Learner, check_rates, choose, learn
 from recsys.vocabulary import fit_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ def evaluate_files(
 
     Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are not what they must be.
     """
+    check_rates(settings.config)
+    _check_targets(train, holdout, predictions, lists)
     home = Home(settings.home.absolute())
     snapshot = write_snapshot(fetch_archive(settings.source, home), home)
     levels = snapshot.rating_scale
@@ -57,6 +61,23 @@ def evaluate_files(
         ranker = fit_ranker(network, learner.encode(known), settings.rank)
         _write(_list(ranker, asked["user_id"], settings.n, learner), lists)
     return _report(choice, network, known, asked, learner, settings)
+
+
+def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
+    """Before anything is trained. Raises: UsageError if a result would overwrite something, or cannot be written."""
+    targets = [path for path in (predictions, lists) if path]
+    named = [path.resolve() for path in (train, holdout, *targets)]
+    if len(set(named[-len(targets) :] if targets else ())) < len(targets) or set(named[:2]) & set(named[2:]):
+        raise UsageError(
+            f"--predictions {predictions} and --lists {lists} would overwrite each other, or what is learned from. "
+            "Next: give each a file of its own"
+        )
+    for path in targets:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: give another file") from None
 
 
 def _report(

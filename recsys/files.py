@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from recsys.errors import HomeBusy
+
 
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
@@ -51,3 +55,21 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Holds the lock of a folder in which one process at a time does something long.
+
+    Raises: HomeBusy if another one does.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise HomeBusy(f"the {what} in {folder} is under way already. Wait for it to end, or stop it.") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -16,7 +16,7 @@ def read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) ->
     cannot be meant.
     """
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(
             f"{path} cannot be read as Parquet: {error}. Give a file with user_id, movie_id, rating."

@@ -31,6 +31,7 @@ NetworkName = Literal[  # those that predict ratings; recsys compare trains the 
     "hybrid",
 ]
 ModelName = Literal["auto", NetworkName]
+AnyNetworkName = Literal[NetworkName, "triplet", "triplet_bpr", "sequence"]
 CANDIDATES: tuple[NetworkName, ...] = ("ordinal", "softmax")
 SplitKind = Literal["random", "time", "last"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -184,7 +185,7 @@ class RankConfig(Config):
 class TunedConfig(Config):
     """A network with a config of its own, as `recsys tune` writes it."""
 
-    model: NetworkName
+    model: AnyNetworkName
     config: dict[str, Any] = Field(description="Every field of the network's config, `training` included.")
 
 

@@ -22,7 +22,7 @@ from recsys.rank import check_catalogue, fit_ranker, rank_movies
 from recsys.saved_model import SavedModel, load_model, save_model
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split import Split
-from recsys.train import Choice, Learner, choose, learn
+from recsys.train import Choice, Learner, check_rates, choose, learn
 from recsys.vocabulary import fit_vocabulary as vocabulary_of
 from recsys.warehouse.outcome import MetricRow
 from recsys.warehouse.publish import Tonight, publish
@@ -59,6 +59,7 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
 def choose_network(split: Split, learner: Learner, run: Run, settings: Settings) -> Choice:
     """Trains every candidate on train and keeps the best on validation; the holdout is not looked at."""
     train, validation = pl.read_parquet(split.train), pl.read_parquet(split.validation)
+    check_rates(settings.config)
     choice = choose(settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config)
     write_json(run.choice, asdict(choice) | {"config": choice.config.model_dump(mode="json")})
     return choice

@@ -179,15 +179,28 @@ def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | 
 
     Raises: UsageError if `tuned` is no config of its network.
     """
-    if tuned is None:
-        return MODELS[name].configure(n_ratings, len(learner.levels))
+    return check_config(tuned) if tuned else MODELS[name].configure(n_ratings, len(learner.levels))
+
+
+def check_config(tuned: TunedConfig) -> NetworkConfig:
+    """The config in it. Raises: UsageError if it is none of its network."""
     try:
-        return MODELS[name].config_type.model_validate(tuned.config)
+        return MODELS[tuned.model].config_type.model_validate(tuned.config)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise UsageError(
-            f"this is no config of {name}: {problems}. Next: give one as `recsys tune --model {name}` writes it"
+            f"this is no config of {tuned.model}: {problems}. Next: give one as `recsys networks {tuned.model} --json` "
+            "or `recsys tune` writes it"
         ) from None
+
+
+def check_rates(tuned: TunedConfig | None) -> None:
+    """Raises: UsageError if a config is of a network that predicts no stars, where stars are needed."""
+    if tuned and not MODELS[tuned.model].rates:
+        raise UsageError(
+            f"--config: {tuned.model} orders movies and predicts no stars, which every night publishes. Next: give the "
+            "config of a network that does (recsys networks tells which), or compare it with recsys compare"
+        )
 
 
 def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> Sequence[str]:

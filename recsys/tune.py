@@ -7,20 +7,18 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from recsys.compare.data import Data, Parts, cut, load_data, make_learner
 from recsys.device import pick_device
 from recsys.engine import Epoch, best_epoch, predict
-from recsys.errors import HomeBusy, ModelError, UsageError
-from recsys.files import replacing, write_json
+from recsys.errors import ModelError, UsageError
+from recsys.files import alone, replacing, write_json
 from recsys.home import Home
 from recsys.metrics import prediction_metrics
 from recsys.models import MODELS, NetworkConfig, RatingNetwork
@@ -66,7 +64,7 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
     """
     if model not in MODELS:
         raise UsageError(f"--model {model}: there is no such network. Next: one of {', '.join(MODELS)}")
-    if minutes <= 0:
+    if not 0 < minutes < math.inf:
         raise UsageError(f"--minutes {minutes:g}: give a number above 0")
     data = load_data(settings)
     parts = cut(data, settings.split, settings.seed)
@@ -77,7 +75,7 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
         raise UsageError(f"no field of {type(default).__name__} says between what it may be searched; see recsys/tune")
     folder = Home(settings.home.absolute()).tuning / _name(model, data, settings, default)
     search = Search(model, default, fields, parts, learner, folder)
-    with _alone(folder):
+    with alone(folder, "search"):
         return search.run(time.monotonic() + 60 * minutes, max_trials)
 
 
@@ -244,18 +242,3 @@ def _name(model: str, data: Data, settings: Settings, default: NetworkConfig) ->
     }
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
     return f"{model}-{data.archive.dataset}-{data.snapshot}-{digest}"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Raises: HomeBusy if somebody else runs the same search, whose open trial would be taken for a killed one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise HomeBusy(f"the search in {folder} is under way already. Wait for it to end, or stop it.") from None
-    try:
-        yield
-    finally:
-        lock.release()

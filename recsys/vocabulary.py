@@ -63,10 +63,9 @@ class Vocabulary:
 
 
 def fit_vocabulary(ratings: pl.DataFrame) -> Vocabulary:
-    """Every user and every movie that occurs in `ratings` (columns user_id and movie_id)."""
-    user_ids = ratings["user_id"].unique().sort().cast(pl.Int32)
-    movie_ids = ratings["movie_id"].unique().sort().cast(pl.Int32)
-    return Vocabulary(user_ids.to_numpy(), movie_ids.to_numpy())
+    """Every user and every movie that occurs in `ratings` (columns user_id and movie_id; a row may lack one)."""
+    columns = (ratings[name].drop_nulls().unique().sort().cast(pl.Int32) for name in ("user_id", "movie_id"))
+    return Vocabulary(*(column.to_numpy() for column in columns))
 
 
 def _encode(ids: npt.NDArray[np.integer], known: Ids) -> Indices:

@@ -13,6 +13,7 @@ from planted import LEVELS, ratings
 
 from recsys.errors import DataRefused, RecsysError, UsageError
 from recsys.evaluate_files import evaluate_files
+from recsys.ratings_file import read_ratings
 from recsys.settings import Settings
 
 SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and nothing else that is used
@@ -269,3 +270,38 @@ def test_a_file_that_is_missing_or_no_parquet_is_wrong_usage(
     settings = Settings(source=SOURCE, home=tmp_path / "home", model="ordinal")
     with pytest.raises(UsageError, match=rf"{missing}\.parquet cannot be read as Parquet: .*Give a file with user_id"):
         evaluate_files(tmp_path / "train.parquet", tmp_path / "holdout.parquet", settings, predictions=None, lists=None)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "lists", "message"),
+    [
+        ("train", None, "would overwrite each other, or what is learned from"),
+        (None, "holdout", "would overwrite each other, or what is learned from"),
+        ("same", "same", "would overwrite each other"),
+        ("train/p", None, "train/p cannot be written: File exists"),
+    ],
+)
+def test_results_overwrite_nothing_and_can_be_written(
+    predictions: str | None, lists: str | None, message: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Told before anything is trained."""
+    train.write_parquet(tmp_path / "train")
+    holdout.write_parquet(tmp_path / "holdout")
+    paths = {"predictions": predictions and tmp_path / predictions, "lists": lists and tmp_path / lists}
+    settings = Settings(source=SOURCE, home=tmp_path / "home")
+    with pytest.raises(UsageError, match=message):
+        evaluate_files(tmp_path / "train", tmp_path / "holdout", settings, **paths)  # type: ignore[arg-type]
+    assert pl.read_parquet(tmp_path / "train").equals(train)
+    assert {path.name for path in tmp_path.iterdir()} == {"train", "holdout"}
+
+
+def test_the_name_of_a_file_is_no_pattern(train: pl.DataFrame, tmp_path: Path) -> None:
+    train.write_parquet(tmp_path / "t[1].parquet")
+    train.head(9).write_parquet(tmp_path / "t1.parquet")
+    assert len(read_ratings(tmp_path / "t[1].parquet", LEVELS, need_rating=True)) == len(train)
+
+
+def test_a_network_without_stars_cannot_be_evaluated(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"config": {"model": "triplet", "config": {}}})
+    with pytest.raises(UsageError, match="triplet orders movies and predicts no stars"):
+        evaluate_files(tmp_path / "train", tmp_path / "holdout", settings, predictions=None, lists=None)

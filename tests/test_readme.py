@@ -16,6 +16,7 @@ from recsys.warehouse.publish import publish
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 TREE = README.split("## The code, in the order of a night")[1].split("```")[1]
 
 
@@ -31,6 +32,18 @@ def test_every_query_answers(query: str, home: Home) -> None:
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         rows = connection.execute(query).fetchall()
     assert rows
+
+
+def test_the_query_for_slices_is_of_the_last_night_that_published(home: Home) -> None:
+    """Nights before it, and held back ones after it, are in the same table."""
+    (query,) = re.findall(r"```sql\n(.*?)```", EVALUATION, flags=re.DOTALL)
+    night = write_night(home.root / "night", make_frames(n_users=50, n_movies=20))
+    for run_id, mae, n in (("20261120T030000Z", 0.9, 500), ("20261121T030000Z", 0.7, 300)):
+        slices = {"mae_median": mae, "n": n}
+        metrics = tuple(MetricRow("ordinal", "holdout", "user_activity=1-20", key, slices[key]) for key in slices)
+        publish(make_outcome(run_id), replace(night, metrics=metrics), home)
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        assert connection.execute(query).fetchall() == [("user_activity=1-20", 0.7, 300)]
 
 
 @pytest.mark.parametrize("folder", ["flows", "recsys", "deployments"])

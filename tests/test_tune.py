@@ -154,3 +154,9 @@ def test_the_command_prints_what_a_night_can_use(found: Tuned, home: Path) -> No
     page = CliRunner().invoke(main, command).stdout
     assert f"recsys nightly --config {found.best}" in page
     assert "as shipped" in page
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_a_search_ends(minutes: float, home: Path) -> None:
+    with pytest.raises(UsageError, match=r"--minutes .*: give a number above 0"):
+        tune("softmax", settings_for(home), minutes)

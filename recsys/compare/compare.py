@@ -15,6 +15,7 @@ from recsys.compare.provided import Provided
 from recsys.compare.results import Row, Shelf, summarise, write_results
 from recsys.compare.trial import Setting, Trial, run_trial
 from recsys.errors import ModelError, UsageError
+from recsys.files import alone
 from recsys.home import RUN_ID, Home
 from recsys.plots import draw_comparison, draw_reliability
 from recsys.settings import Settings, SplitConfig
@@ -34,17 +35,40 @@ class Comparison:
     rows: list[Row]
 
 
-def compare(plan: Plan, settings: Settings, out: Path | None = None) -> Comparison:
-    """Trains and measures everything in `plan`; `out` is where files go, by default a new folder of the home.
+@dataclass(frozen=True)
+class Job:
+    """A comparison that can begin: its data are read, its splits can be cut, its folder can be written."""
 
-    Given a folder that a comparison was writing to under the same conditions, it goes on with that one.
+    plan: Plan
+    settings: Settings
+    data: Data
+    folder: Path
 
-    Raises: UsageError if the folder holds one of other conditions or cannot be written; DataRefused if the data are
-    refused or a part would be empty; whatever fetching and reading raise. A network that fails is a row of its own.
+
+def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
+    """Everything that can go wrong before the first network is trained; `out` is by default a new folder of the home.
+
+    Raises: UsageError if the folder holds a comparison of other conditions or cannot be written, or there is no such
+    split; DataRefused if the data are refused or a part would be empty; whatever fetching and reading raise.
     """
-    data = load_data(settings)
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     with written(folder):
+        data = load_data(settings)
+        Shelf(folder, _conditions(data, plan, settings))
+    for how in plan.splits.values():
+        cut(data, how, plan.seeds[0])
+    logger.info("results go to %s; the same command with --out %s goes on there", folder, folder)
+    return Job(plan, settings, data, folder)
+
+
+def compare(job: Job) -> Comparison:
+    """Trains and measures everything in the plan; goes on with the trials that are there already.
+
+    Raises: UsageError if the folder cannot be written any more; HomeBusy if another process works there. A network that
+    fails is a row of its own.
+    """
+    plan, settings, data, folder = job.plan, job.settings, job.data, job.folder
+    with alone(folder, "comparison"), written(folder):
         shelf = Shelf(folder, _conditions(data, plan, settings))
         trials, descriptions = _run(plan, data, settings, shelf)
         rows = summarise(trials)
@@ -122,7 +146,8 @@ def written(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    except PermissionError as error:
+    except OSError as error:
         raise UsageError(
-            f"{folder} cannot be written: {error.strerror} ({error.filename}). Next: give another folder with --out"
+            f"{folder} cannot be written: {error.strerror} ({error.filename}). "
+            "Next: give another folder with --out, or make room; finished trials are kept"
         ) from None

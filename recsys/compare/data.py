@@ -76,8 +76,11 @@ def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
 
 
 def make_learner(data: Data, parts: Parts, settings: Settings, seed: int) -> Learner:
-    """As the night's: one vocabulary of all parts; who is only in the holdout has a row, and no rating to learn it."""
-    ids = [part.select("user_id", "movie_id") for part in (parts.train, parts.holdout)]
-    vocabulary = fit_vocabulary(pl.concat(ids))
+    """Knows the ids that it learns from and those of the source's users and movies, whatever the holdout has.
+
+    Who has no rating to learn from has a row all the same, so that what else is known of them can speak.
+    """
+    known = (parts.train.select("user_id", "movie_id"), data.users.select("user_id"), data.movies.select("movie_id"))
+    vocabulary = fit_vocabulary(pl.concat(known, how="diagonal"))
     features = fit_features(vocabulary, data.users, data.movies)
     return Learner(vocabulary, data.levels, seed, settings.device, features)

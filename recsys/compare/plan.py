@@ -14,6 +14,7 @@ from recsys.compare.provided import PUBLISHED, Provided
 from recsys.errors import UsageError
 from recsys.models import MODELS
 from recsys.settings import Settings, SplitConfig, SplitKind
+from recsys.train import check_config
 
 Epochs = Literal["chosen", "stated"]
 
@@ -33,7 +34,7 @@ class Plan:
 
 def plan_comparison(
     models: str | None,
-    splits: str,
+    splits: str | None,
     n_seeds: int,
     epochs: Epochs,
     settings: Settings,
@@ -48,12 +49,24 @@ def plan_comparison(
     named = _parse_models(models, settings)
     seeds = tuple(range(settings.seed, settings.seed + n_seeds))
     share = settings.split.validation_share
+    _check_config(settings, named)
     if any(files):
+        if splits:
+            raise UsageError(f"--split {splits} and --train, --holdout are two ways to part ratings: leave one out")
         if not all(files):
             raise UsageError("--train and --holdout belong together: give both files, or neither and a --split")
         return Plan(named, {"files": Provided("files", share, *files)}, seeds, epochs)
-    parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in splits.split(",")}
+    parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in (splits or "random").split(",")}
     return Plan(named, parsed, seeds, epochs)
+
+
+def _check_config(settings: Settings, named: tuple[str, ...]) -> None:
+    """Raises: UsageError if a config is given that is of no network that is compared, or not what that one takes."""
+    if settings.config is None:
+        return
+    if settings.config.model not in named:
+        raise UsageError(f"--config is of {settings.config.model}, which is not among --models {','.join(named)}")
+    check_config(settings.config)
 
 
 def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Path | None]:
@@ -65,8 +78,8 @@ def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Pat
     """
     if len(sources) < 2 or out is None:
         return dict.fromkeys(sources or (None,), out)
-    names = [re.sub(r"[^\w.-]+", "-", Path(source).stem) for source in sources]
-    if len(set(names)) < len(names):
+    names = [re.sub(r"[^\w.-]+", "-", Path(source).absolute().name.removesuffix(".zip")) for source in sources]
+    if len(set(names)) < len(names) or {"", ".", ".."} & set(names):
         raise UsageError(
             f"--source {', '.join(sources)}: two of them would write to the same folder of {out}. "
             "Next: give each a name of its own, or call once for each, with an --out of its own"
@@ -77,9 +90,10 @@ def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Pat
 def _parse_models(models: str | None, settings: Settings) -> tuple[str, ...]:
     if models is None:
         return (*settings.candidates, "bias")
-    if models.strip() == "all":
+    words = [word.strip() for word in models.split(",")]
+    if "all" in words:
         return EVERYTHING
-    named = tuple(dict.fromkeys(word.strip() for word in models.split(",")))
+    named = tuple(dict.fromkeys(words))
     for name in named:
         if name not in EVERYTHING:
             raise UsageError(f"--models {name}: there is no such network.{_meant(name)} Next: all, or some of "

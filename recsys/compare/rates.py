@@ -48,7 +48,8 @@ def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates
     stated: dict[str, float] = {}
     failures: dict[str, str] = {}
     for name in names:
-        config = configure(name, len(rows), learner)
+        tuned = settings.config if settings.config and settings.config.model == name else None
+        config = configure(name, len(rows), learner, tuned)
         stated[name] = config.training.learning_rate
         try:
             network = _build(name, config, learner)
@@ -56,7 +57,10 @@ def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates
             logger.info("%s: %.2g, its config says %.2g", name, curves[name].suggestion, stated[name])
         except ModelError as error:
             failures[name] = str(error)
-    return _write(out, settings, curves, stated, failures)
+    found = _write(out, settings, curves, stated, failures)
+    if not curves:
+        raise ModelError(f"no network has a finite loss at any rate: {'; '.join(failures.values())}")
+    return found
 
 
 def _build(name: str, config: NetworkConfig, learner: Learner) -> Network:

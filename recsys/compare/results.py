@@ -1,6 +1,7 @@
 """What a comparison found: trials kept as they end, means and intervals over seeds, files for people and machines."""
 
 import csv
+import logging
 import math
 import statistics
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ from recsys.compare.trial import Trial
 from recsys.errors import UsageError
 from recsys.files import read_json, replacing, write_json
 from recsys.models import MODELS
+
+logger = logging.getLogger(__name__)
 
 CONFIDENCE = 0.95
 
@@ -77,23 +80,37 @@ class Shelf:
         """Raises: UsageError if `folder` holds trials of other conditions, which must not stand in one table."""
         self.folder = folder
         there = folder / "conditions.json"
-        if there.exists() and (kept := read_json(there)) != conditions:
-            other = next(name for name in conditions if kept.get(name) != conditions[name])
-            raise UsageError(
-                f"--out {folder} holds a comparison under other conditions: {other} was {kept.get(other)}, now it is "
-                f"{conditions[other]}. Give another --out, or remove that folder."
-            )
+        kept = _read(there) if there.exists() else conditions
+        if not isinstance(kept, dict):
+            raise UsageError(f"--out {folder}: {there} is damaged. Give another --out, or remove that folder.")
+        for name in {**conditions, **kept}:
+            if kept.get(name) != conditions.get(name):
+                raise UsageError(
+                    f"--out {folder} holds a comparison under other conditions: {name} was {kept.get(name)}, now it is "
+                    f"{conditions.get(name)}. Give another --out, or remove that folder."
+                )
         write_json(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
-        """The trial as it was kept, or run now and kept, unless it failed."""
+        """The trial as it was kept, or run now and kept, unless it failed. One that cannot be read is run again."""
         path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
         if path.exists():
-            return Trial(**read_json(path))
+            try:
+                return Trial(**_read(path))
+            except TypeError:  # None, or the fields of something else
+                logger.warning("%s is damaged; the trial is run again", path)
         trial = run()
         if trial.failure is None:
             write_json(path, trial.as_json())
         return trial
+
+
+def _read(path: Path) -> Any:
+    """None if it is no JSON."""
+    try:
+        return read_json(path)
+    except ValueError:
+        return None
 
 
 def write_results(rows: list[Row], trials: list[Trial], found: dict[str, Any], folder: Path) -> None:

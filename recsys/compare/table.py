@@ -21,9 +21,15 @@ STARS = {  # stars, or of the same kind: less is better
 }
 OWN = {"own_error": "own error", "ndcg_at_10_by_score": "NDCG@10 by score"}
 COST = {"epochs": "epochs", "parameters": "parameters", "training_seconds": "seconds"}
-COLUMNS = STARS | OWN | COST
+REPORTED = {"reported": "reported"}
+COLUMNS = STARS | OWN | COST | REPORTED
+DISPENSABLE = (  # on a narrow terminal, the first of them goes first
+    "mse_mean", "mae_mode", "mae_mean", "ece", "parameters", "reported", "log_loss", "epochs", "mae_rounded",
+    "ndcg_at_10_by_score", "own_error", "training_seconds",
+)  # fmt: skip
 
 MISSING_RANKS_LAST = 1e9
+ENDLESS = 10_000  # characters; a console measures nothing as longer than itself
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
@@ -31,7 +37,11 @@ def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> s
     console = Console(file=StringIO(), width=width, highlight=False)
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
-        console.print(_table(f"{split}: {description}", of_split))
+        console.print(f"{split}: {description}", soft_wrap=True)
+        table, left_out = _fitting(of_split, console)
+        console.print(table)
+        if left_out:
+            console.print(f"no room for {', '.join(left_out)}: see results.csv", soft_wrap=True)
         for row in of_split:
             for failure in row.failures:
                 console.print(f"{row.model} failed, {failure}", soft_wrap=True)
@@ -48,17 +58,37 @@ def _place(row: Row) -> tuple[float, float, str]:
     return mae, -ndcg, row.model
 
 
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
-    shown = {key: name for key, name in COLUMNS.items() if any(key in row.figures for row in rows)}
-    table.add_column("network", no_wrap=True)
-    for name in shown.values():
-        table.add_column(name, justify="right")
-    table.add_column("reported", no_wrap=True)
+def _fitting(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
+    """The table with as many columns as there is room for, and the names of the others: no figure is ever cut."""
+    shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
+    left_out = []
+    for key in (*DISPENSABLE, None):
+        table = _table(rows, shown)
+        if key is None or Console(width=ENDLESS).measure(table).minimum <= console.width:
+            break
+        if key in shown:
+            shown.remove(key)
+            left_out.append(COLUMNS[key])
+    return table, left_out
+
+
+def _table(rows: list[Row], shown: list[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("network", no_wrap=True, min_width=max((len(row.model) for row in rows), default=0))
+    for key in shown:
+        cells = [_shown(row, key) for row in rows]
+        parts = cells if key in REPORTED else " ".join((COLUMNS[key], *cells)).split()
+        least = max((len(part) for part in parts), default=0)
+        table.add_column(COLUMNS[key], justify="left" if key in REPORTED else "right", min_width=least)
     for row in rows:
-        cells = (_cell(key, row.figures.get(key)) for key in shown)
-        table.add_row(row.model, *cells, row.reported["figure"] if row.reported else "")
+        table.add_row(row.model, *(_shown(row, key) for key in shown))
     return table
+
+
+def _shown(row: Row, key: str) -> str:
+    if key in REPORTED:
+        return row.reported["figure"] if row.reported else ""
+    return _cell(key, row.figures.get(key))
 
 
 def _cell(metric: str, figure: Figure | None) -> str:
@@ -76,7 +106,8 @@ def _legend(rows: list[Row]) -> Iterator[str]:
     if n > 1:
         yield (
             f"Means over {n} seeds, ± half of the 95% interval (Student's t). A seed draws the network, the validation "
-            "part, and the random split; the other splits are the same for all seeds."
+            "part where that is drawn, and the random split; the other splits are the same for all seeds. Random "
+            "splits of one data set share most rows: the intervals are of another draw from it, not of other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (

@@ -21,7 +21,7 @@ from recsys.engine import predict
 from recsys.errors import DataRefused
 from recsys.evaluate import judge
 from recsys.evaluate_order import measure_order
-from recsys.files import read_json
+from recsys.files import alone, read_json
 from recsys.leaks import find_leaks
 from recsys.metrics import number_metrics
 from recsys.models import MODELS, NetworkConfig, RatingNetwork
@@ -67,7 +67,7 @@ def setting(data: Data, settings: Settings) -> Setting:
 
 def make_setting(data: Data, settings: Settings, parts: Parts | None = None, **changes: object) -> Setting:
     whole = cut(data, SplitConfig(), seed=0)
-    learner = make_learner(data, whole, settings, seed=0)
+    learner = make_learner(data, parts or whole, settings, seed=0)
     return replace(Setting("random", parts or whole, learner, "stated", 4.0), **changes)  # type: ignore[arg-type]
 
 
@@ -147,10 +147,15 @@ def test_a_config_given_is_its_networks_only(setting: Setting) -> None:
 
 @pytest.mark.parametrize("epochs", ["chosen", "stated"])
 def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
-    """Neither weights nor epochs."""
+    """Neither weights nor epochs, nor which ids there are: the holdout has users and movies of its own."""
+    strangers = pl.col("user_id").is_in([1, 2, 3]) | pl.col("movie_id").is_in([4, 5])
+    known = {
+        name: part.filter(~strangers) for name, part in vars(setting.parts).items() if name in ("fitted", "validation")
+    }
+    assert len(setting.parts.holdout.filter(strangers))
 
     def answer(holdout: pl.DataFrame) -> Tensor:
-        parts = replace(setting.parts, holdout=holdout)
+        parts = Parts(**known, holdout=holdout)
         network, _ = train_network("ordinal", make_setting(data, settings, parts, epochs=epochs))
         return torch.cat([value.flatten() for value in network.state_dict().values()])
 
@@ -227,6 +232,23 @@ def test_a_network_that_fails_is_a_row_and_the_others_go_on(
     assert "bias  " in shown.stdout
     assert "softmax on synthetic-60x40x1200 failed, see the lines below the table" in shown.stderr
     assert (tmp_path / "results.png").exists()
+
+
+def test_what_can_be_wrong_is_told_before_anything_is_trained(home: Path, tmp_path: Path) -> None:
+    for wrong in (("--split", "random,u1"), ("--source", "nosuchfile.zip")):
+        shown = run(home, "--models", "bias", "--out", tmp_path / "out", *wrong)
+        assert shown.exit_code != 0
+        assert not list(tmp_path.rglob("trials"))
+    (tmp_path / "file").touch()
+    shown = run(home, "--models", "bias", "--out", tmp_path / "file" / "out")
+    assert (shown.exit_code, "cannot be written: Not a directory" in shown.stderr) == (2, True)
+
+
+def test_one_process_at_a_time_writes_to_a_folder(home: Path, tmp_path: Path) -> None:
+    with alone(tmp_path / "out", "comparison"):
+        shown = run(home, "--models", "bias", "--out", tmp_path / "out")
+    assert shown.exit_code == 1
+    assert f"the comparison in {tmp_path / 'out'} is under way already" in shown.stderr
 
 
 def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from recsys.compare.plan import Plan, folders_of, plan_comparison
 from recsys.compare.provided import Provided
 from recsys.errors import UsageError
 from recsys.models import MODELS
-from recsys.settings import Settings, SplitConfig
+from recsys.settings import Settings, SplitConfig, TunedConfig
 
 SETTINGS = Settings(seed=3, split=SplitConfig(holdout_share=0.2, validation_share=0.15, last_k=4))
 
@@ -43,10 +43,12 @@ def test_splits_with_shares_of_their_own() -> None:
 
 def test_two_files_take_the_place_of_splits() -> None:
     train, holdout = Path("a.parquet"), Path("b.parquet")
-    found = plan_comparison(None, "random", 1, "stated", SETTINGS, (train, holdout))
+    found = plan_comparison(None, None, 1, "stated", SETTINGS, (train, holdout))
     assert found.splits == {"files": Provided("files", 0.15, train, holdout)}
     with pytest.raises(UsageError, match="--train and --holdout belong together"):
-        plan_comparison(None, "random", 1, "stated", SETTINGS, (train, None))
+        plan_comparison(None, None, 1, "stated", SETTINGS, (train, None))
+    with pytest.raises(UsageError, match="--split time and --train, --holdout are two ways to part ratings"):
+        plan_comparison(None, "time", 1, "stated", SETTINGS, (train, holdout))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,29 @@ def test_where_the_results_of_each_source_go(
 ) -> None:
     expected = {source: folder and Path(folder) for source, folder in folders.items()}
     assert folders_of(sources, Path(out) if out else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "message"),
+    [
+        ("nmf", {}, "--config is of nmf, which is not among --models softmax,triplet"),
+        ("triplet", {"margin": 1}, r"this is no config of triplet: .*training: Field required"),
+    ],
+)
+def test_a_config_is_of_a_network_that_is_compared(model: str, config: dict[str, object], message: str) -> None:
+    settings = SETTINGS.model_copy(update={"config": TunedConfig.model_validate({"model": model, "config": config})})
+    with pytest.raises(UsageError, match=message):
+        plan_comparison("softmax,triplet", None, 1, "chosen", settings)
+
+
+@pytest.mark.parametrize("source", ["..", ".", "/"])
+def test_results_stay_below_the_folder(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        folders = folders_of([source, "ml-1m"], Path("out"))
+    except UsageError:
+        return
+    assert all(folder and folder.parent == Path("out") for folder in folders.values())
 
 
 def test_two_sources_do_not_share_a_folder() -> None:
