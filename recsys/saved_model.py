@@ -53,7 +53,7 @@ class Meta(Config):
     vocabulary: str  # hash
     features: str  # hash
     seed: int
-    metrics: Metrics  # of a network trained in the same way, where it could be measured
+    metrics: Metrics  # of the same network and epochs, from scratch, where a holdout could be measured
     validation: Metrics  # of every candidate, by its name
     code_version: str
     torch_version: str

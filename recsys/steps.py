@@ -44,7 +44,7 @@ LISTS = pa.schema(
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     """Writes the ids that occur in the admitted ratings; returns what every fit of the night shares.
 
-    One vocabulary serves them all: an id whose ratings are all held out has a row of zeros, as if it were unknown.
+    One vocabulary serves them all: an id whose ratings are all held out has nothing but what its features say.
     """
     vocabulary = vocabulary_of(pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"]))
     check_catalogue(vocabulary.n_movies)

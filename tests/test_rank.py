@@ -222,7 +222,8 @@ def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monke
     assert len(in_blocks) == math.ceil(60 / size)
     for column in ("user_idx", "rank", "item_idx"):
         assert torch.equal(torch.cat([getattr(block, column) for block in in_blocks]), getattr(whole[0], column))
-    torch.testing.assert_close(torch.cat([block.score for block in in_blocks]), whole[0].score)
+    # sums in another order of float32 products
+    torch.testing.assert_close(torch.cat([block.score for block in in_blocks]), whole[0].score, rtol=2e-6, atol=0)
     assert [because for block in in_blocks for because in block.because] == whole[0].because
     columns = [torch.cat(parts) for parts in zip(*rank_popular(ranker.histories, 5), strict=True)]
     assert all(torch.equal(*pair) for pair in zip(columns, popular[0], strict=True))

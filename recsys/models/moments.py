@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys.dates import DAY_SECONDS
 from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 
-SECONDS_PER_DAY = 86_400
 DAY_BITS, SECOND_BITS = 20, 34  # enough for 2,800 and for 540 years; what is left of 63 bits is for the user
 NO_ROW = -1  # key of a row that stands for no moment
 
@@ -198,7 +198,7 @@ class WeekVectors(SizedByTraining):
         self.vectors = nn.Parameter(torch.zeros(1, embedding_dim + 1))  # row 0: no such week
 
     def prepare(self, train: Interactions) -> None:
-        week_N = train.rated_at // (7 * SECONDS_PER_DAY)
+        week_N = train.rated_at // (7 * DAY_SECONDS)
         self.first_week = week_N.min()
         n_weeks = int(week_N.max() - self.first_week) + 1
         vectors = torch.randn(n_weeks + 1, self.vectors.shape[1]) * self.init_std
@@ -210,7 +210,7 @@ class WeekVectors(SizedByTraining):
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(B, E) of the week, (B,) squared length of what was looked up."""
-        row_B = pairs.rated_at // (7 * SECONDS_PER_DAY) - self.first_week + 1
+        row_B = pairs.rated_at // (7 * DAY_SECONDS) - self.first_week + 1
         known_B = (row_B >= 1) & (row_B < len(self.vectors)) & (pairs.rated_at > 0)
         vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors, padding_idx=0)
         return vectors_BE, vectors_BE.square().sum(1)
@@ -221,7 +221,7 @@ class WeekVectors(SizedByTraining):
 
 
 def _day_key(pairs: Pairs) -> Tensor:
-    return (pairs.user_idx << DAY_BITS) + pairs.rated_at // SECONDS_PER_DAY
+    return (pairs.user_idx << DAY_BITS) + pairs.rated_at // DAY_SECONDS
 
 
 def _second_key(pairs: Pairs) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from planted import FEATURES, SIZES, build_any, change, parts, quick_config
 from torch import nn
 
+from recsys.dates import DAY_SECONDS
 from recsys.models import MODELS, Network
-from recsys.models.moments import DAY_BITS, SECONDS_PER_DAY
+from recsys.models.moments import DAY_BITS
 from recsys.models.ordinal import OrdinalNetwork
 from recsys.models.rows import Keys, row_keys
 
@@ -65,9 +66,9 @@ def test_days_and_knots_are_of_a_user_and_weeks_of_all() -> None:
     network.prepare(train)
     assert isinstance(network, OrdinalNetwork)
     keys = keys_of(network)
-    days = {(USERS[user] << DAY_BITS) + at // SECONDS_PER_DAY for user, at in pairs_of_user_and_second()}
+    days = {(USERS[user] << DAY_BITS) + at // DAY_SECONDS for user, at in pairs_of_user_and_second()}
     assert keys["moments.days.bias"].tolist() == [0, *sorted(days)]
-    weeks = train.rated_at // (7 * SECONDS_PER_DAY)
+    weeks = train.rated_at // (7 * DAY_SECONDS)
     assert keys["moments.weeks.vectors"].tolist() == [-1, *range(int(weeks.min()), int(weeks.max()) + 1)]
     assert network.moments.mood
     knots = keys["moments.mood.knots"]
