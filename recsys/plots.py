@@ -90,7 +90,10 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> 
     axes.errorbar(means, places, xerr=[one.half_width or 0.0 for _, one in measured], fmt="o", capsize=3)
     reported = [reported_value((row.reported or {}).get("figure", ""), metric) for row, _ in measured]
     marks = [(value, place) for value, place in zip(reported, places, strict=True) if value is not None]
-    axes.plot([value for value, _ in marks], [place for _, place in marks], "D", color="#e45756", fillstyle="none")
+    if marks:
+        values, beside = zip(*marks, strict=True)
+        axes.plot(values, beside, "D", color="#e45756", fillstyle="none", label="reported, on other draws and data")
+        axes.legend(fontsize=7)
     axes.set_yticks(places, [row.model for row, _ in measured], fontsize=8)
     axes.set_title(title, fontsize=9)
     axes.grid(axis="x", alpha=0.3)
