@@ -11,8 +11,9 @@ from recsys.calibration import calibration_metrics, reliability
 from recsys.decode import Prediction
 from recsys.engine import ROWS_PER_PREDICTION, predict
 from recsys.features import Features
+from recsys.list_metrics import list_metrics
 from recsys.lists import list_blocks, list_popular
-from recsys.metrics import list_metrics, number_metrics, prediction_metrics
+from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import Interactions, Network, RatingNetwork
 from recsys.rank import fit_ranker, rank_movies
 from recsys.settings import RankConfig

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsys.metrics import list_metrics
+from recsys.list_metrics import list_metrics
 from recsys.models import Interactions, Pairs, Sizes
 from recsys.rank import Histories, gather_histories
 

@@ -7,8 +7,9 @@ from recsys.baselines import fit_baselines
 from recsys.calibration import calibration_metrics, reliability
 from recsys.engine import predict
 from recsys.evaluate import mean_error, measure_details, measure_errors, measure_lists
+from recsys.list_metrics import list_metrics
 from recsys.lists import list_blocks, list_popular
-from recsys.metrics import list_metrics, number_metrics, prediction_metrics
+from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import RatingNetwork
 from recsys.rank import fit_ranker, gather_histories, rank_movies
 from recsys.settings import RankConfig
