@@ -10,8 +10,8 @@ from recsys.baselines import fit_baselines
 from recsys.calibration import calibration_metrics, reliability
 from recsys.decode import Prediction
 from recsys.engine import ROWS_PER_PREDICTION, predict
+from recsys.evaluate_lists import ListQuality, judge_lists
 from recsys.features import Features
-from recsys.list_metrics import list_metrics
 from recsys.lists import list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import Interactions, Network, RatingNetwork
@@ -64,19 +64,24 @@ def measure_details(
 
 
 def measure_lists(
-    network: RatingNetwork, train: Interactions, holdout: pl.DataFrame, vocabulary: Vocabulary, config: RankConfig
-) -> dict[str, dict[str, float]]:
+    network: RatingNetwork,
+    train: Interactions,
+    holdout: pl.DataFrame,
+    vocabulary: Vocabulary,
+    features: Features,
+    config: RankConfig,
+    seed: int,
+) -> ListQuality:
     """Metrics of the network's lists and of popularity's, for users known in `train`, movies seen there removed.
 
-    A holdout movie is relevant from `config.relevant_from` stars on.
+    A holdout movie is relevant from `config.relevant_from` stars on. `seed` draws the users of the intervals.
     """
     ranker = fit_ranker(network, train, config)
     known = pl.DataFrame({"user_id": vocabulary.user_ids[train.user_idx.unique().numpy() - 1]})
     relevant = holdout.filter(pl.col("rating") >= config.relevant_from).select("user_id", "movie_id").unique()
     relevant = relevant.join(known, on="user_id", how="semi")
-    n_movies = int((ranker.histories.counts() > 0).sum())
     lists = {
         "network": pl.concat(list_blocks(rank_movies(ranker, LIST_LENGTH, reasons=0), vocabulary)),
         "popularity": list_popular(ranker.histories, LIST_LENGTH, vocabulary),
     }
-    return {name: list_metrics(frame, relevant, n_movies) for name, frame in lists.items()}
+    return judge_lists(lists, relevant, train, vocabulary, features, seed)

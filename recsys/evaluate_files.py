@@ -92,7 +92,9 @@ def _report(
     if "rating" in asked.columns:
         encoded = learner.encode(known)
         errors = measure_errors(network, encoded, learner.encode(asked))
-        quality = measure_lists(network, encoded, asked, learner.vocabulary, settings.rank)
+        quality = measure_lists(
+            network, encoded, asked, learner.vocabulary, learner.features, settings.rank, settings.seed
+        ).metrics
         models = dict.fromkeys([*errors, *quality])
         report["metrics"] = {
             choice.model if model == "network" else model: errors.get(model, {}) | quality.get(model, {})

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsys.list_metrics import list_metrics
+from recsys.list_metrics import mean_metrics, user_metrics
 from recsys.models import Interactions, Pairs, Sizes
 from recsys.rank import Histories, gather_histories
 
@@ -43,7 +43,7 @@ def measure_order(
     lists = pl.concat(_lists(score, users, histories, moment))
     relevant = pl.DataFrame({"user_id": rows.user_idx.numpy(), "movie_id": rows.item_idx.numpy()}).unique()
     relevant = relevant.filter(pl.col("user_id").is_in(users.tolist()))
-    return list_metrics(lists, relevant, sizes.n_items)["ndcg_at_10"]
+    return mean_metrics(user_metrics(lists, relevant))["ndcg_at_10"]
 
 
 def _sample(users: Tensor, seed: int) -> Tensor:

@@ -43,6 +43,10 @@ class Feature:
         """Rows of an embedding table: the named values and "not known"."""
         return len(self.names) + 1
 
+    def rows(self) -> Tensor:
+        """The row of each of `values`: as many, int64, ascending."""
+        return torch.repeat_interleave(torch.arange(len(self.offsets) - 1), self.offsets.diff())
+
 
 @dataclass(frozen=True)
 class Features:

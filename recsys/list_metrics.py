@@ -1,52 +1,186 @@
-"""How good ranked lists are; arithmetic only, no models."""
+"""How good ranked lists are, for the users and for the catalogue; arithmetic only, no models.
 
+Shapes: U users, I movies of the catalogue, G genres, B users of one block, N places of a list.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
-import torch
+
+N = 10  # places that the metrics of lists look at, but for these:
+DEPTH = 50  # recall_at_50, mrr_at_50
+USERS_PER_BLOCK = 4096  # distances of so many lists are in memory at once: some 10 MB
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 
-def list_metrics(lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int) -> dict[str, float]:
-    """Quality of ranked lists, the mean over users with at least one relevant movie.
+@dataclass(frozen=True)
+class Catalogue:
+    """The movies that lists are made of, as they were known when the lists were made.
+
+    Both frames name a row once, in any order.
+    """
+
+    movies: pl.DataFrame  # (movie_id, n_users): every movie that could be shown, and how many users have rated it
+    genres: pl.DataFrame  # (movie_id, genre); a movie of which none is known is not in it
+    n_users: int  # that have rated something, and so are those who get lists
+
+
+def list_metrics(users: pl.DataFrame, lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
+    """Quality of `lists`: the means of their `users`, as `user_metrics` gives these, and `catalogue_metrics`.
+
+    `users_with_relevant` is the number of users behind the means, `users_without_relevant` that of the catalogue's
+    other users, whose lists nobody can judge.
+    """
+    counts = {
+        "users_with_relevant": float(len(users)),
+        "users_without_relevant": float(catalogue.n_users - len(users)),
+    }
+    return mean_metrics(users) | catalogue_metrics(lists, catalogue) | counts
+
+
+def mean_metrics(users: pl.DataFrame) -> dict[str, float]:
+    """The mean over users of each of `user_metrics`; where no user has a relevant movie there are none."""
+    if users.is_empty():
+        return {}
+    return {name: float(values.mean()) for name, values in metric_values(users).items()}
+
+
+def metric_values(users: pl.DataFrame) -> dict[str, Floats]:
+    """(U,) float64 of each of `user_metrics`, by its name."""
+    return {name: users[name].to_numpy() for name in users.columns if name != "user_id"}
+
+
+def user_metrics(lists: pl.DataFrame, relevant: pl.DataFrame) -> pl.DataFrame:
+    """One row for each user with a relevant movie, by user_id: ndcg_at_10, recall_at_10, recall_at_50, mrr_at_50,
+    hit_rate_at_10, each from 0 to 1 and better when larger.
 
     `lists` (user_id, rank, movie_id) holds 50 ranks per user, fewer where there are no more movies to show; `relevant`
     (user_id, movie_id) what each user was right to be shown, a pair once; relevance is yes or no. A user without a list
-    was shown nothing relevant. Coverage counts every list: the share of `n_movies` in some top 10. Where no user has a
-    relevant movie, NDCG and recall do not exist and are left out.
+    was shown nothing relevant. The order of rows does not matter, not even to the last bit.
+
+    Source of NDCG: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (TOIS 2002), with gains
+    0 and 1 and the discount 1 / log2(rank + 1).
     """
-    # sorted, because sums of floats end differently in another order
-    n_relevant = relevant.group_by("user_id").len("n_relevant").sort("user_id")
-    hits = lists.join(relevant, on=["user_id", "movie_id"], how="semi").join(n_relevant, on="user_id")
-    hits = hits.sort("user_id", "rank")
-    top10 = lists.filter(pl.col("rank") <= 10)
-    counts = {
-        "coverage_at_10": top10["movie_id"].n_unique() / n_movies,
-        "users_with_relevant": float(len(n_relevant)),
+    users = relevant.group_by("user_id").len("n_relevant").sort("user_id").with_row_index("row")
+    hits = lists.join(relevant, on=["user_id", "movie_id"], how="semi").join(users, on="user_id").sort("row", "rank")
+    row, rank = (hits[name].to_numpy().astype(np.int64) for name in ("row", "rank"))
+    n_relevant = users["n_relevant"].to_numpy()
+    hits_at_10, hits_at_50 = (np.bincount(row[rank <= n], minlength=len(users)) for n in (N, DEPTH))
+    return users.select("user_id").with_columns(
+        ndcg_at_10=_ndcg(row, rank, n_relevant),
+        recall_at_10=hits_at_10 / n_relevant,
+        recall_at_50=hits_at_50 / n_relevant,
+        mrr_at_50=_reciprocal_rank(row, rank, len(users)),
+        hit_rate_at_10=(hits_at_10 > 0).astype(np.float64),
+    )
+
+
+def _ndcg(row: Indices, rank: Indices, n_relevant: Indices) -> Floats:
+    """(U,) DCG over that of a list with every relevant movie first; `row` ascends, and `rank` within it."""
+    discount_N = 1 / np.log2(np.arange(1, N + 1) + 1)
+    shown = rank <= N
+    dcg_U = np.bincount(row[shown], weights=discount_N[rank[shown] - 1], minlength=len(n_relevant))
+    ideal_U: Floats = discount_N.cumsum()[np.minimum(n_relevant, N) - 1]
+    return dcg_U / ideal_U
+
+
+def _reciprocal_rank(row: Indices, rank: Indices, n_users: int) -> Floats:
+    """(U,) 1 / rank of the first relevant movie, 0 where there is none."""
+    shown = rank <= DEPTH
+    best_U = np.zeros(n_users)
+    np.maximum.at(best_U, row[shown], 1 / rank[shown])
+    return best_U
+
+
+def catalogue_metrics(lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
+    """What all top tens are like, whether or not their users have a relevant movie.
+
+    coverage_at_10: the share of the catalogue in some top 10. gini_at_10: the Gini index of how often each movie of the
+    catalogue stands in one, 0 when all do equally often, towards 1 when few movies take all places. novelty_at_10: mean
+    bits, -log2 of the share of users who have rated a movie; nobody's movie counts as one user's. diversity_at_10:
+    `_diversity`. The last two are means over users of their lists' means; what has nothing to be the mean of is left
+    out. Every movie in a list is one of the catalogue.
+
+    Source of novelty: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems" (PNAS
+    2010); of the Gini index for lists: Fleder and Hosanagar, "Blockbuster culture's next rise or fall" (2009).
+    """
+    movies = catalogue.movies.sort("movie_id").with_row_index("column")
+    top_UN = _places(lists, movies)
+    counts_I = np.bincount(top_UN[top_UN >= 0], minlength=len(movies))
+    coverage = {"coverage_at_10": float((counts_I > 0).mean())}
+    if not len(top_UN):
+        return coverage
+    diversity = _diversity(top_UN, _genre_table(catalogue.genres, movies))
+    return coverage | {
+        "gini_at_10": gini(counts_I),
+        "novelty_at_10": _novelty(top_UN, movies["n_users"].to_numpy(), catalogue.n_users),
+        **({} if diversity is None else {"diversity_at_10": diversity}),
     }
-    if n_relevant.is_empty():
-        return counts
-    return {
-        "ndcg_at_10": _ndcg(hits, n_relevant, 10),
-        "recall_at_10": _recall(hits, 10, len(n_relevant)),
-        "recall_at_50": _recall(hits, 50, len(n_relevant)),
-        **counts,
-    }
 
 
-def _ndcg(hits: pl.DataFrame, n_relevant: pl.DataFrame, k: int) -> float:
-    """DCG with discount 1 / log2(rank + 1), over that of a list with every relevant movie first."""
-    ideal_by_n = [0.0]
-    for rank in range(1, k + 1):
-        ideal_by_n.append(ideal_by_n[-1] + _discount(rank))
-    gain = (1 / (pl.col("rank") + 1).log(2)).sum()
-    dcg = hits.filter(pl.col("rank") <= k).group_by("user_id").agg(gain.alias("dcg"))
-    ideal = pl.lit(pl.Series(ideal_by_n)).gather(pl.col("n_relevant").clip(upper_bound=k))
-    joined = n_relevant.join(dcg, on="user_id", how="left", maintain_order="left")
-    return float(joined.select(pl.col("dcg").fill_null(0.0) / ideal).to_series().mean())  # type: ignore[arg-type]
+def gini(counts: npt.NDArray[np.int64]) -> float:
+    """Half the mean absolute difference of two counts over their mean: 0 if all are equal; at least one is above 0."""
+    ascending = np.sort(counts)
+    n = len(counts)
+    weights = 2 * np.arange(1, n + 1) - n - 1
+    return float((weights * ascending).sum() / (n * ascending.sum()))
 
 
-def _discount(rank: int) -> float:
-    return 1 / torch.log2(torch.tensor(rank + 1.0, dtype=torch.float64)).item()
+def _places(lists: pl.DataFrame, movies: pl.DataFrame) -> Indices:
+    """(U, N) the column of the movie at each place of each user with a list, by user_id; -1 where a list is shorter."""
+    top = lists.filter(pl.col("rank") <= N)
+    shown = top.join(movies.select("movie_id", "column"), on="movie_id")
+    assert len(shown) == len(top), "a list shows a movie that is not in the catalogue"
+    users = shown.select("user_id").unique().sort("user_id").with_row_index("row")
+    shown = shown.join(users, on="user_id")
+    top_UN = np.full((len(users), N), -1)
+    top_UN[shown["row"].to_numpy(), shown["rank"].to_numpy() - 1] = shown["column"].to_numpy()
+    return top_UN
 
 
-def _recall(hits: pl.DataFrame, k: int, n_users: int) -> float:
-    """Share of a user's relevant movies among the first k."""
-    return float((hits.filter(pl.col("rank") <= k).select(1 / pl.col("n_relevant")).to_series().sum()) / n_users)
+def _novelty(top_UN: Indices, raters_I: Indices, n_users: int) -> float:
+    bits_I = -np.log2(np.maximum(raters_I, 1) / n_users)
+    shown_UN = top_UN >= 0
+    bits_UN = np.where(shown_UN, bits_I[top_UN], 0.0)
+    return float((bits_UN.sum(axis=1) / shown_UN.sum(axis=1)).mean())
+
+
+def _genre_table(genres: pl.DataFrame, movies: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """(I, G) float32, 1 where the movie has the genre."""
+    names = genres.select("genre").unique().sort("genre").with_row_index("index")
+    known = genres.join(names, on="genre").join(movies.select("movie_id", "column"), on="movie_id")
+    table_IG = np.zeros((len(movies), len(names)), dtype=np.float32)
+    table_IG[known["column"].to_numpy(), known["index"].to_numpy()] = 1
+    return table_IG
+
+
+def _diversity(top_UN: Indices, genres_IG: npt.NDArray[np.float32]) -> float | None:
+    """Mean over users of the mean Jaccard distance between the genres of each two movies in the top 10.
+
+    Of a movie without genres nobody knows how far it is from others: its pairs do not count, nor does a list without
+    any pair. None if there is no such list.
+
+    Source: Ziegler et al., "Improving recommendation lists through topic diversification" (WWW 2005).
+    """
+    means = [_mean_distances(top_UN[first : first + USERS_PER_BLOCK], genres_IG)
+             for first in range(0, len(top_UN), USERS_PER_BLOCK)]  # fmt: skip
+    means_U = np.concatenate(means)
+    return float(means_U.mean()) if len(means_U) else None
+
+
+def _mean_distances(top_BN: Indices, genres_IG: npt.NDArray[np.float32]) -> Floats:
+    """The mean distance of each list that has a pair; sizes of sets are small integers, which float32 holds exactly."""
+    has_BNG = genres_IG[top_BN] * (top_BN >= 0)[:, :, None]
+    size_BN = has_BNG.sum(axis=2)
+    first, second = np.triu_indices(N, k=1)
+    shared = (has_BNG @ has_BNG.transpose(0, 2, 1))[:, first, second].astype(np.float64)
+    either = size_BN[:, first] + size_BN[:, second] - shared
+    is_pair = (size_BN[:, first] > 0) & (size_BN[:, second] > 0)
+    distance = np.where(is_pair, 1 - shared / np.maximum(either, 1), 0.0)
+    n_pairs = is_pair.sum(axis=1)
+    means: Floats = distance.sum(axis=1)[n_pairs > 0] / n_pairs[n_pairs > 0]
+    return means

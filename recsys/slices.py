@@ -1,21 +1,27 @@
-"""Errors of kinds of ratings: by genre, by how much is known of user and movie, by the stars given.
+"""Errors of kinds of ratings: by genre, by how much is known of user and movie, by the stars given; and lists of
+kinds of users.
 
-Shapes: B ratings, K levels.
+Shapes: B ratings or users, K levels.
 """
 
 from collections.abc import Iterator
 
+import polars as pl
 import torch
 from torch import Tensor
 
 from recsys.decode import Prediction
 from recsys.features import Feature, Features
+from recsys.list_metrics import mean_metrics
 from recsys.metrics import prediction_metrics
 from recsys.models import Interactions
+from recsys.vocabulary import Vocabulary
 
 # First count of each bucket; a count of 0 is a new user or movie. Fixed, so that nights can be compared.
 USER_ACTIVITY = (1, 21, 51, 101, 201, 501)  # training ratings of the user; MovieLens asks for twenty
 MOVIE_POPULARITY = (1, 11, 51, 201, 1001)  # training ratings of the movie
+USER_GROUPS = ("gender", "age")  # features of users by which lists are looked at
+LIST_METRICS = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10")
 
 
 def measure_slices(
@@ -35,6 +41,33 @@ def measure_slices(
     return measured
 
 
+def measure_list_slices(
+    users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
+) -> dict[str, dict[str, float]]:
+    """Means of `LIST_METRICS` for each slice of `users` that has one, with their number, `users_with_relevant`.
+
+    `users` as `user_metrics` gives them: those with a relevant movie. By their training ratings in `train`, and by
+    gender and age where these are known.
+    """
+    measured = {}
+    for name, rows in _user_slices(users, train, vocabulary, features):
+        if len(rows):
+            part = users[rows.numpy()].select("user_id", *LIST_METRICS)
+            measured[name] = {"users_with_relevant": float(len(rows)), **mean_metrics(part)}
+    return measured
+
+
+def _user_slices(
+    users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, the places of its users in `users`) of every slice."""
+    user_idx = torch.from_numpy(vocabulary.encode_users(users["user_id"].to_numpy()))
+    yield from _buckets("user_activity", _counts(train.user_idx, user_idx), USER_ACTIVITY)
+    for name in USER_GROUPS:
+        if name in features.user:
+            yield from _values(name, features.user[name], user_idx)
+
+
 def _slices(
     train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
@@ -46,7 +79,7 @@ def _slices(
     yield "new_movie", _places(known_of_item == 0)
     yield from _buckets("movie_popularity", known_of_item, MOVIE_POPULARITY)
     if "genres" in features.item:
-        yield from _genres(features.item["genres"], holdout.item_idx)
+        yield from _values("genre", features.item["genres"], holdout.item_idx)
     for index, level in enumerate(levels_K.tolist()):
         yield f"rating={level:g}", _places(holdout.level_idx == index)
 
@@ -65,13 +98,13 @@ def _buckets(name: str, counts_B: Tensor, firsts: tuple[int, ...]) -> Iterator[t
             yield f"{name}={first}-{after - 1}", _places((counts_B >= first) & (counts_B < after))
 
 
-def _genres(genres: Feature, item_idx_B: Tensor) -> Iterator[tuple[str, Tensor]]:
-    n_items = len(genres.offsets) - 1
-    item_idx = torch.repeat_interleave(torch.arange(n_items), genres.offsets.diff())
-    has_genre = torch.zeros(n_items, genres.n_values, dtype=torch.bool)
-    has_genre[item_idx, genres.values] = True
-    for value, name in enumerate(genres.names, start=1):
-        yield f"genre={name}", _places(has_genre[item_idx_B, value])
+def _values(name: str, feature: Feature, idx_B: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """One slice for each value that is known of a user or a movie; what has several is in each of theirs."""
+    n_rows = len(feature.offsets) - 1
+    has_value = torch.zeros(n_rows, feature.n_values, dtype=torch.bool)
+    has_value[feature.rows(), feature.values] = True
+    for value, called in enumerate(feature.names, start=1):
+        yield f"{name}={called}", _places(has_value[idx_B, value])
 
 
 def _places(is_in_B: Tensor) -> Tensor:

@@ -85,14 +85,15 @@ def evaluate(
         check_order(known, holdout)
     train, asked = learner.encode(known), learner.encode(holdout)
     errors = measure_errors(network, train, asked)
-    lists = measure_lists(network, train, holdout, learner.vocabulary, settings.rank)
+    lists = measure_lists(network, train, holdout, learner.vocabulary, learner.features, settings.rank, settings.seed)
     details = measure_details(network, train, asked, learner.features)
     name = settings.split.holdout
     rows = (
         *_metric_rows(choice.tried, "validation", choice.model),
         *_metric_rows(errors, name, choice.model),
-        *_metric_rows(lists, name, choice.model),
-        *(MetricRow(choice.model, name, part, *one) for part, values in details.items() for one in values.items()),
+        *_metric_rows(lists.metrics, name, choice.model),
+        *_slice_rows(details, name, choice.model),
+        *_slice_rows(lists.slices, name, choice.model),
     )
     write_json(run.metrics, [asdict(row) for row in rows])
     return rows
@@ -161,5 +162,13 @@ def _metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str)
     return [
         MetricRow(network if model == "network" else model, split, "all", metric, value)
         for model, values in metrics.items()
+        for metric, value in values.items()
+    ]
+
+
+def _slice_rows(slices: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
+    return [
+        MetricRow(network, split, part, metric, value)
+        for part, values in slices.items()
         for metric, value in values.items()
     ]

@@ -7,7 +7,8 @@ from recsys.baselines import fit_baselines
 from recsys.calibration import calibration_metrics, reliability
 from recsys.engine import predict
 from recsys.evaluate import mean_error, measure_details, measure_errors, measure_lists
-from recsys.list_metrics import list_metrics
+from recsys.evaluate_lists import ListQuality, gather_catalogue
+from recsys.list_metrics import list_metrics, mean_metrics, user_metrics
 from recsys.lists import list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import RatingNetwork
@@ -74,27 +75,39 @@ def test_the_mean_of_a_networks_own_errors(network: RatingNetwork, split: tuple[
     assert mean_error(network, holdout) == pytest.approx(expected)
 
 
+def measure(
+    network: RatingNetwork, train: pl.DataFrame, holdout: pl.DataFrame, config: RankConfig = CONFIG
+) -> ListQuality:
+    return measure_lists(network, interactions(train), holdout, VOCABULARY, FEATURES, config, seed=0)
+
+
 def test_lists_are_judged_for_known_users_by_relevant_stars(
     split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = split
-    measured = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
+    quality = measure(network, train, holdout)
+    measured, slices = quality.metrics, quality.slices
     liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
     ranker = fit_ranker(network, interactions(train), CONFIG)
     lists = {
         "network": pl.concat(list_blocks(rank_movies(ranker, 50), VOCABULARY)),
         "popularity": list_popular(ranker.histories, 50, VOCABULARY),
     }
-    assert measured == {name: list_metrics(frame, liked, n_movies=35) for name, frame in lists.items()}
+    catalogue = gather_catalogue(interactions(train), VOCABULARY, FEATURES)
+    assert (len(catalogue.movies), catalogue.n_users) == (35, 50)
+    for name, frame in lists.items():
+        expected = list_metrics(user_metrics(frame, liked), frame, catalogue)
+        assert {key: measured[name][key] for key in expected} == expected
+    assert {"user_activity=1-20", "gender=F"} < slices.keys()
     assert measured["network"]["users_with_relevant"] == liked["user_id"].n_unique() <= 50
 
 
 def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> None:
     train, holdout = split
     users = {
-        stars: measure_lists(
-            network, interactions(train), holdout, VOCABULARY, RankConfig(ease_l2=20.0, relevant_from=stars)
-        )["network"]["users_with_relevant"]
+        stars: measure(network, train, holdout, RankConfig(ease_l2=20.0, relevant_from=stars)).metrics["network"][
+            "users_with_relevant"
+        ]
         for stars in (1.0, 5.0)
     }
     assert users[5.0] < users[1.0] == holdout.filter(pl.col("user_id") <= 50)["user_id"].n_unique()
@@ -104,8 +117,8 @@ def test_a_pair_held_out_twice_is_one_relevant_movie(
     split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
 ) -> None:
     train, holdout = split
-    once = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
-    assert measure_lists(network, interactions(train), pl.concat([holdout, holdout]), VOCABULARY, CONFIG) == once
+    once = measure(network, train, holdout)
+    assert measure(network, train, pl.concat([holdout, holdout])) == once
 
 
 def test_the_least_popular_movies_are_the_worst_list(
@@ -113,13 +126,13 @@ def test_the_least_popular_movies_are_the_worst_list(
 ) -> None:
     """The figures point the right way."""
     train, holdout = split
-    measured = measure_lists(network, interactions(train), holdout, VOCABULARY, CONFIG)
+    measured = measure(network, train, holdout).metrics
     histories = gather_histories(interactions(train), network.sizes.n_users, network.sizes.n_items)
     worst = list_popular(histories, 40, VOCABULARY).with_columns(
         rank=pl.col("rank").rank("ordinal", descending=True).over("user_id").cast(pl.Int32)
     )
     liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
-    least = list_metrics(worst, liked, n_movies=35)["ndcg_at_10"]
+    least = mean_metrics(user_metrics(worst, liked))["ndcg_at_10"]
     assert least < 0.8 * min(measured["popularity"]["ndcg_at_10"], measured["network"]["ndcg_at_10"])
 
 
@@ -128,7 +141,8 @@ def test_a_holdout_without_relevant_ratings_has_errors_and_no_list_quality(
 ) -> None:
     train, holdout = split
     disliked = holdout.filter(pl.col("rating") < 4)
-    measured = measure_lists(network, interactions(train), disliked, VOCABULARY, CONFIG)
-    assert measured["network"].keys() == {"coverage_at_10", "users_with_relevant"}
+    measured = measure(network, train, disliked).metrics
+    of_the_catalogue = {"coverage_at_10", "gini_at_10", "novelty_at_10", "diversity_at_10"}
+    assert measured["network"].keys() == {*of_the_catalogue, "users_with_relevant", "users_without_relevant"}
     assert measured["network"]["users_with_relevant"] == 0
     assert measure_errors(network, interactions(train), interactions(disliked))["network"]["mae_median"] > 0

@@ -1,3 +1,6 @@
+import numpy as np
+import polars as pl
+import pytest
 import torch
 from planted import LEVELS, rows_of
 
@@ -5,7 +8,8 @@ from recsys.decode import Prediction
 from recsys.features import NO_FEATURES, Feature, Features
 from recsys.metrics import prediction_metrics
 from recsys.models import Interactions
-from recsys.slices import MOVIE_POPULARITY, USER_ACTIVITY, measure_slices
+from recsys.slices import MOVIE_POPULARITY, USER_ACTIVITY, measure_list_slices, measure_slices
+from recsys.vocabulary import Vocabulary
 
 LEVELS_K = torch.tensor(LEVELS)
 # Movies 1 to 4: a comedy, a comedy and drama, a drama, and one of which nothing is known; 0 is the unknown.
@@ -78,3 +82,39 @@ def test_edges_ascend() -> None:
     for edges in (USER_ACTIVITY, MOVIE_POPULARITY):
         assert edges[0] == 1
         assert list(edges) == sorted(set(edges))
+
+
+def test_lists_by_activity_gender_and_age() -> None:
+    """Users 70, 80, 90 and 95 have the indices 1 to 4; of user 95 nothing is known."""
+    vocabulary = Vocabulary(np.array([70, 80, 90, 95], dtype=np.int32), np.array([1], dtype=np.int32))
+    offsets = torch.arange(6)
+    groups = {
+        "gender": Feature(("F", "M"), offsets, torch.tensor([0, 1, 2, 1, 0])),
+        "age": Feature(("18", "under 18"), offsets, torch.tensor([0, 1, 2, 1, 0])),
+        "occupation": Feature(("artist",), offsets, torch.tensor([0, 1, 1, 1, 1])),
+    }
+    train = rows(*((1, 1, 3),) * 20, *((2, 1, 3),) * 21, (3, 1, 3), *((4, 1, 3),) * 501)
+    users = pl.DataFrame(
+        {
+            "user_id": [70, 80, 90, 95],
+            "ndcg_at_10": [0.1, 0.2, 0.4, 0.8],
+            "recall_at_10": [0.0, 0.5, 1.0, 0.0],
+            "recall_at_50": [1.0, 1.0, 1.0, 1.0],
+            "mrr_at_50": [1.0, 1.0, 1.0, 1.0],
+            "hit_rate_at_10": [0.0, 1.0, 1.0, 0.0],
+        }
+    )
+    slices = measure_list_slices(users, train, vocabulary, Features(groups, {}))
+    names = ("users_with_relevant", "ndcg_at_10", "recall_at_10", "hit_rate_at_10")
+    expected = {
+        "user_activity=1-20": (2, 0.25, 0.5, 0.5),  # users 70 and 90
+        "user_activity=21-50": (1, 0.2, 0.5, 1),
+        "user_activity=501+": (1, 0.8, 0, 0),
+        "gender=F": (2, 0.25, 0.5, 0.5),
+        "gender=M": (1, 0.2, 0.5, 1),
+        "age=18": (2, 0.25, 0.5, 0.5),
+        "age=under 18": (1, 0.2, 0.5, 1),
+    }
+    assert slices == {part: pytest.approx(dict(zip(names, values, strict=True))) for part, values in expected.items()}
+    known = measure_list_slices(users, train, vocabulary, NO_FEATURES)
+    assert known == {part: figures for part, figures in slices.items() if part.startswith("user_activity")}

@@ -11,7 +11,7 @@ from warehouses import make_frames, make_outcome, write_night
 from recsys.files import write_json
 from recsys.home import Home, Run
 from recsys.settings import Settings
-from recsys.summary import Summary, frame_table, render, summarise
+from recsys.summary import LISTS, Summary, frame_table, render, summarise
 from recsys.warehouse.publish import publish
 
 STARTED_AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -33,7 +33,10 @@ def summary(home: Home) -> Summary:
         metric("ordinal", "holdout", "mae_median", 0.6512),
         metric("ordinal", "holdout", "rmse_mean", 0.8812),
         metric("ordinal", "holdout", "ndcg_at_10", 0.4123),
+        metric("ordinal", "holdout", "ndcg_at_10_low", 0.4001),
+        metric("ordinal", "holdout", "ndcg_at_10_high", 0.4251),
         metric("ordinal", "holdout", "users_with_relevant", 929.0),
+        metric("ordinal", "holdout", "users_without_relevant", 14.0),
         metric("bias", "holdout", "rmse_mean", 0.9512),
         metric("popularity", "holdout", "ndcg_at_10", 0.1923),
         metric("ordinal", "holdout", "rmse_mean", 0.5) | {"slice": "genre=Drama"},  # in the table, not on the page
@@ -58,6 +61,8 @@ def test_the_page_shows_figures_tables_and_a_select_with_its_result(summary: Sum
     assert next(line for line in lines if line.startswith("ordinal  ")).split() == ["ordinal", "0.6512", "0.8812"]
     assert next(line for line in lines if line.startswith("popularity")).split() == ["popularity", "0.1923"]
     assert "Lists of 929 users" in page
+    assert "users without a right movie (14) count in coverage" in " ".join(page.split())
+    assert "95% interval of ordinal's NDCG@10 over users is 0.4001 to 0.4251" in " ".join(page.split())
     assert f"Tables in {home.warehouse}:" in page
     assert "from recommendations_named" in page
     assert "Movie 2" in page.split("from recommendations_named")[1]
@@ -69,6 +74,23 @@ def test_a_night_that_published_nothing_shows_no_rows(summary: Summary) -> None:
     page = render(replace(summary, published=False, verdict="held back"))
     assert "held back" in page
     assert "select" not in page
+
+
+def test_the_table_of_lists_fits_the_page(summary: Summary) -> None:
+    """Every column on one line, with its heading whole."""
+    values = dict.fromkeys(LISTS, 12.3456)
+    full = replace(summary, metrics={"holdout": values}, baselines={"popularity": values})
+    lines = render(full).splitlines()
+    heading = next(line for line in lines if "NDCG@10" in line)
+    assert heading.split("  ")[0] == "model"
+    assert [name.strip() for name in heading.split("  ")[1:] if name.strip()] == list(LISTS.values())
+    assert len(heading) <= 110
+    row = next(line for line in lines if line.startswith("popularity"))
+    assert row.split() == ["popularity", *["12.3456"] * len(LISTS)]
+
+
+def test_without_right_movies_there_is_no_interval(summary: Summary) -> None:
+    assert "95% interval" not in render(replace(summary, metrics={"holdout": {"mae_median": 0.7}}))
 
 
 def test_a_frame_keeps_ids_whole_and_shortens_numbers() -> None:
