@@ -28,7 +28,11 @@ LISTS = {
     "ndcg_at_10": "NDCG@10",
     "recall_at_10": "recall@10",
     "recall_at_50": "recall@50",
+    "mrr_at_50": "MRR@50",
+    "hit_rate_at_10": "hit rate@10",
     "coverage_at_10": "coverage@10",
+    "novelty_at_10": "novelty@10",
+    "diversity_at_10": "diversity@10",
 }
 
 
@@ -82,11 +86,9 @@ def render(summary: Summary, width: int = 110) -> str:
     console.print()
     console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))
     n_users = _holdout(summary).get("users_with_relevant", 0)
-    console.print(_table(f"Lists of {n_users:,.0f} users on the holdout (more is better)", LISTS, summary))
-    console.print(
-        f"In lists, holdout movies of {summary.relevant_from:g} stars or more are right, movies rated in training are "
-        "left out, and users without a right movie do not count."
-    )
+    title = f"Lists of {n_users:,.0f} users on the holdout (more is better, up to hit rate)"
+    console.print(_table(title, LISTS, summary))
+    console.print(_about_lists(summary))
     console.print(
         f"{summary.model} was chosen on a validation part of the training ratings, evaluated on the holdout, and "
         "trained once more on all ratings for tonight's lists."
@@ -102,6 +104,19 @@ def render(summary: Summary, width: int = 110) -> str:
         console.print(frame_table(rows))
     console.print(f"{sum(summary.seconds.values()):.0f} s: {_slowest(summary.seconds)}")
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def _about_lists(summary: Summary) -> str:
+    holdout = _holdout(summary)
+    without = holdout.get("users_without_relevant", 0)
+    words = (
+        f"In lists, holdout movies of {summary.relevant_from:g} stars or more are right, movies rated in training are "
+        f"left out, and users without a right movie ({without:,.0f}) count in coverage, novelty and diversity only."
+    )
+    if "ndcg_at_10_low" in holdout:
+        low, high = (holdout[f"ndcg_at_10_{end}"] for end in ("low", "high"))
+        words += f" The 95% interval of {summary.model}'s NDCG@10 over users is {low:.4f} to {high:.4f}."
+    return words
 
 
 def frame_table(frame: pl.DataFrame) -> Table:

@@ -151,8 +151,8 @@ comment on column metrics.run_id is 'See runs.';
 comment on column metrics.model is 'A network, a baseline such as bias or popularity, or snapshot: the data themselves.';
 comment on column metrics.split is 'The ratings it was measured on: validation or holdout (holdout_time and holdout_last where the newest were held out); source is all that came.';
 comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, or e.g. predicted=0.6-0.7, a bin of predicted probability.';
-comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10.';
-comment on column metrics.value is 'Stars for mae and rmse, seconds for names that end so, else without unit.';
+comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10; ndcg_at_10_low and _high are the ends of its 95% interval over users.';
+comment on column metrics.value is 'Stars for mae and rmse, bits for novelty, seconds for names that end so, else without unit.';
 
 create table quarantine (
     run_id varchar not null,
