@@ -141,3 +141,13 @@ class Run:
     def recommendations(self) -> Path:
         """Tonight's lists before they are published."""
         return self.folder / "recommendations.parquet"
+
+    @property
+    def default_recommendations(self) -> Path:
+        """Tonight's lists for users the model does not know, before they are published."""
+        return self.folder / "default_recommendations.parquet"
+
+    @property
+    def similar_movies(self) -> Path:
+        """Tonight's similar movies before they are published."""
+        return self.folder / "similar_movies.parquet"

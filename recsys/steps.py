@@ -139,8 +139,14 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         quarantine=checked.quarantine,
         metrics=read_metrics(run),
         n=settings.n,
+        default_recommendations=_if_written(run.default_recommendations),
+        similar_movies=_if_written(run.similar_movies),
     )
     return publish(describe_run(run, verdict="published", reason=None), tonight, run.home)
+
+
+def _if_written(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _not_holdout(split: Split) -> pl.DataFrame:

@@ -1,21 +1,17 @@
 -- audit_length: users whose list is neither n movies long nor, where fewer are left to them, all of those.
 --
 -- grain   one row per user_id, users without any list included
--- reads   recommendations (user_id), ratings (user_id, movie_id)
+-- reads   users (user_id), recommendations (user_id), ratings (user_id, movie_id), available (movie_id),
+--         shortened (user_id, n_available)
 -- params  $n integer
 -- ties    none
 with
 
-available as (
-    -- a movie that nobody has rated cannot be recommended
-    select count(distinct movie_id) as n_movies
+seen as (
+    select ratings.user_id, count(*) as n_seen
     from ratings
-),
-
-rated as (
-    select user_id, count(*) as n_rated
-    from ratings
-    group by user_id
+    semi join available using (movie_id)
+    group by ratings.user_id
 ),
 
 listed as (
@@ -26,12 +22,17 @@ listed as (
 
 lengths as (
     select
-        user_id,
+        users.user_id,
         coalesce(listed.n_listed, 0) as n_listed,
-        least($n, available.n_movies - coalesce(rated.n_rated, 0)) as n_expected,
-    from rated
-    full join listed using (user_id)
-    cross join available
+        least(
+            $n,
+            (select count(*) from available) - coalesce(seen.n_seen, 0),
+            shortened.n_available -- null for most, which least() ignores
+        ) as n_expected,
+    from users
+    left join seen using (user_id)
+    left join listed using (user_id)
+    left join shortened using (user_id)
 )
 
 select user_id, n_listed, n_expected

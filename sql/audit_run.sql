@@ -1,11 +1,24 @@
 -- audit_run: rows that carry another run_id than the run being published.
 --
 -- grain   one row per foreign run_id
--- reads   recommendations (run_id)
+-- reads   recommendations (run_id), default_recommendations (run_id), similar_movies (run_id)
 -- params  $run_id varchar
 -- ties    none
+with
+
+published as (
+    select run_id
+    from recommendations
+    union all
+    select run_id
+    from default_recommendations
+    union all
+    select run_id
+    from similar_movies
+)
+
 select run_id, count(*) as n_rows
-from recommendations
+from published
 where run_id <> $run_id
 group by run_id
 order by run_id

@@ -1,10 +1,10 @@
 -- recommend: one user's list with the names of its movies.
 --
 -- grain   one row per rank
--- reads   recommendations_named (user_id, rank, title, year, score, rating_hat, because_titles)
+-- reads   recommendations_named (user_id, rank, title, year, score, rating_hat, because_titles, served_by)
 -- params  $user_id integer
 -- ties    none, rank is unique
-select rank, title, year, score, rating_hat, because_titles
+select rank, title, year, score, rating_hat, because_titles, served_by
 from recommendations_named
 where user_id = $user_id
 order by rank

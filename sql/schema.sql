@@ -12,6 +12,7 @@ create table movies (
     title varchar not null,
     year smallint,
     genres varchar[] not null,
+    n_ratings bigint,
 );
 
 comment on table movies is 'Movies as ingested; one row per movie_id.';
@@ -19,6 +20,8 @@ comment on column movies.movie_id is 'MovieLens id.';
 comment on column movies.title is 'As published, without the year.';
 comment on column movies.year is 'Year of release; null where the title states none.';
 comment on column movies.genres is 'Empty where none are listed.';
+comment on column movies.n_ratings is
+    'Ratings known to the run that published the table; null where an older version published it.';
 
 create table users (
     user_id integer primary key,
@@ -42,11 +45,12 @@ create table recommendations (
     score double not null,
     rating_hat double not null,
     because_movie_ids integer[] not null,
+    served_by varchar not null default 'history',
     run_id varchar not null,
 );
 
 comment on table recommendations is
-    'Tonight''s movies for every known user, none of them rated yet; one row per (user_id, rank), sorted so.';
+    'Tonight''s movies for every user, none of them rated yet; one row per (user_id, rank), sorted so.';
 comment on column recommendations.user_id is 'For whom; see users.';
 comment on column recommendations.rank is 'Place in the user''s list, without gaps; 1 = best.';
 comment on column recommendations.movie_id is 'What; see movies.';
@@ -55,6 +59,8 @@ comment on column recommendations.score is
 comment on column recommendations.rating_hat is 'Expected stars, not clipped to the scale. Does not order the list.';
 comment on column recommendations.because_movie_ids is
     'Movies the user has rated that speak loudest for this one, the loudest first.';
+comment on column recommendations.served_by is
+    'What the list is made from, the same in all its rows: history (the user''s ratings), few ratings, features (no rating, but gender, age or occupation) or default (nothing is known).';
 comment on column recommendations.run_id is 'The run that published the table, the same in every row; see runs.';
 
 -- A plain join and group by, so that a filter on user_id reaches the table: one user's list then costs milliseconds.
@@ -88,6 +94,7 @@ select
     recommendations.rating_hat,
     recommendations.because_movie_ids,
     coalesce(because.because_titles, []) as because_titles,
+    recommendations.served_by,
     recommendations.run_id,
 from recommendations
 inner join movies using (movie_id)
@@ -104,7 +111,98 @@ comment on column recommendations_named.score is 'Orders the list, higher = bett
 comment on column recommendations_named.rating_hat is 'Expected stars, not clipped to the scale.';
 comment on column recommendations_named.because_movie_ids is 'Movies the user has rated that speak for this one.';
 comment on column recommendations_named.because_titles is 'Their titles, in the same order.';
+comment on column recommendations_named.served_by is 'What the list is made from; see recommendations.';
 comment on column recommendations_named.run_id is 'The run that published the table; see runs.';
+
+create table default_recommendations (
+    segment varchar not null,
+    rank integer not null,
+    movie_id integer not null,
+    score double not null,
+    run_id varchar not null,
+);
+
+comment on table default_recommendations is
+    'Tonight''s movies for users the model does not know, by what is known of them; one row per (segment, rank), sorted so.';
+comment on column default_recommendations.segment is
+    'For whom: all, or what a user must be, e.g. gender=F, or gender=F age=25; the words of users.';
+comment on column default_recommendations.rank is 'Place in the segment''s list, without gaps; 1 = best.';
+comment on column default_recommendations.movie_id is 'What; see movies.';
+comment on column default_recommendations.score is
+    'Orders the list, higher = better. Has no unit: compare it within one segment only.';
+comment on column default_recommendations.run_id is
+    'The run that published the table, the same in every row; see runs.';
+
+create view default_recommendations_named as
+select
+    default_recommendations.segment,
+    default_recommendations.rank,
+    default_recommendations.movie_id,
+    movies.title,
+    movies.year,
+    movies.genres,
+    default_recommendations.score,
+    default_recommendations.run_id,
+from default_recommendations
+inner join movies using (movie_id);
+
+comment on view default_recommendations_named is
+    'default_recommendations with the names of its movies; one row per (segment, rank).';
+comment on column default_recommendations_named.segment is 'For whom: all, or what a user must be.';
+comment on column default_recommendations_named.rank is 'Place in the segment''s list; 1 = best.';
+comment on column default_recommendations_named.movie_id is 'What; see movies.';
+comment on column default_recommendations_named.title is 'The movie''s title, without the year.';
+comment on column default_recommendations_named.year is 'The movie''s year of release, or null.';
+comment on column default_recommendations_named.genres is 'The movie''s genres.';
+comment on column default_recommendations_named.score is
+    'Orders the list, higher = better; compare it within one segment only.';
+comment on column default_recommendations_named.run_id is 'The run that published the table; see runs.';
+
+create table similar_movies (
+    movie_id integer not null,
+    rank integer not null,
+    similar_movie_id integer not null,
+    similarity double not null,
+    run_id varchar not null,
+);
+
+comment on table similar_movies is
+    'The movies most similar to each, by who rated both; one row per (movie_id, rank), sorted so.';
+comment on column similar_movies.movie_id is 'To which; see movies.';
+comment on column similar_movies.rank is 'Place in the movie''s list, without gaps; 1 = most similar.';
+comment on column similar_movies.similar_movie_id is 'What; see movies.';
+comment on column similar_movies.similarity is
+    'Orders the list, higher = more similar. Has no unit: compare it within one movie only.';
+comment on column similar_movies.run_id is 'The run that published the table, the same in every row; see runs.';
+
+create view similar_movies_named as
+select
+    similar_movies.movie_id,
+    movies.title,
+    movies.year,
+    similar_movies.rank,
+    similar_movies.similar_movie_id,
+    others.title as similar_title,
+    others.year as similar_year,
+    others.genres as similar_genres,
+    similar_movies.similarity,
+    similar_movies.run_id,
+from similar_movies
+inner join movies using (movie_id)
+inner join movies as others on others.movie_id = similar_movies.similar_movie_id;
+
+comment on view similar_movies_named is 'similar_movies with the names of its movies; one row per (movie_id, rank).';
+comment on column similar_movies_named.movie_id is 'To which; see movies.';
+comment on column similar_movies_named.title is 'Its title, without the year.';
+comment on column similar_movies_named.year is 'Its year of release, or null.';
+comment on column similar_movies_named.rank is 'Place in its list; 1 = most similar.';
+comment on column similar_movies_named.similar_movie_id is 'What; see movies.';
+comment on column similar_movies_named.similar_title is 'The similar movie''s title, without the year.';
+comment on column similar_movies_named.similar_year is 'The similar movie''s year of release, or null.';
+comment on column similar_movies_named.similar_genres is 'The similar movie''s genres.';
+comment on column similar_movies_named.similarity is
+    'Orders the list, higher = more similar; compare it within one movie only.';
+comment on column similar_movies_named.run_id is 'The run that published the table; see runs.';
 
 create table runs (
     run_id varchar primary key,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 import sql
@@ -18,7 +19,7 @@ from recsys.warehouse.publish import HISTORY, SERVED
 
 Row = tuple[Any, ...]
 
-MOVIES = [(1, "Heat", 1995, ["Crime"]), (2, "Big", 1988, []), (3, "Ran", None, ["Drama", "War"])]
+MOVIES = [(1, "Heat", 1995, ["Crime"], 9), (2, "Big", 1988, [], 8), (3, "Ran", None, ["Drama", "War"], None)]
 USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
 NIGHT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
@@ -32,7 +33,7 @@ class Case:
 
 def place(user_id: int, rank: int, movie_id: int, score: float = 1.0, *because: int, run_id: str = "r1") -> Row:
     """One row of recommendations, worth 4.126 stars."""
-    return (user_id, rank, movie_id, score, 4.126, list(because), run_id)
+    return (user_id, rank, movie_id, score, 4.126, list(because), "history", run_id)
 
 
 def run(run_id: str) -> Row:
@@ -41,27 +42,57 @@ def run(run_id: str) -> Row:
 
 CASES = {
     "audit_run": Case(
-        given={"recommendations": [place(1, 1, 1), place(1, 2, 2, run_id="r0"), place(2, 1, 2, run_id="r0")]},
+        given={
+            "recommendations": [place(1, 1, 1), place(1, 2, 2, run_id="r0"), place(2, 1, 2, run_id="r0")],
+            "default_recommendations": [("all", 1, 1, 1.0, "r0"), ("all", 2, 2, 0.5, "r1")],
+            "similar_movies": [(1, 1, 2, 1.0, "r2"), (2, 1, 1, 1.0, "r1")],
+        },
         params={"run_id": "r1"},
-        expected=[("r0", 2)],
+        expected=[("r0", 3), ("r2", 1)],
+    ),
+    "audit_served_by": Case(
+        given={
+            "recommendations": [
+                (*place(user_id, rank, rank)[:-2], served_by, "r1")
+                for user_id, served_by in enumerate(["history", "few ratings", "features", "default", "taste", ""], 1)
+                for rank in (1, 2)
+            ]
+        },
+        expected=[(5, "taste"), (6, "")],
     ),
     "audit_any": Case(given={"users": USERS}, expected=[(2,)]),
     "audit_known": Case(
         given={"movies": MOVIES, "users": USERS, "recommendations": [place(1, 1, 3), place(1, 2, 9), place(7, 1, 1)]},
         expected=[(1, 2, 9, True, False), (7, 1, 1, False, True)],
     ),
-    # Three movies have ratings. User 1 has two left and n is 2; 2 has one left; 3 has none left and one too many;
-    # 4 has a list too short; 5 has none at all; 6 is unknown to the ratings and has a full list.
+    # Three movies may be shown, 9 may not. User 1 has two left and n is 2; 2 has one left; 3 has none left and one too
+    # many; 4 has a list too short; 5 has none at all; 6 has rated nothing and has a full list; 7 has none, though
+    # nothing is known of them; 8 has rated what may not be shown, which leaves them all three. Rules leave 10 one
+    # movie, and 11 more than there are.
     "audit_length": Case(
         given={
-            "ratings": [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (5, 3)],
+            "users": [(user_id, None, None, None, None) for user_id in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)],
+            "ratings": [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (5, 3), (8, 9), (11, 1), (11, 2)],
+            "available": [(1,), (2,), (3,)],
+            "shortened": [(10, 1), (11, 5)],
             "recommendations": [
                 *(place(1, 1, 2), place(1, 2, 3), place(2, 1, 3), place(3, 1, 1)),
-                *(place(4, 1, 2), place(6, 1, 1), place(6, 2, 2)),
+                *(place(4, 1, 2), place(6, 1, 1), place(6, 2, 2), place(8, 1, 1), place(8, 2, 2)),
+                *(place(10, 1, 3), place(11, 1, 3)),
             ],
         },
         params={"n": 2},
-        expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2)],
+        expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2), (7, 0, 2)],
+    ),
+    # 3 may not be shown; 9 is no movie, which other rules say.
+    "audit_available": Case(
+        given={
+            "movies": MOVIES,
+            "available": [(1,), (2,)],
+            "recommendations": [place(1, 1, 3), place(1, 2, 1), place(2, 1, 9)],
+            "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 2, 0.5, "r1")],
+        },
+        expected=[(3, 2)],
     ),
     "audit_ranks": Case(
         given={
@@ -103,6 +134,56 @@ CASES = {
         },
         expected=[(2, 1, 2)],
     ),
+    "audit_default_all": Case(
+        given={"default_recommendations": [("gender=F", 1, 1, 1.0, "r1"), ("gender=M", 1, 1, 1.0, "r1")]},
+        expected=[(2,)],
+    ),
+    "audit_similar_self": Case(
+        given={"similar_movies": [(1, 1, 2, 1.0, "r1"), (2, 1, 1, 1.0, "r1"), (2, 2, 2, 0.5, "r1")]},
+        expected=[(2, 2)],
+    ),
+    "audit_lists_known": Case(
+        given={
+            "movies": MOVIES,
+            "default_recommendations": [("all", 1, 1, 1.0, "r1"), ("all", 2, 9, 0.5, "r1")],
+            "similar_movies": [(1, 1, 9, 1.0, "r1"), (8, 1, 2, 1.0, "r1"), (2, 1, 3, 1.0, "r1")],
+        },
+        expected=[(8, 1), (9, 2)],
+    ),
+    "audit_lists_ranks": Case(
+        given={
+            "default_recommendations": [
+                *(("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 1.0, "r1")),  # right
+                *(("age=1", 1, 3, 2.0, "r1"), ("age=1", 3, 1, 1.0, "r1")),  # a gap
+            ],
+            "similar_movies": [
+                *((3, 1, 2, 2.0, "r1"), (3, 1, 1, 1.0, "r1")),  # twice the first
+                (4, 0, 1, 1.0, "r1"),  # counts from 0
+            ],
+        },
+        expected=[("movie 3", 1, 2, 2), ("movie 4", 0, 1, 1), ("segment age=1", 3, 1, 2)],
+    ),
+    "audit_lists_distinct": Case(
+        given={
+            "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 3, 1.0, "r1"), ("age=1", 1, 3, 1.0, "r1")],
+            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 3, 1.0, "r1"), (3, 1, 1, 1.0, "r1")],
+        },
+        expected=[("movie 1", 3, 2), ("segment all", 3, 2)],
+    ),
+    "audit_lists_finite": Case(
+        given={
+            "default_recommendations": [("all", 1, 3, math.inf, "r1"), ("all", 2, 1, -1e300, "r1")],
+            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 2, -math.inf, "r1")],
+        },
+        expected=[("movie 1", 2, -math.inf), ("segment all", 1, math.inf)],
+    ),
+    "audit_lists_order": Case(
+        given={
+            "default_recommendations": [("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 2.0, "r1"), ("all", 3, 2, 2.5, "r1")],
+            "similar_movies": [(1, 1, 3, 0.5, "r1"), (1, 2, 2, math.nan, "r1"), (2, 1, 3, 0.75, "r1")],
+        },
+        expected=[("segment all", 3, 2.5, 2.0)],
+    ),
     "recommend": Case(
         given={
             "movies": MOVIES,
@@ -110,9 +191,30 @@ CASES = {
         },
         params={"user_id": 1},
         expected=[
-            (1, "Big", 1988, 0.75, 4.126, ["Ran", "Heat"]),
-            (2, "Heat", 1995, 0.5, 4.126, []),
+            (1, "Big", 1988, 0.75, 4.126, ["Ran", "Heat"], "history"),
+            (2, "Heat", 1995, 0.5, 4.126, [], "history"),
         ],
+    ),
+    "recommend_default": Case(
+        given={
+            "movies": MOVIES,
+            "default_recommendations": [("all", 2, 3, 0.5, "r1"), ("all", 1, 2, 1.0, "r1"), ("age=1", 1, 1, 1.0, "r1")],
+        },
+        params={"segment": "all"},
+        expected=[(1, "Big", 1988, 1.0), (2, "Ran", None, 0.5)],
+    ),
+    "list_segments": Case(
+        given={"default_recommendations": [(name, 1, 1, 1.0, "r1") for name in ("gender=M", "age=1", "all", "age=1")]},
+        expected=[("all",), ("age=1",), ("gender=M",)],
+    ),
+    "rated_movies": Case(given={"movies": MOVIES[::-1]}, expected=MOVIES),
+    "similar": Case(
+        given={
+            "movies": MOVIES,
+            "similar_movies": [(1, 2, 3, 0.5, "r1"), (1, 1, 2, 0.75, "r1"), (2, 1, 1, 1.0, "r1")],
+        },
+        params={"movie_id": 1},
+        expected=[(1, "Big", 1988, [], 0.75), (2, "Ran", None, ["Drama", "War"], 0.5)],
     ),
     "known_users": Case(given={"users": USERS}, params={"user_id": 3}, expected=[(2, 1, 2, False)]),
     "list_runs": Case(
@@ -139,6 +241,9 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("set timezone = 'UTC'")
         connection.execute(sql.read("schema"))
         connection.execute("create temp table ratings (user_id integer, movie_id integer)")
+        connection.execute("create temp table available (movie_id integer)")
+        connection.execute("create temp table shortened (user_id integer, n_available bigint)")
+        connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
         yield connection
 
 
@@ -165,6 +270,33 @@ def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) 
     assert connection.sql(sql.read("audit_any")).fetchall() == []
 
 
+def test_no_default_lists_are_no_breach(connection: duckdb.DuckDBPyConnection) -> None:
+    """Nor are some with one for all among them."""
+    assert connection.sql(sql.read("audit_default_all")).fetchall() == []
+    insert(connection, {"default_recommendations": [("all", 1, 1, 1.0, "r1"), ("gender=F", 1, 1, 1.0, "r1")]})
+    assert connection.sql(sql.read("audit_default_all")).fetchall() == []
+
+
+def test_counted_movies(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    movies = pl.DataFrame({"movie_id": [2, 1, 3], "title": ["Big", "Heat", "Ran"]})
+    ratings = pl.DataFrame({"user_id": [1, 2, 2], "movie_id": [1, 1, 3]})
+    paths = {"movies": tmp_path / "movies.parquet", "ratings": tmp_path / "ratings.parquet"}
+    movies.write_parquet(paths["movies"])
+    ratings.write_parquet(paths["ratings"])
+    counted = connection.sql(sql.read("counted_movies"), params={name: str(path) for name, path in paths.items()})
+    assert counted.columns == ["movie_id", "title", "n_ratings"]
+    assert counted.fetchall() == [(1, "Heat", 2), (2, "Big", 0), (3, "Ran", 1)]
+
+
+def test_other_lists(connection: duckdb.DuckDBPyConnection) -> None:
+    insert(connection, {"default_recommendations": [("age=1", 1, 3, 2.0, "r1")]})
+    insert(connection, {"similar_movies": [(1, 2, 3, 0.5, "r1")]})
+    assert sorted(connection.sql("from other_lists").fetchall()) == [
+        ("movie 1", 2, 3, 0.5),
+        ("segment age=1", 1, 3, 2.0),
+    ]
+
+
 def test_known_users_of_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:
     assert connection.sql(sql.read("known_users"), params={"user_id": 1}).fetchall() == [(0, None, None, False)]
 
@@ -173,13 +305,27 @@ def test_view_has_a_row_for_each_recommendation(connection: duckdb.DuckDBPyConne
     given = {"movies": MOVIES, "recommendations": [place(1, 1, 3, 0.5, 2, 1), place(1, 2, 2, 0.25)]}
     insert(connection, given)
     assert connection.sql("from recommendations_named order by user_id, rank").fetchall() == [
-        (1, 1, 3, "Ran", None, ["Drama", "War"], 0.5, 4.126, [2, 1], ["Big", "Heat"], "r1"),
-        (1, 2, 2, "Big", 1988, [], 0.25, 4.126, [], [], "r1"),
+        (1, 1, 3, "Ran", None, ["Drama", "War"], 0.5, 4.126, [2, 1], ["Big", "Heat"], "history", "r1"),
+        (1, 2, 2, "Big", 1988, [], 0.25, 4.126, [], [], "history", "r1"),
+    ]
+
+
+def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyConnection) -> None:
+    insert(connection, {"movies": MOVIES})
+    insert(connection, {"default_recommendations": [("age=1", 1, 3, 2.0, "r1")]})
+    insert(connection, {"similar_movies": [(1, 1, 2, 0.5, "r1")]})
+    assert connection.sql("from default_recommendations_named").fetchall() == [
+        ("age=1", 1, 3, "Ran", None, ["Drama", "War"], 2.0, "r1")
+    ]
+    assert connection.sql("from similar_movies_named").fetchall() == [
+        (1, "Heat", 1995, 1, 2, "Big", 1988, [], 0.5, "r1")
     ]
 
 
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("drop table temp.ratings")
+    connection.execute("drop view temp.other_lists")
+    for table in ("ratings", "available", "shortened"):
+        connection.execute(f"drop table temp.{table}")
     bare = connection.sql("""
         select table_name from duckdb_tables() where comment is null
         union all
@@ -189,7 +335,8 @@ def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyCo
     """)
     assert bare.fetchall() == []
     described = connection.sql("select distinct table_name from duckdb_columns() where not internal").fetchall()
-    assert {name for (name,) in described} == {*SERVED, *HISTORY, "recommendations_named"}
+    views = {f"{table}_named" for table in ("recommendations", "default_recommendations", "similar_movies")}
+    assert {name for (name,) in described} == {*SERVED, *HISTORY, *views}
 
 
 @pytest.mark.parametrize("path", sorted(sql.FOLDER.glob("*.sql")), ids=lambda path: path.stem)

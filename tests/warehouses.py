@@ -1,4 +1,7 @@
-"""Nights to publish, of any size: every user has rated one movie and is recommended the ones that follow it."""
+"""Nights to publish, of any size: every user has rated one movie and is recommended the ones that follow it.
+
+Those are also the most similar to it. Default lists are of the first movies, for all in order, for some the other way.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +42,8 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
     length = min(n, n_movies - 1)
     rank = np.tile(np.arange(1, length + 1, dtype=np.int32), n_users)
     rated_again = rated.repeat(length)
+    movie_rank = np.tile(np.arange(1, length + 1, dtype=np.int32), n_movies)
+    movie_again = movie_id.repeat(length)
     return {
         "recommendations": pl.DataFrame(
             {
@@ -48,8 +53,27 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
                 "score": 1.0 / rank,
                 "rating_hat": np.full(len(rank), rating_hat),
                 "because_movie_ids": pl.Series(rated_again.reshape(-1, 1)).arr.to_list(),
+                "served_by": ["history"] * len(rank),
             },
             schema_overrides={"movie_id": pl.Int32, "because_movie_ids": pl.List(pl.Int32)},
+        ),
+        "default_recommendations": pl.DataFrame(
+            {
+                "segment": ["all"] * length + ["gender=F age=25"] * length,
+                "rank": [*range(1, length + 1)] * 2,
+                "movie_id": [*range(1, length + 1), *range(length, 0, -1)],
+                "score": [1 / place for place in range(1, length + 1)] * 2,
+            },
+            schema_overrides={"rank": pl.Int32, "movie_id": pl.Int32},
+        ),
+        "similar_movies": pl.DataFrame(
+            {
+                "movie_id": movie_again,
+                "rank": movie_rank,
+                "similar_movie_id": (movie_again - 1 + movie_rank) % n_movies + 1,
+                "similarity": 1.0 / movie_rank,
+            },
+            schema_overrides={"similar_movie_id": pl.Int32},
         ),
         "movies": pl.DataFrame(
             {
@@ -104,4 +128,6 @@ def write_night(folder: Path, frames: Frames, n: int = 2) -> Tonight:
             MetricRow("bias", "holdout", "all", "mae_median", 0.75),
         ),
         n=n,
+        default_recommendations=paths["default_recommendations"],
+        similar_movies=paths["similar_movies"],
     )

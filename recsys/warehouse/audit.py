@@ -1,6 +1,8 @@
 """Checks tables about to be published: one `sql/audit_*.sql` per rule, which selects the rows that break it."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +17,75 @@ RULES = (
     "audit_run",
     "audit_any",
     "audit_known",
+    "audit_served_by",
     "audit_length",
+    "audit_available",
     "audit_ranks",
     "audit_distinct",
     "audit_unseen",
     "audit_finite",
     "audit_order",
     "audit_because",
+    "audit_default_all",
+    "audit_similar_self",
+    "audit_lists_known",
+    "audit_lists_ranks",
+    "audit_lists_distinct",
+    "audit_lists_finite",
+    "audit_lists_order",
 )
 
 
-def audit(connection: DuckDBPyConnection, run_id: str, n: int, ratings: Path) -> None:
+def audit(
+    connection: DuckDBPyConnection,
+    run_id: str,
+    n: int,
+    ratings: Path,
+    *,
+    available: Path | None = None,
+    shortened: Path | None = None,
+) -> None:
     """Passes if the tables of `connection` are fit for `run_id` to publish lists of `n` movies.
 
-    `ratings` is the Parquet of all ratings known tonight: whoever is in it has a list, and nothing in it is
-    recommended to the one who rated it.
+    `ratings` is the Parquet of all ratings known tonight: nothing in it is recommended to the one who rated it.
+    `available` is that of the movies that may be shown (movie_id), without it those that somebody rated; `shortened`
+    that of the users for whom rules leave fewer of these than they have not rated (user_id, n_available).
 
     Raises: PublishError that names every broken rule, its count of offending rows and one of them.
     """
-    _load_ratings(connection, ratings)
     known = {"run_id": run_id, "n": n}
-    broken = [complaint for rule in RULES if (complaint := _complain(connection, rule, known))]
-    connection.execute("drop table temp.ratings")
+    with _beside(connection, ratings, available, shortened):
+        broken = [complaint for rule in RULES if (complaint := _complain(connection, rule, known))]
     if broken:
         raise PublishError(
             f"the tables of run {run_id} failed their audit: {'; '.join(broken)}. What is served stays as it is. "
-            "Next: look these rows up in the run's recommendations.parquet"
+            "Next: look these rows up in the Parquet files of the run's folder"
         )
     logger.info("audit: %d rules hold", len(RULES))
 
 
-def _load_ratings(connection: DuckDBPyConnection, ratings: Path) -> None:
-    """Makes `ratings` a table of the connection, which several rules read; it is not part of the file."""
+@contextmanager
+def _beside(
+    connection: DuckDBPyConnection, ratings: Path, available: Path | None, shortened: Path | None
+) -> Iterator[None]:
+    """What rules read beside the published tables, as temporary ones that are not part of the file."""
     connection.execute(
-        "create or replace temp table ratings as select user_id, movie_id from read_parquet($path)",
-        {"path": str(ratings)},
+        "create temp table ratings as select user_id, movie_id from read_parquet($path)", {"path": str(ratings)}
     )
+    connection.execute(
+        "create temp table available as select distinct movie_id from read_parquet($path)",
+        {"path": str(available or ratings)},
+    )
+    connection.execute("create temp table shortened (user_id integer, n_available bigint)")
+    if shortened:
+        connection.execute("insert into shortened by name from read_parquet($path)", {"path": str(shortened)})
+    connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
+    try:
+        yield
+    finally:
+        connection.execute("drop view temp.other_lists")
+        for table in ("ratings", "available", "shortened"):
+            connection.execute(f"drop table temp.{table}")
 
 
 def _complain(connection: DuckDBPyConnection, rule: str, known: dict[str, Any]) -> str | None:

@@ -10,14 +10,17 @@ from duckdb import DuckDBPyConnection
 import sql
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
+from recsys.titles import find_movie
+
+SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
-    """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles.
+    """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
     Empty for a user who has rated everything.
 
-    Raises: NotPublished if there are no lists yet; UsageError if nobody has that id.
+    Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
     """
     with _reading(home) as connection:
         _check_published(connection, home)
@@ -26,8 +29,46 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
             raise UsageError(
                 f"user {user_id} is not known: {home.warehouse} has {known['n_users']:,} users, with ids from "
                 f"{known['first_user_id']} to {known['last_user_id']}. Next: choose one from its table users"
+                f"{_instead(_segments(connection))}"
             )
         return _select(connection, sql.read("recommend"), user_id=user_id)
+
+
+def recommend_default(home: Home, segment: str) -> pl.DataFrame:
+    """The list for users the model does not know, best first: rank, title, year, score.
+
+    `segment` is all, or what such a user is, in any order: gender=F age=25.
+
+    Raises: NotPublished if there are no such lists; UsageError if there is none for that segment, naming others.
+    """
+    with _reading(home) as connection:
+        _check_published(connection, home)
+        segments = _segments(connection)
+        if not segments:
+            raise NotPublished(_lacks(home, "default lists"))
+        meant = [known for known in segments if _words(known) == _words(segment)]
+        if not meant:
+            raise UsageError(
+                f"there is no default list for '{segment}'; there are lists for {_enumerate(segments)}. Next: choose "
+                "one of these, or see all in the table default_recommendations"
+            )
+        return _select(connection, sql.read("recommend_default"), segment=meant[0])
+
+
+def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The movie asked for, by title or movie_id, as one row of movie_id, title, year, genres, n_ratings, similarity to
+    what was asked; and the movies similar to it, best first: rank, title, year, genres, similarity.
+
+    The second is empty for a movie that too few have rated.
+
+    Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
+    """
+    with _reading(home) as connection:
+        _check_published(connection, home)
+        if not connection.sql("from similar_movies limit 1").fetchall():
+            raise NotPublished(_lacks(home, "similar movies"))
+        movie = find_movie(asked, _select(connection, sql.read("rated_movies")))
+        return movie, _select(connection, sql.read("similar"), movie_id=movie["movie_id"].item())
 
 
 def list_runs(home: Home, limit: int) -> pl.DataFrame:
@@ -76,10 +117,16 @@ def _reading(home: Home) -> Iterator[DuckDBPyConnection]:
         ) from error
     with connection:
         connection.execute("set timezone = 'UTC'")
-        yield connection
+        try:
+            yield connection
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            missing = str(error).partition("\n")[0]
+            raise NotPublished(
+                f"{home.warehouse} is of an older version of recsys: {missing}. Next: {_night(home)}"
+            ) from error
 
 
-def _select(connection: DuckDBPyConnection, statement: str, **params: int) -> pl.DataFrame:
+def _select(connection: DuckDBPyConnection, statement: str, **params: int | str) -> pl.DataFrame:
     rows: pl.DataFrame = connection.sql(statement, params=params).pl()
     return rows
 
@@ -91,6 +138,28 @@ def _check_published(connection: DuckDBPyConnection, home: Home) -> None:
             f"{home.warehouse} holds no recommendations: none of its {n_runs} runs was published. "
             f"Next: `recsys runs --home {home.root}` says why; then {_night(home)}"
         )
+
+
+def _segments(connection: DuckDBPyConnection) -> list[str]:
+    return [segment for (segment,) in connection.sql(sql.read("list_segments")).fetchall()]
+
+
+def _words(segment: str) -> list[str]:
+    return sorted(segment.casefold().split())
+
+
+def _enumerate(segments: list[str]) -> str:
+    more = f" and {len(segments) - SEGMENTS_NAMED} more" if len(segments) > SEGMENTS_NAMED else ""
+    return ", ".join(f"'{segment}'" for segment in segments[:SEGMENTS_NAMED]) + more
+
+
+def _instead(segments: list[str]) -> str:
+    """What there is for a user nobody knows."""
+    return f", or see a default list with --segment: {_enumerate(segments)}" if segments else ""
+
+
+def _lacks(home: Home, what: str) -> str:
+    return f"{home.warehouse} holds no {what}: the run that published it made none. Next: {_night(home)}"
 
 
 def _night(home: Home) -> str:

@@ -31,21 +31,28 @@ logger = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; what 2.0 writes by itself no older one can
 
-SERVED = ("recommendations", "movies", "users")  # replaced as a whole by each run that publishes
+SERVED = (  # replaced as a whole by each run that publishes
+    "recommendations", "default_recommendations", "similar_movies", "movies", "users",
+)  # fmt: skip
 HISTORY = ("runs", "metrics", "quarantine")  # grow with every run
+ADDED = ("default_recommendations", "similar_movies")  # which a warehouse of an older version does not have
 
 
 @dataclass(frozen=True)
 class Tonight:
-    """What a run is about to publish. Paths are Parquet files whose columns are those of the tables."""
+    """What a run is about to publish. Paths are Parquet files whose columns are those of the tables, less run_id."""
 
-    recommendations: Path  # without run_id
-    movies: Path
+    recommendations: Path
+    movies: Path  # without n_ratings, which are counted in `ratings`
     users: Path
     ratings: Path  # all that are known tonight; not published, the audit needs them
-    quarantine: Path  # without run_id
+    quarantine: Path
     metrics: tuple[MetricRow, ...]
     n: int  # movies per user
+    default_recommendations: Path | None = None  # no lists where there is none
+    similar_movies: Path | None = None  # the same
+    available: Path | None = None  # (movie_id) that may be shown; None: those that somebody rated
+    shortened: Path | None = None  # (user_id, n_available) where rules leave a user fewer than they have not rated
 
 
 def publish(outcome: Outcome, tonight: Tonight, home: Home) -> dict[str, int]:
@@ -59,7 +66,14 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home) -> dict[str, int]:
     with _next_file(home, keep=HISTORY) as connection:
         _write_served(connection, outcome.run_id, tonight)
         _write_run(connection, outcome, tonight.metrics, tonight.quarantine)
-        audit(connection, outcome.run_id, tonight.n, tonight.ratings)
+        audit(
+            connection,
+            outcome.run_id,
+            tonight.n,
+            tonight.ratings,
+            available=tonight.available,
+            shortened=tonight.shortened,
+        )
         return _count_rows(connection)
 
 
@@ -137,7 +151,9 @@ def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -
     forgotten = read_forgotten(home)
     try:
         connection.execute("attach $path as present (read_only)", {"path": str(home.warehouse)})
-        for table in tables:
+        stored = connection.sql("select table_name from duckdb_tables() where database_name = 'present'").fetchall()
+        absent = set(ADDED) - {name for (name,) in stored}
+        for table in (table for table in tables if table not in absent):
             kept = connection.sql(f"from present.{table}")
             kept = kept.filter(forgotten.condition(table, kept.columns)).project(forgotten.projection(table))
             connection.execute(f"insert into {table} by name {kept.sql_query()}")
@@ -151,16 +167,24 @@ def _keep(connection: DuckDBPyConnection, home: Home, tables: tuple[str, ...]) -
 
 
 def _write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:
-    connection.execute(
-        "insert into recommendations by name "
-        "select *, $run_id as run_id from read_parquet($path) order by user_id, rank",
-        {"run_id": run_id, "path": str(tonight.recommendations)},
+    lists = (
+        ("recommendations", tonight.recommendations, "user_id, rank"),
+        ("default_recommendations", tonight.default_recommendations, "segment, rank"),
+        ("similar_movies", tonight.similar_movies, "movie_id, rank"),
     )
-    for table, path, key in (("movies", tonight.movies, "movie_id"), ("users", tonight.users, "user_id")):
-        connection.execute(
-            f"insert into {table} by name from read_parquet($path) order by {key}",
-            {"path": str(path)},
-        )
+    for table, path, key in lists:
+        if path:
+            connection.execute(
+                f"insert into {table} by name select *, $run_id as run_id from read_parquet($path) order by {key}",
+                {"run_id": run_id, "path": str(path)},
+            )
+    connection.execute(
+        f"insert into movies by name {sql.read('counted_movies')}",
+        {"movies": str(tonight.movies), "ratings": str(tonight.ratings)},
+    )
+    connection.execute(
+        "insert into users by name from read_parquet($path) order by user_id", {"path": str(tonight.users)}
+    )
 
 
 def _write_run(

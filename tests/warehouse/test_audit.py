@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,23 @@ import sql
 from recsys.errors import PublishError
 from recsys.home import Home
 from recsys.warehouse.audit import RULES, audit, describe
-from recsys.warehouse.publish import publish
+from recsys.warehouse.publish import Tonight, publish
 
 # In make_frames() user 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1.
 FIRST_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 1)
 SECOND_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 2)
+FIRST_OF_ALL = (pl.col("segment") == "all") & (pl.col("rank") == 1)
+SECOND_OF_FIRST = (pl.col("movie_id") == 1) & (pl.col("rank") == 2)
 
 
-def change(frames: Frames, where: pl.Expr, **columns: Any) -> Frames:
-    """The frames with constants put into some rows of the recommendations."""
-    lists = frames["recommendations"]
+def change(frames: Frames, where: pl.Expr, table: str = "recommendations", **columns: Any) -> Frames:
+    """The frames with constants put into some rows of a table."""
+    lists = frames[table]
     changed = [
         pl.when(where).then(pl.lit(value, dtype=lists.schema[name])).otherwise(pl.col(name)).alias(name)
         for name, value in columns.items()
     ]
-    return frames | {"recommendations": lists.with_columns(changed)}
+    return frames | {table: lists.with_columns(changed)}
 
 
 def break_unknown_user(frames: Frames) -> Frames:
@@ -80,6 +83,57 @@ def break_because(frames: Frames) -> Frames:
     return change(frames, FIRST_ROW, because_movie_ids=[2, 1])
 
 
+def break_served_by(frames: Frames) -> Frames:
+    return change(frames, pl.col("user_id") == 1, served_by="taste")
+
+
+def break_default_all(frames: Frames) -> Frames:
+    return frames | {"default_recommendations": frames["default_recommendations"].filter(pl.col("segment") != "all")}
+
+
+def break_default_ranks(frames: Frames) -> Frames:
+    """In make_frames() segment all has movie 1 and then 2."""
+    return change(frames, FIRST_OF_ALL, "default_recommendations", rank=0)
+
+
+def break_default_distinct(frames: Frames) -> Frames:
+    return change(frames, FIRST_OF_ALL, "default_recommendations", movie_id=2)
+
+
+def break_default_finite(frames: Frames) -> Frames:
+    return change(frames, FIRST_OF_ALL, "default_recommendations", score=math.inf)
+
+
+def break_default_order(frames: Frames) -> Frames:
+    return change(frames, FIRST_OF_ALL, "default_recommendations", score=0.25)
+
+
+def break_default_known(frames: Frames) -> Frames:
+    return change(frames, FIRST_OF_ALL, "default_recommendations", movie_id=99)
+
+
+def break_similar_ranks(frames: Frames) -> Frames:
+    """In make_frames() movie 1 is similar to 2 and then to 3."""
+    return change(frames, SECOND_OF_FIRST, "similar_movies", rank=3)
+
+
+def break_similar_finite(frames: Frames) -> Frames:
+    return change(frames, SECOND_OF_FIRST, "similar_movies", similarity=math.nan)
+
+
+def break_similar_order(frames: Frames) -> Frames:
+    return change(frames, SECOND_OF_FIRST, "similar_movies", similarity=2.0)
+
+
+def break_similar_self(frames: Frames) -> Frames:
+    return change(frames, SECOND_OF_FIRST, "similar_movies", similar_movie_id=1)
+
+
+def break_similar_known(frames: Frames) -> Frames:
+    """Both the movies of movie 4."""
+    return change(frames, pl.col("movie_id") == 4, "similar_movies", movie_id=99)
+
+
 def break_any(frames: Frames) -> Frames:
     """Everybody has rated everything."""
     every = frames["ratings"].drop("movie_id").join(frames["movies"].select("movie_id"), how="cross")
@@ -104,6 +158,18 @@ def break_any(frames: Frames) -> Frames:
         (break_finite_rating, "audit_finite: 1 scores.*, for example user_id 1, rank 2, score 0.5, rating_hat -inf"),
         (break_order, "audit_order: 1 rows.*, for example user_id 1, rank 2, score 1.5, score_before 1.0"),
         (break_because, "audit_because: 1 movies.*, for example user_id 1, rank 1, because_movie_id 1"),
+        (break_served_by, "audit_served_by: 1 lists .*, for example user_id 1, served_by taste"),
+        (break_default_all, "audit_default_all: 1 tables of default lists .*, for example n_segments 1"),
+        (break_default_ranks, "audit_lists_ranks: 1 .* list segment all, rank 0, movie_id 1, rank_expected 1"),
+        (break_default_distinct, "audit_lists_distinct: 1 .* list segment all, movie_id 2, n_times 2"),
+        (break_default_finite, "audit_lists_finite: 1 .* list segment all, rank 1, score inf"),
+        (break_default_order, "audit_lists_order: 1 .* list segment all, rank 2, score 0.5, score_before 0.25"),
+        (break_default_known, "audit_lists_known: 1 .* movie_id 99, n_rows 1"),
+        (break_similar_ranks, "audit_lists_ranks: 1 .* list movie 1, rank 3, movie_id 3, rank_expected 2"),
+        (break_similar_finite, "audit_lists_finite: 1 .* list movie 1, rank 2, score nan"),
+        (break_similar_order, "audit_lists_order: 1 .* list movie 1, rank 2, score 2.0, score_before 1.0"),
+        (break_similar_self, "audit_similar_self: 1 movies .* movie_id 1, rank 2"),
+        (break_similar_known, "audit_lists_known: 1 .* movie_id 99, n_rows 2"),
     ],
 )
 def test_only_the_broken_rule_complains(home: Home, tmp_path: Path, break_night: Any, complaint: str) -> None:
@@ -120,10 +186,11 @@ def load(frames: Frames, run_id: str) -> duckdb.DuckDBPyConnection:
     """The tables of an audit without a file, so that a rule can be broken which `publish` itself keeps."""
     connection = duckdb.connect()
     connection.execute(sql.read("schema"))
-    lists = frames["recommendations"].with_columns(run_id=pl.lit(run_id))
-    for name, frame in {"recommendations": lists, "movies": frames["movies"], "users": frames["users"]}.items():
-        connection.register("frame", frame)
+    for name in ("recommendations", "default_recommendations", "similar_movies", "movies", "users"):
+        has_run = name not in ("movies", "users")
+        connection.register("frame", frames[name].with_columns(run_id=pl.lit(run_id)) if has_run else frames[name])
         connection.execute(f"insert into {name} by name from frame")
+        connection.unregister("frame")
     return connection
 
 
@@ -133,7 +200,7 @@ def test_foreign_run_id_is_refused(tmp_path: Path) -> None:
     with load(frames, "r1") as connection:
         audit(connection, "r1", 2, ratings)
         with pytest.raises(
-            PublishError, match=r"audit_run: 1 rows .* for example run_id r1, n_rows 8\. What is served stays"
+            PublishError, match=r"audit_run: 1 rows .* for example run_id r1, n_rows 20\. What is served stays"
         ):
             audit(connection, "r2", 2, ratings)
 
@@ -143,6 +210,7 @@ def test_leaves_nothing_behind(tmp_path: Path) -> None:
     with load(frames, "r1") as connection:
         audit(connection, "r1", 2, write_night(tmp_path, frames).ratings)
         assert connection.sql("select table_name from duckdb_tables() where temporary").fetchall() == []
+        assert connection.sql("select view_name from duckdb_views() where temporary and not internal").fetchall() == []
 
 
 def test_short_list_is_right_for_who_has_little_left(home: Home, tmp_path: Path) -> None:
@@ -162,6 +230,61 @@ def test_movie_that_nobody_rated_is_not_missed_in_a_list(home: Home, tmp_path: P
     frames["movies"] = pl.concat([frames["movies"], unrated])
 
     assert publish(make_outcome("r1"), write_night(tmp_path / "cold", frames, n=10), home)["movies"] == 5
+
+
+class TestWhatMayBeShown:
+    """Movies given as the ones that may be shown, rated or not, and users for whom rules leave fewer."""
+
+    def night(self, folder: Path, frames: Frames, available: list[int], **shortened: int) -> Tonight:
+        tonight = write_night(folder, frames)
+        pl.DataFrame({"movie_id": available}).write_parquet(folder / "available.parquet")
+        users = {"user_id": [int(name.removeprefix("user_")) for name in shortened], "n_available": shortened.values()}
+        pl.DataFrame(users).write_parquet(folder / "shortened.parquet")
+        paths = {name: folder / f"{name}.parquet" for name in ("available", "shortened")}
+        return replace(tonight, available=paths["available"], shortened=paths["shortened"] if shortened else None)
+
+    def test_a_movie_that_may_not_be_shown_is_refused(self, home: Home, tmp_path: Path) -> None:
+        """1 is recommended to users 2, 3 and 4, and in two default lists. User 1 now has the others but 2 left."""
+        frames = make_frames()
+        publish(make_outcome("r1"), self.night(tmp_path / "all", frames, [1, 2, 3, 4]), home)
+        expected = "audit_available: 1 .* movie_id 1, n_rows 4"
+        with pytest.raises(PublishError, match=expected):
+            publish(make_outcome("r2"), self.night(tmp_path / "some", frames, [2, 3, 4]), home)
+
+    def test_a_movie_that_nobody_rated_is_missed_once_it_may_be_shown(self, home: Home, tmp_path: Path) -> None:
+        """Of five movies everybody has four left; two of them were listed, and n is 2 before it is 10."""
+        frames = make_frames()
+        unrated = frames["movies"].head(1).with_columns(movie_id=pl.lit(5, pl.Int32))
+        frames["movies"] = pl.concat([frames["movies"], unrated])
+        tonight = self.night(tmp_path, frames, [1, 2, 3, 4, 5])
+        publish(make_outcome("r1"), tonight, home)
+        with pytest.raises(PublishError, match=r"audit_length: 4 users .* user_id 1, n_listed 2, n_expected 4"):
+            publish(make_outcome("r2"), replace(tonight, n=10), home)
+
+    def test_rules_may_leave_a_user_fewer(self, home: Home, tmp_path: Path) -> None:
+        frames = break_length(make_frames())
+        publish(make_outcome("r1"), self.night(tmp_path / "one", frames, [1, 2, 3, 4], user_1=1), home)
+        with pytest.raises(PublishError, match=r"audit_length: 1 users .* user_id 2, n_listed 2, n_expected 1"):
+            publish(make_outcome("r2"), self.night(tmp_path / "two", frames, [1, 2, 3, 4], user_1=1, user_2=1), home)
+
+    def test_who_has_rated_nothing_has_a_list_too(self, home: Home, tmp_path: Path) -> None:
+        frames = make_frames()
+        frames["users"] = pl.concat(
+            [frames["users"], frames["users"].tail(1).with_columns(user_id=pl.lit(9, pl.Int32))]
+        )
+        with pytest.raises(PublishError, match=r"audit_length: 1 users .* user_id 9, n_listed 0, n_expected 2"):
+            publish(make_outcome("r1"), write_night(tmp_path / "none", frames), home)
+        theirs = (
+            frames["recommendations"]
+            .head(2)
+            .with_columns(
+                pl.lit(9, pl.Int32).alias("user_id"),
+                pl.lit("default").alias("served_by"),
+                pl.Series("because_movie_ids", [[], []], dtype=pl.List(pl.Int32)),
+            )
+        )
+        frames["recommendations"] = pl.concat([frames["recommendations"], theirs])
+        assert publish(make_outcome("r1"), write_night(tmp_path / "list", frames), home)["recommendations"] == 10
 
 
 def test_every_broken_rule_is_named(tmp_path: Path) -> None:

@@ -1,23 +1,39 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
-from warehouses import STARTED_AT, make_frames, make_outcome, write_night
+from warehouses import STARTED_AT, Frames, make_frames, make_outcome, write_night
 
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.warehouse.lookup import list_runs, recommend, sample
+from recsys.warehouse.lookup import list_runs, recommend, recommend_default, sample, similar
 from recsys.warehouse.publish import publish, record
 
 
 @pytest.fixture
-def served(home: Home, tmp_path: Path) -> Home:
-    """A home with one published run: four users, and one more who has rated nothing."""
+def frames() -> Frames:
+    """Four users, and one more who has rated everything."""
     frames = make_frames()
     frames["users"] = pl.concat([frames["users"], frames["users"].head(1).with_columns(user_id=pl.lit(9, pl.Int32))])
+    every = [frames["ratings"], frames["ratings"].with_columns(user_id=pl.lit(9, pl.Int32))]
+    return frames | {"ratings": pl.concat(every)}
+
+
+@pytest.fixture
+def served(home: Home, frames: Frames, tmp_path: Path) -> Home:
+    """A home with one published run."""
     publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames), home)
+    return home
+
+
+@pytest.fixture
+def without(home: Home, frames: Frames, tmp_path: Path) -> Home:
+    """One whose run made neither default lists nor similar movies."""
+    tonight = write_night(tmp_path / "tonight", frames)
+    publish(make_outcome("r1"), replace(tonight, default_recommendations=None, similar_movies=None), home)
     return home
 
 
@@ -30,6 +46,7 @@ def test_recommend_names_movies_and_reasons(served: Home) -> None:
             "score": score,
             "rating_hat": 4.0,
             "because_titles": ["Movie 2"],
+            "served_by": "history",
         }
         for rank, title, score in ((1, "Movie 3", 1.0), (2, "Movie 4", 0.5))
     ]
@@ -41,8 +58,99 @@ def test_recommend_is_empty_for_who_has_no_list(served: Home) -> None:
 
 @pytest.mark.parametrize("user_id", [0, 5, 2**40])
 def test_recommend_says_which_users_there_are(served: Home, user_id: int) -> None:
-    with pytest.raises(UsageError, match=rf"user {user_id} is not known: .* has 5 users, with ids from 1 to 9\. Next"):
+    expected = rf"user {user_id} is not known: .* has 5 users, with ids from 1 to 9\. Next: choose one from its table "
+    with pytest.raises(UsageError, match=expected + "users, or see a default list with --segment: 'all', 'gender=F ag"):
         recommend(served, user_id)
+
+
+def test_recommend_names_no_default_list_where_there_is_none(without: Home) -> None:
+    with pytest.raises(UsageError, match=r"choose one from its table users$"):
+        recommend(without, 5)
+
+
+@pytest.mark.parametrize("segment", ["gender=F age=25", "age=25  gender=f"])
+def test_default_list_of_a_segment_in_any_order(served: Home, segment: str) -> None:
+    assert recommend_default(served, segment).to_dicts() == [
+        {"rank": 1, "title": "Movie 2", "year": 1995, "score": 1.0},
+        {"rank": 2, "title": "Movie 1", "year": 1995, "score": 0.5},
+    ]
+
+
+def test_default_list_of_another_segment(served: Home) -> None:
+    assert recommend_default(served, "all")["title"].to_list() == ["Movie 1", "Movie 2"]
+    expected = r"no default list for 'gender=M'; there are lists for 'all', 'gender=F age=25'\. Next: choose"
+    with pytest.raises(UsageError, match=expected):
+        recommend_default(served, "gender=M")
+
+
+def test_many_segments_are_not_all_named(home: Home, frames: Frames, tmp_path: Path) -> None:
+    names = ["all", *(f"age={age}" for age in range(10, 30))]
+    lists = [frames["default_recommendations"].head(2).with_columns(segment=pl.lit(name)) for name in names]
+    tonight = write_night(tmp_path / "tonight", frames | {"default_recommendations": pl.concat(lists)})
+    publish(make_outcome("r1"), tonight, home)
+    with pytest.raises(UsageError, match=r"lists for 'all', 'age=10', .*'age=20' and 9 more\. Next"):
+        recommend_default(home, "age=99")
+
+
+@pytest.mark.parametrize("asked", ["Movie 2", "movie two", "2"])
+def test_similar_movies_by_title_or_id(served: Home, asked: str) -> None:
+    movie, rows = similar(served, asked)
+    assert movie.to_dicts() == [
+        {
+            "movie_id": 2,
+            "title": "Movie 2",
+            "year": 1995,
+            "genres": ["Drama", "War"],
+            "n_ratings": 2,
+            "similarity": 1.0,
+        }
+    ]
+    assert rows.to_dicts() == [
+        {"rank": rank, "title": title, "year": 1995, "genres": ["Drama", "War"], "similarity": similarity}
+        for rank, title, similarity in ((1, "Movie 3", 1.0), (2, "Movie 4", 0.5))
+    ]
+
+
+def test_similar_movies_of_one_that_has_none(home: Home, frames: Frames, tmp_path: Path) -> None:
+    some = frames["similar_movies"].filter(pl.col("movie_id") != 2)
+    publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames | {"similar_movies": some}), home)
+    assert similar(home, "Movie 2")[1].is_empty()
+
+
+def test_equal_titles_go_to_the_most_rated(home: Home, frames: Frames, tmp_path: Path) -> None:
+    """All have two ratings but movie 3, which has three."""
+    renamed = frames["movies"].with_columns(title=pl.lit("Ran"))
+    more = frames["ratings"].head(1).with_columns(pl.lit(3, pl.Int32).alias("movie_id"))
+    lists = frames["recommendations"].with_columns(
+        pl.when((pl.col("user_id") == 1) & (pl.col("rank") == 1))
+        .then(pl.lit(1, pl.Int32))
+        .otherwise("movie_id")
+        .alias("movie_id")
+    )
+    changed = {"movies": renamed, "ratings": pl.concat([frames["ratings"], more]), "recommendations": lists}
+    publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames | changed), home)
+    assert similar(home, "ran")[0]["movie_id"].item() == 3
+
+
+def test_similar_movies_of_no_movie(served: Home) -> None:
+    with pytest.raises(
+        UsageError, match=r"no movie is called 'Movie 9'; did you mean Movie 1 \(1995\), movie_id 1; Mov"
+    ):
+        similar(served, "Movie 9")
+
+
+def test_what_the_run_did_not_make_is_told(without: Home) -> None:
+    with pytest.raises(NotPublished, match=r"holds no similar movies: .* Next: `recsys nightly"):
+        similar(without, "Movie 1")
+    with pytest.raises(NotPublished, match=r"holds no default lists: .* Next: `recsys nightly"):
+        recommend_default(without, "all")
+
+
+def test_tables_of_an_older_version_are_told(served: Home) -> None:
+    with duckdb.connect(served.warehouse) as connection:
+        connection.execute("drop table similar_movies")
+    with pytest.raises(NotPublished, match=r"older version of recsys: .*similar_movies.* Next: `recsys nightly --home"):
+        similar(served, "Movie 1")
 
 
 def test_list_runs_starts_with_the_newest(served: Home) -> None:
@@ -82,7 +190,12 @@ def test_without_a_published_run_the_next_command_is_named(home: Home) -> None:
     record(make_outcome("r1", "held back", "too bad"), home)
 
     assert len(list_runs(home, 10)) == 1
-    for ask in (lambda: recommend(home, 1), lambda: sample(home)):
+    for ask in (
+        lambda: recommend(home, 1),
+        lambda: recommend_default(home, "all"),
+        lambda: similar(home, "Movie 1"),
+        lambda: sample(home),
+    ):
         with pytest.raises(NotPublished, match=r"holds no recommendations.*`recsys runs --home .* `recsys nightly"):
             ask()
 

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -17,7 +18,7 @@ from warehouses import make_frames, make_outcome, write_night
 from recsys.errors import PublishError
 from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home
-from recsys.warehouse.publish import HISTORY, SERVED, Tonight, publish, record
+from recsys.warehouse.publish import HISTORY, SERVED, Tonight, check_present, publish, record
 
 TABLES = (*SERVED, *HISTORY)
 SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit DuckDB without its threads
@@ -56,14 +57,24 @@ class TestPublish:
     def test_writes_every_table_and_returns_its_rows(self, home: Home, tonight: Tonight) -> None:
         counts = publish(make_outcome("r1"), tonight, home)
 
-        assert counts == {"recommendations": 8, "movies": 4, "users": 4, "runs": 1, "metrics": 2, "quarantine": 1}
+        assert counts == {
+            "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
+            "runs": 1, "metrics": 2, "quarantine": 1,
+        }  # fmt: skip
         tables = read_all(home)
         assert {table: len(rows) for table, rows in tables.items()} == counts
         assert tables["recommendations"][:2] == [
-            (1, 1, 3, 1.0, 4.0, [2], "r1"),
-            (1, 2, 4, 0.5, 4.0, [2], "r1"),
+            (1, 1, 3, 1.0, 4.0, [2], "history", "r1"),
+            (1, 2, 4, 0.5, 4.0, [2], "history", "r1"),
         ]
-        assert tables["movies"][0] == (1, "Movie 1", 1995, ["Drama", "War"])
+        assert tables["default_recommendations"] == [
+            ("all", 1, 1, 1.0, "r1"),
+            ("all", 2, 2, 0.5, "r1"),
+            ("gender=F age=25", 1, 2, 1.0, "r1"),
+            ("gender=F age=25", 2, 1, 0.5, "r1"),
+        ]
+        assert tables["similar_movies"][:2] == [(1, 1, 2, 1.0, "r1"), (1, 2, 3, 0.5, "r1")]
+        assert tables["movies"][0] == (1, "Movie 1", 1995, ["Drama", "War"], 1)
         assert tables["users"][0] == (1, "F", 25, "artist", "00100")
         assert tables["metrics"][0] == ("r1", "ordinal", "holdout", "all", "mae_median", 0.65)
         assert tables["quarantine"] == [("r1", "ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')]
@@ -80,17 +91,26 @@ class TestPublish:
 
     def test_sorts_lists_on_disk(self, home: Home, tmp_path: Path) -> None:
         frames = make_frames(n_users=50, n_movies=20, n=10)
-        frames["recommendations"] = frames["recommendations"].sample(fraction=1.0, shuffle=True, seed=1)
+        keys = {"recommendations": "user_id", "default_recommendations": "segment", "similar_movies": "movie_id"}
+        for table in keys:
+            frames[table] = frames[table].sample(fraction=1.0, shuffle=True, seed=1)
         publish(make_outcome("r1"), write_night(tmp_path / "shuffled", frames, n=10), home)
 
-        rows = select(home, "select user_id, rank from recommendations")
-        assert rows == sorted(rows)
+        for table, key in keys.items():
+            rows = select(home, f"select {key}, rank from {table}")
+            assert rows == sorted(rows)
+
+    def test_without_the_other_lists_their_tables_are_empty(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        counts = publish(make_outcome("r2"), replace(tonight, default_recommendations=None, similar_movies=None), home)
+        assert (counts["default_recommendations"], counts["similar_movies"]) == (0, 0)
 
     def test_second_run_replaces_lists_and_extends_history(self, home: Home, tonight: Tonight) -> None:
         publish(make_outcome("r1"), tonight, home)
         publish(make_outcome("r2"), tonight, home)
 
-        assert select(home, "select distinct run_id from recommendations") == [("r2",)]
+        for table in ("recommendations", "default_recommendations", "similar_movies"):
+            assert select(home, f"select distinct run_id from {table}") == [("r2",)]
         for table in HISTORY:
             assert select(home, f"select distinct run_id from {table} order by run_id") == [("r1",), ("r2",)]
 
@@ -138,6 +158,40 @@ class TestPublish:
         assert names_in(home) == ["warehouse.duckdb"]
 
 
+class TestOlderVersion:
+    """A warehouse from before there were default lists, similar movies, served_by and n_ratings."""
+
+    @pytest.fixture
+    def older(self, home: Home, tonight: Tonight) -> Home:
+        publish(make_outcome("r1"), tonight, home)
+        with duckdb.connect(home.warehouse) as connection:
+            for name in ("recommendations", "default_recommendations", "similar_movies"):
+                connection.execute(f"drop view {name}_named")
+            connection.execute("drop table default_recommendations; drop table similar_movies")
+            connection.execute("alter table recommendations drop column served_by")
+            connection.execute("alter table movies drop column n_ratings")
+        return home
+
+    def test_what_it_serves_is_carried_over_by_a_night_that_publishes_nothing(self, older: Home) -> None:
+        check_present(older)
+        record(make_outcome("r2", "held back", "MAE 0.95"), older)
+        assert select(older, "select distinct run_id, served_by from recommendations") == [("r1", "history")]
+        assert select(older, "select count(*), count(n_ratings) from movies") == [(4, 0)]
+        assert select(older, "select count(*) from recommendations_named") == [(8,)]
+        assert select(older, "from default_recommendations") == select(older, "from similar_movies") == []
+        assert select(older, "select run_id from runs order by run_id") == [("r1",), ("r2",)]
+
+    def test_its_history_is_carried_over_by_one_that_publishes(self, older: Home, tonight: Tonight) -> None:
+        counts = publish(make_outcome("r2"), tonight, older)
+        assert (counts["default_recommendations"], counts["similar_movies"], counts["runs"]) == (4, 8, 2)
+
+    def test_a_table_that_every_version_had_is_missed(self, older: Home, tonight: Tonight) -> None:
+        with duckdb.connect(older.warehouse) as connection:
+            connection.execute("drop table metrics")
+        with pytest.raises(PublishError, match=r"cannot be read, so the history in it would be lost: .*metrics"):
+            publish(make_outcome("r2"), tonight, older)
+
+
 class TestPresentFile:
     @pytest.mark.parametrize("content", [b"", b"not a database" * 1000])
     def test_unreadable_one_is_never_overwritten(self, home: Home, tonight: Tonight, content: bytes) -> None:
@@ -182,9 +236,11 @@ class TestRecord:
         record(make_outcome("r1", "data refused", "5% broken"), home)
 
         assert {table: len(rows) for table, rows in read_all(home).items()} == {
-            "recommendations": 0, "movies": 0, "users": 0, "runs": 1, "metrics": 0, "quarantine": 0,
+            "recommendations": 0, "default_recommendations": 0, "similar_movies": 0, "movies": 0, "users": 0,
+            "runs": 1, "metrics": 0, "quarantine": 0,
         }  # fmt: skip
-        assert select(home, "from recommendations_named") == []
+        for table in ("recommendations", "default_recommendations", "similar_movies"):
+            assert select(home, f"from {table}_named") == []
         assert select(home, "select verdict, reason, published from runs") == [("data refused", "5% broken", False)]
 
     def test_keeps_what_is_served_and_extends_history(self, home: Home, tonight: Tonight) -> None:

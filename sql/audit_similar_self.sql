@@ -1,0 +1,10 @@
+-- audit_similar_self: movies that are said to be similar to themselves.
+--
+-- grain   one row per (movie_id, rank)
+-- reads   similar_movies (movie_id, rank, similar_movie_id)
+-- params  none
+-- ties    none
+select movie_id, rank
+from similar_movies
+where movie_id = similar_movie_id
+order by movie_id, rank
