@@ -1,0 +1,152 @@
+"""Fills the places of a list from scored candidates, one after the other: caps on groups, diversity.
+
+Shapes: B users, C candidates, N places, I items, G groups, D dimensions; A of the users whose list is still open.
+
+Source of diversity: Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and
+Producing Summaries" (SIGIR 1998).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recsys.models.sparse import entries_of, group_rows
+
+NUMBERS_AT_ONCE = 2**24  # of candidates' vectors and of rooms left, in memory for the users of a part: 128 MB
+
+
+@dataclass(frozen=True)
+class Caps:
+    """At most `at_most_G[g]` movies of group g in one list; item i is in groups[offsets[i]:offsets[i + 1]], each once.
+
+    offsets: (I + 1,) int64. groups: int64. at_most_G: (G,) int64, from 1.
+    """
+
+    offsets: Tensor
+    groups: Tensor
+    at_most_G: Tensor
+
+    def to(self, device: torch.device) -> "Caps":
+        return Caps(self.offsets.to(device), self.groups.to(device), self.at_most_G.to(device))
+
+
+def make_caps(item_idx: Tensor, group_idx: Tensor, at_most_G: Tensor, n_items: int) -> Caps:
+    """From memberships (item_idx, group_idx), in any order and each once; groups that can never be full are left out.
+
+    item_idx, group_idx: (M,) int64.
+    """
+    size_G = torch.bincount(group_idx, minlength=len(at_most_G))
+    binds_G = size_G > at_most_G
+    binds_M = binds_G[group_idx]
+    group_idx = (binds_G.cumsum(0) - 1)[group_idx]  # anew, without the others
+    offsets, groups = group_rows(item_idx[binds_M], group_idx[binds_M], n_items)
+    return Caps(offsets, groups, at_most_G[binds_G])
+
+
+def select_places(
+    score_BC: Tensor,
+    item_BC: Tensor,
+    n: int,
+    *,
+    caps: Caps | None = None,
+    vectors_ID: Tensor | None = None,
+    diversity: float = 0.0,
+) -> Tensor:
+    """(B, N) int64, the column of `score_BC` that takes each place; -1 from where on no candidate is left.
+
+    Each place takes the best candidate left whose groups all have room; of equally good ones the first column, so with
+    candidates in ascending order of item the lower one. Best is the highest score or, with `diversity` in [0, 1), the
+    highest (1 - diversity) · relevance - diversity · likeness: relevance is the score, scaled for each user to [0, 1]
+    over the candidates; likeness the greatest cosine of a candidate's vector with those of the movies in the list so
+    far, 0 where none is positive. So neither can make a place better than the one before.
+
+    score_BC: floating, -inf where there is no candidate. item_BC: (B, C) int64. vectors_ID: floating.
+    """
+    assert 0 <= diversity < 1, f"diversity {diversity} is not in [0, 1)"
+    assert bool((score_BC < torch.inf).all()), "a score that is infinite or no number has no place in an order"
+    if score_BC.shape[1] == 0:
+        return torch.full((len(score_BC), n), -1, device=score_BC.device)
+    if diversity > 0:
+        assert vectors_ID is not None, "how alike two movies are is told by their vectors"
+        likeness = _Likeness(F.normalize(vectors_ID, dim=1), diversity)
+        return _in_parts(score_BC, item_BC, n, caps, likeness, score_BC.shape[1] * vectors_ID.shape[1])
+    if caps is not None and len(caps.at_most_G):
+        return _in_parts(score_BC, item_BC, n, caps, None, score_BC.shape[1])
+    column_BN = score_BC.argsort(dim=1, descending=True, stable=True)[:, :n]
+    column_BN = torch.where(score_BC.gather(1, column_BN) > -torch.inf, column_BN, -1)
+    return F.pad(column_BN, (0, n - column_BN.shape[1]), value=-1)
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """What makes lists diverse: vectors of length 1, or 0 of a movie without a direction, and how much they count."""
+
+    unit_ID: Tensor
+    weight: float
+
+    def cosines(self, item_A: Tensor, item_AC: Tensor) -> Tensor:
+        """(A, C) of one item for each user with that user's candidates."""
+        return (self.unit_ID[item_AC] @ self.unit_ID[item_A].unsqueeze(2)).squeeze(2)
+
+
+def _in_parts(
+    score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, likeness: _Likeness | None, numbers_per_user: int
+) -> Tensor:
+    """As many users at once as memory is meant for."""
+    n_groups = len(caps.at_most_G) if caps is not None else 0
+    rows = max(1, NUMBERS_AT_ONCE // max(numbers_per_user, n_groups))
+    parts = zip(score_BC.split(rows), item_BC.split(rows), strict=True)
+    return torch.cat([_fill_in_turn(score, item, n, caps, likeness) for score, item in parts])
+
+
+def _fill_in_turn(score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, likeness: _Likeness | None) -> Tensor:
+    """One candidate of each open list at a time: the best one left, placed if there is room for it, else dropped.
+
+    What has no room now never has any later, so no candidate is looked at twice.
+    """
+    worth_BC = (1 - likeness.weight) * _relevance(score_BC) if likeness else score_BC.clone()
+    value_BC = worth_BC.clone()  # worth, less what is lost by likeness
+    closest_BC = torch.zeros_like(worth_BC)
+    room_BG = caps.at_most_G.repeat(len(score_BC), 1) if caps else None
+    column_BN = torch.full((len(score_BC), n), -1, device=score_BC.device)
+    filled_B = torch.zeros(len(score_BC), dtype=torch.int64, device=score_BC.device)
+    open_A = torch.arange(len(score_BC), device=score_BC.device)
+    while len(open_A):
+        best = value_BC[open_A].max(dim=1)  # the first column of equal ones
+        found_A = best.values > -torch.inf
+        user, column = open_A[found_A], best.indices[found_A]
+        worth_BC[user, column] = value_BC[user, column] = -torch.inf
+        if caps is not None and room_BG is not None:
+            fits_A = _take_room(room_BG, caps, user, item_BC[user, column])
+            user, column = user[fits_A], column[fits_A]
+        column_BN[user, filled_B[user]] = column
+        filled_B[user] += 1
+        if likeness is not None:
+            cosine_AC = likeness.cosines(item_BC[user, column], item_BC[user])
+            closest_BC[user] = torch.maximum(closest_BC[user], cosine_AC)
+            value_BC[user] = worth_BC[user] - likeness.weight * closest_BC[user]
+        open_A = open_A[found_A]
+        open_A = open_A[filled_B[open_A] < n]
+    return column_BN
+
+
+def _relevance(score_BC: Tensor) -> Tensor:
+    """(B, C) float64: 1 for each user's best candidate and 0 for the last, -inf where there is none."""
+    known_BC = score_BC > -torch.inf
+    score_BC = score_BC.double()
+    lowest_B1 = score_BC.masked_fill(~known_BC, torch.inf).amin(dim=1, keepdim=True)
+    span_B1 = score_BC.amax(dim=1, keepdim=True) - lowest_B1
+    span_B1[~(span_B1 > 0)] = 1.0  # all are equal, or there are none
+    return ((score_BC - lowest_B1) / span_B1).masked_fill(~known_BC, -torch.inf)
+
+
+def _take_room(room_BG: Tensor, caps: Caps, user_A: Tensor, item_A: Tensor) -> Tensor:
+    """(A,) whether all groups of the item have room in the user's list; takes it, in place, where they do."""
+    row, group = entries_of(caps.offsets, caps.groups, item_A)
+    fits_A = torch.ones_like(item_A, dtype=torch.bool)
+    fits_A[row[room_BG[user_A[row], group] == 0]] = False
+    placed = fits_A[row]
+    room_BG[user_A[row[placed]], group[placed]] -= 1  # a user is here once, and a group once for each item
+    return fits_A
