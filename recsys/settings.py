@@ -182,6 +182,33 @@ class RankConfig(Config):
     relevant_from: float = Field(4.0, description="Stars from which a holdout rating counts as relevant in NDCG.")
 
 
+class RulesConfig(Config):
+    """Which movies may be shown to whom; see docs/rules.md.
+
+    Each entry of blocked, eligible and caps is the path of a CSV or Parquet file, or a SQL select from movies, users
+    and ratings as they are known tonight.
+    """
+
+    min_ratings: int = Field(
+        1, ge=0, description="Ratings a movie needs to be shown; 1 takes all that somebody rated, 0 all the others too."
+    )
+    blocked: tuple[str, ...] = Field(
+        (), description="Never shown: (movie_id) or (genre) to anybody, (user_id, movie_id) or (user_id, genre) to one."
+    )
+    eligible: tuple[str, ...] = Field(
+        (), description="Only these are shown: (movie_id). Of several entries each has to name a movie."
+    )
+    caps: tuple[str, ...] = Field(
+        (), description="At most so many of a group in one list: (movie_id, group_name, at_most), a row per membership."
+    )
+    max_seconds: float = Field(
+        60.0, gt=0, description="How long one select may run. All 32M ratings are counted in seconds."
+    )
+    max_rows: int = Field(
+        10_000_000, ge=1, description="Rows of one entry: each is held in memory, in some 20 bytes, all night."
+    )
+
+
 class TunedConfig(Config):
     """A network with a config of its own, as `recsys tune` writes it."""
 
@@ -245,6 +272,7 @@ class Settings(BaseSettings):
     check: CheckConfig = CheckConfig()
     split: SplitConfig = SplitConfig()
     rank: RankConfig = RankConfig()
+    rules: RulesConfig = RulesConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
 
