@@ -24,6 +24,14 @@ USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
 NIGHT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
 
+BESIDE = (  # what rules read that is no part of the warehouse
+    "ratings (user_id integer, movie_id integer)",
+    "blocked (user_id integer, movie_id integer, genre varchar)",
+    "caps (movie_id integer, group_name varchar, at_most integer)",
+)
+MOVIE_RULES = ("audit_blocked", "audit_caps")  # for lists that were made by rules
+
+
 @dataclass(frozen=True)
 class Case:
     expected: list[Row]
@@ -126,6 +134,28 @@ CASES = {
             ]
         },
         expected=[(1, 3, 2.5, 2.0)],
+    ),
+    # Heat is blocked for all, Crime for all, Ran for user 2, War for user 3; user 4 may see Ran, a Drama about a War.
+    "audit_blocked": Case(
+        given={
+            "movies": MOVIES,
+            "blocked": [(None, 1, None), (None, None, "Crime"), (2, 3, None), (3, None, "War"), (3, None, "Drama")],
+            "recommendations": [
+                *(place(1, 1, 2), place(1, 2, 1)),
+                *(place(2, 1, 3), place(2, 2, 2)),
+                *(place(3, 1, 2), place(3, 2, 3)),
+                *(place(4, 1, 3), place(4, 2, 2)),
+            ],
+        },
+        expected=[(1, 2, 1), (2, 1, 3), (3, 2, 3)],
+    ),
+    # Movie 3 is in two groups, of one of which user 1 has one too many; user 2 has as many as are allowed.
+    "audit_caps": Case(
+        given={
+            "caps": [(1, "caps[0] Drama", 1), (3, "caps[0] Drama", 1), (2, "caps[0] War", 2), (3, "caps[0] War", 2)],
+            "recommendations": [place(1, 1, 1), place(1, 2, 2), place(1, 3, 3), place(2, 1, 3), place(2, 2, 2)],
+        },
+        expected=[(1, "caps[0] Drama", 1, 2)],
     ),
     "audit_because": Case(
         given={
@@ -240,9 +270,10 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(sql.read("schema"))
-        connection.execute("create temp table ratings (user_id integer, movie_id integer)")
-        connection.execute("create temp table available (movie_id integer)")
-        connection.execute("create temp table shortened (user_id integer, n_available bigint)")
+        for table in BESIDE:
+            connection.execute(f"create temp table {table}")
+        for table in ("available (movie_id integer)", "shortened (user_id integer, n_available bigint)"):
+            connection.execute(f"create temp table {table}")
         connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
         yield connection
 
@@ -262,7 +293,7 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
-    assert {*RULES, *asked} == set(CASES)
+    assert {*RULES, *MOVIE_RULES, *asked} == set(CASES)
 
 
 def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
@@ -324,8 +355,8 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
 
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("drop view temp.other_lists")
-    for table in ("ratings", "available", "shortened"):
-        connection.execute(f"drop table temp.{table}")
+    for table in (*BESIDE, "available ", "shortened "):
+        connection.execute(f"drop table temp.{table.partition(' ')[0]}")
     bare = connection.sql("""
         select table_name from duckdb_tables() where comment is null
         union all
