@@ -86,10 +86,6 @@ class _Likeness:
     unit_ID: Tensor
     weight: float
 
-    def cosines(self, item_A: Tensor, item_AC: Tensor) -> Tensor:
-        """(A, C) of one item for each user with that user's candidates."""
-        return (self.unit_ID[item_AC] @ self.unit_ID[item_A].unsqueeze(2)).squeeze(2)
-
 
 def _in_parts(
     score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, likeness: _Likeness | None, numbers_per_user: int
@@ -108,7 +104,9 @@ def _fill_in_turn(score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, 
     """
     worth_BC = (1 - likeness.weight) * _relevance(score_BC) if likeness else score_BC.clone()
     value_BC = worth_BC.clone()  # worth, less what is lost by likeness
-    closest_BC = torch.zeros_like(worth_BC)
+    if likeness is not None:
+        closest_BC = torch.zeros_like(worth_BC)
+        unit_BCD = F.embedding(item_BC, likeness.unit_ID)
     room_BG = caps.at_most_G.repeat(len(score_BC), 1) if caps else None
     column_BN = torch.full((len(score_BC), n), -1, device=score_BC.device)
     filled_B = torch.zeros(len(score_BC), dtype=torch.int64, device=score_BC.device)
@@ -124,7 +122,8 @@ def _fill_in_turn(score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, 
         column_BN[user, filled_B[user]] = column
         filled_B[user] += 1
         if likeness is not None:
-            cosine_AC = likeness.cosines(item_BC[user, column], item_BC[user])
+            unit_ACD = unit_BCD if len(user) == len(unit_BCD) else unit_BCD[user]  # sparing a copy
+            cosine_AC = (unit_ACD @ likeness.unit_ID[item_BC[user, column]].unsqueeze(2)).squeeze(2)
             closest_BC[user] = torch.maximum(closest_BC[user], cosine_AC)
             value_BC[user] = worth_BC[user] - likeness.weight * closest_BC[user]
         open_A = open_A[found_A]

@@ -17,15 +17,15 @@ from recsys.schema import MOVIES, RATINGS, USERS
 from recsys.settings import RulesConfig
 from recsys.vocabulary import Vocabulary, fit_vocabulary
 
-# movie_id: title, genres. Movie 70 has no ratings, so no index; 60 has no genre.
-CATALOGUE: dict[int, tuple[str, list[str]]] = {
-    10: ("Alien", ["Horror", "Sci-Fi"]),
-    20: ("Aliens", ["Action", "Sci-Fi"]),
-    30: ("Heat", ["Action", "Drama"]),
-    40: ("Ran", ["Drama"]),
-    50: ("Psycho", ["Horror"]),
-    60: ("Baraka", []),
-    70: ("Solaris", ["Sci-Fi"]),
+# movie_id: title, year, genres. Movie 70 has no ratings, so no index; 60 has no genre.
+CATALOGUE: dict[int, tuple[str, int, list[str]]] = {
+    10: ("Alien", 1979, ["Horror", "Sci-Fi"]),
+    20: ("Aliens", 1986, ["Action", "Sci-Fi"]),
+    30: ("Heat", 1995, ["Action", "Drama"]),
+    40: ("Ran", 1985, ["Drama"]),
+    50: ("Psycho", 1960, ["Horror"]),
+    60: ("Baraka", 1992, []),
+    70: ("Solaris", 1972, ["Sci-Fi"]),
 }
 AGES = {1: 12, 2: 40, 3: 17, 4: None}
 RATED = {1: [20, 60], 2: [10, 20, 30, 40, 50], 3: [20, 30]}  # user 4 has rated nothing
@@ -64,7 +64,10 @@ def write_catalogue(folder: Path) -> Catalogue:
     tables = {
         "movies": (
             MOVIES,
-            [{"movie_id": movie, "title": title, "genres": genres} for movie, (title, genres) in CATALOGUE.items()],
+            [
+                {"movie_id": movie, "title": title, "year": year, "genres": genres}
+                for movie, (title, year, genres) in CATALOGUE.items()
+            ],
         ),
         "users": (USERS, [{"user_id": user, "age": age} for user, age in AGES.items()]),
         "ratings": (

@@ -148,6 +148,19 @@ def test_what_a_rule_removes_is_counted_by_rule(catalogue: Catalogue) -> None:
     assert set(eligibility.count_removed(USERS[:0], naive_BN[:0]).values()) == {0}
 
 
+def test_on_another_device_it_says_the_same(catalogue: Catalogue) -> None:
+    """The device that every machine has."""
+    eligibility = catalogue.compile(
+        blocked=["select 'Action' as genre", NO_HORROR_FOR_CHILDREN, "select 3 as user_id, 40 as movie_id"],
+        caps=["select movie_id, unnest(genres) as group_name, 1 as at_most from movies"],
+    )
+    moved = eligibility.to(torch.device("cpu"))
+    naive_BN = torch.tensor([[1, 2], [3, 4], [5, 4]])
+    assert allowed(moved, catalogue) == allowed(eligibility, catalogue) == [[40, 60], [10, 40, 50, 60], [60]]
+    assert moved.count_removed(USERS, naive_BN) == eligibility.count_removed(USERS, naive_BN)
+    assert moved.count_closed() == eligibility.count_closed()
+
+
 def test_caps_of_two_rules_hold_together(catalogue: Catalogue) -> None:
     """Two rules call a group `a`: of one at most one movie, of the other at most two."""
     eligibility = catalogue.compile(
@@ -201,7 +214,7 @@ def test_masks_and_counts_against_a_slow_implementation(
     eligibility = catalogue.compile_read(rules)
     forbidden: dict[str, Callable[[int, int], bool]] = {
         "blocked[0]": lambda user, movie: (user, movie) in pairs,
-        "blocked[1]": lambda user, movie: any((user, genre) in genres for genre in CATALOGUE[movie][1]),
+        "blocked[1]": lambda user, movie: any((user, genre) in genres for genre in CATALOGUE[movie][2]),
         "blocked[2]": lambda user, movie: movie in blocked,
     }
     for user, movies in zip((1, 2, 3), allowed(eligibility, catalogue), strict=True):

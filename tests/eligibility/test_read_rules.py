@@ -1,12 +1,22 @@
 import logging
+import re
+import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
 from catalogues import Catalogue, write_catalogue
 
-from recsys.eligibility.read_rules import Rules
+from recsys.eligibility.read_rules import FORMS, Rules
 from recsys.errors import UsageError
+from recsys.settings import RulesConfig, Settings
+
+RULES = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    (kind, text)
+    for kind in FORMS
+    for text in re.findall(r"```sql\n(.*?)```", RULES.split(f"\n## {kind}\n")[1].split("\n## ")[0], flags=re.DOTALL)
+]
 
 
 @pytest.fixture
@@ -17,6 +27,30 @@ def catalogue(tmp_path: Path) -> Catalogue:
 def write(path: Path, body: str | bytes) -> str:
     path.write_bytes(body if isinstance(body, bytes) else body.encode())
     return str(path)
+
+
+def test_the_page_has_an_example_of_every_form(catalogue: Catalogue) -> None:
+    shown: dict[str, list[set[str]]] = {kind: [] for kind in FORMS}
+    for kind, text in EXAMPLES:
+        ((rule,),) = [getattr(catalogue.read(**{kind: [text]}), kind)]
+        assert len(rule.table) > 0
+        shown[kind].append({*rule.table.columns})
+    for kind, forms in FORMS.items():
+        assert [form for form in forms if {*form} not in shown[kind]] == []
+    assert len(EXAMPLES) == len(re.findall("```sql", RULES))
+
+
+def test_rules_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page sets them."""
+    (block,) = re.findall(r"```bash\n(.*?)```", RULES, flags=re.DOTALL)
+    shown = subprocess.run(["bash", "-c", f"{block}\nenv -0"], capture_output=True, text=True, check=True).stdout
+    for name, _, value in (line.partition("=") for line in shown.split("\0")):
+        if name.startswith("RECSYS_RULES"):
+            monkeypatch.setenv(name, value)
+    rules = Settings().rules
+    select = "select user_id, 'Horror' as genre from users where age < 18"
+    assert rules == RulesConfig(min_ratings=20, blocked=("rules/blocked.csv", select))
+    assert Settings().config_hash() != Settings(rules=RulesConfig()).config_hash()
 
 
 def test_no_rules_are_no_rules(catalogue: Catalogue) -> None:
@@ -74,9 +108,9 @@ def test_selects_read_all_three_tables(catalogue: Catalogue) -> None:
             "select movie_id from ratings group by movie_id having count(*) < 2 and avg(rating) >= 4",
             "select user_id, movie_id from ratings where rated_at < timestamptz '2001-01-01'",
         ],
-        eligible=["select movie_id from movies where title like 'A%' or year < 1990"],
+        eligible=["select movie_id from movies where title like 'A%' or year < 1970"],
     )
-    assert [len(rule.table) for rule in (*rules.blocked, *rules.eligible)] == [4, 9, 2]
+    assert [len(rule.table) for rule in (*rules.blocked, *rules.eligible)] == [4, 9, 3]
 
 
 @pytest.mark.parametrize(
