@@ -5,6 +5,7 @@
 #   make check   ruff, formatter, mypy strict
 #   make serve   Prefect server, work pool, worker and deployments on loopback
 #   make bench   the figures in docs/benchmarks.md, measured anew
+#   make bench-lists ARGS="quality"   how good lists are, one question at a time: tests/bench_lists.py names them
 #   make lock    resolve requirements.lock again from pyproject.toml
 #   make clean   remove what was built; fetched archives and published tables stay
 
@@ -18,7 +19,7 @@ READY  := $(VENV)/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test check serve bench lock clean
+.PHONY: run test check serve bench bench-lists lock clean
 
 run: $(READY)
 	@$(BIN)/recsys nightly $(ARGS)
@@ -36,6 +37,9 @@ serve: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench.py $(ARGS)
+
+bench-lists: $(READY)
+	$(BIN)/python tests/bench_lists.py $(ARGS)
 
 # Torch comes first and by its exact version: pip then takes the CPU build where the machine offers one, and
 # the CUDA build elsewhere. Everything else comes from the lock, by hash.

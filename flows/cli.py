@@ -19,7 +19,8 @@ from flows.console import (
     shared,
 )
 from flows.data_commands import check, datasets, forget, generate
-from recsys.errors import RecsysError, UsageError
+from flows.list_commands import explain, recommend, similar
+from recsys.errors import RecsysError
 
 MODELS = (
     "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
@@ -127,68 +128,6 @@ def evaluate(
 
 
 @main.command()
-@click.argument("user_id", type=int, required=False)
-@click.option("--segment", metavar="S", help="The default list for users nobody knows: all, or e.g. gender=F.")
-@click.option("--n", type=click.IntRange(min=1), help="Only the first N of the list.")
-@home_option
-@json_option
-@shared
-def recommend(user_id: int | None, segment: str | None, n: int | None, home: Path | None, as_json: bool) -> None:
-    """Show the published list of USER_ID, or a default list.
-
-    \b
-    Examples:
-      recsys recommend 42 --n 5
-      recsys recommend --segment "gender=F age=25"
-    """
-    from recsys.warehouse import lookup
-
-    if user_id is not None and segment is None:
-        rows, whose = lookup.recommend(home_of(home), user_id), f"user {user_id}"
-    elif segment is not None and user_id is None:
-        rows, whose = lookup.recommend_default(home_of(home), segment), f"segment {segment}"
-    else:
-        raise UsageError("give either a USER_ID or --segment, as in `recsys recommend 42`. See recsys recommend --help")
-    if len(rows) < (n or 1):
-        click.echo(f"the published list of {whose} has {len(rows)} movies", err=True)
-    rows = rows.head(n) if n else rows
-    if "served_by" in rows.columns and not as_json:  # the same in every row
-        for served_by in rows["served_by"].head(1):
-            click.echo(f"served_by: {served_by}")
-        rows = rows.drop("served_by")
-    print_frame(rows, as_json)
-
-
-@main.command()
-@click.argument("asked", metavar="TITLE")
-@click.option("--n", type=click.IntRange(min=1), help="Only the first N.")
-@home_option
-@json_option
-@shared
-def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None:
-    """Show the movies most similar to TITLE, which may be a movie_id, too.
-
-    \b
-    Examples:
-      recsys similar "Toy Story"
-      recsys similar "the matrix (1999)" --n 5
-    """
-    from recsys.warehouse.lookup import similar as look_up
-
-    movie, rows = look_up(home_of(home), asked)
-    rows = rows.head(n) if n else rows
-    found = movie.select("movie_id", "title", "year", "genres").row(0, named=True)
-    if as_json:
-        print_json({"movie": found, "similar": rows.to_dicts()})
-        return
-    click.echo(f"{found['title']} ({found['year'] or 'year unknown'}), movie_id {found['movie_id']}")
-    if rows.is_empty():
-        click.echo("no movies are published as similar to it: too few have rated it", err=True)
-    else:
-        print_frame(rows.select("title", "year", "genres", "similarity"), as_json)
-
-
-@main.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest runs shown.")
 @home_option
 @json_option
@@ -207,7 +146,7 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
     print_frame(frame if as_json else frame.select(shown), as_json)
 
 
-for command in (check, compare, datasets, forget, generate, networks, tune):
+for command in (check, compare, datasets, explain, forget, generate, networks, recommend, similar, tune):
     main.add_command(command)
 
 

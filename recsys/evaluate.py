@@ -12,16 +12,16 @@ from recsys.decode import Prediction
 from recsys.engine import ROWS_PER_PREDICTION, predict
 from recsys.evaluate_lists import ListQuality, judge_lists
 from recsys.features import Features
-from recsys.lists import list_blocks, list_popular
+from recsys.lists import list_alone, list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import Interactions, Network, RatingNetwork
-from recsys.rank import fit_ranker, rank_movies
-from recsys.settings import RankConfig
+from recsys.rank.ranker import Ranker, rank_movies
 from recsys.slices import measure_slices
-from recsys.vocabulary import Vocabulary
+from recsys.train import Learner
 
 logger = logging.getLogger(__name__)
 
+BASELINE = "popularity"  # the most rated movies; the retriever of that name, which knows users, is in the blend only
 LIST_LENGTH = 50  # recall_at_50 needs so many places, whatever n is published
 
 
@@ -63,25 +63,21 @@ def measure_details(
     }
 
 
-def measure_lists(
-    network: RatingNetwork,
-    train: Interactions,
-    holdout: pl.DataFrame,
-    vocabulary: Vocabulary,
-    features: Features,
-    config: RankConfig,
-    seed: int,
-) -> ListQuality:
-    """Metrics of the network's lists and of popularity's, for users known in `train`, movies seen there removed.
+def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner) -> ListQuality:
+    """Metrics of the ranker's lists, of those by each retriever alone, and of the most rated movies, for users with a
+    rating in `train`, from which the ranker has learned; movies rated there are left out.
 
-    A holdout movie is relevant from `config.relevant_from` stars on. `seed` draws the users of the intervals.
+    A holdout movie is relevant from `config.relevant_from` stars on. The learner's seed draws the intervals' users.
     """
-    ranker = fit_ranker(network, train, config)
-    known = pl.DataFrame({"user_id": vocabulary.user_ids[train.user_idx.unique().numpy() - 1]})
-    relevant = holdout.filter(pl.col("rating") >= config.relevant_from).select("user_id", "movie_id").unique()
+    vocabulary = learner.vocabulary
+    known = pl.DataFrame({"user_id": vocabulary.user_ids[ranker.histories.sizes()[1:] > 0]})
+    relevant_from = ranker.config.relevant_from
+    relevant = holdout.filter(pl.col("rating") >= relevant_from).select("user_id", "movie_id").unique()
     relevant = relevant.join(known, on="user_id", how="semi")
     lists = {
         "network": pl.concat(list_blocks(rank_movies(ranker, LIST_LENGTH, reasons=0), vocabulary)),
-        "popularity": list_popular(ranker.histories, LIST_LENGTH, vocabulary),
+        **{name: list_alone(ranker, name, LIST_LENGTH, vocabulary) for name in ranker.retrievers if name != BASELINE},
+        BASELINE: list_popular(ranker.histories, LIST_LENGTH, vocabulary),
     }
-    return judge_lists(lists, relevant, train, vocabulary, features, seed)
+    lists = {name: frame.join(known, on="user_id", how="semi") for name, frame in lists.items()}
+    return judge_lists(lists, relevant, train, vocabulary, learner.features, ranker.listable, learner.seed)

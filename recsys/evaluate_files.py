@@ -1,4 +1,4 @@
-"""For doubters: learn from one file of ratings and predict another, with nothing else known."""
+"""For doubters: learn from one file of ratings and predict another, with no other rating known."""
 
 import logging
 from pathlib import Path
@@ -17,13 +17,14 @@ from recsys.home import Home
 from recsys.ingest.fetch import fetch_archive
 from recsys.ingest.write import write_snapshot
 from recsys.leaks import check_apart
-from recsys.lists import list_blocks, list_popular_for
+from recsys.lists import list_blocks, list_for_segment
 from recsys.models import RatingNetwork
-from recsys.rank import Ranker, fit_ranker, rank_movies
+from recsys.rank.fit import fit_ranker, learn_weights
+from recsys.rank.ranker import Ranker, rank_movies
 from recsys.ratings_file import read_ratings
 from recsys.settings import Settings
 from recsys.split import split_validation
-from recsys.train import Choice, Learner, check_rates, choose, learn
+from recsys.train import Choice, Learner, check_rates, choose_trained, learn
 from recsys.vocabulary import fit_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,10 @@ def evaluate_files(
 ) -> dict[str, Any]:
     """Learns from the ratings in `train` alone, predicts every row of `holdout`, and reports what was chosen.
 
-    Network and epochs are chosen on a part of `train`, the order of whose rows does not matter. The rating scale comes
-    from the source. `predictions` gets (user_id, movie_id, rating_mean, rating_median), row by row as in `holdout`;
-    `lists` gets (user_id, rank, movie_id, score) for every user of either file, movies rated in `train` left out. The
-    report has metrics if `holdout` has ratings.
+    Network and epochs are chosen on a part of `train`, the order of whose rows does not matter. The rating scale, and
+    what is known of users and movies beside ratings, comes from the source. `predictions` gets (user_id, movie_id,
+    rating_mean, rating_median), row by row as in `holdout`; `lists` gets (user_id, rank, movie_id, score) for every
+    user of either file, movies rated in `train` left out. The report has metrics if `holdout` has ratings.
 
     Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are not what they must be.
     """
@@ -49,18 +50,25 @@ def evaluate_files(
     known = read_ratings(train, levels, need_rating=True).sort("user_id", "movie_id")
     asked = read_ratings(holdout, levels, need_rating=False)
     check_apart(known, asked, (str(train), str(holdout)))
-    vocabulary = fit_vocabulary(known)
     users, movies = (pl.read_parquet(snapshot.table(name)) for name in ("users", "movies"))
+    ids = (known.select("user_id", "movie_id"), users.select("user_id"), movies.select("movie_id"))
+    vocabulary = fit_vocabulary(pl.concat(ids, how="diagonal"))
     learner = Learner(vocabulary, levels, settings.seed, settings.device, fit_features(vocabulary, users, movies))
     fitted, validation = split_validation(known, settings.split.validation_share, settings.seed)
-    choice = choose(settings.model, fitted, validation, learner, candidates=settings.candidates, tuned=settings.config)
+    choice, tried = choose_trained(
+        settings.model, fitted, validation, learner, candidates=settings.candidates, tuned=settings.config
+    )
     network = learn(choice, known, learner, label=f"{choice.model} on {train.name}").cpu()
     if predictions:
         _write(_predict(network, asked, learner), predictions)
-    if lists:
-        ranker = fit_ranker(network, learner.encode(known), settings.rank)
-        _write(_list(ranker, asked["user_id"], settings.n, learner), lists)
-    return _report(choice, network, known, asked, learner, settings)
+    ranker = None
+    if lists or "rating" in asked.columns:
+        assert isinstance(tried, RatingNetwork), f"{choice.model} predicts no ratings"
+        weights = learn_weights(tried.cpu(), learner.encode(fitted), learner.encode(validation), learner, settings.rank)
+        ranker = fit_ranker(network, learner.encode(known), learner, settings.rank, weights)
+    if lists and ranker:
+        _write(_list(ranker, pl.concat([known["user_id"], asked["user_id"]]), settings.n, learner), lists)
+    return _report(choice, network, known, asked, learner, ranker)
 
 
 def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
@@ -86,15 +94,13 @@ def _report(
     known: pl.DataFrame,
     asked: pl.DataFrame,
     learner: Learner,
-    settings: Settings,
+    ranker: Ranker | None,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"model": choice.model, "epochs": choice.epochs, "validation": choice.tried, "metrics": {}}
-    if "rating" in asked.columns:
+    if "rating" in asked.columns and ranker:
         encoded = learner.encode(known)
         errors = measure_errors(network, encoded, learner.encode(asked))
-        quality = measure_lists(
-            network, encoded, asked, learner.vocabulary, learner.features, settings.rank, settings.seed
-        ).metrics
+        quality = measure_lists(ranker, encoded, asked, learner).metrics
         models = dict.fromkeys([*errors, *quality])
         report["metrics"] = {
             choice.model if model == "network" else model: errors.get(model, {}) | quality.get(model, {})
@@ -112,12 +118,15 @@ def _predict(network: RatingNetwork, asked: pl.DataFrame, learner: Learner) -> p
 
 
 def _list(ranker: Ranker, user_ids: pl.Series, n: int, learner: Learner) -> pl.DataFrame:
-    """Users with a training rating by the ranker, those of `user_ids` without one by popularity."""
+    """Of these users; those whom neither the training file nor the source knows get the list for anybody."""
+    asked = user_ids.unique().sort().to_frame("user_id")
     known = pl.concat(list_blocks(rank_movies(ranker, n, reasons=0), learner.vocabulary))
-    strangers = user_ids.filter(learner.vocabulary.encode_users(user_ids.to_numpy()) == 0)
-    popular = list_popular_for(strangers, ranker.histories, n, learner.vocabulary)
+    strangers = asked.filter(learner.vocabulary.encode_users(asked["user_id"].to_numpy()) == 0)
+    for_anybody = list_for_segment(ranker, (), n, learner.vocabulary)
     columns = ("user_id", "rank", "movie_id", "score")
-    return pl.concat([known.select(columns), popular.select(columns)]).sort("user_id", "rank")
+    of_strangers = strangers.join(for_anybody, how="cross").select(columns)
+    of_known = known.join(asked, on="user_id", how="semi").select(columns)
+    return pl.concat([of_known, of_strangers]).sort("user_id", "rank")
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

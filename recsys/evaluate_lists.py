@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from recsys.bootstrap import bootstrap_interval
 from recsys.features import Features
@@ -29,24 +30,28 @@ def judge_lists(
     train: Interactions,
     vocabulary: Vocabulary,
     features: Features,
+    listable: Tensor,
     seed: int,
 ) -> ListQuality:
     """Quality of `lists`, by who made them; the network's with 95% intervals of each mean over users, and by slice.
 
-    Lists (user_id, rank, movie_id) are made of the movies rated in `train`, for its users; `relevant` (user_id,
-    movie_id) is what these users were right to be shown. An interval stands as ndcg_at_10_low and ndcg_at_10_high.
+    Lists (user_id, rank, movie_id) are made of the items that are `listable`, (I,) bool, for the users of `train`;
+    `relevant` (user_id, movie_id) is what these users were right to be shown. An interval stands as ndcg_at_10_low and
+    ndcg_at_10_high.
     """
-    catalogue = gather_catalogue(train, vocabulary, features)
+    catalogue = gather_catalogue(train, vocabulary, features, listable)
     users = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
     metrics = {name: list_metrics(users[name], frame, catalogue) for name, frame in lists.items()}
     metrics[JUDGED] |= _intervals(users[JUDGED], seed)
     return ListQuality(metrics, measure_list_slices(users[JUDGED], train, vocabulary, features))
 
 
-def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features) -> Catalogue:
-    """The movies rated in `train`, by how many users each, and the genres that `features` knows."""
+def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features, listable: Tensor) -> Catalogue:
+    """The movies that may be listed, by how many users of `train` rated each, and the genres that `features` knows."""
     rated = pl.DataFrame({"user_idx": train.user_idx.numpy(), "item_idx": train.item_idx.numpy()}).unique()
-    counted = rated.group_by("item_idx").len("n_users").sort("item_idx")
+    may_be_listed = pl.DataFrame({"item_idx": listable.nonzero().squeeze(1).numpy()})
+    counts = rated.group_by("item_idx").len("n_users")
+    counted = may_be_listed.join(counts, on="item_idx", how="left", maintain_order="left").fill_null(0)
     movies = pl.DataFrame({"movie_id": _movie_ids(counted["item_idx"], vocabulary), "n_users": counted["n_users"]})
     return Catalogue(movies, _genres(vocabulary, features), rated["user_idx"].n_unique())
 

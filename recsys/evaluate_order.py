@@ -12,9 +12,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from recsys.histories import Histories, gather_histories
 from recsys.list_metrics import mean_metrics, user_metrics
 from recsys.models import Interactions, Pairs, Sizes
-from recsys.rank import Histories, gather_histories
 
 SAMPLE = 1_000  # users: scoring every movie for every user would take longer than training
 PAIRS_PER_BLOCK = 2_000_000
@@ -31,7 +31,7 @@ def measure_order(
     The mean over at most `SAMPLE` users, drawn by `seed`, with a training rating and a relevant movie in the holdout:
     one of `relevant_from` stars or more. Movies of equal scores: the lower index first. All on the CPU.
     """
-    histories = gather_histories(train, sizes.n_users, sizes.n_items)
+    histories = gather_histories(train, sizes)
     liked = torch.tensor(sizes.levels)[holdout.level_idx] >= relevant_from
     is_known = torch.zeros(sizes.n_users, dtype=torch.bool)
     is_known[train.user_idx] = True

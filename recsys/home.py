@@ -1,7 +1,7 @@
 """Where everything lives below `--home`: every path of the project has its one home here."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by the moment it began, UTC, so that names sort by time
@@ -57,6 +57,11 @@ class Home:
     def warehouse(self) -> Path:
         """The DuckDB file that consumers open; always a complete, audited one."""
         return self.root / "warehouse.duckdb"
+
+    def run(self, run_id: str) -> "Run":
+        """The run of this name, whether its folder is still there or not."""
+        started_at = datetime.strptime(run_id.partition("-")[0], RUN_ID).replace(tzinfo=UTC)
+        return Run(run_id, started_at, self)
 
     @property
     def lock(self) -> Path:
@@ -125,6 +130,11 @@ class Run:
         return self.model / "choice.json"
 
     @property
+    def ranker(self) -> Path:
+        """What orders tonight's lists beside the network: weights that validation taught, and the retrievers."""
+        return self.folder / "ranker"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
@@ -141,6 +151,11 @@ class Run:
     def recommendations(self) -> Path:
         """Tonight's lists before they are published."""
         return self.folder / "recommendations.parquet"
+
+    @property
+    def known(self) -> Path:
+        """What the audit of tonight's lists reads beside them."""
+        return self.folder / "audit"
 
     @property
     def default_recommendations(self) -> Path:

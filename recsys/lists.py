@@ -1,38 +1,66 @@
 """Ranked lists as tables of ids, from the blocks of indices that ranking yields."""
 
 from collections.abc import Iterator
-from itertools import chain
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from torch import Tensor
 
-from recsys.rank import Block, Histories, rank_popular
+from recsys.histories import Histories
+from recsys.rank.popular import rank_popular
+from recsys.rank.ranker import Block, Ranker, describe_stranger, rank_alone, rank_users
+from recsys.similar import Similar
 from recsys.vocabulary import Vocabulary
 
 
 def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
-    """(user_id, rank, movie_id, score, rating_hat, because_movie_ids), ordered by user and rank, block by block."""
+    """(user_id, rank, movie_id, score, rating_hat, because_movie_ids, served_by), ordered by user and rank."""
     for block in blocks:
         yield _ids(block.user_idx, block.rank, block.item_idx, vocabulary).with_columns(
             pl.Series("score", block.score.numpy()),
             pl.Series("rating_hat", block.rating_hat.numpy()),
             _movie_lists(block.because, vocabulary),
+            pl.Series("served_by", block.served_by, dtype=pl.String),
         )
 
 
-def _movie_lists(items: list[list[int]], vocabulary: Vocabulary) -> pl.Series:
-    """A column of lists of movie ids; built flat, since a million short lists one by one take seconds."""
-    ends = np.cumsum([0, *map(len, items)], dtype=np.int32)
-    flat = np.fromiter(chain.from_iterable(items), dtype=np.int64, count=int(ends[-1]))
-    lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(vocabulary.movie_ids[flat - 1]))
-    return pl.Series("because_movie_ids", lists)
+def list_alone(ranker: Ranker, retriever: str, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
+    """(user_id, rank, movie_id) of the unseen movies that one retriever puts first for each user."""
+    return pl.concat(_ids(*block, vocabulary) for block in rank_alone(ranker, retriever, n))
+
+
+def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary: Vocabulary) -> pl.DataFrame:
+    """(rank, movie_id, score) for somebody of whom only these properties are known, e.g. gender=F; perhaps none."""
+    block = rank_users(ranker, describe_stranger(ranker, stated), n, reasons=0)
+    movie_ids = vocabulary.movie_ids[block.item_idx.numpy() - 1]
+    return pl.DataFrame({"rank": block.rank.int().numpy(), "movie_id": movie_ids, "score": block.score.numpy()})
 
 
 def list_popular(histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
     """(user_id, rank, movie_id) of the most rated movies that each user with a history has not seen."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_popular(histories, n))
+
+
+def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
+    """(movie_id, rank, similar_movie_id, similarity), ordered by movie and rank, block by block."""
+    for block in blocks:
+        yield pl.DataFrame(
+            {
+                "movie_id": vocabulary.movie_ids[block.item_idx.numpy() - 1],
+                "rank": block.rank.int().numpy(),
+                "similar_movie_id": vocabulary.movie_ids[block.similar_idx.numpy() - 1],
+                "similarity": block.similarity.double().numpy(),
+            }
+        )
+
+
+def _movie_lists(items: Tensor, vocabulary: Vocabulary) -> pl.Series:
+    """A column of lists of movie ids, of rows that are filled up with zeros; all at once, since rows are millions."""
+    is_there = items.numpy() > 0
+    ends = np.concatenate([[0], is_there.sum(axis=1).cumsum()]).astype(np.int32)
+    movie_ids = vocabulary.movie_ids[items.numpy()[is_there] - 1]
+    return pl.Series("because_movie_ids", pa.ListArray.from_arrays(pa.array(ends), pa.array(movie_ids)))
 
 
 def _ids(user_idx: Tensor, rank: Tensor, item_idx: Tensor, vocabulary: Vocabulary) -> pl.DataFrame:
@@ -43,17 +71,3 @@ def _ids(user_idx: Tensor, rank: Tensor, item_idx: Tensor, vocabulary: Vocabular
             "movie_id": vocabulary.movie_ids[item_idx.numpy() - 1],
         }
     )
-
-
-def list_popular_for(user_ids: pl.Series, histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """(user_id, rank, movie_id, score) for users without a history: the most rated movies; score is log count."""
-    counts = histories.counts()
-    items = counts.argsort(descending=True, stable=True)[: min(n, int((counts > 0).sum()))]
-    popular = pl.DataFrame(
-        {
-            "rank": pl.int_range(1, len(items) + 1, dtype=pl.Int32, eager=True),
-            "movie_id": vocabulary.movie_ids[items.numpy() - 1],
-            "score": counts[items].double().log().numpy(),
-        }
-    )
-    return user_ids.unique().sort().to_frame("user_id").join(popular, how="cross")

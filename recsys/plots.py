@@ -28,20 +28,20 @@ def draw_comparison(rows: Sequence[Row], path: Path) -> None:
     """Means with 95% intervals, a line of panels for each split; a diamond is what a write-up reported."""
     splits = list(dict.fromkeys(row.split for row in rows))
     n_rows = max((sum(row.split == split for row in rows) for split in splits), default=1)
-    figure = _new_figure(15, len(splits) * (INCHES_AROUND + INCH_PER_ROW * n_rows))
+    figure = new_figure(15, len(splits) * (INCHES_AROUND + INCH_PER_ROW * n_rows))
     grid = figure.subplots(len(splits), len(PANELS), squeeze=False)
     for line, split in zip(grid, splits, strict=True):
         of_split = [row for row in rows if row.split == split]
         for axes, (metric, title) in zip(line, PANELS.items(), strict=True):
             _draw_points(axes, of_split, metric, f"{split}: {title}")
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_reliability(trials: Iterable[Trial], path: Path) -> None:
     """What came true beside what was predicted: on the dotted line, probabilities mean what they say."""
     drawn = [trial for trial in trials if trial.bins]
     splits = list(dict.fromkeys(trial.split for trial in drawn)) or ["nothing that predicts stars"]
-    figure = _new_figure(5.5 * len(splits), 5)
+    figure = new_figure(5.5 * len(splits), 5)
     for axes, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         axes.plot([0, 1], [0, 1], ":", color="grey")
         of_split = {trial.model: trial for trial in drawn if trial.split == split}  # one seed shows the shape
@@ -51,12 +51,12 @@ def draw_reliability(trials: Iterable[Trial], path: Path) -> None:
         axes.set(title=f"{split}: rating above a level", xlabel="probability predicted", ylabel="share that came true")
         if of_split:
             axes.legend(fontsize=7)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> None:
     """Each network's smoothed loss over the rate, as a share of its first; a dotted line at the suggestion."""
-    figure = _new_figure(9, 5)
+    figure = new_figure(9, 5)
     axes = figure.subplots()
     for name, curve in curves.items():
         losses = [loss / curve.losses[0] for loss in curve.losses]
@@ -65,7 +65,7 @@ def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> 
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss, as a share of the first", ylim=(None, 1.5))
     if curves:
         axes.legend(fontsize=7, title="suggested")
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def reported_value(figure: str, metric: str) -> float | None:
@@ -100,13 +100,14 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> 
     axes.margins(y=0.1)
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """In inches. Made without pyplot, which keeps figures and picks a window system."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _write(figure: "Figure", path: Path) -> None:
+def write_figure(figure: "Figure", path: Path) -> None:
+    """As PNG, and the same bytes for the same figure."""
     with replacing(path) as aside:
         figure.savefig(aside, format="png", dpi=110, metadata={"Software": None})

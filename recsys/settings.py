@@ -31,6 +31,7 @@ NetworkName = Literal[  # those that predict ratings; recsys compare trains the 
     "hybrid",
 ]
 ModelName = Literal["auto", NetworkName]
+RetrieverName = Literal["ease", "als", "popularity", "triplet", "triplet_bpr", "sequence"]
 AnyNetworkName = Literal[NetworkName, "triplet", "triplet_bpr", "sequence"]
 CANDIDATES: tuple[NetworkName, ...] = ("ordinal", "softmax")
 SplitKind = Literal["random", "time", "last"]
@@ -165,21 +166,72 @@ class SplitConfig(Config):
         return "holdout" if self.kind == "random" else f"holdout_{self.kind}"
 
 
+class EaseConfig(Config):
+    """The item-item model of who rated what."""
+
+    l2: float = Field(500.0, gt=0, description="Ridge of the regression; 500 is the published value for MovieLens.")
+    max_items: int = Field(
+        12_000,
+        ge=2,
+        description="Rated movies regressed on each other, the most rated first: three square float32 matrices of so "
+        "many are in memory at once, 1.7 GB. In larger catalogues the others are regressed on these.",
+    )
+
+
+class AlsConfig(Config):
+    """The matrix factorisation of who rated what."""
+
+    embedding_dim: int | None = Field(
+        None, ge=1, description="Length of a vector; None: 24 for 100,000 ratings, 32 for a million."
+    )
+    unobserved: float | None = Field(
+        None,
+        gt=0,
+        description="Weight of a pair that nobody rated beside 1 for one that was; None: 0.2 for 100,000 ratings, 0.1 "
+        "for a million.",
+    )
+    l2: float = Field(0.01, gt=0, description="Penalty on a vector's square, for each rating of its row.")
+    opinion: float = Field(
+        0.4,
+        ge=0,
+        description="How much more a rating counts for each star above the user's mean, and less below; 0: all alike.",
+    )
+    iterations: int = Field(8, ge=1, description="Rounds of solving for the movies and for the users.")
+    init_std: float = Field(0.1, gt=0, description="Length of the vectors that it begins from.")
+
+
+class PopularityConfig(Config):
+    """What is rated most, by everybody and by users alike in gender, age and occupation."""
+
+    l2: float = Field(30.0, gt=0, description="Users' worth of doubt that a property of users goes with a movie.")
+
+
 class RankConfig(Config):
     """How candidates are found and ordered."""
 
-    ease_l2: float = Field(
-        500.0, gt=0, description="Ridge of the item-item regression (EASE); 500 is the published value for MovieLens."
+    retrievers: tuple[RetrieverName, ...] = Field(
+        ("ease", "als", "popularity"),
+        min_length=1,
+        description="Models that propose movies, blended by weights that validation teaches. triplet, triplet_bpr and "
+        "sequence are trained for it.",
     )
-    rating_weight: float = Field(
-        2.0,
-        ge=0,
-        description="Weight of log expected stars beside log EASE score: how much quality counts beside affinity.",
-    )
+    ease: EaseConfig = EaseConfig()
+    als: AlsConfig = AlsConfig()
+    popularity: PopularityConfig = PopularityConfig()
     candidates: int = Field(
-        300, ge=1, description="Movies per user that EASE hands to the rating network; at least n are always taken."
+        300, ge=1, description="Movies per user that are handed to the rating network; at least n are always taken."
     )
-    relevant_from: float = Field(4.0, description="Stars from which a holdout rating counts as relevant in NDCG.")
+    diversity: float = Field(
+        0.0, ge=0, lt=1, description="0 takes the best movies; towards 1, ever more the ones of other genres."
+    )
+    popularity_penalty: float = Field(
+        0.0, ge=0, description="Taken off a score for each e-fold of a movie's ratings, so that fewer are shown to all."
+    )
+    n_similar: int = Field(20, ge=1, le=1000, description="Similar movies published for each movie.")
+    weights_l2: float = Field(
+        0.001, ge=0, description="Penalty on the squares of the blend's weights, each of a part of spread 1."
+    )
+    relevant_from: float = Field(4.0, description="Stars from which a rating counts as relevant in a list.")
 
 
 class RulesConfig(Config):
@@ -190,7 +242,10 @@ class RulesConfig(Config):
     """
 
     min_ratings: int = Field(
-        1, ge=0, description="Ratings a movie needs to be shown; 1 takes all that somebody rated, 0 all the others too."
+        0,
+        ge=0,
+        description="Ratings a movie needs to be shown; at 0 one that nobody has rated yet may be, if enough is known "
+        "of it to place it.",
     )
     blocked: tuple[str, ...] = Field(
         (), description="Never shown: (movie_id) or (genre) to anybody, (user_id, movie_id) or (user_id, genre) to one."

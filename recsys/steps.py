@@ -1,68 +1,89 @@
 """The steps of a night between checked ratings and the published table: each reads files, works, writes files."""
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recsys.champion import find_champion
 from recsys.checks.check import Checked
+from recsys.churn import churn
+from recsys.eligibility.read_rules import Rules
+from recsys.eligibility.read_rules import read_rules as rules_of
 from recsys.evaluate import measure_details, measure_errors, measure_lists
 from recsys.features import fit_features
-from recsys.files import replacing, write_json
+from recsys.files import read_json, write_json
 from recsys.home import Run
 from recsys.leaks import check_apart, check_order
-from recsys.lists import list_blocks
+from recsys.models import RatingNetwork
 from recsys.night import describe_run, read_metrics
-from recsys.progress import progress
-from recsys.rank import check_catalogue, fit_ranker, rank_movies
+from recsys.rank.fit import fit_ranker, learn_weights
+from recsys.rank.ranker import Ranker
+from recsys.rank.ruled import apply_rules, count_removed
+from recsys.rank.saved_ranker import save_ranker
+from recsys.rank.weights import Weights
 from recsys.saved_model import SavedModel, load_model, save_model
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split import Split
-from recsys.train import Choice, Learner, check_rates, choose, learn
+from recsys.train import Choice, Learner, check_rates, choose_trained, learn
 from recsys.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.warehouse.lookup import find_lists
 from recsys.warehouse.outcome import MetricRow
 from recsys.warehouse.publish import Tonight, publish
+from recsys.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
+
+TONIGHT = "tonight"  # the split of figures about the lists that are published
 
 logger = logging.getLogger(__name__)
 
-LISTS = pa.schema(
-    [
-        pa.field("user_id", pa.int32()),
-        pa.field("rank", pa.int32()),
-        pa.field("movie_id", pa.int32()),
-        pa.field("score", pa.float64()),
-        pa.field("rating_hat", pa.float32()),
-        pa.field("because_movie_ids", pa.list_(pa.int32())),
-    ]
-)
-
 
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
-    """Writes the ids that occur in the admitted ratings; returns what every fit of the night shares.
+    """Writes the ids of the admitted users, movies and ratings; returns what every fit of the night shares.
 
-    One vocabulary serves them all: an id whose ratings are all held out has nothing but what its features say.
+    One vocabulary serves them all: an id without a rating to learn from has nothing but what its features say.
     """
-    vocabulary = vocabulary_of(pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"]))
-    check_catalogue(vocabulary.n_movies)
+    users, movies = pl.read_parquet(checked.users), pl.read_parquet(checked.movies)
+    rated = pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"])
+    known = (rated, users.select("user_id"), movies.select("movie_id"))
+    vocabulary = vocabulary_of(pl.concat(known, how="diagonal"))
     vocabulary.save(run.vocabulary)
     logger.info("vocabulary: %d users, %d movies", len(vocabulary.user_ids), len(vocabulary.movie_ids))
-    features = fit_features(vocabulary, pl.read_parquet(checked.users), pl.read_parquet(checked.movies))
+    features = fit_features(vocabulary, users, movies)
     return Learner(
         vocabulary, checked.rating_scale, settings.seed, settings.device, features, checkpoints=run.home.checkpoints
     )
+
+
+def read_rules(checked: Checked, settings: Settings) -> Rules:
+    """What may be listed, read before anything is trained.
+
+    Raises: UsageError if a rule cannot be read or is not what a rule must be.
+    """
+    return rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
 
 
 def choose_network(split: Split, learner: Learner, run: Run, settings: Settings) -> Choice:
     """Trains every candidate on train and keeps the best on validation; the holdout is not looked at."""
     train, validation = pl.read_parquet(split.train), pl.read_parquet(split.validation)
     check_rates(settings.config)
-    choice = choose(settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config)
+    choice, network = choose_trained(
+        settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config
+    )
+    assert isinstance(network, RatingNetwork), f"{choice.model} predicts no ratings"
+    save_model(network, choice, learner, run.model / "validation")
     write_json(run.choice, asdict(choice) | {"config": choice.config.model_dump(mode="json")})
     return choice
+
+
+def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings) -> Weights:
+    """Learns on validation how much each part of a score counts; the network is that which validation chose."""
+    train, validation = (learner.encode(pl.read_parquet(path)) for path in (split.train, split.validation))
+    network = load_model(SavedModel(run.model / "validation"), learner.vocabulary, learner.levels)
+    weights = learn_weights(network, train, validation, learner, settings.rank)
+    weights.save(run.ranker)
+    return weights
 
 
 def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
@@ -72,7 +93,13 @@ def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) 
 
 
 def evaluate(
-    model: SavedModel, choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings
+    model: SavedModel,
+    choice: Choice,
+    weights: Weights,
+    split: Split,
+    learner: Learner,
+    run: Run,
+    settings: Settings,
 ) -> tuple[MetricRow, ...]:
     """Errors and list quality on the holdout, beside the baselines, and the network's by slice; writes metrics.json.
 
@@ -85,7 +112,8 @@ def evaluate(
         check_order(known, holdout)
     train, asked = learner.encode(known), learner.encode(holdout)
     errors = measure_errors(network, train, asked)
-    lists = measure_lists(network, train, holdout, learner.vocabulary, learner.features, settings.rank, settings.seed)
+    ranker = fit_ranker(network, train, learner, settings.rank, weights)
+    lists = measure_lists(ranker, train, holdout, learner)
     details = measure_details(network, train, asked, learner.features)
     name = settings.split.holdout
     rows = (
@@ -114,23 +142,32 @@ def train_for_tonight(
     return save_model(network, choice, learner, run.model / "tonight", metrics=metrics, champion=begun_from)
 
 
-def score(model: SavedModel, checked: Checked, learner: Learner, run: Run, settings: Settings) -> Path:
-    """Ranks the unseen movies of every user, block by block; returns the Parquet file of the lists."""
+def score(
+    model: SavedModel, weights: Weights, rules: Rules, checked: Checked, learner: Learner, run: Run, settings: Settings
+) -> Path:
+    """Everybody's lists, lists for strangers and similar movies; returns the Parquet file of the first.
+
+    What they were made with is kept in the run's folder, for those who come with ratings of their own; what rules cost
+    is added to metrics.json.
+
+    Raises: UsageError if the rules leave no movie that anybody may be shown.
+    """
     train = learner.encode(pl.read_parquet(checked.ratings))
-    ranker = fit_ranker(load_model(model, learner.vocabulary, learner.levels), train, settings.rank)
-    with (
-        replacing(run.recommendations) as aside,
-        pq.ParquetWriter(aside, LISTS, compression="zstd") as writer,
-        progress("lists", len(learner.vocabulary.user_ids), "users", logger) as advance,
-    ):
-        for block in list_blocks(rank_movies(ranker, settings.n), learner.vocabulary):
-            writer.write_table(block.to_arrow().cast(LISTS))
-            advance(block["user_id"].n_unique(), "")
+    network = load_model(model, learner.vocabulary, learner.levels)
+    unruled = fit_ranker(network, train, learner, settings.rank, weights)
+    ranker = apply_rules(unruled, rules, learner)
+    write_lists(ranker, settings.n, learner.vocabulary, run.recommendations)
+    write_default_lists(ranker, settings.n, learner.vocabulary, run.default_recommendations)
+    write_similar(ranker, learner.features, settings.rank.n_similar, learner.vocabulary, run.similar_movies)
+    write_known(ranker, rules, run.recommendations, settings.n, learner.vocabulary, Known(run.known))
+    save_ranker(ranker, run.ranker)
+    _add_metrics(run, _about_tonight(ranker, rules, run, settings))
     return run.recommendations
 
 
 def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> dict[str, int]:
     """Puts tonight's audited tables in the place of last night's; returns the rows per table."""
+    known = Known(run.known)
     tonight = Tonight(
         recommendations=lists,
         movies=checked.movies,
@@ -139,14 +176,39 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         quarantine=checked.quarantine,
         metrics=read_metrics(run),
         n=settings.n,
-        default_recommendations=_if_written(run.default_recommendations),
-        similar_movies=_if_written(run.similar_movies),
+        default_recommendations=run.default_recommendations,
+        similar_movies=run.similar_movies,
+        available=known.available,
+        shortened=known.shortened,
+        blocked=known.blocked,
+        caps=known.caps,
     )
     return publish(describe_run(run, verdict="published", reason=None), tonight, run.home)
 
 
-def _if_written(path: Path) -> Path | None:
-    return path if path.exists() else None
+def _about_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:
+    """What each rule took away, and how much of the lists is new."""
+    model = str(describe_run(run, verdict="failed", reason=None).model)
+    closed = ranker.eligibility.count_closed()
+    removed = (
+        count_removed(ranker, settings.n)
+        if rules.blocked or rules.eligible or rules.caps or any(closed.values())
+        else {}
+    )
+    for metric, counts in (("closed_movies", closed), ("removed", removed)):
+        for rule, count in counts.items():
+            yield MetricRow(model, TONIGHT, f"rule={rule}", metric, float(count))
+    before = find_lists(run.home, str(read_json(run.findings)["dataset"]))
+    if before is not None:
+        now = pl.read_parquet(run.recommendations, columns=["user_id", "rank", "movie_id"])
+        for metric, value in churn(before, now, settings.n).items():
+            yield MetricRow(model, TONIGHT, "all", metric, value)
+
+
+def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
+    """To those of the evaluation, in the place of any of tonight's lists that an earlier try has left."""
+    kept = [row for row in read_json(run.metrics) if row["split"] != TONIGHT] if run.metrics.exists() else []
+    write_json(run.metrics, kept + [asdict(row) for row in rows])
 
 
 def _not_holdout(split: Split) -> pl.DataFrame:

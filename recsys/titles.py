@@ -108,7 +108,7 @@ def parse_ratings(text: str, levels: Sequence[float]) -> list[tuple[str, float]]
     return ratings
 
 
-def find_rated(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) -> pl.DataFrame:
+def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) -> pl.DataFrame:
     """The movies of `parse_ratings`, in that order: the columns of `find_movie`, and rating (float32).
 
     Raises: UsageError for a title that no movie has, and for two of the same movie.

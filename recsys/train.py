@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -82,18 +82,40 @@ def choose(
     candidates: Sequence[str] = CANDIDATES,
     tuned: TunedConfig | None = None,
 ) -> Choice:
+    """As `choose_trained`, without the network."""
+    return choose_trained(model, train, validation, learner, candidates=candidates, tuned=tuned)[0]
+
+
+def choose_trained(
+    model: str,
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    learner: Learner,
+    *,
+    candidates: Sequence[str] = CANDIDATES,
+    tuned: TunedConfig | None = None,
+) -> tuple[Choice, Network]:
     """Trains `model` (`auto`: each candidate) on `train`; keeps what has the least MAE of the median on `validation`.
 
-    `tuned` takes the place of both. A single network may be one that predicts no ratings.
+    `tuned` takes the place of both. A single network may be one that predicts no ratings. The network that comes with
+    the choice is that of its best epoch, trained on `train` alone.
 
     Raises: UsageError if `tuned` is no config of its network, or is of another one than `model`.
     """
-    names = _names(model, candidates, tuned)
-    choices = [_try_network(name, train, validation, learner, tuned) for name in names]
-    best = choices[0] if len(choices) == 1 else min(choices, key=lambda one: one.tried[one.model]["mae_median"])
-    tried = {name: metrics for choice in choices for name, metrics in choice.tried.items()}
-    logger.info("chosen on validation: %s, %d epochs", best.model, best.epochs)
-    return Choice(best.model, best.config, best.epochs, tried)
+    tried: dict[str, dict[str, float]] = {}
+    best: tuple[Choice, Network] | None = None
+    for name in _names(model, candidates, tuned):
+        choice, network = _try_network(name, train, validation, learner, tuned)
+        tried |= choice.tried
+        if best is None or _error_of(choice) < _error_of(best[0]):
+            best = choice, network
+    assert best is not None, "there is at least one network to choose from"
+    logger.info("chosen on validation: %s, %d epochs", best[0].model, best[0].epochs)
+    return replace(best[0], tried=tried), best[1]
+
+
+def _error_of(choice: Choice) -> float:
+    return choice.tried[choice.model]["mae_median"]
 
 
 def learn(
@@ -213,7 +235,7 @@ def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> 
 
 def _try_network(
     name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner, tuned: TunedConfig | None
-) -> Choice:
+) -> tuple[Choice, Network]:
     known, unseen = learner.encode(train), learner.encode(validation)
     config = configure(name, len(known), learner, tuned)
     start = time.monotonic()
@@ -225,4 +247,4 @@ def _try_network(
         metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
     metrics["training_seconds"] = time.monotonic() - start
     logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
-    return Choice(name, config, best.number, {name: metrics})
+    return Choice(name, config, best.number, {name: metrics}), network

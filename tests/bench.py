@@ -10,17 +10,14 @@ included; memory is its peak resident set.
 """
 
 import argparse
-import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from benches.processes import Measured, measure_process
 
 RECSYS = Path(sys.executable).parent / "recsys"
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -29,32 +26,9 @@ STEPS = ("fetch_archive", "write_snapshot", "check_ratings")
 SHOWN = ("mae_median", "mae_mean", "rmse_mean", "ndcg_at_10", "recall_at_10", "coverage_at_10")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One command."""
-
-    output: dict[str, Any]
-    log: str
-    seconds: float
-    cpu_seconds: float  # of all threads: says more than `seconds` where others use the machine too
-    peak_mib: float
-
-
 def measure(*arguments: object) -> Measured:
     """Runs `recsys` with these arguments and --json; a command that fails ends the benchmark."""
-    command = [str(part) for part in (RECSYS, *arguments, "--json")]
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as output:
-        start = time.monotonic()
-        process = subprocess.Popen(command, stdout=output, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - start
-        log.seek(0)
-        text = log.read().decode()
-        if os.waitstatus_to_exitcode(status) != 0:
-            raise SystemExit(text)
-        output.seek(0)
-        cpu_seconds = usage.ru_utime + usage.ru_stime
-        return Measured(json.load(output), text, seconds, cpu_seconds, usage.ru_maxrss / 1024)
+    return measure_process((RECSYS, *arguments, "--json"))
 
 
 def measure_nights(source: str, models: list[str], n_seeds: int) -> None:

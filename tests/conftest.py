@@ -54,6 +54,21 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
+def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home on which a night has been published from `nights.write_source`: for reading only."""
+    from nights import prepare, publish_night, settings_of, write_source
+
+    from recsys.night import night
+
+    folder = tmp_path_factory.mktemp("night")
+    rank = {"popularity_penalty": 0.1, "n_similar": 5}
+    settings = settings_of(Home(folder / "home"), write_source(folder / "source"), model="ordinal", rank=rank)
+    with night(settings) as run:
+        publish_night(prepare(settings, run), settings)
+    return run.home
+
+
+@pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The path of a dataset's stand-in, written when it is first asked for."""
     folder = tmp_path_factory.mktemp("stand-ins")

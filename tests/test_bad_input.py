@@ -95,8 +95,11 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
         parts = split_ratings(checked, run, settings.split, settings.seed)
         learner = steps.fit_vocabulary(checked, run, settings)
         choice = steps.choose_network(parts, learner, run, settings)
+        weights = steps.weigh_parts(choice, parts, learner, run, settings)
+        rules = steps.read_rules(checked, settings)
         model = steps.train_for_tonight(choice, checked, learner, run, WarmStartConfig())
-        steps.publish_lists(steps.score(model, checked, learner, run, settings), checked, run, settings)
+        lists = steps.score(model, weights, rules, checked, learner, run, settings)
+        steps.publish_lists(lists, checked, run, settings)
     return Home(settings.home)
 
 

@@ -1,42 +1,26 @@
 """Which network a night may begin from, on a home where one has been published."""
 
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nights import prepare, publish_night, settings_of
 from safetensors.torch import load_file
 
-from recsys import steps
 from recsys.champion import find_champion
-from recsys.checks.check import Checked, check_ratings
 from recsys.forgotten import forget
 from recsys.home import Home, Run
-from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.write import write_snapshot
 from recsys.models import MODELS
 from recsys.night import night
 from recsys.saved_model import SavedModel, read_meta
-from recsys.settings import Settings, WarmStartConfig
-from recsys.split import split_ratings
-from recsys.train import Choice, Learner
+from recsys.settings import WarmStartConfig
+from recsys.train import Choice
 from recsys.vocabulary import Vocabulary
 from recsys.warehouse.lookup import list_runs
 
 WARM = WarmStartConfig(enabled=True)
-
-
-@dataclass(frozen=True)
-class Night:
-    run: Run
-    checked: Checked
-    learner: Learner
-    choice: Choice
-
-    def train(self, config: WarmStartConfig) -> SavedModel:
-        return steps.train_for_tonight(self.choice, self.checked, self.learner, self.run, config)
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +28,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One night has been published here."""
     home = Home(tmp_path_factory.mktemp("served"))
     with night(settings := settings_of(home)) as run:
-        tonight = prepare(settings, run)
-        lists = steps.score(tonight.train(WarmStartConfig()), tonight.checked, tonight.learner, run, settings)
-        steps.publish_lists(lists, tonight.checked, run, settings)
+        publish_night(prepare(settings, run), settings)
     return home
-
-
-def settings_of(home: Home, source: str = "synthetic:60x40x2000", **fields: Any) -> Settings:
-    values: dict[str, Any] = {"source": source, "home": home.root, "model": "nmf", **fields}
-    return Settings.model_validate(values)
-
-
-def prepare(settings: Settings, run: Run, choice: Choice | None = None) -> Night:
-    """A night as far as the choice of its network."""
-    raw = write_snapshot(fetch_archive(settings.source, run.home), run.home)
-    checked = check_ratings(raw, run, settings.check, settings.as_of)
-    learner = steps.fit_vocabulary(checked, run, settings)
-    if choice is None:
-        choice = steps.choose_network(
-            split_ratings(checked, run, settings.split, settings.seed), learner, run, settings
-        )
-    return Night(run, checked, learner, choice)
 
 
 def published(home: Home) -> Run:

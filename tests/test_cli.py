@@ -1,6 +1,7 @@
 """The commands that read what is published, as people type them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from recsys.warehouse.publish import publish
 
 @pytest.fixture
 def served(home: Home, tmp_path: Path) -> Home:
-    publish(make_outcome("r1"), write_night(tmp_path / "tonight", make_frames()), home)
+    publish(make_outcome("20261121T030000Z"), write_night(tmp_path / "tonight", make_frames()), home)
     return home
 
 
@@ -47,11 +48,11 @@ def test_recommend_a_default_list(served: Home) -> None:
     assert "the published list of segment all has 2 movies" in told
 
 
-@pytest.mark.parametrize("words", [[], ["1", "--segment", "all"]])
+@pytest.mark.parametrize("words", [[], ["1", "--segment", "all"], ["1", "--ratings", "Heat=5"]])
 def test_recommend_to_one_only(served: Home, words: list[str]) -> None:
     shown = type_command(served, "recommend", *words)
     assert shown.exit_code == 2
-    assert "give either a USER_ID or --segment" in shown.stderr
+    assert "give a USER_ID, or --segment, or --ratings, as in `recsys recommend 42`" in shown.stderr
 
 
 def test_recommend_to_a_stranger_names_the_default_lists(served: Home) -> None:
@@ -91,3 +92,65 @@ def test_nothing_is_published(home: Home) -> None:
     shown = type_command(home, "similar", "Heat")
     assert shown.exit_code == 1
     assert "does not exist yet. Next: `recsys nightly" in shown.stderr
+
+
+def test_recommend_for_ratings_of_ones_own(served_night: Home) -> None:
+    shown = type_command(served_night, "recommend", "--ratings", "20=5, 30=1", "--segment", "gender=F", "--n", "3")
+    assert shown.exit_code == 0
+    rated, served_by, header, *rows = shown.stdout.splitlines()
+    assert re.fullmatch(r"rated: The .+ \(19\d\d\) 5; The .+ \(19\d\d\) 1", rated)
+    assert served_by == "served_by: few ratings"
+    assert header.split() == ["rank", "title", "year", "score", "rating_hat", "because_titles"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+
+
+def test_recommend_for_ratings_for_machines(served_night: Home) -> None:
+    words = ("recommend", "--ratings", "20=5", "--json", "--n", "2")
+    found = json.loads(type_command(served_night, *words).stdout)
+    assert set(found) == {"rated", "served_by", "list"}
+    assert [(row["movie_id"], row["rating"]) for row in found["rated"]] == [(20, 5.0)]
+    assert [row["rank"] for row in found["list"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("recommend", "--ratings", "No Such Film=5"), "no movie is called 'No Such Film'"),
+        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: nothing is known of 'gender=X'"),
+        (("explain", "777", "20"), "user 777 is not known"),
+        (("explain", "5", "No Such Film"), "no movie is called 'No Such Film'"),
+    ],
+)
+def test_what_nobody_knows_is_wrong_usage(served_night: Home, words: tuple[str, ...], complaint: str) -> None:
+    shown = type_command(served_night, *words)
+    assert shown.exit_code == 2
+    assert complaint in shown.stderr
+    assert shown.stdout == ""
+
+
+def test_explain_a_movie_of_the_list(served_night: Home) -> None:
+    (first,) = json.loads(type_command(served_night, "recommend", "5", "--json", "--n", "1").stdout)
+    shown = type_command(served_night, "explain", "5", f"{first['title']} ({first['year']})")
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines[0] == f"{first['title']} ({first['year']}) for user 5: rank 1"
+    assert f"score {first['score']:.4f}, the sum of" in lines
+    assert f"expected stars {first['rating_hat']:.2f}" in lines
+    assert sum("%" in line for line in lines) == 5
+    assert [line.split() for line in lines if line.startswith("part")] == [["part", "value", "weight", "adds"]]
+
+
+def test_explain_a_movie_that_was_rated(served_night: Home) -> None:
+    because = json.loads(type_command(served_night, "explain", "5", "3", "--json").stdout)["because"]
+    rated = str(because[0]["movie_id"])
+    said = f"for user 5: not in the list, rated {because[0]['rating']:g} by the user, so never shown"
+    assert said in type_command(served_night, "explain", "5", rated).stdout
+    assert json.loads(type_command(served_night, "explain", "5", rated, "--json").stdout)["rank"] is None
+
+
+def test_explain_without_the_folder_of_the_run(served: Home) -> None:
+    """Here only a warehouse has been published."""
+    for words in (("explain", "1", "2"), ("recommend", "--ratings", "2=5")):
+        shown = type_command(served, *words)
+        assert shown.exit_code == 1
+        assert "does not hold what its lists were made with" in shown.stderr

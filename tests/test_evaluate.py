@@ -1,7 +1,9 @@
-import numpy as np
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from planted import FEATURES, fit, interactions, ratings
+from rankers import LEARNER, OLD_WAY, VOCABULARY
 
 from recsys.baselines import fit_baselines
 from recsys.calibration import calibration_metrics, reliability
@@ -9,20 +11,19 @@ from recsys.engine import predict
 from recsys.evaluate import mean_error, measure_details, measure_errors, measure_lists
 from recsys.evaluate_lists import ListQuality, gather_catalogue
 from recsys.list_metrics import list_metrics, mean_metrics, user_metrics
-from recsys.lists import list_blocks, list_popular
+from recsys.lists import list_alone, list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import RatingNetwork
-from recsys.rank import fit_ranker, gather_histories, rank_movies
-from recsys.settings import RankConfig
-from recsys.vocabulary import Vocabulary
+from recsys.rank.fit import fit_ranker
+from recsys.rank.ranker import Ranker, rank_movies
+from recsys.settings import EaseConfig, RankConfig
 
-# Of the ids that it knows, users from 51 and movies from 36 on have no rating in train.
-VOCABULARY = Vocabulary(np.arange(1, 61, dtype=np.int32), np.arange(1, 41, dtype=np.int32))
-CONFIG = RankConfig(ease_l2=20.0, relevant_from=4.0)
+CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_from=4.0)
 
 
 @pytest.fixture(scope="module")
 def split() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Users from 51 and movies from 36 on have no rating in train."""
     rated = ratings()
     held_out = (pl.int_range(pl.len()) % 4 == 0) | (pl.col("user_id") > 50) | (pl.col("movie_id") > 35)
     return rated.filter(~held_out), rated.filter(held_out)
@@ -75,60 +76,60 @@ def test_the_mean_of_a_networks_own_errors(network: RatingNetwork, split: tuple[
     assert mean_error(network, holdout) == pytest.approx(expected)
 
 
-def measure(
-    network: RatingNetwork, train: pl.DataFrame, holdout: pl.DataFrame, config: RankConfig = CONFIG
-) -> ListQuality:
-    return measure_lists(network, interactions(train), holdout, VOCABULARY, FEATURES, config, seed=0)
+@pytest.fixture(scope="module")
+def ranker(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> Ranker:
+    return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, OLD_WAY)
+
+
+def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame) -> ListQuality:
+    return measure_lists(ranker, interactions(train), holdout, LEARNER)
 
 
 def test_lists_are_judged_for_known_users_by_relevant_stars(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
+    split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker
 ) -> None:
     train, holdout = split
-    quality = measure(network, train, holdout)
+    quality = measure(ranker, train, holdout)
     measured, slices = quality.metrics, quality.slices
     liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
-    ranker = fit_ranker(network, interactions(train), CONFIG)
     lists = {
         "network": pl.concat(list_blocks(rank_movies(ranker, 50), VOCABULARY)),
+        "ease": list_alone(ranker, "ease", 50, VOCABULARY),
         "popularity": list_popular(ranker.histories, 50, VOCABULARY),
     }
-    catalogue = gather_catalogue(interactions(train), VOCABULARY, FEATURES)
-    assert (len(catalogue.movies), catalogue.n_users) == (35, 50)
-    for name, frame in lists.items():
+    catalogue = gather_catalogue(interactions(train), VOCABULARY, FEATURES, ranker.listable)
+    assert (len(catalogue.movies), catalogue.n_users) == (40, 50)  # five movies that nobody has rated in train
+    assert measured.keys() == lists.keys()
+    for name, every_list in lists.items():
+        frame = every_list.filter(pl.col("user_id") <= 50)
         expected = list_metrics(user_metrics(frame, liked), frame, catalogue)
         assert {key: measured[name][key] for key in expected} == expected
     assert {"user_activity=1-20", "gender=F"} < slices.keys()
     assert measured["network"]["users_with_relevant"] == liked["user_id"].n_unique() <= 50
 
 
-def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> None:
+def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
     train, holdout = split
     users = {
-        stars: measure(network, train, holdout, RankConfig(ease_l2=20.0, relevant_from=stars)).metrics["network"][
-            "users_with_relevant"
-        ]
+        stars: measure(
+            replace(ranker, config=CONFIG.model_copy(update={"relevant_from": stars})), train, holdout
+        ).metrics["network"]["users_with_relevant"]
         for stars in (1.0, 5.0)
     }
     assert users[5.0] < users[1.0] == holdout.filter(pl.col("user_id") <= 50)["user_id"].n_unique()
 
 
-def test_a_pair_held_out_twice_is_one_relevant_movie(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
-) -> None:
+def test_a_pair_held_out_twice_is_one_relevant_movie(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
     train, holdout = split
-    once = measure(network, train, holdout)
-    assert measure(network, train, pl.concat([holdout, holdout])) == once
+    once = measure(ranker, train, holdout)
+    assert measure(ranker, train, pl.concat([holdout, holdout])) == once
 
 
-def test_the_least_popular_movies_are_the_worst_list(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
-) -> None:
+def test_the_least_popular_movies_are_the_worst_list(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
     """The figures point the right way."""
     train, holdout = split
-    measured = measure(network, train, holdout).metrics
-    histories = gather_histories(interactions(train), network.sizes.n_users, network.sizes.n_items)
-    worst = list_popular(histories, 40, VOCABULARY).with_columns(
+    measured = measure(ranker, train, holdout).metrics
+    worst = list_popular(ranker.histories, 40, VOCABULARY).with_columns(
         rank=pl.col("rank").rank("ordinal", descending=True).over("user_id").cast(pl.Int32)
     )
     liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
@@ -137,12 +138,12 @@ def test_the_least_popular_movies_are_the_worst_list(
 
 
 def test_a_holdout_without_relevant_ratings_has_errors_and_no_list_quality(
-    split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork
+    split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker
 ) -> None:
     train, holdout = split
     disliked = holdout.filter(pl.col("rating") < 4)
-    measured = measure(network, train, disliked).metrics
+    measured = measure(ranker, train, disliked).metrics
     of_the_catalogue = {"coverage_at_10", "gini_at_10", "novelty_at_10", "diversity_at_10"}
     assert measured["network"].keys() == {*of_the_catalogue, "users_with_relevant", "users_without_relevant"}
     assert measured["network"]["users_with_relevant"] == 0
-    assert measure_errors(network, interactions(train), interactions(disliked))["network"]["mae_median"] > 0
+    assert measure_errors(ranker.network, interactions(train), interactions(disliked))["network"]["mae_median"] > 0

@@ -16,10 +16,11 @@ from recsys.evaluate_files import evaluate_files
 from recsys.ratings_file import read_ratings
 from recsys.settings import Settings
 
-SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and nothing else that is used
+SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and what is known of users and movies
 IDS = ("user_id", "movie_id")
 N = 10
-STRANGERS = (58, 59, 60, 1000)
+STRANGERS = (58, 59, 60)  # of whom the source knows who they are, but for the ratings
+NOBODY = (1000, 1001)  # whom it does not know
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def train() -> pl.DataFrame:
 def holdout(train: pl.DataFrame) -> pl.DataFrame:
     """Pairs that are not in train in no order, one of them twice, strangers on either side among them."""
     rated = ratings().select(*IDS, "rating").join(train, on=IDS, how="anti").sample(fraction=1, shuffle=True, seed=1)
-    strangers = pl.DataFrame({"user_id": [58, 1000], "movie_id": [39, 2000], "rating": [4.0, 2.0]})
+    columns = {"user_id": [58, 1000, 1001], "movie_id": [39, 2000, 2001], "rating": [4.0, 2.0, 3.0]}
+    strangers = pl.DataFrame(columns)
     return pl.concat([rated, rated.head(1), strangers.cast(rated.schema)])
 
 
@@ -89,14 +91,17 @@ def test_the_report_tells_what_was_chosen_and_is_json(evaluated: Evaluated) -> N
     assert report["model"] == "ordinal"
     assert 1 <= report["epochs"] <= 14
     assert report["validation"].keys() == {"ordinal"}
-    assert list(report["metrics"]) == ["ordinal", "global_mean", "user_mean", "movie_mean", "bias", "popularity"]
+    baselines = ["global_mean", "user_mean", "movie_mean", "bias"]
+    assert list(report["metrics"]) == ["ordinal", *baselines, "ease", "als", "popularity"]
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_strangers_are_predicted_as_the_unknown(evaluated: Evaluated) -> None:
-    strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))
-    assert strangers.select(IDS).rows()[-2:] == [(58, 39), (1000, 2000)]
-    assert strangers.select("rating_mean", "rating_median").n_unique() == 1
+    """But for what the source says of them, which is nothing of the last two."""
+    strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
+    assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
+    of_known, *of_nobody = strangers.select("rating_mean", "rating_median").rows()
+    assert of_nobody[0] == of_nobody[1] != of_known
 
 
 def test_lists_are_for_every_user_of_either_file(
@@ -105,29 +110,37 @@ def test_lists_are_for_every_user_of_either_file(
     lists = evaluated.lists
     assert lists.columns == ["user_id", "rank", "movie_id", "score"]
     everybody = set(train["user_id"]) | set(holdout["user_id"])
-    assert set(STRANGERS) <= everybody
-    assert set(lists["user_id"]) == everybody - {1}  # for whom there is nothing left to show
+    assert {*STRANGERS, *NOBODY} <= everybody
+    assert set(lists["user_id"]) == everybody
     lengths = {user: len(places) for (user,), places in lists.group_by("user_id")}
-    unseen = {user: 38 - len(rows) for (user,), rows in train.group_by("user_id")}
-    assert lengths == {user: min(N, unseen.get(user, 38)) for user in everybody - {1}}
+    unseen = {user: 40 - len(rows) for (user,), rows in train.group_by("user_id")}
+    assert lengths == {user: min(N, unseen.get(user, 40)) for user in everybody}
+    assert lengths[1] == 2, "of the two movies that nobody has rated in train"
 
 
 def test_lists_show_nothing_rated_in_train_nothing_twice_and_ascend(evaluated: Evaluated, train: pl.DataFrame) -> None:
     lists = evaluated.lists
     assert lists.join(train, on=IDS, how="semi").is_empty()
     assert not lists.select(IDS).is_duplicated().any()
-    assert set(lists["movie_id"]) <= set(train["movie_id"])
+    assert set(lists["movie_id"]) <= set(range(1, 41)), "movies that nobody has rated in train may be in a list, too"
     assert lists.equals(lists.sort("user_id", "rank"))
     for _, places in lists.group_by("user_id"):
         assert places["rank"].to_list() == list(range(1, len(places) + 1))
         assert places["score"].is_sorted(descending=True)
 
 
-def test_strangers_get_the_most_rated_movies(evaluated: Evaluated, train: pl.DataFrame) -> None:
+def test_strangers_get_movies_that_are_rated_much(evaluated: Evaluated, train: pl.DataFrame) -> None:
     counts = train.group_by("movie_id").len().sort("len", "movie_id", descending=[True, False])
-    for stranger in STRANGERS:
-        places = evaluated.lists.filter(pl.col("user_id") == stranger)
-        assert places["movie_id"].to_list() == counts["movie_id"].head(N).to_list()
+    for stranger in (*STRANGERS, *NOBODY):
+        shown = evaluated.lists.filter(pl.col("user_id") == stranger).join(counts, on="movie_id")
+        assert shown["len"].to_numpy().mean() > counts["len"].to_numpy().mean()
+
+
+def test_whom_nobody_knows_get_one_list(evaluated: Evaluated) -> None:
+    """That for anybody; those of the others are their own."""
+    lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*NOBODY, *STRANGERS)]
+    assert lists[0].equals(lists[1])
+    assert all(not other.equals(lists[0]) for other in lists[2:])
 
 
 def test_the_stars_of_the_holdout_do_not_matter(

@@ -31,20 +31,29 @@ LISTS = {
 }
 RELEVANT = pl.DataFrame({"user_id": [10, 20, 30], "movie_id": [40, 20, 20]})
 
+LISTABLE = torch.arange(VOCABULARY.n_movies) > 0  # all but the unknown
 
-def test_the_catalogue_is_what_was_rated() -> None:
-    catalogue = gather_catalogue(TRAIN, VOCABULARY, Features({}, {"genres": GENRES}))
-    assert catalogue.movies.rows() == [(10, 3), (20, 1), (30, 1), (40, 1)]  # a pair that is there twice is one user
+
+def test_the_catalogue_is_what_may_be_listed() -> None:
+    catalogue = gather_catalogue(TRAIN, VOCABULARY, Features({}, {"genres": GENRES}), LISTABLE)
+    # a pair that is there twice is one user
+    assert catalogue.movies.rows() == [
+        (10, 3),
+        (20, 1),
+        (30, 1),
+        (40, 1),
+        (50, 0),
+    ]
     assert catalogue.n_users == 4
     named = {10: ["Comedy"], 20: ["Comedy", "Drama"], 30: ["Drama"], 50: ["Comedy"]}
     assert sorted(catalogue.genres.rows()) == [(movie, genre) for movie, names in named.items() for genre in names]
-    assert gather_catalogue(TRAIN, VOCABULARY, NO_FEATURES).genres.is_empty()
+    assert gather_catalogue(TRAIN, VOCABULARY, NO_FEATURES, LISTABLE).genres.is_empty()
 
 
 def test_lists_of_everybody_and_intervals_of_the_network() -> None:
     features = Features({}, {"genres": GENRES})
-    quality = judge_lists(LISTS, RELEVANT, TRAIN, VOCABULARY, features, seed=7)
-    catalogue = gather_catalogue(TRAIN, VOCABULARY, features)
+    quality = judge_lists(LISTS, RELEVANT, TRAIN, VOCABULARY, features, LISTABLE, seed=7)
+    catalogue = gather_catalogue(TRAIN, VOCABULARY, features, LISTABLE)
     users = {name: user_metrics(frame, RELEVANT) for name, frame in LISTS.items()}
     expected = {name: list_metrics(users[name], frame, catalogue) for name, frame in LISTS.items()}
     assert quality.metrics["popularity"] == expected["popularity"]
@@ -61,7 +70,7 @@ def test_lists_of_everybody_and_intervals_of_the_network() -> None:
 
 
 def test_without_relevant_movies_there_are_neither_intervals_nor_slices() -> None:
-    quality = judge_lists(LISTS, RELEVANT.clear(), TRAIN, VOCABULARY, NO_FEATURES, seed=7)
+    quality = judge_lists(LISTS, RELEVANT.clear(), TRAIN, VOCABULARY, NO_FEATURES, LISTABLE, seed=7)
     assert not any(name.endswith(("_low", "_high")) for name in quality.metrics["network"])
     assert quality.metrics["network"]["users_without_relevant"] == 4
     assert quality.slices == {}
@@ -79,7 +88,11 @@ def test_figures_and_intervals_do_not_depend_on_the_order_of_rows() -> None:
     for seed in range(4):
         mixed, right = (frame.sample(fraction=1, shuffle=True, seed=seed) for frame in (lists, relevant))
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-        figures.append(judge_lists({"network": mixed}, right, train.take(order), vocabulary, FEATURES, seed=0))
+        figures.append(
+            judge_lists(
+                {"network": mixed}, right, train.take(order), vocabulary, FEATURES, torch.arange(41) > 0, seed=0
+            )
+        )
     assert all(one == figures[0] for one in figures)
     assert {"user_activity=1-20", "gender=F", "gender=M"} < figures[0].slices.keys()
     network = figures[0].metrics["network"]

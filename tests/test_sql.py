@@ -28,8 +28,9 @@ BESIDE = (  # what rules read that is no part of the warehouse
     "ratings (user_id integer, movie_id integer)",
     "blocked (user_id integer, movie_id integer, genre varchar)",
     "caps (movie_id integer, group_name varchar, at_most integer)",
+    "available (movie_id integer)",
+    "shortened (user_id integer, n_available bigint)",
 )
-MOVIE_RULES = ("audit_blocked", "audit_caps")  # for lists that were made by rules
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,19 @@ CASES = {
         given={"default_recommendations": [(name, 1, 1, 1.0, "r1") for name in ("gender=M", "age=1", "all", "age=1")]},
         expected=[("all",), ("age=1",), ("gender=M",)],
     ),
+    "served_lists": Case(
+        given={
+            "runs": [run("r1"), (*run("r0")[:4], "x", *run("r0")[5:])],
+            "recommendations": [place(2, 1, 3), place(1, 1, 2)],
+        },
+        params={"dataset": "ml-1m"},
+        expected=[(1, 1, 2), (2, 1, 3)],
+    ),
+    "find_place": Case(
+        given={"recommendations": [place(1, 1, 2), place(1, 2, 3), place(2, 1, 3)]},
+        params={"user_id": 1, "movie_id": 3},
+        expected=[("r1", 2)],
+    ),
     "rated_movies": Case(given={"movies": MOVIES[::-1]}, expected=MOVIES),
     "similar": Case(
         given={
@@ -272,8 +286,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(sql.read("schema"))
         for table in BESIDE:
             connection.execute(f"create temp table {table}")
-        for table in ("available (movie_id integer)", "shortened (user_id integer, n_available bigint)"):
-            connection.execute(f"create temp table {table}")
         connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
         yield connection
 
@@ -293,7 +305,7 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
-    assert {*RULES, *MOVIE_RULES, *asked} == set(CASES)
+    assert {*RULES, *asked} == set(CASES)
 
 
 def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
@@ -355,7 +367,7 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
 
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("drop view temp.other_lists")
-    for table in (*BESIDE, "available ", "shortened "):
+    for table in BESIDE:
         connection.execute(f"drop table temp.{table.partition(' ')[0]}")
     bare = connection.sql("""
         select table_name from duckdb_tables() where comment is null

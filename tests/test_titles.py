@@ -10,7 +10,7 @@ import pytest
 from conftest import RealArchive
 
 from recsys.errors import UsageError
-from recsys.titles import TAKEN_FROM, find_movie, find_movies, find_rated, parse_ratings
+from recsys.titles import TAKEN_FROM, find_movie, find_movies, match_ratings, parse_ratings
 
 STARS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)
 HALF_STARS = "0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5"
@@ -314,7 +314,7 @@ def test_ratings_that_cannot_be_meant(text: str, complaint: str) -> None:
 
 
 def test_rated_movies_are_found_in_the_order_typed(movies: pl.DataFrame) -> None:
-    found = find_rated(parse_ratings("Matrix, The=5, heat 2013=0.5, 1=4", STARS), movies)
+    found = match_ratings(parse_ratings("Matrix, The=5, heat 2013=0.5, 1=4", STARS), movies)
     assert found.select("movie_id", "rating").rows() == [(2571, 5.0), (103372, 0.5), (1, 4.0)]
     assert found.schema["rating"] == pl.Float32
 
@@ -324,9 +324,9 @@ def test_a_movie_is_rated_once(movies: pl.DataFrame) -> None:
         r"'Seven' and 'se7en \(1995\)' are the same movie, Seven \(a\.k\.a\. Se7en\) \(1995\), movie_id 47\. Next"
     )
     with pytest.raises(UsageError, match=expected):
-        find_rated(parse_ratings("Seven=5,Heat=3,se7en (1995)=4", STARS), movies)
+        match_ratings(parse_ratings("Seven=5,Heat=3,se7en (1995)=4", STARS), movies)
 
 
 def test_two_titles_with_one_number_of_stars(movies: pl.DataFrame) -> None:
     with pytest.raises(UsageError, match=r"'Toy Story, Heat'.* If these are several movies, each needs its own =STARS"):
-        find_rated(parse_ratings("Toy Story, Heat=4", STARS), movies)
+        match_ratings(parse_ratings("Toy Story, Heat=4", STARS), movies)

@@ -16,9 +16,9 @@ from recsys.device import seeded
 from recsys.engine import predict, score
 from recsys.evaluate import judge, mean_error
 from recsys.evaluate_order import Score, measure_order
+from recsys.histories import gather_histories
 from recsys.metrics import number_metrics
 from recsys.models import Interactions, Network, RatingNetwork
-from recsys.rank import gather_histories
 from recsys.settings import TunedConfig
 from recsys.slices import measure_slices
 from recsys.train import OWN_ERROR, Choice, Learner, choose, configure, learn_any
@@ -134,7 +134,7 @@ def _run_baseline(name: str, setting: Setting) -> Trial:
 
 
 def _popularity(known: Interactions, learner: Learner) -> Predict:
-    counts = gather_histories(known, learner.sizes().n_users, learner.sizes().n_items).counts().float()
+    counts = gather_histories(known, learner.sizes()).counts().float()
     return lambda users, items: counts[items]
 
 

@@ -19,6 +19,7 @@ from recsys.selection import Caps, make_caps, select_places
 from recsys.vocabulary import Vocabulary
 
 USERS_AT_ONCE = 128  # whose forbidden movies are in memory as a matrix: 45 MB at 87,000 movies
+FEW = 0.1  # of all movies: writing to the columns of fewer is faster than a pass over all
 
 
 class Bar(Protocol):
@@ -41,7 +42,11 @@ class MovieBar:
     closed_I: Tensor
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        score_BI += _as_loss(self.closed_I)
+        closed = self.closed_I.nonzero().squeeze(1)
+        if len(closed) < FEW * len(self.closed_I):
+            score_BI.index_fill_(1, closed, -torch.inf)
+        else:
+            score_BI += _as_loss(self.closed_I)
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         return self.closed_I[item_BN]
@@ -155,6 +160,12 @@ class Eligibility:
         )
 
 
+def open_to_all(n_items: int) -> Eligibility:
+    """No rules at all; nobody is shown the unknown."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Eligibility({}, make_caps(nothing, nothing, nothing, n_items), {}, torch.arange(n_items) == 0)
+
+
 def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, counts_I: Tensor) -> Eligibility:
     """`rules` by index; what they say of ids outside of `vocabulary` has no effect, since those are in no list.
 
@@ -182,7 +193,7 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
 
 
 def _as_loss(forbidden: Tensor) -> Tensor:
-    """-inf or 0, float32, to be added: faster than writing to chosen places of a large block."""
+    """-inf or 0, float32, to be added: faster than writing to many places of a large block."""
     return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -torch.inf)
 
 
@@ -200,7 +211,7 @@ def _named(table: pl.DataFrame, vocabulary: Vocabulary) -> Tensor:
 
 
 def _make_bar(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | None) -> Bar:
-    has_GI = _genre_matrix(genres, vocabulary.n_movies)
+    has_GI = genre_matrix(genres, vocabulary.n_movies)
     genre_idx = {name: place for place, name in enumerate(genres.names if genres else (), start=1)}
     if "user_id" not in table.columns:
         if "movie_id" in table.columns:
@@ -218,7 +229,7 @@ def _make_bar(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | Non
     return GenreBar(offsets, values, has_GI)
 
 
-def _genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
+def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
     """(G, I) float32, 1 where the item is of the genre; row 0 is no genre, and empty."""
     if genres is None:
         return torch.zeros(1, n_items)

@@ -20,6 +20,8 @@ RULES = (
     "audit_served_by",
     "audit_length",
     "audit_available",
+    "audit_blocked",
+    "audit_caps",
     "audit_ranks",
     "audit_distinct",
     "audit_unseen",
@@ -35,6 +37,12 @@ RULES = (
     "audit_lists_order",
 )
 
+BESIDE = {  # tables of which there may be none
+    "shortened": "user_id integer, n_available bigint",
+    "blocked": "user_id integer, movie_id integer, genre varchar",
+    "caps": "movie_id integer, group_name varchar, at_most bigint",
+}
+
 
 def audit(
     connection: DuckDBPyConnection,
@@ -44,17 +52,20 @@ def audit(
     *,
     available: Path | None = None,
     shortened: Path | None = None,
+    blocked: Path | None = None,
+    caps: Path | None = None,
 ) -> None:
     """Passes if the tables of `connection` are fit for `run_id` to publish lists of `n` movies.
 
     `ratings` is the Parquet of all ratings known tonight: nothing in it is recommended to the one who rated it.
     `available` is that of the movies that may be shown (movie_id), without it those that somebody rated; `shortened`
-    that of the users for whom rules leave fewer of these than they have not rated (user_id, n_available).
+    that of the users for whom rules leave fewer of these than they have not rated (user_id, n_available). `blocked`
+    (user_id, movie_id, genre; null is any) and `caps` (movie_id, group_name, at_most) are the rules themselves.
 
     Raises: PublishError that names every broken rule, its count of offending rows and one of them.
     """
     known = {"run_id": run_id, "n": n}
-    with _beside(connection, ratings, available, shortened):
+    with _beside(connection, ratings, available, {"shortened": shortened, "blocked": blocked, "caps": caps}):
         broken = [complaint for rule in RULES if (complaint := _complain(connection, rule, known))]
     if broken:
         raise PublishError(
@@ -66,7 +77,7 @@ def audit(
 
 @contextmanager
 def _beside(
-    connection: DuckDBPyConnection, ratings: Path, available: Path | None, shortened: Path | None
+    connection: DuckDBPyConnection, ratings: Path, available: Path | None, others: dict[str, Path | None]
 ) -> Iterator[None]:
     """What rules read beside the published tables, as temporary ones that are not part of the file."""
     connection.execute(
@@ -76,15 +87,16 @@ def _beside(
         "create temp table available as select distinct movie_id from read_parquet($path)",
         {"path": str(available or ratings)},
     )
-    connection.execute("create temp table shortened (user_id integer, n_available bigint)")
-    if shortened:
-        connection.execute("insert into shortened by name from read_parquet($path)", {"path": str(shortened)})
+    for table, columns in BESIDE.items():
+        connection.execute(f"create temp table {table} ({columns})")
+        if path := others[table]:
+            connection.execute(f"insert into {table} by name from read_parquet($path)", {"path": str(path)})
     connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
     try:
         yield
     finally:
         connection.execute("drop view temp.other_lists")
-        for table in ("ratings", "available", "shortened"):
+        for table in ("ratings", "available", *BESIDE):
             connection.execute(f"drop table temp.{table}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import duckdb
 import polars as pl
@@ -24,13 +25,7 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
     """
     with _reading(home) as connection:
         _check_published(connection, home)
-        known = _select(connection, sql.read("known_users"), user_id=user_id).row(0, named=True)
-        if not known["is_known"]:
-            raise UsageError(
-                f"user {user_id} is not known: {home.warehouse} has {known['n_users']:,} users, with ids from "
-                f"{known['first_user_id']} to {known['last_user_id']}. Next: choose one from its table users"
-                f"{_instead(_segments(connection))}"
-            )
+        _check_user(connection, home, user_id)
         return _select(connection, sql.read("recommend"), user_id=user_id)
 
 
@@ -92,6 +87,53 @@ def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
     return rows[0] if rows else None
 
 
+def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
+    """The lists that are served (user_id, rank, movie_id), if they are of `dataset`; None if there are none.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if find_published(home, dataset) is None:
+        return None
+    with _reading(home) as connection:
+        return _select(connection, sql.read("served_lists"), dataset=dataset)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A movie in a user's published list, or not in it."""
+
+    run_id: str  # that published the lists
+    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity to what was asked
+    rank: int | None
+    movies: pl.DataFrame  # all of them, with the same columns but the last
+
+
+def find_place(home: Home, user_id: int, asked: str) -> Place:
+    """Where the movie of this title or id stands in the user's list.
+
+    Raises: NotPublished if there are no lists; UsageError if nobody has that id, or no movie is called so.
+    """
+    with _reading(home) as connection:
+        _check_published(connection, home)
+        _check_user(connection, home, user_id)
+        movies = _select(connection, sql.read("rated_movies"))
+        movie = find_movie(asked, movies)
+        known = {"user_id": user_id, "movie_id": movie["movie_id"].item()}
+        ((run_id, rank),) = connection.execute(sql.read("find_place"), known).fetchall()
+        return Place(run_id, movie, rank, movies)
+
+
+def read_served(home: Home) -> tuple[str, pl.DataFrame]:
+    """The run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
+
+    Raises: NotPublished if there are no lists.
+    """
+    with _reading(home) as connection:
+        _check_published(connection, home)
+        ((run_id,),) = connection.execute("select any_value(run_id) from recommendations").fetchall()
+        return run_id, _select(connection, sql.read("rated_movies"))
+
+
 def sample(home: Home) -> tuple[str, pl.DataFrame]:
     """A `select` that anybody may type against the warehouse, and what it answers.
 
@@ -129,6 +171,16 @@ def _reading(home: Home) -> Iterator[DuckDBPyConnection]:
 def _select(connection: DuckDBPyConnection, statement: str, **params: int | str) -> pl.DataFrame:
     rows: pl.DataFrame = connection.sql(statement, params=params).pl()
     return rows
+
+
+def _check_user(connection: DuckDBPyConnection, home: Home, user_id: int) -> None:
+    known = _select(connection, sql.read("known_users"), user_id=user_id).row(0, named=True)
+    if not known["is_known"]:
+        raise UsageError(
+            f"user {user_id} is not known: {home.warehouse} has {known['n_users']:,} users, with ids from "
+            f"{known['first_user_id']} to {known['last_user_id']}. Next: choose one from its table users"
+            f"{_instead(_segments(connection))}"
+        )
 
 
 def _check_published(connection: DuckDBPyConnection, home: Home) -> None:

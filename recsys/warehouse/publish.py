@@ -53,6 +53,8 @@ class Tonight:
     similar_movies: Path | None = None  # the same
     available: Path | None = None  # (movie_id) that may be shown; None: those that somebody rated
     shortened: Path | None = None  # (user_id, n_available) where rules leave a user fewer than they have not rated
+    blocked: Path | None = None  # (user_id, movie_id, genre), null is any: what rules forbid
+    caps: Path | None = None  # (movie_id, group_name, at_most)
 
 
 def publish(outcome: Outcome, tonight: Tonight, home: Home) -> dict[str, int]:
@@ -73,6 +75,8 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home) -> dict[str, int]:
             tonight.ratings,
             available=tonight.available,
             shortened=tonight.shortened,
+            blocked=tonight.blocked,
+            caps=tonight.caps,
         )
         return _count_rows(connection)
 

@@ -55,7 +55,7 @@ def test_rules_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_rules_are_no_rules(catalogue: Catalogue) -> None:
     rules = catalogue.read()
-    assert (rules.min_ratings, rules.blocked, rules.eligible, rules.caps) == (1, (), (), ())
+    assert (rules.min_ratings, rules.blocked, rules.eligible, rules.caps) == (0, (), (), ())
     assert rules.blocked_table().schema == {"user_id": pl.Int32, "movie_id": pl.Int32, "genre": pl.String}
     assert rules.caps_table().schema == {"movie_id": pl.Int32, "group_name": pl.String, "at_most": pl.Int32}
     assert len(rules.blocked_table()) == len(rules.caps_table()) == 0

@@ -1,0 +1,91 @@
+"""Who is known to have rated what, user by user; the form in which everything that makes lists asks for it.
+
+Shapes: U users, I items (index 0 of both is "unknown"), B users of one block, N ratings.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from recsys.models import Interactions, Sizes
+from recsys.models.sparse import from_offsets
+
+
+@dataclass(frozen=True)
+class Histories:
+    """One list of items per user: user u's are items[offsets[u]:offsets[u + 1]]. On the CPU."""
+
+    offsets: Tensor  # (U + 1,) int64
+    items: Tensor  # (N,) int64, ascending within a user
+    stars: Tensor  # (N,) float32
+    n_items: int
+
+    def __len__(self) -> int:
+        """Users, the unknown one included."""
+        return len(self.offsets) - 1
+
+    def of(self, user_idx: int) -> Tensor:
+        return self.items[self.offsets[user_idx] : self.offsets[user_idx + 1]]
+
+    def take(self, user_idx: Tensor) -> "Histories":
+        """Those of any users, in the order given: user_idx[b] is user b of it."""
+        sizes = self.sizes()[user_idx]
+        offsets = _offsets(sizes)
+        rows = torch.arange(int(offsets[-1])) + (self.offsets[user_idx] - offsets[:-1]).repeat_interleave(sizes)
+        return Histories(offsets, self.items[rows], self.stars[rows], self.n_items)
+
+    def shorten(self, n: int, seed: int) -> "Histories":
+        """`n` ratings of each user, drawn by `seed`; all of those who have no more."""
+        users = self.user_of_each()
+        order = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(seed))
+        order = order[users[order].argsort(stable=True)]  # by user, and at random within one
+        place = torch.arange(len(order)) - self.offsets[:-1].repeat_interleave(self.sizes())
+        kept = order[place < n].sort().values
+        return Histories(_offsets(self.sizes().clamp(max=n)), self.items[kept], self.stars[kept], self.n_items)
+
+    def transpose(self) -> "Histories":
+        """One list of users per item: the same with the sides changed."""
+        order = self.items.argsort(stable=True)  # stable: users ascend within an item
+        sizes = torch.bincount(self.items, minlength=self.n_items)
+        return Histories(_offsets(sizes), self.user_of_each()[order], self.stars[order], len(self))
+
+    def sizes(self) -> Tensor:
+        """(U,) how many items each user has rated."""
+        return self.offsets.diff()
+
+    def user_of_each(self) -> Tensor:
+        """(N,) whose each rating is."""
+        return torch.arange(len(self)).repeat_interleave(self.sizes())
+
+    def counts(self) -> Tensor:
+        """(I,) how many users rated each item; none rated item 0, the unknown."""
+        counts = torch.bincount(self.items, minlength=self.n_items)
+        counts[0] = 0
+        return counts
+
+    def seen(self) -> Tensor:
+        """(U, I) sparse, 1 where rated."""
+        return from_offsets(self.offsets, self.items, torch.ones(len(self.items)), (len(self), self.n_items))
+
+    def matrix(self) -> sparse.csr_array:
+        """(U, I) float32, 1 where rated: the same for what scipy does faster."""
+        ones = np.ones(len(self.items), dtype=np.float32)
+        return sparse.csr_array((ones, self.items.numpy(), self.offsets.numpy()), shape=(len(self), self.n_items))
+
+
+def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
+    """Known interactions grouped by user, each (user, item) once; of a pair rated twice, the last row counts."""
+    levels_K, n_users, n_items = torch.tensor(sizes.levels), sizes.n_users, sizes.n_items
+    keys, order = (train.user_idx.cpu() * n_items + train.item_idx.cpu()).sort(stable=True)
+    is_last = torch.ones(len(keys), dtype=torch.bool)
+    is_last[:-1] = keys[1:] != keys[:-1]
+    users, items = keys[is_last] // n_items, keys[is_last] % n_items
+    stars = levels_K[train.level_idx.cpu()[order[is_last]]]
+    return Histories(_offsets(torch.bincount(users, minlength=n_users)), items, stars, n_items)
+
+
+def _offsets(sizes: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])

@@ -1,0 +1,40 @@
+"""What every computation of a list has in common. No torch here: `fold_in` does without."""
+
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import NotPublished
+from recsys.files import read_json
+
+FORMAT = 1  # of a saved ranker's files; raised when an older reader would misunderstand newer ones
+
+ROUNDING = 1e-4  # of a mean of equal stars
+REASONS = 3  # because-movies per recommendation
+
+EVERYBODY = "all"  # the segment of whom nothing is known
+FEW_RATINGS = 10  # a user with fewer is served as one with few
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.2, 2.0  # of ALS in a rating, whatever the stars
+MIN_AFFINITY = 1e-4  # what a movie without affinity counts as
+MIN_STARS = 0.1  # networks of the write-ups may expect less than none
+MIN_CHANCE = 1e-4  # of stars that are relevant
+
+
+def name_service(n_ratings: int, *, is_stated: bool) -> str:
+    """What stands behind a list: `served_by` in the published table."""
+    if n_ratings:
+        return "history" if n_ratings >= FEW_RATINGS else "few ratings"
+    return "features" if is_stated else "default"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The ranker.json of `recsys.rank.saved_ranker`.
+
+    Raises: NotPublished if it is of another format.
+    """
+    path = folder / "ranker.json"
+    described: dict[str, Any] = read_json(path)
+    if described["format"] != FORMAT:
+        raise NotPublished(
+            f"{path} has format {described['format']}; this version reads format {FORMAT}. Next: `recsys nightly`"
+        )
+    return described

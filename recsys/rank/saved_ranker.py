@@ -1,0 +1,103 @@
+"""A ranker on disk, beside the network that it goes with: what `recsys explain` and `recsys recommend --ratings` read.
+
+ranker.json            the weights, the retrievers and what is known of users, readable
+ranker.safetensors     what the retrievers have learned, new movies, what strangers may expect
+histories.safetensors  who has rated what
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recsys.eligibility.eligibility import open_to_all
+from recsys.engine import predict
+from recsys.files import replacing, write_json
+from recsys.histories import Histories
+from recsys.models import Pairs, RatingNetwork
+from recsys.rank.common import FORMAT, read_description
+from recsys.rank.ranker import Ranker
+from recsys.rank.weights import Weights
+from recsys.retrieve import Retriever
+from recsys.retrieve.als import Als
+from recsys.retrieve.ease import Ease
+from recsys.retrieve.new_movies import NewMovies
+from recsys.retrieve.popularity import Popularity, Properties
+from recsys.retrieve.towers import Towers
+from recsys.settings import RankConfig
+
+KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popularity", Towers: "towers"}
+
+
+def save_ranker(ranker: Ranker, folder: Path) -> None:
+    """Writes ranker.json last, so that a folder with one is complete."""
+    arrays = {f"{name}.{key}": value for name, one in ranker.retrievers.items() for key, value in one.tensors().items()}
+    arrays |= {f"new_movies.{key}": value for key, value in vars(ranker.new_movies).items()}
+    arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
+    arrays |= {"counts": ranker.counts, "users.properties_UF": ranker.properties.of_users_UF}
+    arrays |= _for_strangers(ranker)
+    histories = {key: getattr(ranker.histories, key) for key in ("offsets", "items", "stars")}
+    for tensors, name in ((arrays, "ranker.safetensors"), (histories, "histories.safetensors")):
+        with replacing(folder / name) as aside:
+            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, aside)
+    described = {
+        "format": FORMAT,
+        "retrievers": [[name, KINDS[type(one)]] for name, one in ranker.retrievers.items()],
+        "properties": ranker.properties.names,
+        "weights": ranker.weights.by_size,
+        "levels": ranker.network.sizes.levels,
+        "rated_at": ranker.rated_at,
+        "config": ranker.config.model_dump(mode="json"),
+    }
+    write_json(folder / "ranker.json", described)
+
+
+def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
+    """What `save_ranker` wrote, beside the network that it ranked with; on the CPU.
+
+    Rules on single users and caps are not kept: the ranker shows anybody what may be shown to somebody.
+
+    Raises: NotPublished if it is of another format.
+    """
+    described = read_description(folder)
+    arrays, histories = load_file(folder / "ranker.safetensors"), load_file(folder / "histories.safetensors")
+    config = RankConfig.model_validate(described["config"])
+
+    def part(name: str) -> dict[str, Tensor]:
+        return {key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")}
+
+    retrievers: dict[str, Retriever] = {}
+    for name, kind in described["retrievers"]:
+        retrievers[name] = _read_retriever(kind, part(name), config)
+    return Ranker(
+        network=network,
+        histories=Histories(**histories, n_items=len(arrays["listable"])),
+        properties=Properties(tuple(described["properties"]), arrays["users.properties_UF"]),
+        retrievers=retrievers,
+        new_movies=NewMovies(**part("new_movies")),
+        eligibility=replace(open_to_all(len(arrays["listable"])), closed_I=~arrays["listable"]),
+        genres_IG=arrays["genres_IG"],
+        weights=Weights.from_json(described["weights"]),
+        rated_at=described["rated_at"],
+        config=config,
+    )
+
+
+def _read_retriever(kind: str, tensors: dict[str, Tensor], config: RankConfig) -> Retriever:
+    if kind == "ease":
+        return Ease(**tensors)
+    if kind == "als":
+        return Als(**tensors, config=config.als)
+    return Popularity(**tensors) if kind == "popularity" else Towers(**tensors)
+
+
+def _for_strangers(ranker: Ranker) -> dict[str, Tensor]:
+    """(I,) the expected stars and the chance of relevant ones, of a user whom the network does not know."""
+    item_idx = torch.arange(ranker.histories.n_items)
+    pairs = Pairs(torch.zeros_like(item_idx), item_idx, torch.full_like(item_idx, ranker.rated_at))
+    levels_K = ranker.network.levels()
+    prediction = predict(ranker.network, pairs.to(levels_K.device))
+    likes_I = prediction.p_BK[:, levels_K >= ranker.config.relevant_from].sum(1)
+    return {"strangers.stars": prediction.mean_B, "strangers.likes": likes_I}

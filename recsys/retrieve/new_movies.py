@@ -1,0 +1,78 @@
+"""Movies that nobody has rated, placed where the movies most like them in genres, year and title stand.
+
+Shapes: I items, M movies without a rating, K neighbours of each, B users of one block, V values of features.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from recsys.features import Feature, Features, MovieFeature
+from recsys.models.sparse import from_offsets
+from recsys.top_n import top_columns
+
+NEIGHBOURS = 50
+NEW_AT_ONCE = 512
+CONTENT: tuple[MovieFeature, ...] = ("genres", "decade", "words")  # each of the same weight
+
+
+@dataclass(frozen=True)
+class NewMovies:
+    """item_M: item_idx, ascending. like_MK: item_idx, ascending in a row, of the rated movies most like each, and how
+    much so, in shares of one.
+    """
+
+    item_M: Tensor
+    like_MK: Tensor
+    share_MK: Tensor
+
+    def place(self, score_BI: Tensor) -> Tensor:
+        """The same scores with new movies where their neighbours are on average; (B, I), perhaps a copy."""
+        if not len(self.item_M):
+            return score_BI
+        offsets = torch.arange(len(self.item_M) + 1) * self.like_MK.shape[1]
+        shape = (len(self.item_M), score_BI.shape[1])
+        share_MI = from_offsets(offsets, self.like_MK.flatten(), self.share_MK.flatten(), shape).to(score_BI.device)
+        placed_MB = share_MI @ score_BI.T.contiguous()
+        return score_BI.index_copy(1, self.item_M.to(score_BI.device), placed_MB.T)
+
+
+def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
+    """Those that are like any rated movie at all. Likeness is the mean cosine of genres, decade and words of the title,
+    each value weighing the less the more movies have it. Equally alike: the lower index first.
+    """
+    content_IV = gather_content(features, len(counts_I))
+    rated, new = (counts_I > 0).nonzero().squeeze(1), (counts_I == 0).nonzero().squeeze(1)
+    n = min(NEIGHBOURS, len(rated))
+    items, like, share = [new[:0]], [torch.empty(0, n, dtype=torch.int64)], [torch.empty(0, n)]
+    for item_M in new.split(NEW_AT_ONCE) if n else ():
+        likeness_MR = torch.from_numpy((content_IV[item_M.numpy()] @ content_IV[rated.numpy()].T).toarray()).float()
+        column_MK = top_columns(likeness_MR, n)
+        likeness_MK = likeness_MR.gather(1, column_MK)
+        total_M = likeness_MK.sum(1)
+        is_alike_M = total_M > 0  # of the others there is no telling where they belong
+        items.append(item_M[is_alike_M])
+        like.append(rated[column_MK[is_alike_M]])
+        share.append(likeness_MK[is_alike_M] / total_M[is_alike_M, None])
+    return NewMovies(torch.cat(items), torch.cat(like), torch.cat(share))
+
+
+def gather_content(features: Features, n_items: int) -> sparse.csr_array:
+    """(I, V) float32 rows of which the product of two is how alike two movies are; none of the unknown."""
+    known = [features.item[name] for name in CONTENT if name in features.item]
+    if not known:
+        return sparse.csr_array((n_items, 1), dtype=np.float32)
+    return sparse.csr_array(sparse.hstack([_unit_rows(feature, n_items) for feature in known])) / len(known) ** 0.5
+
+
+def _unit_rows(feature: Feature, n_items: int) -> sparse.csr_array:
+    """(I, V) of length one, or without entries where nothing is known."""
+    is_known = (feature.values > 0).numpy()  # value 0 is "not known", which is no likeness
+    rows, values = feature.rows().numpy()[is_known], feature.values.numpy()[is_known]
+    rarity_V = np.log(n_items / np.bincount(values, minlength=feature.n_values).clip(min=1))
+    squares_I = np.bincount(rows, weights=rarity_V[values] ** 2, minlength=n_items)
+    weights = (rarity_V[values] / np.sqrt(squares_I[rows]).clip(min=1e-9)).astype(np.float32)
+    return sparse.csr_array((weights, (rows, values)), shape=(n_items, feature.n_values))

@@ -1,0 +1,71 @@
+"""What is rated most, by everybody and by those alike in what is known of them beside ratings.
+
+Shapes: U users, I items, B users of one block, F properties, one more for what everybody has in common.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys.features import Feature, Features, UserFeature
+from recsys.histories import Histories
+from recsys.retrieve.retriever import Retriever, Users, log_affinity
+from recsys.settings import PopularityConfig
+
+STATED: tuple[UserFeature, ...] = ("gender", "age", "occupation")  # at sign-up, by everybody where an edition has them
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What is known of each user beside ratings, as zeros and ones; column f is `names[f]`, e.g. gender=F."""
+
+    names: tuple[str, ...]
+    of_users_UF: Tensor  # float32
+
+    def of(self, stated: Iterable[str]) -> Tensor:
+        """(1, F) of somebody of whom these are known."""
+        known = set(stated)
+        assert known <= {*self.names}, f"no user is known by {known - {*self.names}}"
+        return torch.tensor([[float(name in known) for name in self.names]])
+
+
+def gather_properties(features: Features, n_users: int) -> Properties:
+    """Of all users, index 0, of whom nothing is known, included."""
+    columns = [_columns(name, features.user[name], n_users) for name in STATED if name in features.user]
+    names = tuple(name for part, _ in columns for name in part)
+    return Properties(names, torch.cat([torch.zeros(n_users, 0), *(values for _, values in columns)], dim=1))
+
+
+def _columns(name: str, feature: Feature, n_users: int) -> tuple[list[str], Tensor]:
+    values_UF = torch.zeros(n_users, feature.n_values)
+    values_UF[feature.rows(), feature.values] = 1.0
+    return [f"{name}={value}" for value in feature.names], values_UF[:, 1:]  # value 0 is "not known"
+
+
+class Popularity(Retriever):
+    """The share of users who rated a movie, and by how much more or less of it each property goes with."""
+
+    def __init__(self, shares_FI: Tensor) -> None:
+        """shares_FI: everybody's share in row 0, then what each property adds to it."""
+        self.shares_FI = shares_FI
+
+    def log_affinity(self, users: Users) -> Tensor:
+        return log_affinity(self.shares_FI[0] + users.properties_BF.to(self.shares_FI.device) @ self.shares_FI[1:])
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"shares_FI": self.shares_FI}
+
+
+def fit_popularity(
+    histories: Histories, properties: Properties, config: PopularityConfig, device: torch.device
+) -> Popularity:
+    """Ridge regression of having rated each movie on the properties; their effects are drawn to zero by `config.l2`."""
+    matrix, rates = histories.matrix(), (histories.sizes() > 0).float()
+    known_UF, everybody = properties.of_users_UF * rates[:, None], rates.sum().clamp(min=1)
+    share_I = histories.counts() / everybody
+    n_F, rated_FI = known_UF.sum(0), torch.from_numpy((matrix.T @ known_UF.numpy()).T)
+    gram_FF = known_UF.T @ known_UF + config.l2 * torch.eye(len(n_F))
+    effect_FI = torch.linalg.solve(gram_FF, rated_FI - n_F[:, None] * share_I)
+    return Popularity(torch.cat([share_I[None], effect_FI]).to(device))

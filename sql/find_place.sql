@@ -1,0 +1,10 @@
+-- find_place: where a movie stands in a user's list, and which run published the lists.
+--
+-- grain   one row; rank is null where the movie is not in the list
+-- reads   recommendations (user_id, rank, movie_id, run_id)
+-- params  $user_id integer, $movie_id integer
+-- ties    none, a movie is in a list once
+select
+    any_value(run_id) as run_id,
+    any_value(rank) filter (user_id = $user_id and movie_id = $movie_id) as rank,
+from recommendations

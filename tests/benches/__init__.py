@@ -1,0 +1,1 @@
+"""What `bench.py` and `bench_lists.py` measure, one module for each question."""

@@ -1,0 +1,132 @@
+"""What `scale` runs in processes of their own; each imports only what it needs, since that is memory too.
+
+python -m benches.scale_parts inputs FOLDER THREADS USERS MOVIES DIM    vectors and histories as .npy files
+python -m benches.scale_parts ours FOLDER THREADS N                     ours.parquet (user_idx, rank, item_idx)
+python -m benches.scale_parts implicit FOLDER THREADS N                 implicit.parquet, the same
+
+Shapes: U users, I items (index 0 of both is "unknown"), D dimensions, N places of a list.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+RATINGS_PER_USER = 100
+HEAD = 50  # movies that are about equally popular; then the skew of MovieLens
+LISTS = pa.schema([("user_idx", pa.int32()), ("rank", pa.int32()), ("item_idx", pa.int32())])
+
+Ints = npt.NDArray[np.int64]
+Block = tuple[Any, Any, Any]  # user_idx, rank, item_idx as arrays
+
+
+def make_inputs(folder: Path, n_users: int, n_movies: int, dim: int) -> dict[str, float]:
+    """Vectors from the normal distribution, and about 100 movies for each user, popular ones more often; every movie is
+    rated by somebody, for the lists leave out those that are not.
+    """
+    rng = np.random.default_rng(0)
+    for name, rows in (("users", n_users + 1), ("movies", n_movies + 1)):
+        np.save(folder / f"{name}.npy", rng.standard_normal((rows, dim), dtype=np.float32))
+    popularity = (1 / (np.arange(n_movies) + HEAD)).cumsum()
+    drawn = rng.random(n_users * RATINGS_PER_USER) * popularity[-1]
+    item_idx = 1 + rng.permutation(n_movies)[np.searchsorted(popularity, drawn, side="right")]
+    user_idx = np.arange(1, n_users + 1).repeat(RATINGS_PER_USER)
+    once = np.arange(n_movies)
+    keys = np.concatenate((user_idx * (n_movies + 1) + item_idx, (once % n_users + 1) * (n_movies + 1) + once + 1))
+    keys = np.unique(keys)
+    sizes = np.bincount(keys // (n_movies + 1), minlength=n_users + 1)
+    np.save(folder / "offsets.npy", np.concatenate(([0], sizes.cumsum())))
+    np.save(folder / "items.npy", keys % (n_movies + 1))
+    return {"ratings": len(keys)}
+
+
+def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
+    import torch
+
+    from recsys.eligibility.eligibility import open_to_all
+    from recsys.features import NO_FEATURES
+    from recsys.histories import Histories
+    from recsys.models import MODELS, RatingNetwork, Sizes
+    from recsys.rank.ranker import Ranker, rank_alone
+    from recsys.rank.weights import NO_WEIGHTS
+    from recsys.retrieve.new_movies import NewMovies
+    from recsys.retrieve.popularity import gather_properties
+    from recsys.retrieve.towers import Towers
+    from recsys.settings import RankConfig
+
+    torch.set_num_threads(threads)
+    user_UD, movie_ID, offsets, items = (torch.from_numpy(array) for array in _read(folder))
+    histories = Histories(offsets, items, torch.ones(len(items)), len(movie_ID))
+    nobody = MODELS["dot"].build(MODELS["dot"].configure(1, 5), Sizes(1, 1, (1.0, 2.0, 3.0, 4.0, 5.0)), NO_FEATURES)
+    assert isinstance(nobody, RatingNetwork)
+    nothing = torch.empty(0, 1, dtype=torch.int64)
+    ranker = Ranker(
+        network=nobody,  # a retriever alone does not ask it
+        histories=histories,
+        properties=gather_properties(NO_FEATURES, len(histories)),
+        retrievers={"towers": Towers(user_UD, movie_ID)},
+        new_movies=NewMovies(nothing[:, 0], nothing, nothing.float()),
+        eligibility=open_to_all(len(movie_ID)),
+        genres_IG=torch.zeros(len(movie_ID), 1),
+        weights=NO_WEIGHTS,
+        rated_at=0,
+        config=RankConfig(),
+    )
+    return _write(lambda: rank_alone(ranker, "towers", n), folder / "ours.parquet")
+
+
+def list_implicit(folder: Path, threads: int, n: int) -> dict[str, float]:
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy import sparse
+
+    user_UD, movie_ID, offsets, items = _read(folder)
+    ones, shape = np.ones(len(items), dtype=np.float32), (len(user_UD) - 1, len(movie_ID) - 1)
+    seen_UI = sparse.csr_matrix((ones, (items - 1).astype(np.int32), offsets[1:].astype(np.int32)), shape=shape)
+    model = AlternatingLeastSquares(factors=user_UD.shape[1], num_threads=threads)
+    model.user_factors, model.item_factors = user_UD[1:], movie_ID[1:]
+    del items
+
+    def blocks() -> Iterator[Block]:
+        """All at once, as the package is used."""
+        item_UN, score_UN = model.recommend(np.arange(shape[0]), seen_UI, N=n, filter_already_liked_items=True)
+        user, place = (score_UN > np.finfo(np.float32).min).nonzero()
+        yield user + 1, place + 1, item_UN[user, place] + 1
+
+    return _write(blocks, folder / "implicit.parquet")
+
+
+def _read(folder: Path) -> tuple[npt.NDArray[Any], ...]:
+    return tuple(np.load(folder / f"{name}.npy") for name in ("users", "movies", "offsets", "items"))
+
+
+def _write(lists: Callable[[], Iterator[Block]], path: Path) -> dict[str, float]:
+    """Block by block as they come; seconds of all, and of the writing alone."""
+    start, writing = time.monotonic(), 0.0
+    with pq.ParquetWriter(path, LISTS, compression="zstd") as writer:
+        for block in lists():
+            begun = time.monotonic()
+            writer.write_table(
+                pa.table([pa.array(np.asarray(column, dtype=np.int32)) for column in block], schema=LISTS)
+            )
+            writing += time.monotonic() - begun
+    return {"seconds": time.monotonic() - start, "writing_seconds": writing}
+
+
+def main(part: str, folder: str, threads: str, *numbers: str) -> None:
+    given = [int(number) for number in numbers]
+    if part == "inputs":
+        measured = make_inputs(Path(folder), *given)
+    else:
+        measured = {"ours": list_ours, "implicit": list_implicit}[part](Path(folder), int(threads), *given)
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

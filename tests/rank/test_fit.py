@@ -1,0 +1,204 @@
+import logging
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from planted import LEVELS, SIZES, concat, fit
+from rankers import LEARNER, indifferent, items_of, rows_of, tastes
+
+from recsys.models import Interactions, RatingNetwork
+from recsys.rank import fit as fit_module
+from recsys.rank.fit import SIZES as TAUGHT_SIZES
+from recsys.rank.fit import WHOLE, fit_ranker, learn_weights, teach
+from recsys.rank.ranker import Ranker, describe_stranger, find_candidates, rank_movies, rank_users, score_parts
+from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
+from recsys.retrieve import Users
+from recsys.settings import AlsConfig, EaseConfig, RankConfig
+
+CONFIG = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
+PARTS = ("ease", "als", "popularity", "stars", "likes")
+
+
+@pytest.fixture(scope="module")
+def network() -> RatingNetwork:
+    return fit("ordinal", train=tastes()[0])[0]
+
+
+@pytest.fixture(scope="module")
+def ranker(network: RatingNetwork) -> Ranker:
+    return fit_ranker(network, tastes()[0], LEARNER, CONFIG, NO_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def taught(ranker: Ranker) -> Weights:
+    return teach(ranker, tastes()[1], seed=0)
+
+
+def test_a_ranker_knows_what_it_was_given(ranker: Ranker) -> None:
+    train = tastes()[0]
+    assert ranker.parts == PARTS
+    assert ranker.rated_at == int(train.rated_at.max()) + 1
+    assert len(ranker.histories.items) == len(train)
+    assert ranker.listable.tolist() == [False, *[True] * 40]  # 39 and 40 nobody has rated
+    assert {name.partition("=")[0] for name in ranker.properties.names} == {"gender", "age", "occupation"}
+
+
+def test_retrievers_come_in_the_order_of_the_setting() -> None:
+    config = CONFIG.model_copy(update={"retrievers": ("popularity", "ease")})
+    network = indifferent(SIZES.n_users, SIZES.n_items)
+    turned = fit_ranker(network, tastes()[0], LEARNER, config, NO_WEIGHTS)
+    assert turned.parts == ("popularity", "ease", "stars", "likes")
+
+
+def test_how_long_each_retriever_took_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="recsys.rank.fit"):
+        fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, CONFIG, NO_WEIGHTS)
+    for name in CONFIG.retrievers:
+        assert re.search(rf"retriever {name}: \d+\.\d s", caplog.text)
+
+
+def test_users_of_every_size_have_weights_of_all_parts(taught: Weights) -> None:
+    assert list(taught.by_size) == [0, 1, 3, 5, 10, 20]
+    assert (*TAUGHT_SIZES, WHOLE) == (0, 1, 3, 5, 10, 20)
+    for weights in taught.by_size.values():
+        assert tuple(weights) == PARTS
+        assert all(map(math.isfinite, weights.values()))
+
+
+@pytest.fixture(scope="module")
+def silent(ranker: Ranker) -> Weights:
+    """Taught beside a network that has no opinion on stars."""
+    return teach(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
+
+
+def test_history_counts_where_there_is_one(silent: Weights) -> None:
+    """Parity is what is liked, and only a history tells of it."""
+    assert silent.by_size[0]["ease"] == silent.by_size[0]["als"] == 0
+    assert silent.by_size[0]["popularity"] > 0
+    assert silent.by_size[20]["ease"] > 0.1
+
+
+def test_a_network_has_a_weight_if_it_has_an_opinion(silent: Weights, taught: Weights) -> None:
+    assert all(weights[name] == 0 for weights in silent.by_size.values() for name in ("stars", "likes"))
+    assert all(weights[name] != 0 for weights in taught.by_size.values() for name in ("stars", "likes"))
+
+
+@pytest.mark.parametrize("size", [0, 3, WHOLE])
+def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker: Ranker, taught: Weights) -> None:
+    """Of each user with a relevant rating all unseen movies are candidates here, and those held out were right."""
+    held_out = tastes()[1]
+    liked = held_out.take((held_out.level_idx >= 3).nonzero().squeeze(1))
+    asked = liked.user_idx.unique()
+    users = ranker.users(asked)
+    if size < WHOLE:
+        short = ranker.histories.take(asked).shorten(size, seed=0)
+        users = Users(torch.zeros_like(asked), short, users.properties_BF, seen=ranker.histories.take(asked))
+    found = find_candidates(ranker, users, 300)
+    right = {(user, item) for user, item in zip(liked.user_idx.tolist(), liked.item_idx.tolist(), strict=True)}
+    is_relevant_BC = torch.tensor(
+        [
+            [(user, item) in right for item in row]
+            for user, row in zip(asked.tolist(), found.item_BC.tolist(), strict=True)
+        ]
+    )
+    assert is_relevant_BC.sum() == len(right)
+    parts_BCP, _ = score_parts(ranker, users, found)
+    expected = fit_weights(Lesson(parts_BCP, found.is_there, is_relevant_BC), CONFIG.weights_l2).tolist()
+    assert list(taught.by_size[size].values()) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_hidden_ratings_are_not_candidates(size: int, ranker: Ranker) -> None:
+    asked = torch.arange(1, 59)
+    known = ranker.users(asked)
+    users = replace(known, user_idx=torch.zeros_like(asked), histories=known.histories.shorten(size, seed=0))
+    assert users.histories.sizes().max() == size
+    found = find_candidates(ranker, users, 300)
+    for user, items in zip(asked.tolist(), found.item_BC.tolist(), strict=True):
+        shown = {item for item in items if item >= 0}
+        assert shown == set(range(1, 41)) - set(ranker.histories.of(user).tolist())
+
+
+def test_that_a_rating_is_shown_or_hidden_is_drawn_by_the_seed(ranker: Ranker, taught: Weights) -> None:
+    assert teach(ranker, tastes()[1], seed=0) == taught
+    other = teach(ranker, tastes()[1], seed=1)
+    assert other.by_size[1] != taught.by_size[1]
+    assert other.by_size[WHOLE] == taught.by_size[WHOLE], "with all users, and all that they have rated"
+
+
+def test_so_many_users_teach(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "USERS", 20)
+    first, again, other = (teach(ranker, tastes()[1], seed).by_size[WHOLE] for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert first != taught.by_size[WHOLE]
+
+
+def test_blocks_of_any_size_teach_the_same(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.rank.ranker.MIN_USERS_PER_BLOCK", 1)
+    monkeypatch.setattr("recsys.rank.ranker.SCORES_PER_BLOCK", 7 * SIZES.n_items)
+    in_blocks = teach(ranker, tastes()[1], seed=0)
+    for size, weights in taught.by_size.items():
+        assert in_blocks.by_size[size] == pytest.approx(weights, abs=1e-3)
+
+
+def test_disliked_movies_and_unknown_users_teach_nothing(ranker: Ranker, taught: Weights) -> None:
+    """Nor do users without a history, the unknown movie, or a second row of the same pair."""
+    held_out = tastes()[1]
+    disliked = Interactions(
+        held_out.user_idx, held_out.item_idx.flip(0), held_out.rated_at, torch.full_like(held_out.level_idx, 2)
+    )
+    strangers = Interactions(*(torch.tensor(column) for column in ([0, 59, 60, 1], [5, 5, 6, 0], [0] * 4, [4] * 4)))
+    more = concat(concat(held_out, disliked), concat(strangers, held_out))
+    assert teach(ranker, more, seed=0) == taught
+
+
+def test_the_last_movie_of_the_user_before_is_not_taken_for_a_place_left_empty(ranker: Ranker) -> None:
+    """Whatever the arithmetic of indices makes of a candidate that is not there, -1."""
+    last = rows_of({user: [SIZES.n_items - 1] for user in range(1, 59)})
+    weights = teach(ranker, concat(tastes()[1], last), seed=0)
+    assert all(of_size["stars"] != 0 and math.isfinite(of_size["stars"]) for of_size in weights.by_size.values())
+
+
+def test_relevant_is_a_setting(ranker: Ranker, taught: Weights) -> None:
+    any_stars = replace(ranker, config=CONFIG.model_copy(update={"relevant_from": 1.0}))
+    assert teach(any_stars, tastes()[1], seed=0) != taught
+
+
+@pytest.mark.parametrize("rows", [[], [0, 1, 2]], ids=["no ratings", "no relevant ratings"])
+def test_without_a_relevant_rating_there_is_nothing_to_learn(rows: list[int], ranker: Ranker) -> None:
+    unseen = tastes()[1].take(torch.tensor(rows, dtype=torch.int64))
+    disliked = Interactions(unseen.user_idx, unseen.item_idx, unseen.rated_at, torch.zeros_like(unseen.level_idx))
+    weights = teach(ranker, disliked, seed=0)
+    assert {value for of_size in weights.by_size.values() for value in of_size.values()} == {1.0}, (
+        "every part counts the same"
+    )
+
+
+def test_learning_is_teaching_a_ranker_of_train_alone(network: RatingNetwork, taught: Weights) -> None:
+    train, validation = tastes()
+    assert learn_weights(network, train, validation, LEARNER, CONFIG) == taught
+
+
+def test_taught_lists_are_right_more_often(ranker: Ranker, taught: Weights) -> None:
+    """More of what is held out stands in the first five than by popularity alone."""
+    held_out = tastes()[1]
+    pairs = zip(held_out.user_idx.tolist(), held_out.item_idx.tolist(), held_out.level_idx.tolist(), strict=True)
+    liked = {(user, item) for user, item, level in pairs if LEVELS[level] >= 4}
+    popular = Weights({0: dict.fromkeys(PARTS, 0.0) | {"popularity": 1.0}})
+    hits = []
+    for weights in (taught, popular):
+        lists = items_of(rank_movies(replace(ranker, weights=weights), 5))
+        hits.append(sum((user, item) in liked for user, items in lists.items() for item in items))
+    assert hits[0] > 1.2 * hits[1]
+
+
+def test_strangers_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weights) -> None:
+    """Eight movies of one parity and more, and most of the next eight are of it."""
+    ready = replace(ranker, weights=taught)
+    for parity in (0, 1):
+        rated = dict.fromkeys((item for item in range(3, 20) if item % 2 == parity), 5.0)
+        block = rank_users(ready, describe_stranger(ready, ratings=rated), 8)
+        assert sum(item % 2 == parity for item in block.item_idx.tolist()) >= 6

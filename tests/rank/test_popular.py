@@ -1,0 +1,42 @@
+import pytest
+import torch
+from planted import SIZES, interactions, ratings
+from rankers import histories_of, places_of, random_histories
+
+from recsys.histories import gather_histories
+from recsys.rank import popular
+from recsys.rank.popular import rank_popular
+
+# users 1 to 4 of 6 movies; user 3 has rated all but two, user 4 nothing, movies 5 and 6 are rated by nobody
+RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
+
+
+def test_popular_movies_by_hand() -> None:
+    """Counts: movie 1 three, 2 and 3 two, 4 one, 5 and 6 none; the lower index wins a tie."""
+    histories = histories_of(RATED, 5, 7)
+    assert places_of(rank_popular(histories, 10)) == {1: [(1, 3), (2, 4)], 2: [(1, 2), (2, 4)]}
+    assert places_of(rank_popular(histories, 1)) == {1: [(1, 3)], 2: [(1, 2)]}
+    alone = histories_of({1: [1], 2: [3, 2, 4], 3: [4]}, 5, 7)
+    assert places_of(rank_popular(alone, 3))[1] == [(1, 4), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("n", [1, 6, 100])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_popular_movies_against_a_slow_implementation(n: int, share: float) -> None:
+    for histories in (gather_histories(interactions(ratings(800, seed=3)), SIZES), random_histories(40, 30, share)):
+        counts, lists = histories.counts().tolist(), {}
+        for user in range(1, len(histories)):
+            seen = set(histories.of(user).tolist())
+            unseen = [item for item in range(histories.n_items) if counts[item] and item not in seen]
+            order = sorted(unseen, key=lambda item: (-counts[item], item))[:n]
+            lists[user] = list(enumerate(order, start=1)) if seen else []
+        assert places_of(rank_popular(histories, n)) == {user: places for user, places in lists.items() if places}
+
+
+@pytest.mark.parametrize("size", [1, 7, 59, 60])
+def test_blocks_of_any_size_give_the_same_lists(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = gather_histories(interactions(ratings(800, seed=3)), SIZES)
+    (whole,) = rank_popular(histories, 5)
+    monkeypatch.setattr(popular, "USERS_PER_BLOCK", size)
+    columns = [torch.cat(parts) for parts in zip(*rank_popular(histories, 5), strict=True)]
+    assert all(torch.equal(*pair) for pair in zip(columns, whole, strict=True))

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from planted import SIZES
+from rankers import CPU, ease_of, hand_made, histories_of, random_histories
+
+from recsys.rank.ranker import describe_stranger, rank_movies, rank_users
+from recsys.rank.reasons import find_reasons
+from recsys.retrieve import Retriever
+from recsys.retrieve.als import fit_als
+from recsys.retrieve.ease import fit_ease
+from recsys.settings import AlsConfig, EaseConfig
+
+# movie 5's affinity of 0.9 is 0.5 from movie 2, 0.3 from 4 and 0.2 from 1, less 0.1 from 3
+SHARES = {(2, 5): 0.5, (4, 5): 0.3, (1, 5): 0.2, (3, 5): -0.1, (2, 6): 0.0, (1, 6): 0.4}
+HISTORIES = histories_of({3: [1, 2, 3, 4], 4: [5, 6]}, 5, 7)
+
+
+def test_reasons_by_hand() -> None:
+    ranker = hand_made(SHARES, HISTORIES)
+    block = rank_users(ranker, ranker.users(torch.tensor([3])), 2)
+    assert block.item_idx.tolist() == [5, 6]
+    assert block.because.tolist() == [[2, 4, 1], [1, 0, 0]]
+    assert block.because.dtype == torch.int64
+    assert math.exp(block.score[0].item()) / block.rating_hat[0].item() ** 2 == pytest.approx(0.9)
+    for n, because in ((1, [[2], [1]]), (0, [[], []]), (6, [[2, 4, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]])):
+        assert next(iter(rank_movies(ranker, 2, reasons=n))).because[4:6].tolist() == because
+
+
+def test_strangers_are_told_of_what_they_have_rated() -> None:
+    ranker = hand_made(SHARES, HISTORIES)
+    block = rank_users(ranker, describe_stranger(ranker, ratings={4: 5.0, 1: 5.0}), 1)
+    assert (block.item_idx.tolist(), block.because.tolist()) == ([5], [[4, 1, 0]])
+    disliked = rank_users(ranker, describe_stranger(ranker, ratings={4: 1.0, 1: 5.0}), 1)
+    assert (disliked.item_idx.tolist(), disliked.because.tolist()) == ([5], [[1, 0, 0]])
+    assert rank_users(ranker, describe_stranger(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_of_equal_shares_the_lower_index_first() -> None:
+    ease = ease_of(torch.full((7, 7), 0.25))
+    because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3)
+    assert because.tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("max_items", [15, 100])
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_reasons_against_a_slow_implementation(max_items: int, n: int) -> None:
+    """For places anywhere, users without any among them."""
+    histories = random_histories(SIZES.n_users, SIZES.n_items)
+    ease = fit_ease(histories, EaseConfig(l2=20.0, max_items=max_items), CPU)
+    generator = torch.Generator().manual_seed(0)
+    user_P = torch.randint(0, SIZES.n_users, (200,), generator=generator).sort().values
+    item_P = torch.randint(1, SIZES.n_items, (200,), generator=generator)
+    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n)
+    assert because_PN.shape == (200, n)
+    for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
+        own = histories.of(user)
+        shares = dict(zip(own.tolist(), ease.shares(own, torch.tensor([item]))[0].tolist(), strict=True))
+        loudest = sorted((one for one in shares if shares[one] > 0), key=lambda one: (-shares[one], one))[:n]
+        assert because == loudest + [0] * (n - len(loudest))
+
+
+def test_without_an_item_item_model_there_are_none() -> None:
+    histories = random_histories(20, 10)
+    retrievers: dict[str, Retriever] = {"als": fit_als(histories, AlsConfig(embedding_dim=2), CPU, 0)}
+    because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3)
+    assert because.tolist() == [[0, 0, 0]] * 3
+
+
+def test_no_places_have_no_reasons() -> None:
+    none = torch.empty(0, dtype=torch.int64)
+    assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3).shape == (0, 3)

@@ -1,0 +1,134 @@
+"""What every retriever promises, whatever it has learned."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from planted import SIZES
+from rankers import LEARNER, indifferent, tastes
+from torch import Tensor
+
+from recsys.models import Interactions
+from recsys.rank.common import MIN_AFFINITY
+from recsys.rank.fit import fit_ranker
+from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.weights import NO_WEIGHTS
+from recsys.retrieve import Retriever, Users
+from recsys.settings import AlsConfig, EaseConfig, RankConfig
+
+SMALL = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
+CONFIGS = {
+    **{name: SMALL.model_copy(update={"retrievers": (name,)}) for name in ("ease", "als", "popularity")},
+    "ease with a tail": RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0, max_items=15)),
+    **{name: SMALL.model_copy(update={"retrievers": (name,)}) for name in ("triplet", "triplet_bpr", "sequence")},
+}
+BY_SHARES = ("ease", "als", "popularity", "ease with a tail")  # a movie that nobody rated has none
+
+
+def fit(name: str) -> Ranker:
+    return fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, CONFIGS[name], NO_WEIGHTS)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def ranker(name: str) -> Ranker:
+    return fit(name)
+
+
+@pytest.fixture(scope="module")
+def retriever(ranker: Ranker) -> Retriever:
+    (retriever,) = ranker.retrievers.values()
+    return retriever
+
+
+def everybody(ranker: Ranker) -> Users:
+    return ranker.users(torch.arange(SIZES.n_users))
+
+
+def tensors_in(users: Users) -> list[Tensor]:
+    parts = (users.histories, users.seen)
+    lists = [tensor for part in parts for tensor in (part.offsets, part.items, part.stars)]
+    return [users.user_idx, users.properties_BF, *lists]
+
+
+def test_every_movie_gets_a_finite_number(ranker: Ranker, retriever: Retriever) -> None:
+    affinity_UI = retriever.log_affinity(everybody(ranker))
+    assert affinity_UI.shape == (SIZES.n_users, SIZES.n_items)
+    assert affinity_UI.dtype == torch.float32
+    assert affinity_UI.isfinite().all()
+    assert not affinity_UI.requires_grad
+
+
+def test_what_it_has_learned_has_names(retriever: Retriever) -> None:
+    tensors = retriever.tensors()
+    assert tensors
+    assert all(tensor.isfinite().all() and not tensor.requires_grad for tensor in tensors.values())
+
+
+def test_users_do_not_matter_to_each_other(ranker: Ranker, retriever: Retriever) -> None:
+    users = everybody(ranker)
+    affinity_UI = retriever.log_affinity(users)
+    for rows in ([0], [1], [17], [60], [5, 3, 5], list(range(60, -1, -1))):
+        some = retriever.log_affinity(users.take(torch.tensor(rows)))
+        torch.testing.assert_close(some, affinity_UI[rows], rtol=1e-4, atol=1e-4)
+
+
+def test_nobody_gets_nothing(ranker: Ranker, retriever: Retriever) -> None:
+    assert retriever.log_affinity(everybody(ranker).take(torch.empty(0, dtype=torch.int64))).shape == (0, SIZES.n_items)
+
+
+def test_the_same_seed_gives_the_same_numbers(name: str, ranker: Ranker, retriever: Retriever) -> None:
+    (again,) = fit(name).retrievers.values()
+    assert torch.equal(retriever.log_affinity(everybody(ranker)), again.log_affinity(everybody(ranker)))
+
+
+@pytest.mark.parametrize("ratings", [{}, {3: 5.0}, dict.fromkeys(range(1, 41), 4.0)], ids=["none", "one", "all"])
+def test_strangers_are_served(ratings: dict[int, float], ranker: Ranker, retriever: Retriever) -> None:
+    affinity_1I = retriever.log_affinity(describe_stranger(ranker, ratings=ratings))
+    assert affinity_1I.shape == (1, SIZES.n_items)
+    assert affinity_1I.isfinite().all()
+
+
+def test_asking_changes_nothing(ranker: Ranker, retriever: Retriever) -> None:
+    users = everybody(ranker)
+    given, learned = tensors_in(users), list(retriever.tensors().values())
+    before = [tensor.clone() for tensor in given + learned]
+    first = retriever.log_affinity(users)
+    kept = first.clone()
+    first.fill_(torch.nan)  # nor does what is done with the answer
+    assert torch.equal(retriever.log_affinity(users), kept)
+    assert all(torch.equal(*pair) for pair in zip(before, given + learned, strict=True))
+
+
+def test_what_was_seen_is_scored_like_the_rest(ranker: Ranker, retriever: Retriever) -> None:
+    users = everybody(ranker)
+    none = users.seen.take(torch.zeros(len(users), dtype=torch.int64))
+    assert torch.equal(retriever.log_affinity(replace(users, seen=none)), retriever.log_affinity(users))
+
+
+def test_movies_that_nobody_rated_have_the_least_affinity(name: str, ranker: Ranker, retriever: Retriever) -> None:
+    if name in BY_SHARES:
+        affinity_UI = retriever.log_affinity(everybody(ranker))
+        assert affinity_UI.min() == pytest.approx(math.log(MIN_AFFINITY))
+        assert (affinity_UI[:, [0, 39, 40]] == affinity_UI.min()).all()
+
+
+def test_held_out_movies_are_above_the_others(ranker: Ranker, retriever: Retriever) -> None:
+    assert share_in_order(ranker, retriever, tastes()[1]) > 0.6
+
+
+def share_in_order(ranker: Ranker, retriever: Retriever, held_out: Interactions) -> float:
+    """How often what a user was about to rate is above what else they had not: half for chance."""
+    affinity_UI = retriever.log_affinity(everybody(ranker))
+    is_other_UI = ranker.histories.seen().to_dense() == 0
+    is_other_UI[held_out.user_idx, held_out.item_idx] = False
+    is_other_UI &= ranker.listable
+    own_B1 = affinity_UI[held_out.user_idx, held_out.item_idx][:, None]
+    other_BI, counts_BI = affinity_UI[held_out.user_idx], is_other_UI[held_out.user_idx]
+    right_BI = (own_B1 > other_BI).float() + 0.5 * (own_B1 == other_BI).float()
+    return (right_BI[counts_BI]).mean().item()

@@ -1,0 +1,41 @@
+import pytest
+import torch
+from planted import SIZES
+from rankers import LEARNER, indifferent, tastes
+
+from recsys.engine import score
+from recsys.models import Pairs
+from recsys.rank.fit import fit_ranker
+from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.weights import NO_WEIGHTS
+from recsys.settings import RankConfig
+from recsys.train import configure, fit_seeded
+
+NAMES = ("triplet", "sequence")
+
+
+@pytest.fixture(scope="module")
+def ranker() -> Ranker:
+    network = indifferent(SIZES.n_users, SIZES.n_items)
+    return fit_ranker(network, tastes()[0], LEARNER, RankConfig(retrievers=NAMES), NO_WEIGHTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, ranker: Ranker) -> None:
+    train = tastes()[0]
+    network, _ = fit_seeded(name, configure(name, len(train), LEARNER), train, LEARNER)
+    pairs = torch.cartesian_prod(torch.arange(SIZES.n_users), torch.arange(SIZES.n_items))
+    moments = torch.full((len(pairs),), int(train.rated_at.max()) + 1)
+    expected = score(network, Pairs(pairs[:, 0], pairs[:, 1], moments)).view(SIZES.n_users, SIZES.n_items)
+    affinity_UI = ranker.retrievers[name].log_affinity(ranker.users(torch.arange(SIZES.n_users)))
+    torch.testing.assert_close(affinity_UI, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_strangers_are_the_unknown_user(name: str, ranker: Ranker) -> None:
+    """Whatever they have rated: a network knows its users by their index alone."""
+    unknown = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([0])))
+    stranger = ranker.retrievers[name].log_affinity(describe_stranger(ranker, ratings={3: 5.0}))
+    assert torch.equal(unknown, stranger)
+    known = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([1])))
+    assert not torch.equal(unknown, known)
