@@ -15,7 +15,8 @@ from recsys.features import Features
 from recsys.lists import list_alone, list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import Interactions, Network, RatingNetwork
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.slices import measure_slices
 from recsys.train import Learner
 

@@ -20,7 +20,8 @@ from recsys.leaks import check_apart
 from recsys.lists import list_blocks, list_for_segment
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker, learn_weights
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.ratings_file import read_ratings
 from recsys.settings import Settings
 from recsys.split import split_validation

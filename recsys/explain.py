@@ -14,8 +14,9 @@ from recsys.engine import predict
 from recsys.errors import NotPublished
 from recsys.home import Home, Run
 from recsys.models import Pairs
-from recsys.rank.ranker import Candidates, Ranker, penalise, score_parts
+from recsys.rank.ranker import Ranker
 from recsys.rank.saved_ranker import load_ranker
+from recsys.rank.score import Candidates, penalise, score_parts
 from recsys.retrieve import Users
 from recsys.retrieve.ease import Ease
 from recsys.saved_model import SavedModel, load_model

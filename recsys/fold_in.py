@@ -1,6 +1,6 @@
 """A list for somebody whom no night has seen, from a handful of ratings: what a saved ranker would give a stranger.
 
-The same arithmetic as `rank.ranker`, for one user and in numpy, which is loaded in a tenth of torch's time; a test
+The same arithmetic as `rank.score`, for one user and in numpy, which is loaded in a tenth of torch's time; a test
 holds the two together. Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
 """
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 from torch import Tensor
 
 from recsys.histories import Histories
+from recsys.rank.place import Block, rank_alone, rank_users
 from recsys.rank.popular import rank_popular
-from recsys.rank.ranker import Block, Ranker, describe_stranger, rank_alone, rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.similar import Similar
 from recsys.vocabulary import Vocabulary
 

@@ -16,7 +16,8 @@ from recsys.files import replacing
 from recsys.lists import list_blocks, list_for_segment, list_similar
 from recsys.progress import progress
 from recsys.rank.common import EVERYBODY
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.similar import find_similar
 from recsys.vocabulary import Vocabulary
 

@@ -13,7 +13,8 @@ from recsys.eligibility.eligibility import open_to_all
 from recsys.features import NO_FEATURES
 from recsys.histories import Histories, gather_histories
 from recsys.models import MODELS, Interactions, RatingNetwork, Sizes
-from recsys.rank.ranker import Block, Ranker
+from recsys.rank.place import Block
+from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve import Retriever, Users
 from recsys.retrieve.ease import Ease

@@ -15,7 +15,8 @@ from recsys.lists import list_alone, list_blocks, list_popular
 from recsys.metrics import number_metrics, prediction_metrics
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.settings import EaseConfig, RankConfig
 
 CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_from=4.0)

@@ -16,7 +16,8 @@ from recsys.eligibility.read_rules import Rule, Rules
 from recsys.fold_in import SavedRanker, fold_in
 from recsys.rank.common import name_service
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, describe_stranger, rank_users
+from recsys.rank.place import rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import save_ranker
 from recsys.settings import AlsConfig, EaseConfig, RankConfig

@@ -8,7 +8,7 @@ import torch
 from rankers import CPU, hand_made, histories_of, ranker_of
 
 from recsys.lists import list_alone, list_blocks, list_for_segment, list_popular
-from recsys.rank.ranker import Block, rank_movies
+from recsys.rank.place import Block, rank_movies
 from recsys.rank.weights import Weights
 from recsys.retrieve.popularity import Properties, fit_popularity
 from recsys.settings import PopularityConfig

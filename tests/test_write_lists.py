@@ -11,7 +11,8 @@ from rankers import LEARNER, VOCABULARY, tastes, weights_of
 from recsys.eligibility.read_rules import Rule, Rules
 from recsys.lists import list_blocks, list_for_segment
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.rank.ruled import apply_rules
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from recsys.vocabulary import Vocabulary
@@ -46,8 +47,8 @@ def ranker() -> Ranker:
 
 
 def test_lists_of_everybody(ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recsys.rank.ranker.MIN_USERS_PER_BLOCK", 7)
-    monkeypatch.setattr("recsys.rank.ranker.SCORES_PER_BLOCK", 1)
+    monkeypatch.setattr("recsys.rank.place.MIN_USERS_PER_BLOCK", 7)
+    monkeypatch.setattr("recsys.rank.place.SCORES_PER_BLOCK", 1)
     path = tmp_path / "lists.parquet"
     write_lists(ranker, 4, SPREAD, path)
     assert pq.read_schema(path).equals(LISTS)

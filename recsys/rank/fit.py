@@ -13,7 +13,9 @@ from recsys.eligibility.eligibility import genre_matrix, open_to_all
 from recsys.histories import Histories, gather_histories
 from recsys.models import Interactions, RatingNetwork
 from recsys.models.ranking import RankingNetwork
-from recsys.rank.ranker import Ranker, block_size, find_candidates, score_parts
+from recsys.rank.place import block_size
+from recsys.rank.ranker import Ranker
+from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
 from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als

@@ -7,7 +7,8 @@ import torch
 
 from recsys.eligibility.eligibility import compile_rules, open_to_all
 from recsys.eligibility.read_rules import Rules
-from recsys.rank.ranker import Ranker, block_size, rank_users
+from recsys.rank.place import block_size, rank_users
+from recsys.rank.ranker import Ranker
 from recsys.train import Learner
 
 

@@ -16,7 +16,9 @@ from benches.tables import format_table, pool_seeds, with_interval
 from recsys.compare.data import Data, Parts, load_data
 from recsys.histories import gather_histories
 from recsys.models import Interactions
-from recsys.rank.ranker import Candidates, Ranker, blend, block_size, score_parts
+from recsys.rank.place import block_size
+from recsys.rank.ranker import Ranker
+from recsys.rank.score import Candidates, blend, score_parts
 from recsys.retrieve import Users
 from recsys.settings import Settings
 from recsys.split import cut_validation

@@ -21,7 +21,8 @@ from recsys.histories import Histories, gather_histories
 from recsys.list_metrics import user_metrics
 from recsys.models import Sizes
 from recsys.plots import new_figure, write_figure
-from recsys.rank.ranker import Ranker, block_size, rank_users
+from recsys.rank.place import block_size, rank_users
+from recsys.rank.ranker import Ranker
 from recsys.retrieve import Users
 from recsys.settings import Settings
 from recsys.split import cut_validation

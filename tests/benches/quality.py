@@ -15,7 +15,8 @@ from recsys.compare.data import cut, load_data
 from recsys.evaluate import LIST_LENGTH
 from recsys.lists import list_alone, list_blocks, list_popular
 from recsys.rank.fit import fit_ranker, teach
-from recsys.rank.ranker import Ranker, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.rank.weights import NO_WEIGHTS, Weights
 from recsys.settings import RankConfig, Settings, SplitConfig
 

@@ -54,7 +54,8 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     from recsys.features import NO_FEATURES
     from recsys.histories import Histories
     from recsys.models import MODELS, RatingNetwork, Sizes
-    from recsys.rank.ranker import Ranker, rank_alone
+    from recsys.rank.place import rank_alone
+    from recsys.rank.ranker import Ranker
     from recsys.rank.weights import NO_WEIGHTS
     from recsys.retrieve.new_movies import NewMovies
     from recsys.retrieve.popularity import gather_properties

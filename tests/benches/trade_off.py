@@ -13,7 +13,7 @@ from benches.tables import format_table, pool_seeds, with_interval
 from recsys.compare.data import cut, load_data
 from recsys.lists import list_blocks
 from recsys.plots import new_figure, write_figure
-from recsys.rank.ranker import rank_movies
+from recsys.rank.place import rank_movies
 from recsys.settings import RankConfig, Settings
 
 GRID = {

@@ -12,7 +12,9 @@ from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit as fit_module
 from recsys.rank.fit import SIZES as TAUGHT_SIZES
 from recsys.rank.fit import WHOLE, fit_ranker, learn_weights, teach
-from recsys.rank.ranker import Ranker, describe_stranger, find_candidates, rank_movies, rank_users, score_parts
+from recsys.rank.place import rank_movies, rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
 from recsys.retrieve import Users
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
@@ -137,8 +139,8 @@ def test_so_many_users_teach(ranker: Ranker, taught: Weights, monkeypatch: pytes
 
 
 def test_blocks_of_any_size_teach_the_same(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recsys.rank.ranker.MIN_USERS_PER_BLOCK", 1)
-    monkeypatch.setattr("recsys.rank.ranker.SCORES_PER_BLOCK", 7 * SIZES.n_items)
+    monkeypatch.setattr("recsys.rank.place.MIN_USERS_PER_BLOCK", 1)
+    monkeypatch.setattr("recsys.rank.place.SCORES_PER_BLOCK", 7 * SIZES.n_items)
     in_blocks = teach(ranker, tastes()[1], seed=0)
     for size, weights in taught.by_size.items():
         assert in_blocks.by_size[size] == pytest.approx(weights, abs=1e-3)

@@ -24,9 +24,10 @@ from recsys.features import NO_FEATURES
 from recsys.histories import Histories, gather_histories
 from recsys.ingest.synthetic import checkerboard
 from recsys.models import MODELS, Interactions, Pairs, RatingNetwork, Sizes
-from recsys.rank import ranker as ranker_module
+from recsys.rank import place as place_module
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, describe_stranger, rank_alone, rank_movies, rank_users
+from recsys.rank.place import rank_alone, rank_movies, rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.weights import Weights
 from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
@@ -180,8 +181,8 @@ def test_each_retriever_alone_orders_by_its_affinity(ranker: Ranker) -> None:
 
 
 def in_blocks_of(size: int, ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranker_module, "MIN_USERS_PER_BLOCK", 1)
-    monkeypatch.setattr(ranker_module, "SCORES_PER_BLOCK", size * ranker.histories.n_items)
+    monkeypatch.setattr(place_module, "MIN_USERS_PER_BLOCK", 1)
+    monkeypatch.setattr(place_module, "SCORES_PER_BLOCK", size * ranker.histories.n_items)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 59, 60])

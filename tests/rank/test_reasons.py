@@ -5,7 +5,8 @@ import torch
 from planted import SIZES
 from rankers import CPU, ease_of, hand_made, histories_of, random_histories
 
-from recsys.rank.ranker import describe_stranger, rank_movies, rank_users
+from recsys.rank.place import rank_movies, rank_users
+from recsys.rank.ranker import describe_stranger
 from recsys.rank.reasons import find_reasons
 from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als

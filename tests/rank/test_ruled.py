@@ -20,8 +20,10 @@ from recsys.files import read_json
 from recsys.home import Home
 from recsys.night import night
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, find_candidates, rank_movies
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
 from recsys.rank.ruled import apply_rules, count_removed
+from recsys.rank.score import find_candidates
 from recsys.rank.weights import Weights
 from recsys.saved_model import SavedModel, load_model
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, Settings, WarmStartConfig

@@ -14,7 +14,8 @@ from recsys.files import read_json, write_json
 from recsys.fold_in import SavedRanker
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, describe_stranger, rank_movies, rank_users
+from recsys.rank.place import rank_movies, rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import load_ranker, save_ranker
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RetrieverName

@@ -10,7 +10,7 @@ from rankers import LEARNER, indifferent, items_of, tastes
 
 from recsys.features import MIN_MOVIES_PER_WORD, NO_FEATURES, Features, fit_features
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import rank_movies
+from recsys.rank.place import rank_movies
 from recsys.rank.weights import Weights
 from recsys.retrieve import new_movies as module
 from recsys.retrieve.new_movies import NewMovies, find_new_movies

@@ -1,0 +1,141 @@
+"""Lists of unseen movies: the best candidates of each user, placed one after the other.
+
+Shapes: B users of one block, C candidates, N places of a list.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from recsys.rank.common import REASONS, name_service
+from recsys.rank.ranker import Ranker
+from recsys.rank.reasons import find_reasons
+from recsys.rank.score import blend, find_candidates, penalise, score_parts
+from recsys.retrieve import Users
+from recsys.selection import select_places
+
+SCORES_PER_BLOCK = 2**22  # of every movie for the users of a block: 16 MB for each retriever
+MIN_USERS_PER_BLOCK = 64  # fewer rows cost time; more, above 32 MB, memory that is fetched anew for every block
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lists of consecutive users, one row per place; rows are ordered by user and rank. On the CPU."""
+
+    user_idx: Tensor  # int64
+    rank: Tensor  # int64, from 1
+    item_idx: Tensor  # int64
+    score: Tensor  # float64, orders the list
+    rating_hat: Tensor  # float32, expected stars
+    served_by: list[str]  # of each row
+    because: Tensor  # (rows, R) int64: the user's own movies that speak loudest for the place; 0 where there are fewer
+
+
+def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[Block]:
+    """The `n` best unseen movies of every user, block by block.
+
+    A score is the sum of the logarithms of the retrievers' affinities, of the expected stars and of the chance of
+    stars that are relevant, each times its weight for users of so many ratings, over the best `config.candidates` by
+    the mean of the retrievers. A user who has rated nearly everything gets what is left. Equal scores: the lower index
+    first.
+    """
+    everybody = torch.arange(1, len(ranker.histories))  # index 0 is nobody
+    for user_idx in everybody.split(block_size(ranker)):
+        yield rank_users(ranker, ranker.users(user_idx), n, reasons=reasons)
+
+
+def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) -> Block:
+    """The same of any users."""
+    places = _place(ranker, users, n, max(n, ranker.config.candidates))
+    user, place = (places.item_BN >= 0).nonzero(as_tuple=True)
+    items = places.item_BN[user, place]
+    return Block(
+        user_idx=users.user_idx[user],
+        rank=place + 1,
+        item_idx=items,
+        score=places.score_BN[user, place],
+        rating_hat=places.rating_hat_BN[user, place],
+        served_by=serve(users, user),
+        because=find_reasons(ranker.retrievers, users.histories, user, items, reasons),
+    )
+
+
+def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """user_idx, rank and item_idx of the `n` unseen movies that one retriever puts first for each user, block by block.
+
+    Equal affinities: the lower index first.
+    """
+    alone = replace(ranker, retrievers={retriever: ranker.retrievers[retriever]})
+    everybody = torch.arange(1, len(ranker.histories))
+    for user_idx in everybody.split(block_size(ranker)):
+        found = find_candidates(alone, alone.users(user_idx), n)
+        score_BC = found.affinity_BCP.squeeze(2).masked_fill(~found.is_there, -torch.inf)
+        user, place, column = _best_places(score_BC, n)
+        yield user_idx[user], place + 1, found.item_BC[user, column]
+
+
+def block_size(ranker: Ranker) -> int:
+    """Users whose scores of every movie are in memory at once."""
+    return max(MIN_USERS_PER_BLOCK, SCORES_PER_BLOCK // ranker.histories.n_items)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Lists of some users, best first; -1 in `item_BN` where nothing is left."""
+
+    item_BN: Tensor
+    score_BN: Tensor
+    rating_hat_BN: Tensor
+
+    def replace(self, rows: Tensor, others: "_Places") -> None:
+        for ours, theirs in zip(vars(self).values(), vars(others).values(), strict=True):
+            ours[rows] = theirs
+
+
+def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
+    """From so many candidates; from ever more of them for users whose lists caps leave short."""
+    found = find_candidates(ranker, users, n_candidates)
+    parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
+    score_BC = blend(ranker, users, parts_BCP)
+    score_BC -= penalise(ranker, found.item_BC)
+    score_BC.masked_fill_(~found.is_there, -torch.inf)
+    column_BN = select_places(
+        score_BC,
+        found.item_BC.clamp(min=0),
+        n,
+        caps=ranker.eligibility.caps,
+        vectors_ID=ranker.genres_IG,
+        diversity=ranker.config.diversity,
+    )
+    is_place_BN, column_BN = column_BN >= 0, column_BN.clamp(min=0)
+    # diversity decides which movies; their order is that of the scores, as everywhere
+    order_BN = (
+        score_BC.gather(1, column_BN).masked_fill(~is_place_BN, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    )
+    column_BN, is_place_BN = column_BN.gather(1, order_BN), is_place_BN.gather(1, order_BN)
+    places = _Places(
+        found.item_BC.gather(1, column_BN).masked_fill(~is_place_BN, -1),
+        score_BC.gather(1, column_BN),
+        rating_hat_BC.gather(1, column_BN),
+    )
+    short = (~is_place_BN[:, -1] & found.is_there.all(1)).nonzero().squeeze(1)
+    if len(short) and found.item_BC.shape[1] < ranker.histories.n_items:
+        places.replace(short, _place(ranker, users.take(short), n, 4 * n_candidates))
+    return places
+
+
+def _best_places(score_BC: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, place from 0 and column of the `n` largest scores above -inf of each row; of equal ones the lower column."""
+    column_BN = score_BC.argsort(dim=1, descending=True, stable=True)[:, :n]
+    row, place = (score_BC.gather(1, column_BN) > -torch.inf).nonzero(as_tuple=True)
+    return row, place, column_BN[row, place]
+
+
+def serve(users: Users, user: Tensor) -> list[str]:
+    """What stands behind the list of each of these places among `users`."""
+    sizes, is_stated = users.histories.sizes(), users.properties_BF.any(1)
+    known = zip(sizes.tolist(), is_stated.tolist(), strict=True)
+    kinds = [name_service(size, is_stated=stated) for size, stated in known]
+    return [kinds[place] for place in user.tolist()]

@@ -1,0 +1,71 @@
+"""Which movies may stand in somebody's list, and the parts of their scores.
+
+Shapes: I items, B users of one block, C candidates, P parts of a score.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys.eligibility.eligibility import MovieBar
+from recsys.engine import predict
+from recsys.models import Pairs
+from recsys.rank.common import MIN_CHANCE, MIN_STARS
+from recsys.rank.ranker import Ranker
+from recsys.retrieve import Users
+from recsys.top_n import top_columns
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may stand in the lists of some users, in order of index; -1 in `item_BC` where there is nothing more. On the
+    CPU.
+    """
+
+    item_BC: Tensor  # int64
+    affinity_BCP: Tensor  # float32, from each retriever
+
+    @property
+    def is_there(self) -> Tensor:
+        return self.item_BC >= 0
+
+
+def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
+    """The `n` best unseen movies of each user by the mean of the retrievers, which are all asked about all movies."""
+    by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
+    # of a retriever alone what it says is written over, but for the candidates' scores
+    mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
+    device = mean_BI.device
+    mean_BI[users.seen.user_of_each().to(device), users.seen.items.to(device)] = -torch.inf
+    MovieBar(~ranker.listable.to(device)).mask_(mean_BI, users.user_idx)
+    ranker.eligibility.to(device).mask_(mean_BI, users.user_idx.to(device))
+    item_BC = top_columns(mean_BI, n)
+    affinity_BCP = torch.stack([affinity_BI.gather(1, item_BC) for affinity_BI in by_retriever], dim=2)
+    item_BC.masked_fill_(mean_BI.gather(1, item_BC) == -torch.inf, -1)
+    return Candidates(item_BC.cpu(), affinity_BCP.cpu())
+
+
+def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor, Tensor]:
+    """(B, C, P) float64 what the retrievers and the network say of each candidate, and (B, C) its expected stars."""
+    user, column = found.is_there.nonzero(as_tuple=True)
+    asked = users.user_idx[user]
+    pairs = Pairs(asked, found.item_BC[user, column], torch.full_like(asked, ranker.rated_at))
+    levels_K = ranker.network.levels()
+    prediction = predict(ranker.network, pairs.to(levels_K.device))
+    rating_hat_BC, likes_BC = (torch.ones_like(found.item_BC, dtype=torch.float32) for _ in range(2))
+    rating_hat_BC[user, column] = prediction.mean_B.cpu()
+    likes_BC[user, column] = prediction.p_BK[:, levels_K >= ranker.config.relevant_from].sum(1).cpu()
+    of_network = (rating_hat_BC.clamp(min=MIN_STARS).log(), likes_BC.clamp(min=MIN_CHANCE).log())
+    return torch.cat([found.affinity_BCP, torch.stack(of_network, dim=2)], dim=2).double(), rating_hat_BC
+
+
+def blend(ranker: Ranker, users: Users, parts_BCP: Tensor) -> Tensor:
+    """(B, C) float64: the parts times their weights for users of so many ratings."""
+    weights_BP = ranker.weights.of(users.histories.sizes(), ranker.parts)
+    return (parts_BCP @ weights_BP[:, :, None]).squeeze(2)
+
+
+def penalise(ranker: Ranker, item_idx: Tensor) -> Tensor:
+    """What popularity takes off the scores of these items; as many, float64."""
+    return ranker.config.popularity_penalty * ranker.counts.clamp(min=1).double().log()[item_idx]
