@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
+import torch
 
 from recsys.champion import find_champion
 from recsys.checks.check import Checked
 from recsys.churn import churn
+from recsys.eligibility.eligibility import compile_rules
 from recsys.eligibility.read_rules import Rules
 from recsys.eligibility.read_rules import read_rules as rules_of
 from recsys.evaluate import measure_details, measure_errors, measure_lists
@@ -56,12 +58,17 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     )
 
 
-def read_rules(checked: Checked, settings: Settings) -> Rules:
+def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
     """What may be listed, read before anything is trained.
 
-    Raises: UsageError if a rule cannot be read or is not what a rule must be.
+    Raises: UsageError if a rule cannot be read or is not what a rule must be, or if all of them together leave no movie
+    that anybody may be shown.
     """
-    return rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
+    rules = rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
+    rated = learner.vocabulary.encode_movies(pl.read_parquet(checked.ratings, columns=["movie_id"])["movie_id"])
+    counts_I = torch.bincount(torch.from_numpy(rated), minlength=learner.vocabulary.n_movies)
+    compile_rules(rules, learner.vocabulary, learner.features.item.get("genres"), counts_I)
+    return rules
 
 
 def choose_network(split: Split, learner: Learner, run: Run, settings: Settings) -> Choice:
@@ -149,8 +156,6 @@ def score(
 
     What they were made with is kept in the run's folder, for those who come with ratings of their own; what rules cost
     is added to metrics.json.
-
-    Raises: UsageError if the rules leave no movie that anybody may be shown.
     """
     train = learner.encode(pl.read_parquet(checked.ratings))
     network = load_model(model, learner.vocabulary, learner.levels)

@@ -57,12 +57,18 @@ def home(tmp_path: Path) -> Home:
 def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home on which a night has been published from `nights.write_source`: for reading only."""
     from nights import prepare, publish_night, settings_of, write_source
+    from planted import quick_config
 
     from recsys.night import night
 
     folder = tmp_path_factory.mktemp("night")
-    rank = {"popularity_penalty": 0.1, "n_similar": 5}
-    settings = settings_of(Home(folder / "home"), write_source(folder / "source"), model="ordinal", rank=rank)
+    settings = settings_of(
+        Home(folder / "home"),
+        write_source(folder / "source"),
+        model="auto",
+        config={"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")},
+        rank={"popularity_penalty": 0.1, "n_similar": 5},
+    )
     with night(settings) as run:
         publish_night(prepare(settings, run), settings)
     return run.home

@@ -37,7 +37,7 @@ class Night:
         return steps.weigh_parts(self.choice, parts, self.learner, self.run, settings)
 
     def score(self, model: SavedModel, weights: Weights, settings: Settings) -> Path:
-        rules = steps.read_rules(self.checked, settings)
+        rules = steps.read_rules(self.checked, self.learner, settings)
         return steps.score(model, weights, rules, self.checked, self.learner, self.run, settings)
 
 

@@ -96,7 +96,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
         learner = steps.fit_vocabulary(checked, run, settings)
         choice = steps.choose_network(parts, learner, run, settings)
         weights = steps.weigh_parts(choice, parts, learner, run, settings)
-        rules = steps.read_rules(checked, settings)
+        rules = steps.read_rules(checked, learner, settings)
         model = steps.train_for_tonight(choice, checked, learner, run, WarmStartConfig())
         lists = steps.score(model, weights, rules, checked, learner, run, settings)
         steps.publish_lists(lists, checked, run, settings)

@@ -26,7 +26,7 @@ from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.score import find_candidates
 from recsys.rank.weights import Weights
 from recsys.saved_model import SavedModel, load_model
-from recsys.settings import AlsConfig, EaseConfig, RankConfig, Settings, WarmStartConfig
+from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Settings, WarmStartConfig
 from recsys.warehouse.lookup import recommend
 
 N = 10
@@ -370,3 +370,10 @@ def test_without_rules_nothing_is_removed(ranker: Ranker) -> None:
 def test_rules_that_leave_nothing_are_refused(ranker: Ranker) -> None:
     with pytest.raises(UsageError, match="the rules leave none of 40 movies"):
         apply_rules(ranker, Rules(min_ratings=1000), LEARNER)
+
+
+def test_rules_that_leave_nothing_are_told_before_anything_is_trained(published: Published) -> None:
+    tonight = published.night
+    settings = published.settings.model_copy(update={"rules": RulesConfig(min_ratings=1000)})
+    with pytest.raises(UsageError, match="the rules leave none of 150 movies"):
+        steps.read_rules(tonight.checked, tonight.learner, settings)
