@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from recsys.eligibility.read_rules import Rules
 from recsys.features import Features
@@ -18,6 +19,7 @@ from recsys.progress import progress
 from recsys.rank.common import EVERYBODY
 from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
+from recsys.rank.ruled import count_available
 from recsys.similar import find_similar
 from recsys.vocabulary import Vocabulary
 
@@ -104,12 +106,19 @@ def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabu
 
 
 def write_known(ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, known: Known) -> None:
-    """What an audit of the lists has to know: what may be shown at all, whom rules leave fewer movies, the rules."""
+    """What an audit of the lists has to know: what may be shown at all, whom rules leave fewer movies, the rules.
+
+    How many are left to a user is counted apart from the lists, unless a cap can leave them short: what fits under caps
+    is known by filling the places alone.
+    """
     listable = ranker.listable & ~ranker.eligibility.closed_I
     available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})
     lengths = pl.read_parquet(lists, columns=["user_id"]).group_by("user_id").len("n_available")
     everybody = pl.DataFrame({"user_id": vocabulary.user_ids}).join(lengths, on="user_id", how="left").fill_null(0)
     shortened = everybody.filter(pl.col("n_available") < n).sort("user_id").cast({"n_available": pl.Int64})
+    if len(shortened) and not len(ranker.eligibility.caps.at_most_G):
+        left = count_available(ranker, torch.from_numpy(vocabulary.encode_users(shortened["user_id"].to_numpy())))
+        shortened = shortened.with_columns(n_available=pl.Series(left.numpy())).filter(pl.col("n_available") < n)
     frames = (available, shortened, rules.blocked_table(), rules.caps_table())
     for frame, path in zip(frames, (known.available, known.shortened, known.blocked, known.caps), strict=True):
         with replacing(path) as aside:

@@ -128,6 +128,17 @@ def test_what_an_audit_has_to_know(ranker: Ranker, tmp_path: Path) -> None:
     assert shortened["user_id"].is_sorted()
 
 
+def test_what_a_list_lacks_is_not_taken_for_what_there_is(ranker: Ranker, tmp_path: Path) -> None:
+    """A ranker that wrote three movies of a user would pass any audit that believed it."""
+    ruled, lists = apply_rules(ranker, RULES, SPREAD_LEARNER), tmp_path / "lists.parquet"
+    write_lists(ruled, 10, SPREAD, lists)
+    pl.read_parquet(lists).filter(pl.col("rank") <= 3).write_parquet(lists)
+    write_known(ruled, RULES, lists, 10, SPREAD, Known(tmp_path))
+    expected = {10 * user: n for user in range(1, 61) if (n := n_left(ranker, user)) < 10}
+    assert any(n > 3 for n in expected.values())
+    assert dict(pl.read_parquet(Known(tmp_path).shortened).iter_rows()) == expected
+
+
 def test_a_user_without_any_movie_left_is_known_too(ranker: Ranker, tmp_path: Path) -> None:
     movie = int(ranker.histories.of(1)[0])
     only = Rule("eligible[0]", pl.DataFrame({"movie_id": [100 * movie]}, schema={"movie_id": pl.Int32}))
