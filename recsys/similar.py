@@ -36,7 +36,8 @@ class Similar:
 
 
 def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar]:
-    """The `n` movies most similar to each rated one, block by block, among those that somebody rated.
+    """The `n` movies most similar to each rated one, block by block, among those that somebody rated and that the
+    ranker's rules keep from nobody; fewer where there are fewer.
 
     Similarity is the mean of three cosines: of the vectors by which retrieval knows who watches a movie, of the stars
     that the network expects it to get from a sample of users, and of what the movie is (genres, decade, words of the
@@ -45,6 +46,7 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
     """
     counts = ranker.counts
     item_I = (counts > 0).nonzero().squeeze(1)
+    closed_I = ranker.eligibility.closed_I[item_I]
     support_I = counts[item_I] / (counts[item_I] + DOUBT)
     profiles = [_centred(part[item_I]) for part in _profiles(ranker)]
     content = gather_content(features, len(counts))[item_I.numpy()]
@@ -54,10 +56,11 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
             similarity_BI += profile_ID[rows] @ profile_ID.T * support_I
         similarity_BI /= 1 + len(profiles)
         similarity_BI[torch.arange(len(rows)), rows] = -torch.inf  # itself
+        similarity_BI[:, closed_I] = -torch.inf
         column_BN = top_columns(similarity_BI, min(n, len(item_I) - 1))
         found_BN = similarity_BI.gather(1, column_BN)
         order_BN = found_BN.argsort(dim=1, descending=True, stable=True)
-        row, place = torch.ones_like(order_BN, dtype=torch.bool).nonzero(as_tuple=True)
+        row, place = (found_BN.gather(1, order_BN) > -torch.inf).nonzero(as_tuple=True)
         column = column_BN.gather(1, order_BN)[row, place]
         yield Similar(item_I[rows[row]], place + 1, item_I[column], similarity_BI[row, column])
 

@@ -105,6 +105,19 @@ def test_a_movie_is_never_like_itself_nor_like_one_that_nobody_rated(ranker: Ran
         assert all(-1 <= value <= 1 for _, value in others)
 
 
+def test_what_rules_keep_from_everybody_is_similar_to_nothing(ranker: Ranker) -> None:
+    """Who asks for such a movie by its name is still told what else there is."""
+    closed_I = torch.isin(torch.arange(SIZES.n_items), torch.tensor([0, 3, 4]))
+    ruled = replace(ranker, eligibility=replace(ranker.eligibility, closed_I=closed_I))
+    free = lists_of(find_similar(ranker, FEATURES, 100))
+    expected = {item: [other for other, _ in others if other not in (3, 4)] for item, others in free.items()}
+    for n in (1, 5, 100):
+        lists = lists_of(find_similar(ruled, FEATURES, n))
+        assert {item: [other for other, _ in lists[item]] for item in lists} == {
+            item: others[:n] for item, others in expected.items()
+        }
+
+
 def test_movies_that_equally_many_rated_are_as_similar_one_way_as_the_other() -> None:
     rows = [(user, item) for user in range(1, 61) for item in range(1, 41) if (user + item // 4) % 2]
     user_idx, item_idx = torch.tensor(rows).unbind(1)

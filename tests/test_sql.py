@@ -100,8 +100,9 @@ CASES = {
             "available": [(1,), (2,)],
             "recommendations": [place(1, 1, 3), place(1, 2, 1), place(2, 1, 9)],
             "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 2, 0.5, "r1")],
+            "similar_movies": [(3, 1, 1, 0.5, "r1"), (1, 1, 3, 0.5, "r1")],
         },
-        expected=[(3, 2)],
+        expected=[(3, 3)],
     ),
     "audit_ranks": Case(
         given={

@@ -244,10 +244,10 @@ class TestWhatMayBeShown:
         return replace(tonight, available=paths["available"], shortened=paths["shortened"] if shortened else None)
 
     def test_a_movie_that_may_not_be_shown_is_refused(self, home: Home, tmp_path: Path) -> None:
-        """1 is recommended to users 2, 3 and 4, and in two default lists. User 1 now has the others but 2 left."""
+        """1 is recommended to two users, stands in two default lists, and is similar to two movies."""
         frames = make_frames()
         publish(make_outcome("r1"), self.night(tmp_path / "all", frames, [1, 2, 3, 4]), home)
-        expected = "audit_available: 1 .* movie_id 1, n_rows 4"
+        expected = "audit_available: 1 .* movie_id 1, n_rows 6"
         with pytest.raises(PublishError, match=expected):
             publish(make_outcome("r2"), self.night(tmp_path / "some", frames, [2, 3, 4]), home)
 
