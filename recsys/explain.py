@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from recsys.engine import predict
-from recsys.errors import NotPublished
 from recsys.home import Home, Run
 from recsys.models import Pairs
+from recsys.rank.common import reading_ranker
 from recsys.rank.ranker import Ranker
 from recsys.rank.saved_ranker import load_ranker
 from recsys.rank.score import Candidates, penalise, score_parts
@@ -36,7 +36,7 @@ class Explanation:
     rating_hat: float  # expected stars
     parts: pl.DataFrame  # (part, value, weight, adds): `adds` sums up to the score
     stars: pl.DataFrame  # (stars, probability)
-    affinity: float | None  # by the item-item model, of which the exponential of its part is taken; None without one
+    affinity: float | None  # by the item-item model, whose part is its logarithm but of a new movie; None without one
     because: pl.DataFrame  # (movie_id, title, year, rating, share): all shares add up to the affinity
 
     def as_json(self) -> dict[str, Any]:
@@ -52,8 +52,8 @@ class Explanation:
 def explain(home: Home, user_id: int, asked: str) -> Explanation:
     """What the published run says of this user and the movie of this title or id.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is gone; UsageError if nobody has that id, or
-    no movie is called so.
+    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; ModelError if its network
+    is; UsageError if nobody has that id, or no movie is called so.
     """
     place = lookup.find_place(home, user_id, asked)
     vocabulary, ranker = _load(home.run(place.run_id))
@@ -80,13 +80,9 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
 
 
 def _load(run: Run) -> tuple[Vocabulary, Ranker]:
-    if not (run.ranker / "ranker.json").exists():
-        raise NotPublished(
-            f"{run.folder} does not hold what its lists were made with, so that nothing can be explained. Next: "
-            f"`recsys nightly --home {run.home.root}`"
-        )
-    vocabulary = Vocabulary.load(run.vocabulary)
-    return vocabulary, load_ranker(run.ranker, load_model(SavedModel(run.model / "tonight"), vocabulary))
+    with reading_ranker(run, "nothing can be explained"):
+        vocabulary = Vocabulary.load(run.vocabulary)
+        return vocabulary, load_ranker(run.ranker, load_model(SavedModel(run.model / "tonight"), vocabulary))
 
 
 def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame, float]:

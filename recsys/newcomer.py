@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.errors import NotPublished, UsageError
+from recsys.errors import UsageError
 from recsys.fold_in import SavedRanker, fold_in
 from recsys.home import Home
-from recsys.rank.common import EVERYBODY, name_service
+from recsys.rank.common import EVERYBODY, name_service, reading_ranker
 from recsys.titles import match_ratings, parse_ratings
 from recsys.vocabulary import Vocabulary
 from recsys.warehouse import lookup
@@ -32,17 +32,13 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
 
     Nothing is trained, and torch is not loaded. Movies without a place in the published run count for nothing.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is gone; UsageError if the ratings cannot be
-    read, a title is not known, or the segment is not.
+    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; UsageError if the ratings
+    cannot be read, a title is not known, or the segment is not.
     """
     run_id, movies = lookup.read_served(home)
     run = home.run(run_id)
-    if not (run.ranker / "ranker.json").exists():
-        raise NotPublished(
-            f"{run.folder} does not hold what its lists were made with, which a list for somebody new needs. Next: "
-            f"`recsys nightly --home {home.root}`"
-        )
-    ranker, vocabulary = SavedRanker(run.ranker), Vocabulary.load(run.vocabulary)
+    with reading_ranker(run, "there is no list for somebody new"):
+        ranker, vocabulary = SavedRanker(run.ranker), Vocabulary.load(run.vocabulary)
     rated = match_ratings(parse_ratings(ratings, ranker.described["levels"]), movies)
     items = vocabulary.encode_movies(rated["movie_id"].to_numpy())
     known = {int(item): stars for item, stars in zip(items, rated["rating"].to_list(), strict=True) if item}
@@ -79,4 +75,8 @@ def _stated(segment: str | None, properties: Sequence[str]) -> list[str]:
         raise UsageError(
             f"--segment: nothing is known of '{strange[0]}'; known are {', '.join(properties) or 'no properties'}"
         )
-    return [known[word.casefold()] for word in words]
+    meant = [known[word.casefold()] for word in words]
+    kinds = [name.partition("=")[0] for name in meant]
+    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise UsageError(f"--segment: '{text}' has two values of {twice}. Give it one")
+    return meant

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from recsys.errors import NotPublished, UsageError
+from recsys.explain import explain
 from recsys.home import Home
 from recsys.newcomer import recommend_for
 from recsys.warehouse.lookup import read_served, recommend_default
@@ -86,6 +87,7 @@ def test_segments_are_called_as_their_default_lists_are(served_night: Home, titl
         ("20=5", "gender=X", "nothing is known of 'gender=X'; known are gender=F, gender=M, age=18"),
         ("20=5", "all gender=F", "nothing is known of 'all'"),
         ("20=5", "", "nothing is known of ''"),
+        ("20=5", "gender=F gender=m", "'gender=F gender=m' has two values of gender"),
     ],
 )
 def test_what_cannot_be_meant(served_night: Home, ratings: str, segment: str | None, complaint: str) -> None:
@@ -99,6 +101,19 @@ def test_without_the_folder_of_the_run_there_are_none(served_night: Home, tmp_pa
     run_id, _ = read_served(home)
     with pytest.raises(NotPublished, match=rf"runs/{run_id} does not hold what its lists were made with.* Next: "):
         recommend_for(home, "20=5")
+
+
+@pytest.mark.parametrize("damaged", ["ranker/ranker.safetensors", "ranker/ranker.json", "vocabulary/users.parquet"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_folder_is_told_by_name(served_night: Home, tmp_path: Path, damaged: str, how: str) -> None:
+    home = Home(tmp_path / "copy")
+    shutil.copytree(served_night.root, home.root)
+    run_id, _ = read_served(home)
+    path = home.run(run_id).folder / damaged
+    os.truncate(path, 90) if how == "cut" else path.unlink()
+    for asked in (lambda: recommend_for(home, "20=5"), lambda: explain(home, 5, "3")):
+        with pytest.raises(NotPublished, match=rf"runs/{run_id}.*, without which .*\. Next: `recsys nightly"):
+            asked()
 
 
 def test_nothing_is_published(home: Home) -> None:

@@ -1,10 +1,16 @@
 """What every computation of a list has in common. No torch here: `fold_in` does without."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+
 from recsys.errors import NotPublished
 from recsys.files import read_json
+from recsys.home import Run
 
 FORMAT = 1  # of a saved ranker's files; raised when an older reader would misunderstand newer ones
 
@@ -24,6 +30,23 @@ def name_service(n_ratings: int, *, is_stated: bool) -> str:
     if n_ratings:
         return "history" if n_ratings >= FEW_RATINGS else "few ratings"
     return "features" if is_stated else "default"
+
+
+@contextmanager
+def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
+    """What is read of `run` within is what its lists were made with; `purpose` ends "without which ...".
+
+    Raises: NotPublished if that is gone, damaged or of another version.
+    """
+    after = f"without which {purpose}. Next: `recsys nightly --home {run.home.root}`"
+    if not (run.ranker / "ranker.json").exists():
+        raise NotPublished(f"{run.folder} does not hold what its lists were made with, {after}")
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, PolarsError, SafetensorError) as error:
+        raise NotPublished(
+            f"what lists were made with cannot be read from {run.folder} ({type(error).__name__}: {error}), {after}"
+        ) from error
 
 
 def read_description(folder: Path) -> dict[str, Any]:
