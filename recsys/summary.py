@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsys.files import read_json
@@ -127,7 +128,7 @@ def frame_table(frame: pl.DataFrame) -> Table:
         in_words = any(" " in cell for cell in cells) and not kind.is_temporal()
         table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold", no_wrap=not in_words)
     for row in zip(*columns, strict=True):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a title may look like Rich's markup: [rec]
     return table
 
 

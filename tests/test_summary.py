@@ -114,3 +114,10 @@ def test_a_frame_keeps_ids_whole_and_shortens_numbers() -> None:
         "Heat;",
         "Alien",
     ]
+
+
+def test_a_title_that_looks_like_markup_is_shown_as_it_is() -> None:
+    console = Console(width=70)
+    with console.capture() as capture:
+        console.print(frame_table(pl.DataFrame({"title": ["[rec]", "[/rec]", "Heat [bold]"]})))
+    assert [line.strip() for line in capture.get().splitlines()] == ["title", "[rec]", "[/rec]", "Heat [bold]"]
