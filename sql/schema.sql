@@ -58,9 +58,9 @@ comment on column recommendations.score is
     'Orders the list, higher = better. Has no unit: compare it within one user only.';
 comment on column recommendations.rating_hat is 'Expected stars, not clipped to the scale. Does not order the list.';
 comment on column recommendations.because_movie_ids is
-    'Movies the user has rated that speak loudest for this one, the loudest first.';
+    'Movies the user has rated that speak loudest for this one, the loudest first, three at most; empty where none does.';
 comment on column recommendations.served_by is
-    'What the list is made from, the same in all its rows: history (the user''s ratings), few ratings, features (no rating, but gender, age or occupation) or default (nothing is known).';
+    'What the list is made from, the same in all its rows: history (ten ratings of the user or more), few ratings (one to nine), features (no rating, but gender, age or occupation) or default (nothing is known).';
 comment on column recommendations.run_id is 'The run that published the table, the same in every row; see runs.';
 
 -- A plain join and group by, so that a filter on user_id reaches the table: one user's list then costs milliseconds.
@@ -167,12 +167,12 @@ create table similar_movies (
 );
 
 comment on table similar_movies is
-    'The movies most similar to each, by who rated both; one row per (movie_id, rank), sorted so.';
+    'The movies most similar to each that somebody rated, by who watches it, who likes it and what it is; one row per (movie_id, rank), sorted so.';
 comment on column similar_movies.movie_id is 'To which; see movies.';
 comment on column similar_movies.rank is 'Place in the movie''s list, without gaps; 1 = most similar.';
 comment on column similar_movies.similar_movie_id is 'What; see movies.';
 comment on column similar_movies.similarity is
-    'Orders the list, higher = more similar. Has no unit: compare it within one movie only.';
+    'Orders the list, higher = more similar; a mean of cosines, at most 1. Compare it within one movie only.';
 comment on column similar_movies.run_id is 'The run that published the table, the same in every row; see runs.';
 
 create view similar_movies_named as
@@ -246,9 +246,9 @@ create table metrics (
 
 comment on table metrics is 'Figures of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'See runs.';
-comment on column metrics.model is 'A network, a baseline such as bias or popularity, or snapshot: the data themselves.';
-comment on column metrics.split is 'The ratings it was measured on: validation or holdout (holdout_time and holdout_last where the newest were held out); source is all that came.';
-comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, or e.g. predicted=0.6-0.7, a bin of predicted probability.';
+comment on column metrics.model is 'A network; what it is measured beside, as bias, popularity, or ease and als that make lists alone; or snapshot: the data themselves.';
+comment on column metrics.split is 'The ratings it was measured on: validation or holdout (holdout_time and holdout_last where the newest were held out); tonight is the lists that are published; source is all that came.';
+comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, e.g. predicted=0.6-0.7, a bin of predicted probability, or e.g. rule=blocked[0], what a rule costs.';
 comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10; ndcg_at_10_low and _high are the ends of its 95% interval over users.';
 comment on column metrics.value is 'Stars for mae and rmse, bits for novelty, seconds for names that end so, else without unit.';
 

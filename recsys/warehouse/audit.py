@@ -59,7 +59,7 @@ def audit(
 
     `ratings` is the Parquet of all ratings known tonight: nothing in it is recommended to the one who rated it.
     `available` is that of the movies that may be shown (movie_id), without it those that somebody rated; `shortened`
-    that of the users for whom rules leave fewer of these than they have not rated (user_id, n_available). `blocked`
+    that of the users to whom rules leave fewer than `n` of these (user_id, n_available). `blocked`
     (user_id, movie_id, genre; null is any) and `caps` (movie_id, group_name, at_most) are the rules themselves.
 
     Raises: PublishError that names every broken rule, its count of offending rows and one of them.

@@ -19,7 +19,7 @@ SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
     """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
-    Empty for a user who has rated everything.
+    Empty for a user to whom their ratings and the rules leave nothing.
 
     Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
     """
@@ -54,7 +54,7 @@ def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The movie asked for, by title or movie_id, as one row of movie_id, title, year, genres, n_ratings, similarity to
     what was asked; and the movies similar to it, best first: rank, title, year, genres, similarity.
 
-    The second is empty for a movie that too few have rated.
+    The second is empty for a movie that nobody has rated.
 
     Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
     """
