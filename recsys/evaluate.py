@@ -19,6 +19,7 @@ from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
 from recsys.slices import measure_slices
 from recsys.train import Learner
+from recsys.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +65,9 @@ def measure_details(
     }
 
 
-def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner) -> ListQuality:
-    """Metrics of the ranker's lists, of those by each retriever alone, and of the most rated movies, for users with a
-    rating in `train`, from which the ranker has learned; movies rated there are left out.
+def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner, n: int) -> ListQuality:
+    """Metrics of the ranker's lists of `n` movies, of those by each retriever alone, and of the most rated movies, for
+    users with a rating in `train`, from which the ranker has learned; movies rated there are left out.
 
     A holdout movie is relevant from `config.relevant_from` stars on. The learner's seed draws the intervals' users.
     """
@@ -76,9 +77,27 @@ def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, le
     relevant = holdout.filter(pl.col("rating") >= relevant_from).select("user_id", "movie_id").unique()
     relevant = relevant.join(known, on="user_id", how="semi")
     lists = {
-        "network": pl.concat(list_blocks(rank_movies(ranker, LIST_LENGTH, reasons=0), vocabulary)),
+        "network": _list_as_served(ranker, n, vocabulary),
         **{name: list_alone(ranker, name, LIST_LENGTH, vocabulary) for name in ranker.retrievers if name != BASELINE},
         BASELINE: list_popular(ranker.histories, LIST_LENGTH, vocabulary),
     }
     lists = {name: frame.join(known, on="user_id", how="semi") for name, frame in lists.items()}
     return judge_lists(lists, relevant, train, vocabulary, learner.features, ranker.listable, learner.seed)
+
+
+def _list_as_served(ranker: Ranker, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
+    """(user_id, rank, movie_id) of LIST_LENGTH places at least, the first `n` of which are a list of `n`.
+
+    Which movies a diverse list takes depends on how long it is; after its own stand the others of a longer one.
+    """
+
+    def ranked(length: int) -> pl.DataFrame:
+        blocks = list_blocks(rank_movies(ranker, length, reasons=0), vocabulary)
+        return pl.concat(block.select("user_id", "rank", "movie_id") for block in blocks)
+
+    longer = ranked(max(n, LIST_LENGTH))
+    if n >= LIST_LENGTH or not ranker.config.diversity:
+        return longer
+    served = ranked(n)
+    both = pl.concat([served, longer.join(served, on=["user_id", "movie_id"], how="anti", maintain_order="left")])
+    return both.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("user_id"))

@@ -69,7 +69,7 @@ def evaluate_files(
         ranker = fit_ranker(network, learner.encode(known), learner, settings.rank, weights)
     if lists and ranker:
         _write(_list(ranker, pl.concat([known["user_id"], asked["user_id"]]), settings.n, learner), lists)
-    return _report(choice, network, known, asked, learner, ranker)
+    return _report(choice, network, known, asked, learner, ranker, settings.n)
 
 
 def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
@@ -96,12 +96,13 @@ def _report(
     asked: pl.DataFrame,
     learner: Learner,
     ranker: Ranker | None,
+    n: int,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"model": choice.model, "epochs": choice.epochs, "validation": choice.tried, "metrics": {}}
     if "rating" in asked.columns and ranker:
         encoded = learner.encode(known)
         errors = measure_errors(network, encoded, learner.encode(asked))
-        quality = measure_lists(ranker, encoded, asked, learner).metrics
+        quality = measure_lists(ranker, encoded, asked, learner, n).metrics
         models = dict.fromkeys([*errors, *quality])
         report["metrics"] = {
             choice.model if model == "network" else model: errors.get(model, {}) | quality.get(model, {})

@@ -120,7 +120,7 @@ def evaluate(
     train, asked = learner.encode(known), learner.encode(holdout)
     errors = measure_errors(network, train, asked)
     ranker = fit_ranker(network, train, learner, settings.rank, weights)
-    lists = measure_lists(ranker, train, holdout, learner)
+    lists = measure_lists(ranker, train, holdout, learner, settings.n)
     details = measure_details(network, train, asked, learner.features)
     name = settings.split.holdout
     rows = (

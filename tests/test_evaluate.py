@@ -82,8 +82,8 @@ def ranker(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> 
     return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, OLD_WAY)
 
 
-def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame) -> ListQuality:
-    return measure_lists(ranker, interactions(train), holdout, LEARNER)
+def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame, n: int = 10) -> ListQuality:
+    return measure_lists(ranker, interactions(train), holdout, LEARNER, n)
 
 
 def test_lists_are_judged_for_known_users_by_relevant_stars(
@@ -107,6 +107,26 @@ def test_lists_are_judged_for_known_users_by_relevant_stars(
         assert {key: measured[name][key] for key in expected} == expected
     assert {"user_activity=1-20", "gender=F"} < slices.keys()
     assert measured["network"]["users_with_relevant"] == liked["user_id"].n_unique() <= 50
+
+
+@pytest.mark.parametrize(("diversity", "n"), [(0.0, 10), (0.6, 10), (0.6, 20)])
+def test_the_first_places_judged_are_those_served(
+    split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker, diversity: float, n: int
+) -> None:
+    """A diverse list of fifty, in order of score, has other first ten than a diverse list of ten."""
+    train, holdout = split
+    ranker = replace(ranker, config=CONFIG.model_copy(update={"diversity": diversity}))
+    liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
+    catalogue = gather_catalogue(interactions(train), VOCABULARY, FEATURES, ranker.listable)
+    measured = measure(ranker, train, holdout, n).metrics["network"]
+
+    def expected(length: int) -> dict[str, float]:
+        lists = pl.concat(list_blocks(rank_movies(ranker, length), VOCABULARY)).filter(pl.col("user_id") <= 50)
+        return list_metrics(user_metrics(lists, liked), lists, catalogue)
+
+    first = {name: value for name, value in expected(n).items() if name.endswith("_10")}
+    assert {name: measured[name] for name in first} == first
+    assert measured["recall_at_50"] == expected(50)["recall_at_50"]
 
 
 def test_relevant_is_a_setting(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
