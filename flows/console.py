@@ -103,6 +103,7 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
     `config` is a file of a network's config, as `recsys tune` writes it; the settings hold what is in it.
     """
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from recsys.settings import Settings
 
@@ -115,6 +116,11 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
             for problem in error.errors()
         )
         raise UsageError(f"{problems}. See recsys COMMAND --help") from None
+    except SettingsError as error:  # a list, or a group of settings, that is no JSON
+        raise UsageError(
+            f"{error}: {error.__cause__}. Next: write several values as JSON, as in "
+            """RECSYS_RULES__BLOCKED='["blocked.csv"]'"""
+        ) from None
 
 
 def read_config(path: Path) -> Any:

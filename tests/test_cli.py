@@ -154,3 +154,12 @@ def test_explain_without_the_folder_of_the_run(served: Home) -> None:
         shown = type_command(served, *words)
         assert shown.exit_code == 1
         assert "does not hold what its lists were made with" in shown.stderr
+
+
+def test_a_path_where_a_list_is_meant_is_wrong_usage(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_RULES__BLOCKED", "blocked.csv")
+    result = type_command(home, "nightly", "--source", "synthetic:20x20x100")
+    assert result.exit_code == 2
+    assert 'field "rules"' in result.stderr
+    assert """Next: write several values as JSON, as in RECSYS_RULES__BLOCKED='["blocked.csv"]'""" in result.stderr
+    assert not home.warehouse.exists()
