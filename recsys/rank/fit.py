@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 SIZES = (0, 1, 3, 5, 10)  # ratings left to users of whom validation is asked as if no more were known
 WHOLE = 20  # from so many ratings on, a user's own whole history has taught the weights
+TAUGHT = 100  # candidates that teach: what is further down matters little to a list, and most of it is there
 USERS = 3_000  # of validation, drawn by the seed: five weights are known well from fewer
 
 
@@ -121,7 +122,7 @@ def _lesson(ranker: Ranker, asked: Tensor, relevant: Interactions, size: int, se
     lessons = []
     for rows in torch.arange(len(asked)).split(block_size(ranker)):
         block = users.take(rows)
-        found = find_candidates(ranker, block, ranker.config.candidates)
+        found = find_candidates(ranker, block, min(TAUGHT, ranker.config.candidates))
         is_relevant_BC = torch.isin(asked[rows][:, None] * ranker.histories.n_items + found.item_BC, keys)
         lessons.append((score_parts(ranker, block, found)[0], found.is_there, is_relevant_BC & found.is_there))
     return Lesson(*(torch.cat(columns) for columns in zip(*lessons, strict=True)))

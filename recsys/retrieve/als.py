@@ -15,7 +15,8 @@ from recsys.rank.common import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.settings import AlsConfig
 
-LEAST_GROWTH = 0.3  # below 30,000 ratings nothing was measured
+LEAST_GROWTH = 1.0  # below 100,000 ratings nothing was measured
+MOST_DIMS = 128  # solving for a row takes the cube of this
 VECTORS_PER_BLOCK = 2**18  # in memory at once, padding included: 64 MB at 64 dimensions
 
 
@@ -49,7 +50,7 @@ class Als(Retriever):
 def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed: int) -> Als:
     """`config.iterations` times the users' vectors from the items', then the items' from the users'."""
     growth = max(len(histories.items) / 100_000, LEAST_GROWTH)
-    dim = config.embedding_dim or 8 * round(3 * growth**0.125)
+    dim = config.embedding_dim or min(MOST_DIMS, 8 * round(3 * growth**0.6))
     unobserved = config.unobserved or 0.2 * growth**-0.3
     item_ID = torch.randn(histories.n_items, dim, generator=make_generator(seed)) * config.init_std / dim**0.5
     item_ID, trusted = item_ID.to(device), _trusted(histories, config)

@@ -96,10 +96,11 @@ def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> 
 
     Memory: three float32 matrices of H x H. What is left out of a large catalogue's head is said in the log.
     """
+    l2 = config.l2 or 500 * max(1.0, len(histories.items) / 100_000) ** 0.3
     head_H, tail_T = _part(histories.counts(), config.max_items)
     matrix = histories.matrix()
     of_head, of_tail = matrix[:, head_H.numpy()], matrix[:, tail_T.numpy()]
-    inverse_HH = _inverse(_gram(of_head, of_head), config.l2, device)
+    inverse_HH = _inverse(_gram(of_head, of_head), l2, device)
     strongest = [  # of one block at least, so that a tail of nothing has its columns
         _strongest(inverse_HH @ _gram(of_head, of_tail[:, first : first + TAIL_BLOCK]).to(device))
         for first in range(0, max(1, len(tail_T)), TAIL_BLOCK)
