@@ -214,7 +214,7 @@ def test_few_broken_rows_cost_no_night(tmp_path: Path, environment: Mapping[str,
 def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
     """Drops that still name them come in as before; what is published, and what earlier nights left, has no trace."""
     planted = plant(200, 150, 8000)
-    theirs = 424242
+    theirs = 700419  # digits that no share of the metrics has
     ratings = planted.ratings.with_columns(pl.col("user_id").replace(1, theirs))
     users = planted.users.with_columns(pl.col("user_id").replace(1, theirs))
     broken = {2: f"{theirs},1,99,978300760"}

@@ -49,15 +49,20 @@ class Als(Retriever):
 
 def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed: int) -> Als:
     """`config.iterations` times the users' vectors from the items', then the items' from the users'."""
-    growth = max(len(histories.items) / 100_000, LEAST_GROWTH)
-    dim = config.embedding_dim or min(MOST_DIMS, 8 * round(3 * growth**0.6))
-    unobserved = config.unobserved or 0.2 * growth**-0.3
+    dim, unobserved = choose_sizes(config, len(histories.items))
     item_ID = torch.randn(histories.n_items, dim, generator=make_generator(seed)) * config.init_std / dim**0.5
     item_ID, trusted = item_ID.to(device), _trusted(histories, config)
     raters = trusted.transpose()
     for _ in range(config.iterations):
         item_ID = _solve(raters, _solve(trusted, item_ID, unobserved, config), unobserved, config)
     return Als(item_ID, torch.tensor(unobserved, dtype=torch.float64), config)
+
+
+def choose_sizes(config: AlsConfig, n_ratings: int) -> tuple[int, float]:
+    """The length of a vector and the weight of the unobserved: those of the config, or what suits so many ratings."""
+    growth = max(n_ratings / 100_000, LEAST_GROWTH)
+    dim = config.embedding_dim or min(MOST_DIMS, 8 * round(3 * growth**0.6))
+    return dim, config.unobserved or 0.2 * growth**-0.3
 
 
 def _trusted(histories: Histories, config: AlsConfig) -> Histories:
