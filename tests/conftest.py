@@ -111,3 +111,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"{len(tests)} tests used planted ratings in place of {', '.join(sorted(used))}, because {REAL_DATA} does "
             "not have these zips; set RECSYS_TEST_DATA to a folder that does to test on them"
         )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole nights first: each is one worker's, and the last one to begin decides when all have ended."""
+    first = ("test_flow.py", "test_deployments.py", "test_train.py", "test_readme.py", "test_tune.py")
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))

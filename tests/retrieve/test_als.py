@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recsys.histories import Histories
 from recsys.retrieve import als as als_module
-from recsys.retrieve.als import Als, fit_als
+from recsys.retrieve.als import Als, choose_sizes, fit_als
 from recsys.settings import AlsConfig
 
 CONFIG = AlsConfig(embedding_dim=4, iterations=300, l2=0.02, unobserved=0.3)
@@ -88,18 +88,14 @@ def test_a_users_vector_is_the_best_beside_the_movies_vectors() -> None:
         np.testing.assert_allclose(p_UD[user], np.linalg.solve(left, q.T @ c_I), atol=1e-5)
 
 
-@pytest.mark.parametrize(("n_ratings", "dim", "unobserved"), [(10, 24, 0.2), (100_000, 24, 0.2), (1_000_000, 96, 0.1)])
+@pytest.mark.parametrize(
+    ("n_ratings", "dim", "unobserved"), [(10, 24, 0.2), (100_000, 24, 0.2), (1_000_000, 96, 0.1), (10**8, 128, 0.025)]
+)
 def test_sizes_that_the_number_of_ratings_decides(n_ratings: int, dim: int, unobserved: float) -> None:
-    users = torch.arange(1, n_ratings + 1) // 10
-    histories = Histories(
-        torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(users).cumsum(0)]),
-        torch.arange(1, n_ratings + 1) % 10,
-        torch.full((n_ratings,), 4.0),
-        n_items=10,
-    )
-    als = fit_als(histories, AlsConfig(iterations=1), CPU, seed=0)
-    assert als.item_ID.shape == (10, dim)
-    assert float(als.unobserved) == pytest.approx(unobserved, rel=0.02)
+    chosen = choose_sizes(AlsConfig(), n_ratings)
+    assert chosen[0] == dim
+    assert chosen[1] == pytest.approx(unobserved, rel=0.02)
+    assert choose_sizes(AlsConfig(embedding_dim=5, unobserved=0.7), n_ratings) == (5, 0.7)
 
 
 def test_who_or_what_has_no_rating_has_no_vector() -> None:
