@@ -1,10 +1,12 @@
 """The best places of each row, exactly, whatever ties there are.
 
-Shapes: B rows, I columns, N places.
+Shapes: B rows, I columns, N places, K values looked for, G groups of columns, W columns of a group.
 """
 
 import torch
 from torch import Tensor
+
+LEAST_WIDTH = 8  # of a group: narrower ones spare less than looking for the best groups costs
 
 
 def top_columns(score_BI: Tensor, n: int) -> Tensor:
@@ -15,14 +17,38 @@ def top_columns(score_BI: Tensor, n: int) -> Tensor:
     n = min(n, score_BI.shape[1])
     if n == 0:
         return score_BI.new_empty(len(score_BI), 0, dtype=torch.int64)
-    best = score_BI.topk(min(n + 1, score_BI.shape[1]), dim=1)
-    column_BN = best.indices[:, :n].sort(dim=1).values
-    last_B1, next_B1 = best.values[:, n - 1 : n], best.values[:, n:]  # the latter of no column, if these are all
-    # topk leaves open which of equal scores it takes, so rows where the last one taken has an equal are redone
+    value_BK, best_BK = _largest(score_BI, min(n + 1, score_BI.shape[1]))
+    column_BN = best_BK[:, :n].sort(dim=1).values
+    last_B1, next_B1 = value_BK[:, n - 1 : n], value_BK[:, n:]  # the latter of no column, if these are all
+    # which of equal scores are found is left open, so rows where the last one taken has an equal are redone
     tied = (last_B1 == next_B1).any(1).nonzero().squeeze(1)
     for rows in tied.split(max(1, 2**24 // score_BI.shape[1])):
         column_BN[rows] = _lowest_of_equal(score_BI[rows], last_B1[rows], n)
     return column_BN
+
+
+def _largest(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(B, K) the largest values, descending, and their columns: topk's answer in half of its time for wide rows.
+
+    A value outside of the `k` groups with the largest maxima has `k` values in them that are no smaller, so these
+    groups hold the `k` largest.
+    """
+    # near the square root: as many values in the best groups as there are groups; powers of two are reduced fastest
+    width = 1 << (score_BI.shape[1] // k).bit_length() // 2
+    if width < LEAST_WIDTH:
+        largest = score_BI.topk(k, dim=1)
+        return largest.values, largest.indices
+    n_grouped = score_BI.shape[1] // width * width
+    score_BGW = score_BI[:, :n_grouped].unflatten(1, (-1, width))
+    group_BK1 = score_BGW.amax(2).topk(k, dim=1, sorted=False).indices[:, :, None]
+    within_BKW = score_BGW.gather(1, group_BK1.expand(-1, -1, width))
+    rest_BR = score_BI[:, n_grouped:]  # fewer than a group
+    largest = torch.cat([within_BKW.flatten(1), rest_BR], dim=1).topk(k, dim=1)
+    place_BK = largest.indices
+    group_BK = group_BK1.squeeze(2).gather(1, (place_BK // width).clamp(max=k - 1))
+    is_rest_BK = place_BK >= k * width
+    column_BK = torch.where(is_rest_BK, place_BK - k * width + n_grouped, group_BK * width + place_BK % width)
+    return largest.values, column_BK
 
 
 def _lowest_of_equal(score_BI: Tensor, last_B1: Tensor, n: int) -> Tensor:

@@ -30,8 +30,9 @@ def test_top_columns_are_those_of_a_stable_sort(
 
 @pytest.mark.parametrize("n", [1, 10, 300, 999, 1000, 1001])
 @pytest.mark.parametrize("levels", [1, 2, 50, 10**6])
-def test_wide_rows_of_many_ties(levels: int, n: int) -> None:
-    score_BI = np.random.default_rng(0).integers(levels, size=(20, 1000)).astype(np.float32)
+@pytest.mark.parametrize("width", [1000, 1007])  # the latter is no multiple of any group of columns
+def test_wide_rows_of_many_ties(levels: int, width: int, n: int) -> None:
+    score_BI = np.random.default_rng(0).integers(levels, size=(20, width)).astype(np.float32)
     score_BI[::3, ::2] = -np.inf
     assert top_columns(torch.from_numpy(score_BI), n).tolist() == slow_columns(score_BI, n)
 
@@ -41,6 +42,15 @@ def test_rows_are_chosen_from_alone() -> None:
     score_BI = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0], [0.0, 5.0, 5.0]])
     assert top_columns(score_BI, 1).tolist() == [[0], [0], [2], [1]]
     assert top_columns(score_BI, 2).tolist() == [[0, 2], [0, 1], [1, 2], [1, 2]]
+
+
+def test_the_best_stand_side_by_side_or_at_the_end() -> None:
+    """Wherever groups of columns begin and end."""
+    for first in range(2000 - 5):
+        score_I = torch.arange(2000.0, 0.0, -1.0)
+        score_I[first : first + 5] += 5000
+        others = [column for column in range(7) if not first <= column < first + 5][:2]
+        assert top_columns(score_I[None], 7).tolist() == [sorted([*range(first, first + 5), *others])]
 
 
 def test_whole_numbers_and_nothing_to_choose() -> None:
