@@ -7,6 +7,7 @@ import click
 
 from flows.console import home_of, home_option, json_option, print_frame, print_json, shared
 from recsys.errors import UsageError
+from recsys.printable import printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,7 +78,7 @@ def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None
     if as_json:
         print_json({"movie": found, "similar": rows.to_dicts()})
         return
-    click.echo(f"{found['title']} ({found['year'] or 'year unknown'}), movie_id {found['movie_id']}")
+    click.echo(f"{_named(found['title'], found['year'])}, movie_id {found['movie_id']}")
     if rows.is_empty():
         click.echo("no movies are published as similar to it: nobody has rated it", err=True)
     else:
@@ -126,7 +127,7 @@ def _print_newcomer(home: "Home", ratings: str, segment: str | None, n: int | No
         parts = {"rated": newcomer.rated.to_dicts(), "served_by": newcomer.served_by, "list": newcomer.rows.to_dicts()}
         print_json(parts)
         return
-    rated = (f"{title} ({year or 'year unknown'}) {stars:g}" for _, title, year, stars in newcomer.rated.iter_rows())
+    rated = (f"{_named(title, year)} {stars:g}" for _, title, year, stars in newcomer.rated.iter_rows())
     click.echo(f"rated: {'; '.join(rated)}")
     click.echo(f"served_by: {newcomer.served_by}")
     print_frame(newcomer.rows.drop("movie_id"), as_json)
@@ -136,7 +137,7 @@ def _print_explanation(one: "Explanation") -> None:
     movie = one.movie.row(0, named=True)
     place = f"rank {one.rank}" if one.rank else "not in the list"
     seen = f", rated {one.rating:g} by the user, so never shown" if one.rating is not None else ""
-    click.echo(f"{movie['title']} ({movie['year'] or 'year unknown'}) for user {one.user_id}: {place}{seen}")
+    click.echo(f"{_named(movie['title'], movie['year'])} for user {one.user_id}: {place}{seen}")
     click.echo(f"\nscore {one.score:.4f}, the sum of")
     print_frame(one.parts, as_json=False)
     click.echo(f"\nexpected stars {one.rating_hat:.2f}")
@@ -145,3 +146,7 @@ def _print_explanation(one: "Explanation") -> None:
     if one.affinity is not None:
         click.echo(f"\nbecause of these: the shares of all {len(one.because)} movies rated make {one.affinity:.4f}")
         print_frame(one.because.head(BECAUSE), as_json=False)
+
+
+def _named(title: str, year: int | None) -> str:
+    return f"{printable(title)} ({year or 'year unknown'})"

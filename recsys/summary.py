@@ -15,6 +15,7 @@ from rich.table import Table
 from recsys.files import read_json
 from recsys.home import Home, Run
 from recsys.night import describe_run, read_metrics
+from recsys.printable import printable
 from recsys.warehouse.lookup import sample
 
 ERRORS = {
@@ -138,10 +139,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | pl.Series):
-        return "; ".join(map(str, value))
+        return printable("; ".join(map(str, value)))
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return str(value)
+    return printable(str(value))
 
 
 def _table(title: str, metrics: dict[str, str], summary: Summary) -> Table:

@@ -116,6 +116,22 @@ def test_a_frame_keeps_ids_whole_and_shortens_numbers() -> None:
     ]
 
 
+def test_a_title_cannot_steer_the_terminal() -> None:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(
+            frame_table(
+                pl.DataFrame({"title": ["\x1b[2J\x1b]0;mine\x07", "\u202eredrum"], "also": [["a\nb"], ["é 猫"]]})
+            )
+        )
+    assert "\x1b" not in capture.get()
+    assert "\u202e" not in capture.get()
+    assert [line.split() for line in capture.get().splitlines()[1:]] == [
+        ["\\x1b[2J\\x1b]0;mine\\x07", "a\\nb"],
+        ["\\u202eredrum", "é", "猫"],
+    ]
+
+
 def test_a_title_that_looks_like_markup_is_shown_as_it_is() -> None:
     console = Console(width=70)
     with console.capture() as capture:
