@@ -153,6 +153,11 @@ class Run:
         return self.folder / "recommendations.parquet"
 
     @property
+    def served(self) -> Path:
+        """The tables that this run published, as Parquet files: what a roll-back puts back."""
+        return self.folder / "served"
+
+    @property
     def known(self) -> Path:
         """What the audit of tonight's lists reads beside them."""
         return self.folder / "audit"

@@ -97,6 +97,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
         verdict=verdict,
         reason=reason,
         published=verdict == "published",
+        seconds=_read(run.steps, {}),
     )
 
 

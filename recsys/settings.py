@@ -301,6 +301,17 @@ class GateConfig(Config):
     )
 
 
+class HistoryConfig(Config):
+    """What the warehouse remembers of earlier nights."""
+
+    runs: int = Field(
+        30,
+        ge=2,
+        description="Runs whose lists recommendation_history keeps, those of the latest as_of. What is being served "
+        "stays however old it is.",
+    )
+
+
 class Settings(BaseSettings):
     """One night. Frozen; written to the run's config.json."""
 
@@ -332,8 +343,9 @@ class Settings(BaseSettings):
     rules: RulesConfig = RulesConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
+    history: HistoryConfig = HistoryConfig()
 
     def config_hash(self) -> str:
         """12 hexadecimal digits naming everything that shapes the result except the data and where they lie."""
-        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots"})
+        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots", "history"})
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]

@@ -181,12 +181,14 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         quarantine=checked.quarantine,
         metrics=read_metrics(run),
         n=settings.n,
+        history_runs=settings.history.runs,
         default_recommendations=run.default_recommendations,
         similar_movies=run.similar_movies,
         available=known.available,
         shortened=known.shortened,
         blocked=known.blocked,
         caps=known.caps,
+        copies=run.served,
     )
     return publish(describe_run(run, verdict="published", reason=None), tonight, run.home)
 

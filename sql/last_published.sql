@@ -1,11 +1,13 @@
--- last_published: the newest run of a data set that published, and its snapshot.
+-- last_published: the run of a data set whose lists are served, else the newest one that published, and its snapshot.
 --
 -- grain   one row, or none
--- reads   runs (run_id, dataset, snapshot, published)
+-- reads   runs (run_id, dataset, snapshot, verdict), recommendations (run_id)
 -- params  $dataset varchar
 -- ties    none: run_id is unique and sorts by time
 select runs.run_id, runs.snapshot
 from runs
-where runs.dataset = $dataset and runs.published
-order by runs.run_id desc
+where runs.dataset = $dataset and runs.published and runs.verdict <> 'rolled back'
+order by
+    runs.run_id is not distinct from (select any_value(recommendations.run_id) from recommendations) desc,
+    runs.run_id desc
 limit 1

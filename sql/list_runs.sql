@@ -17,6 +17,7 @@ select
     verdict,
     reason,
     published,
+    champion,
 from runs
 order by run_id desc
 limit $limit

@@ -114,6 +114,107 @@ comment on column recommendations_named.because_titles is 'Their titles, in the 
 comment on column recommendations_named.served_by is 'What the list is made from; see recommendations.';
 comment on column recommendations_named.run_id is 'The run that published the table; see runs.';
 
+create table recommendation_history (
+    run_id varchar not null,
+    as_of timestamptz not null,
+    user_id integer not null,
+    rank integer not null,
+    movie_id integer not null,
+    score double not null,
+);
+
+comment on table recommendation_history is
+    'The lists of the latest runs that published or were backfilled, the newest included; one row per (run_id, user_id, rank), the oldest as_of first. How many runs is the setting history.runs.';
+comment on column recommendation_history.run_id is 'The run that made the list; see runs.';
+comment on column recommendation_history.as_of is 'Only ratings before this moment were used; the same in all rows of a run.';
+comment on column recommendation_history.user_id is 'For whom; one who has been forgotten since is gone.';
+comment on column recommendation_history.rank is 'Place in the user''s list, without gaps; 1 = best.';
+comment on column recommendation_history.movie_id is 'What; see movies.';
+comment on column recommendation_history.score is
+    'Orders the list, higher = better; compare it within one run and user only.';
+
+create macro recommendations_as_of(moment) as table
+with
+
+newest as (
+    select arg_max(run_id, (as_of, run_id)) as run_id
+    from recommendation_history
+    where as_of <= moment::timestamptz
+)
+
+select
+    recommendation_history.user_id,
+    recommendation_history.rank,
+    recommendation_history.movie_id,
+    recommendation_history.score,
+    recommendation_history.as_of,
+    recommendation_history.run_id,
+from recommendation_history
+semi join newest using (run_id);
+
+comment on macro table recommendations_as_of is
+    'recommendations_as_of(moment): the lists of the run with the latest as_of up to a moment, as far back as recommendation_history goes.';
+
+-- Of two runs with the same as_of the later one is the newer.
+create view recommendation_changes as
+with
+
+runs_kept as (
+    select distinct run_id, as_of
+    from recommendation_history
+),
+
+served as (
+    select runs_kept.run_id, runs_kept.as_of
+    from runs_kept
+    where runs_kept.run_id = (select any_value(run_id) from recommendations)
+),
+
+earlier as (
+    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.run_id)) as run_id
+    from runs_kept
+    cross join served
+    where (runs_kept.as_of, runs_kept.run_id) < (served.as_of, served.run_id)
+),
+
+now as (
+    select recommendation_history.*
+    from recommendation_history
+    semi join served using (run_id)
+),
+
+before as (
+    select recommendation_history.*
+    from recommendation_history
+    semi join earlier using (run_id)
+)
+
+select
+    coalesce(now.user_id, before.user_id) as user_id,
+    coalesce(now.movie_id, before.movie_id) as movie_id,
+    case
+        when before.rank is null then 'entered'
+        when now.rank is null then 'left'
+        else 'moved'
+    end as change,
+    before.rank as rank_before,
+    now.rank as rank,
+    (select run_id from earlier) as run_id_before,
+    (select run_id from served) as run_id,
+from now
+full join before on now.user_id = before.user_id and now.movie_id = before.movie_id
+where now.rank is distinct from before.rank and (select run_id from earlier) is not null;
+
+comment on view recommendation_changes is
+    'How the lists being served differ from those of the run before; one row per (user_id, movie_id) that entered a list, left it or moved in it. Empty where there is no run before.';
+comment on column recommendation_changes.user_id is 'Whose list; see users.';
+comment on column recommendation_changes.movie_id is 'What; see movies.';
+comment on column recommendation_changes.change is 'entered, left or moved.';
+comment on column recommendation_changes.rank_before is 'Its place in the list before; null if it has entered.';
+comment on column recommendation_changes.rank is 'Its place in the list now; null if it has left.';
+comment on column recommendation_changes.run_id_before is 'The run before, by as_of; see runs.';
+comment on column recommendation_changes.run_id is 'The run that is being served; see runs.';
+
 create table default_recommendations (
     segment varchar not null,
     rank integer not null,
@@ -217,6 +318,7 @@ create table runs (
     verdict varchar not null,
     reason varchar,
     published boolean not null,
+    champion varchar,
 );
 
 comment on table runs is
@@ -230,9 +332,26 @@ comment on column runs.snapshot is 'First 12 hexadecimal digits of the SHA-256 o
 comment on column runs.model is 'The network that was chosen.';
 comment on column runs.config_hash is 'Equal for runs with equal settings.';
 comment on column runs.code_version is 'Version of the program.';
-comment on column runs.verdict is 'published, data refused, held back or failed.';
-comment on column runs.reason is 'Why nothing was published, in words; null otherwise.';
+comment on column runs.verdict is
+    'published; unchanged (the lists were those being served already); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were put back) or released (nights may publish again after that); data refused, held back or failed.';
+comment on column runs.reason is
+    'Why nothing was published, in words; of a run that was published against the gate what the gate said, of a roll-back which run; null otherwise.';
 comment on column runs.published is 'True if the run''s recommendations were served.';
+comment on column runs.champion is
+    'The run that was being served and whose model was measured beside this one''s; null where there was none to compare.';
+
+create table run_steps (
+    run_id varchar not null,
+    step varchar not null,
+    seconds double not null,
+    primary key (run_id, step),
+);
+
+comment on table run_steps is
+    'How long each step of a run took, up to its publishing; one row per (run_id, step), in the order in which they ended.';
+comment on column run_steps.run_id is 'See runs.';
+comment on column run_steps.step is 'As the flow names it, e.g. train_for_tonight.';
+comment on column run_steps.seconds is 'From its start to its end.';
 
 create table metrics (
     run_id varchar not null,

@@ -15,7 +15,7 @@ import pytest
 import sql
 from recsys.warehouse import lookup
 from recsys.warehouse.audit import RULES
-from recsys.warehouse.publish import HISTORY, SERVED
+from recsys.warehouse.publish import TABLES
 
 Row = tuple[Any, ...]
 
@@ -46,7 +46,11 @@ def place(user_id: int, rank: int, movie_id: int, score: float = 1.0, *because: 
 
 
 def run(run_id: str) -> Row:
-    return (run_id, NIGHT, NIGHT, NIGHT, "ml-1m", "abc", "ordinal", "def", "0.1.0", "published", None, True)
+    return (run_id, NIGHT, NIGHT, NIGHT, "ml-1m", "abc", "ordinal", "def", "0.1.0", "published", None, True, None)
+
+
+def ended(run_id: str, verdict: str) -> Row:
+    return (*run(run_id)[:9], verdict, "why", False, None)
 
 
 CASES = {
@@ -266,9 +270,18 @@ CASES = {
         given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
     ),
     "last_published": Case(
-        given={"runs": [run("r1"), run("r2"), (*run("r3")[:-1], False), (*run("r4")[:4], "x", *run("r4")[5:])]},
+        given={"runs": [run("r1"), run("r2"), ended("r3", "held back"), (*run("r4")[:4], "x", *run("r4")[5:])]},
         params={"dataset": "ml-1m"},
         expected=[("r2", "abc")],
+    ),
+    # A roll-back to r1 is a row of its own, and no run that made lists.
+    "last_published after a roll-back": Case(
+        given={
+            "runs": [run("r1"), run("r2"), (*ended("r3", "rolled back")[:-2], True, None)],
+            "recommendations": [place(1, 1, 1, run_id="r1")],
+        },
+        params={"dataset": "ml-1m"},
+        expected=[("r1", "abc")],
     ),
     "sample": Case(
         given={
@@ -301,12 +314,13 @@ def insert(connection: duckdb.DuckDBPyConnection, given: dict[str, list[Row]]) -
 def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     case = CASES[name]
     insert(connection, case.given)
-    assert connection.sql(sql.read(name), params=case.params).fetchall() == case.expected
+    file = name.partition(" ")[0]  # what follows tells two cases of one file apart
+    assert connection.sql(sql.read(file), params=case.params).fetchall() == case.expected
 
 
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
-    assert {*RULES, *asked} == set(CASES)
+    assert {*RULES, *asked} == {name.partition(" ")[0] for name in CASES}
 
 
 def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
@@ -366,6 +380,50 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
     ]
 
 
+def history(run_id: str, day: int, *places: tuple[int, int, int]) -> list[Row]:
+    """Rows of recommendation_history for (user_id, rank, movie_id)."""
+    as_of = datetime(2026, 11, day, tzinfo=UTC)
+    return [(run_id, as_of, user_id, rank, movie_id, 1 / rank) for user_id, rank, movie_id in places]
+
+
+def test_lists_as_of_a_moment_are_those_of_the_latest_run_up_to_it(connection: duckdb.DuckDBPyConnection) -> None:
+    """A backfilled run is of the night whose data it knew, whenever it was made; of two of one the later counts."""
+    made = [*history("r1", 20, (1, 1, 7)), *history("r2", 22, (1, 1, 8)), *history("r3", 21, (1, 1, 9))]
+    insert(connection, {"recommendation_history": [*made, *history("r4", 21, (1, 1, 5), (2, 1, 6))]})
+    found = {
+        day: connection.sql(
+            f"select run_id, user_id, movie_id from recommendations_as_of('2026-11-{day} 00:00+00') order by user_id"
+        ).fetchall()
+        for day in (19, 20, 21, 23)
+    }
+    assert found == {19: [], 20: [("r1", 1, 7)], 21: [("r4", 1, 5), ("r4", 2, 6)], 23: [("r2", 1, 8)]}
+
+
+def test_changes_are_between_the_lists_served_and_those_of_the_run_before(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    """User 3 has a list from now on, 4 no more; r0 is too old to count, and r3 is newer than what is served."""
+    before = history("r1", 21, (1, 1, 7), (1, 2, 8), (2, 1, 7), (4, 1, 7))
+    now = history("r2", 22, (1, 1, 8), (1, 2, 9), (2, 1, 7), (3, 1, 5))
+    others = [*history("r0", 20, (1, 1, 1)), *history("r3", 23, (1, 1, 1))]
+    insert(connection, {"recommendation_history": [*others, *before, *now]})
+    assert connection.sql("from recommendation_changes").fetchall() == []
+    insert(connection, {"recommendations": [place(1, 1, 8, run_id="r2")]})
+    assert connection.sql("from recommendation_changes order by user_id, movie_id").fetchall() == [
+        (1, 7, "left", 1, None, "r1", "r2"),
+        (1, 8, "moved", 2, 1, "r1", "r2"),
+        (1, 9, "entered", None, 2, "r1", "r2"),
+        (3, 5, "entered", None, 1, "r1", "r2"),
+        (4, 7, "left", 1, None, "r1", "r2"),
+    ]
+
+
+def test_the_first_run_has_changed_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    insert(connection, {"recommendation_history": history("r1", 21, (1, 1, 7))})
+    insert(connection, {"recommendations": [place(1, 1, 7)]})
+    assert connection.sql("from recommendation_changes").fetchall() == []
+
+
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("drop view temp.other_lists")
     for table in BESIDE:
@@ -376,11 +434,13 @@ def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyCo
         select view_name from duckdb_views() where comment is null and not internal
         union all
         select table_name || '.' || column_name from duckdb_columns() where comment is null and not internal
+        union all
+        select function_name from duckdb_functions() where comment is null and not internal
     """)
     assert bare.fetchall() == []
     described = connection.sql("select distinct table_name from duckdb_columns() where not internal").fetchall()
     views = {f"{table}_named" for table in ("recommendations", "default_recommendations", "similar_movies")}
-    assert {name for (name,) in described} == {*SERVED, *HISTORY, *views}
+    assert {name for (name,) in described} == {*TABLES, *views, "recommendation_changes"}
 
 
 @pytest.mark.parametrize("path", sorted(sql.FOLDER.glob("*.sql")), ids=lambda path: path.stem)

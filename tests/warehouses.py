@@ -31,6 +31,7 @@ def make_outcome(run_id: str, verdict: str = "published", reason: str | None = N
         verdict=verdict,
         reason=reason,
         published=verdict == "published",
+        seconds={"train": 2.5, "score": 1.0},
     )
 
 

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 import sql
@@ -37,67 +39,74 @@ RULES = (
     "audit_lists_order",
 )
 
-BESIDE = {  # tables of which there may be none
+NEED_MORE = {  # than the tables themselves
+    "audit_length", "audit_available", "audit_blocked", "audit_caps", "audit_unseen", "audit_because",
+}  # fmt: skip
+
+OTHERS = {  # tables of which there may be none
     "shortened": "user_id integer, n_available bigint",
     "blocked": "user_id integer, movie_id integer, genre varchar",
     "caps": "movie_id integer, group_name varchar, at_most bigint",
 }
 
 
-def audit(
-    connection: DuckDBPyConnection,
-    run_id: str,
-    n: int,
-    ratings: Path,
-    *,
-    available: Path | None = None,
-    shortened: Path | None = None,
-    blocked: Path | None = None,
-    caps: Path | None = None,
-) -> None:
-    """Passes if the tables of `connection` are fit for `run_id` to publish lists of `n` movies.
+@dataclass(frozen=True)
+class Beside:
+    """Parquet files that an audit reads beside the tables; None: there are no such rows."""
 
-    `ratings` is the Parquet of all ratings known tonight: nothing in it is recommended to the one who rated it.
-    `available` is that of the movies that may be shown (movie_id), without it those that somebody rated; `shortened`
-    that of the users to whom rules leave fewer than `n` of these (user_id, n_available). `blocked`
-    (user_id, movie_id, genre; null is any) and `caps` (movie_id, group_name, at_most) are the rules themselves.
+    ratings: Path  # (user_id, movie_id), all that are known: nothing in it is recommended to the one who rated it
+    available: Path | None = None  # (movie_id) that may be shown; None: those that somebody rated
+    shortened: Path | None = None  # (user_id, n_available) of users to whom rules leave fewer than n of these
+    blocked: Path | None = None  # (user_id, movie_id, genre), null is any: the rules themselves
+    caps: Path | None = None  # (movie_id, group_name, at_most)
+
+
+def audit(file: Path, run_id: str, n: int | None, beside: Beside | None) -> None:
+    """Passes if the tables of a warehouse are fit to be served: lists of `n` movies that `run_id` made.
+
+    Without `beside`, and `n`, only what the tables themselves can tell is looked at.
 
     Raises: PublishError that names every broken rule, its count of offending rows and one of them.
     """
     known = {"run_id": run_id, "n": n}
-    with _beside(connection, ratings, available, {"shortened": shortened, "blocked": blocked, "caps": caps}):
-        broken = [complaint for rule in RULES if (complaint := _complain(connection, rule, known))]
+    rules = RULES if beside else [rule for rule in RULES if rule not in NEED_MORE]
+    with _opened(file, beside) as connection:
+        broken = [complaint for rule in rules if (complaint := _complain(connection, rule, known))]
     if broken:
         raise PublishError(
             f"the tables of run {run_id} failed their audit: {'; '.join(broken)}. What is served stays as it is. "
             "Next: look these rows up in the Parquet files of the run's folder"
         )
-    logger.info("audit: %d rules hold", len(RULES))
+    logger.info("audit: %d rules hold", len(rules))
 
 
 @contextmanager
-def _beside(
-    connection: DuckDBPyConnection, ratings: Path, available: Path | None, others: dict[str, Path | None]
-) -> Iterator[None]:
-    """What rules read beside the published tables, as temporary ones that are not part of the file."""
+def _opened(file: Path, beside: Beside | None) -> Iterator[DuckDBPyConnection]:
+    """A connection in memory that sees the tables of the file, and what rules read beside them."""
+    with duckdb.connect() as connection:
+        connection.execute("attach $path as next (read_only)", {"path": str(file)})
+        for (table,) in connection.sql(
+            "select table_name from duckdb_tables() where database_name = 'next'"
+        ).fetchall():
+            connection.execute(f"create view {table} as from next.{table}")
+        connection.execute(f"create view other_lists as {sql.read('other_lists')}")
+        if beside:
+            _read_beside(connection, beside)
+        yield connection
+
+
+def _read_beside(connection: DuckDBPyConnection, beside: Beside) -> None:
     connection.execute(
-        "create temp table ratings as select user_id, movie_id from read_parquet($path)", {"path": str(ratings)}
+        "create table ratings as select user_id, movie_id from read_parquet($path)", {"path": str(beside.ratings)}
     )
     connection.execute(
-        "create temp table available as select distinct movie_id from read_parquet($path)",
-        {"path": str(available or ratings)},
+        "create table available as select distinct movie_id from read_parquet($path)",
+        {"path": str(beside.available or beside.ratings)},
     )
-    for table, columns in BESIDE.items():
-        connection.execute(f"create temp table {table} ({columns})")
-        if path := others[table]:
+    for table, columns in OTHERS.items():
+        connection.execute(f"create table {table} ({columns})")
+        if path := getattr(beside, table):
             connection.execute(f"insert into {table} by name from read_parquet($path)", {"path": str(path)})
-    connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
-    try:
-        yield
-    finally:
-        connection.execute("drop view temp.other_lists")
-        for table in ("ratings", "available", *BESIDE):
-            connection.execute(f"drop table temp.{table}")
 
 
 def _complain(connection: DuckDBPyConnection, rule: str, known: dict[str, Any]) -> str | None:

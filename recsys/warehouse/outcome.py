@@ -1,6 +1,7 @@
-"""What a night leaves in the tables `runs` and `metrics`, whether it published or not."""
+"""What a night leaves in the tables `runs`, `run_steps` and `metrics`, whether it published or not."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -17,9 +18,13 @@ class Outcome:
     model: str | None
     config_hash: str | None
     code_version: str | None
-    verdict: str  # published, or the verdict of the error in recsys/errors.py that ended the night
+    verdict: (
+        str  # published, or what else sql/schema.sql names: that of the error in recsys/errors.py that ended the night
+    )
     reason: str | None  # that error's message; None when published
     published: bool
+    champion: str | None = None  # the run whose model was measured beside this one's
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of each step that has ended
 
 
 @dataclass(frozen=True)

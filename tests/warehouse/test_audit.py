@@ -182,35 +182,44 @@ def test_only_the_broken_rule_complains(home: Home, tmp_path: Path, break_night:
     assert home.warehouse.read_bytes() == before
 
 
-def load(frames: Frames, run_id: str) -> duckdb.DuckDBPyConnection:
-    """The tables of an audit without a file, so that a rule can be broken which `publish` itself keeps."""
-    connection = duckdb.connect()
-    connection.execute(sql.read("schema"))
-    for name in ("recommendations", "default_recommendations", "similar_movies", "movies", "users"):
-        has_run = name not in ("movies", "users")
-        connection.register("frame", frames[name].with_columns(run_id=pl.lit(run_id)) if has_run else frames[name])
-        connection.execute(f"insert into {name} by name from frame")
-        connection.unregister("frame")
-    return connection
+def load(frames: Frames, run_id: str, path: Path) -> Path:
+    """A warehouse with these tables, so that a rule can be broken which `publish` itself keeps."""
+    with duckdb.connect(path) as connection:
+        connection.execute(sql.read("schema"))
+        for name in ("recommendations", "default_recommendations", "similar_movies", "movies", "users"):
+            has_run = name not in ("movies", "users")
+            connection.register("frame", frames[name].with_columns(run_id=pl.lit(run_id)) if has_run else frames[name])
+            connection.execute(f"insert into {name} by name from frame")
+            connection.unregister("frame")
+    return path
 
 
 def test_foreign_run_id_is_refused(tmp_path: Path) -> None:
     frames = make_frames()
-    ratings = write_night(tmp_path, frames).ratings
-    with load(frames, "r1") as connection:
-        audit(connection, "r1", 2, ratings)
-        with pytest.raises(
-            PublishError, match=r"audit_run: 1 rows .* for example run_id r1, n_rows 20\. What is served stays"
-        ):
-            audit(connection, "r2", 2, ratings)
+    beside = write_night(tmp_path, frames).beside
+    file = load(frames, "r1", tmp_path / "next.duckdb")
+    audit(file, "r1", 2, beside)
+    with pytest.raises(
+        PublishError, match=r"audit_run: 1 rows .* for example run_id r1, n_rows 20\. What is served stays"
+    ):
+        audit(file, "r2", 2, beside)
 
 
-def test_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     frames = make_frames()
-    with load(frames, "r1") as connection:
-        audit(connection, "r1", 2, write_night(tmp_path, frames).ratings)
-        assert connection.sql("select table_name from duckdb_tables() where temporary").fetchall() == []
-        assert connection.sql("select view_name from duckdb_views() where temporary and not internal").fetchall() == []
+    beside = write_night(tmp_path, frames).beside
+    file = load(frames, "r1", tmp_path / "next.duckdb")
+    before = file.read_bytes()
+    audit(file, "r1", 2, beside)
+    assert file.read_bytes() == before
+
+
+def test_tables_alone_are_audited_by_what_they_can_tell(tmp_path: Path) -> None:
+    """As of a run that is put back: what its users had rated is not asked again, what its lists are is."""
+    frames = break_unseen(make_frames())
+    audit(load(frames, "r1", tmp_path / "seen.duckdb"), "r1", None, None)
+    with pytest.raises(PublishError, match="audit_ranks: "):
+        audit(load(break_ranks_by_gap(frames), "r1", tmp_path / "gap.duckdb"), "r1", None, None)
 
 
 def test_short_list_is_right_for_who_has_little_left(home: Home, tmp_path: Path) -> None:
@@ -289,12 +298,9 @@ class TestWhatMayBeShown:
 
 def test_every_broken_rule_is_named(tmp_path: Path) -> None:
     frames = break_because(break_unseen(make_frames()))
-    ratings = write_night(tmp_path, frames).ratings
-    with (
-        load(frames, "r1") as connection,
-        pytest.raises(PublishError, match=r"audit_unseen: .*; audit_because: "),
-    ):
-        audit(connection, "r1", 2, ratings)
+    beside = write_night(tmp_path, frames).beside
+    with pytest.raises(PublishError, match=r"audit_unseen: .*; audit_because: "):
+        audit(load(frames, "r1", tmp_path / "next.duckdb"), "r1", 2, beside)
 
 
 def test_every_audit_file_is_a_rule() -> None:

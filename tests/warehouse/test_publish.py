@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -18,9 +19,20 @@ from warehouses import make_frames, make_outcome, write_night
 from recsys.errors import PublishError
 from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home
-from recsys.warehouse.publish import HISTORY, SERVED, Tonight, check_present, publish, record
+from recsys.warehouse.outcome import Outcome
+from recsys.warehouse.publish import (
+    LISTS,
+    RECORDS,
+    SERVED,
+    TABLES,
+    Tonight,
+    backfill,
+    check_present,
+    publish,
+    record,
+    restore,
+)  # fmt: skip
 
-TABLES = (*SERVED, *HISTORY)
 SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit DuckDB without its threads
 
 LARGE = {"n_users": 2000, "n_movies": 200, "n": 20}  # a publish of some tenths of a second
@@ -59,7 +71,7 @@ class TestPublish:
 
         assert counts == {
             "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
-            "runs": 1, "metrics": 2, "quarantine": 1,
+            "runs": 1, "run_steps": 2, "metrics": 2, "quarantine": 1, "recommendation_history": 8,
         }  # fmt: skip
         tables = read_all(home)
         assert {table: len(rows) for table, rows in tables.items()} == counts
@@ -111,7 +123,7 @@ class TestPublish:
 
         for table in ("recommendations", "default_recommendations", "similar_movies"):
             assert select(home, f"select distinct run_id from {table}") == [("r2",)]
-        for table in HISTORY:
+        for table in (*RECORDS, LISTS):
             assert select(home, f"select distinct run_id from {table} order by run_id") == [("r1",), ("r2",)]
 
     def test_publishing_again_changes_nothing(self, home: Home, tonight: Tonight) -> None:
@@ -122,10 +134,12 @@ class TestPublish:
         assert read_all(home) == once
 
     def test_file_does_not_grow_with_lists_replaced(self, home: Home, large: list[Tonight]) -> None:
-        publish(make_outcome("r1"), large[0], home)
+        nights = [replace(night, history_runs=2) for night in large]
+        for night in range(1, 3):
+            publish(make_outcome(f"r{night}"), nights[night % 2], home)
         first_bytes = home.warehouse.stat().st_size
-        for night in range(2, 6):
-            publish(make_outcome(f"r{night}"), large[night % 2], home)
+        for night in range(3, 7):
+            publish(make_outcome(f"r{night}"), nights[night % 2], home)
 
         assert home.warehouse.stat().st_size < 1.1 * first_bytes
 
@@ -156,6 +170,143 @@ class TestPublish:
         publish(make_outcome("r1"), tonight, home)
 
         assert names_in(home) == ["warehouse.duckdb"]
+
+
+def known_until(run_id: str, day: int, verdict: str = "published") -> Outcome:
+    """Of a run that knew the ratings before this day."""
+    return replace(make_outcome(run_id, verdict), as_of=datetime(1998, 4, day, tzinfo=UTC))
+
+
+def remembered(home: Home) -> list[str]:
+    """Runs of the history in the order of its rows."""
+    return [run_id for (run_id,) in select(home, f"select run_id from {LISTS} group by run_id order by min(rowid)")]
+
+
+class TestHistory:
+    def test_keeps_the_lists_of_the_latest_runs(self, home: Home, tonight: Tonight) -> None:
+        for day in (1, 2, 3, 4):
+            publish(known_until(f"r{day}", day), replace(tonight, history_runs=3), home)
+        assert remembered(home) == ["r2", "r3", "r4"]
+        assert select(home, f"select user_id, rank, movie_id, score from {LISTS} where run_id = 'r4'") == select(
+            home, "select user_id, rank, movie_id, score from recommendations"
+        )
+
+    def test_publishing_a_run_again_leaves_one_of_it(self, home: Home, tonight: Tonight) -> None:
+        for _ in range(2):
+            publish(known_until("r1", 1), tonight, home)
+        assert select(home, f"select count(*) from {LISTS}") == [(8,)]
+
+    def test_steps_are_kept_in_their_order(self, home: Home, tonight: Tonight) -> None:
+        publish(make_outcome("r1"), tonight, home)
+        record(make_outcome("r2", "failed"), home)
+        steps = select(home, "select step, seconds from run_steps where run_id = 'r2'")
+        assert steps == [("train", 2.5), ("score", 1.0)]
+
+
+class TestBackfill:
+    def test_goes_to_its_place_in_the_history_and_nothing_else_changes(
+        self, home: Home, tonight: Tonight, tmp_path: Path
+    ) -> None:
+        publish(known_until("r1", 1), tonight, home)
+        publish(known_until("r2", 5), tonight, home)
+        served = {table: rows for table, rows in read_all(home).items() if table in SERVED}
+        frames = make_frames()
+        frames["recommendations"] = frames["recommendations"].with_columns(score=pl.col("score") + 1)
+        backfill(known_until("r3", 3, "backfilled"), write_night(tmp_path / "earlier", frames), home)
+
+        assert {table: rows for table, rows in read_all(home).items() if table in SERVED} == served
+        assert remembered(home) == ["r1", "r3", "r2"]
+        assert select(
+            home, "select max(score), run_id from recommendations_as_of('1998-04-04 00:00+00') group by 2"
+        ) == [(2.0, "r3")]
+        assert select(home, "select verdict, published from runs where run_id = 'r3'") == [("backfilled", False)]
+
+    def test_what_is_served_is_remembered_however_many_are_newer(self, home: Home, tonight: Tonight) -> None:
+        """As after a roll-back; and a backfill of what is too old is remembered until the next night."""
+        publish(known_until("r1", 1), tonight, home)
+        few = replace(tonight, history_runs=2)
+        for day in (5, 6):
+            backfill(known_until(f"r{day}", day, "backfilled"), few, home)
+        assert remembered(home) == ["r1", "r5", "r6"]
+        backfill(known_until("r2", 2, "backfilled"), few, home)
+        assert remembered(home) == ["r1", "r2", "r5", "r6"]
+        publish(known_until("r7", 7), few, home)
+        assert remembered(home) == ["r1", "r6", "r7"]
+
+    def test_lists_that_fail_their_audit_are_not_remembered(self, home: Home, tonight: Tonight, tmp_path: Path) -> None:
+        publish(known_until("r1", 1), tonight, home)
+        before = home.warehouse.read_bytes()
+        frames = make_frames()
+        frames["recommendations"] = frames["recommendations"].head(-1)
+        with pytest.raises(PublishError, match="r2 failed their audit: audit_length"):
+            backfill(known_until("r2", 1, "backfilled"), write_night(tmp_path / "short", frames), home)
+        assert home.warehouse.read_bytes() == before
+        assert names_in(home) == ["warehouse.duckdb"]
+
+
+class TestRestore:
+    RUNS = ("20261121T030000Z", "20261122T030000Z")
+
+    @pytest.fixture
+    def twice(self, home: Home, large: list[Tonight]) -> Home:
+        """Two runs have published; their lists differ."""
+        for run_id, tonight in zip(self.RUNS, large, strict=True):
+            publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
+        return home
+
+    def undo(self, home: Home) -> dict[str, int]:
+        outcome = replace(make_outcome("20261122T090000Z", "rolled back", f"to run {self.RUNS[0]}"), published=True)
+        return restore(outcome, home.run(self.RUNS[0]), home)
+
+    def test_serves_what_was_served_row_for_row(self, home: Home, large: list[Tonight]) -> None:
+        publish(make_outcome(self.RUNS[0]), replace(large[0], copies=home.run(self.RUNS[0]).served), home)
+        before = {table: rows for table, rows in read_all(home).items() if table in SERVED}
+        publish(make_outcome(self.RUNS[1]), large[1], home)
+        assert self.undo(home)["recommendations"] == LARGE_ROWS
+        assert {table: rows for table, rows in read_all(home).items() if table in SERVED} == before
+
+    def test_is_recorded_and_forgets_no_run(self, twice: Home) -> None:
+        self.undo(twice)
+        assert select(twice, "select run_id, verdict, reason, published from runs order by run_id") == [
+            (self.RUNS[0], "published", None, True),
+            (self.RUNS[1], "published", None, True),
+            ("20261122T090000Z", "rolled back", f"to run {self.RUNS[0]}", True),
+        ]
+        assert remembered(twice) == list(self.RUNS)
+
+    def test_forgotten_users_do_not_come_back(self, twice: Home) -> None:
+        forget([7], twice)
+        self.undo(twice)
+        for table in ("recommendations", "users", LISTS):
+            assert select(twice, f"select count(*) from {table} where user_id = 7") == [(0,)]
+        assert select(twice, "select count(distinct user_id) from recommendations") == [(LARGE["n_users"] - 1,)]
+
+    def test_a_run_whose_tables_are_gone_is_told(self, twice: Home) -> None:
+        (twice.run(self.RUNS[0]).served / "users.parquet").unlink()
+        before = twice.warehouse.read_bytes()
+        with pytest.raises(PublishError, match=r"does not hold what run .* published \(users.parquet is not there\)"):
+            self.undo(twice)
+        assert twice.warehouse.read_bytes() == before
+
+    def test_damaged_copies_are_not_served(self, twice: Home) -> None:
+        path = twice.run(self.RUNS[0]).served / "recommendations.parquet"
+        pl.read_parquet(path).with_columns(rank=pl.col("rank") + 1).write_parquet(path)
+        before = twice.warehouse.read_bytes()
+        with pytest.raises(PublishError, match="failed their audit: audit_ranks"):
+            self.undo(twice)
+        assert twice.warehouse.read_bytes() == before
+
+
+def test_a_full_disk_is_told_before_anything_is_written(home: Home, tonight: Tonight, tmp_path: Path) -> None:
+    """A list file with a hole in it, larger than any disk."""
+    publish(make_outcome("r1"), tonight, home)
+    before = home.warehouse.read_bytes()
+    huge = tmp_path / "huge.parquet"
+    with huge.open("wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(PublishError, match=r"MB free, and the next warehouse may take 35,\d\d\d,\d\d\d MB"):
+        publish(make_outcome("r2"), replace(tonight, similar_movies=huge), home)
+    assert home.warehouse.read_bytes() == before
 
 
 class TestOlderVersion:
@@ -237,7 +388,7 @@ class TestRecord:
 
         assert {table: len(rows) for table, rows in read_all(home).items()} == {
             "recommendations": 0, "default_recommendations": 0, "similar_movies": 0, "movies": 0, "users": 0,
-            "runs": 1, "metrics": 0, "quarantine": 0,
+            "runs": 1, "run_steps": 2, "metrics": 0, "quarantine": 0, "recommendation_history": 0,
         }  # fmt: skip
         for table in ("recommendations", "default_recommendations", "similar_movies"):
             assert select(home, f"from {table}_named") == []
@@ -250,7 +401,10 @@ class TestRecord:
 
         after = read_all(home)
         assert {table: after[table] for table in SERVED} == {table: before[table] for table in SERVED}
-        assert {table: len(after[table]) for table in HISTORY} == {"runs": 2, "metrics": 4, "quarantine": 2}
+        assert {table: len(after[table]) for table in RECORDS} == {
+            "runs": 2, "run_steps": 4, "metrics": 4, "quarantine": 2
+        }  # fmt: skip
+        assert after[LISTS] == before[LISTS]
 
     def test_run_that_is_served_stays_published(self, home: Home, tonight: Tonight) -> None:
         publish(make_outcome("r1"), tonight, home)
@@ -389,7 +543,9 @@ class TestForgotten:
         publish(make_outcome("r1"), self.theirs(tmp_path), home)
         quote = f'2 lines, e.g. line 7: {{"user_id":{self.USER},"movie_id":1}}; and line 8: {{"movie_id":1}}'
         record(make_outcome("r2", "data refused", quote), home)
-        assert self.traces(home) == {"recommendations": 2, "users": 1, "quarantine": 2, "runs": 1}
+        assert self.traces(home) == {
+            "recommendations": 2, "recommendation_history": 2, "users": 1, "quarantine": 2, "runs": 1
+        }  # fmt: skip
 
         forget([self.USER], home)
         publish(make_outcome("r3"), tonight, home) if published else record(make_outcome("r3", "failed", "x"), home)
