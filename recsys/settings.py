@@ -230,8 +230,11 @@ class RankConfig(Config):
         0.0, ge=0, description="Taken off a score for each e-fold of a movie's ratings, so that fewer are shown to all."
     )
     n_similar: int = Field(20, ge=1, le=1000, description="Similar movies published for each movie.")
-    weights_l2: float = Field(
-        0.001, ge=0, description="Penalty on the squares of the blend's weights, each of a part of spread 1."
+    weights_doubt_users: float = Field(
+        50.0,
+        ge=0,
+        description="How many users of validation it takes to be believed against the weights that are expected of the "
+        "blend: a split by time may have a few dozen, and they teach little.",
     )
     relevant_from: float = Field(4.0, description="Stars from which a rating counts as relevant in a list.")
 

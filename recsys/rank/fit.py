@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,7 +14,7 @@ from recsys.histories import Histories, gather_histories
 from recsys.models import Interactions, RatingNetwork
 from recsys.models.ranking import RankingNetwork
 from recsys.rank.place import block_size
-from recsys.rank.ranker import Ranker
+from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
 from recsys.retrieve import Retriever
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 SIZES = (0, 1, 3, 5, 10)  # ratings left to users of whom validation is asked as if no more were known
 WHOLE = 20  # from so many ratings on, a user's own whole history has taught the weights
 TAUGHT = 100  # candidates that teach: what is further down matters little to a list, and most of it is there
+POPULARITY = "popularity"  # the one retriever that reads no ratings of the user
+RATINGS_TO_TRUST = 3  # so many, and a user's own ratings say as much as popularity
 USERS = 3_000  # of validation, drawn by the seed: five weights are known well from fewer
 
 
@@ -82,13 +84,31 @@ def teach(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
     asked = asked[order[:USERS]].sort().values
     by_size = {}
     for size in (*SIZES, WHOLE):
-        weight_P = fit_weights(_lesson(ranker, asked, rows, size, seed), ranker.config.weights_l2)
-        if not weight_P.any():
-            logger.warning("weights from %d ratings: validation teaches nothing; every part counts 1", size)
-            weight_P = torch.ones_like(weight_P)
+        lesson = _lesson(ranker, asked, rows, size, seed)
+        if not lesson.is_relevant_BC.any():
+            logger.warning("weights from %d ratings: validation teaches nothing; they are what was expected", size)
+        expected = expect_weights(ranker.parts, size)
+        expected_P = torch.tensor([expected[part] for part in ranker.parts], dtype=torch.float64)
+        weight_P = fit_weights(lesson, expected_P, ranker.config.weights_doubt_users)
         by_size[size] = dict(zip(ranker.parts, weight_P.tolist(), strict=True))
         logger.info("weights from %d ratings: %s", size, ", ".join(f"{k} {v:.2f}" for k, v in by_size[size].items()))
     return Weights(by_size)
+
+
+def expect_weights(parts: Sequence[str], size: int) -> dict[str, float]:
+    """What the parts of a score are taken to count for somebody with `size` ratings, before validation is asked.
+
+    The more ratings, the more the retrievers that read them have to say, and the less popularity; expected stars count
+    as in the planning figures of docs/experiments.md.
+    """
+    trust = size / (size + RATINGS_TO_TRUST)
+    readers = [part for part in parts if part not in (POPULARITY, STARS, LIKES)]
+    return {
+        **{part: 2 * trust / len(readers) for part in readers},
+        POPULARITY: 1 - trust if readers else 1.0,
+        STARS: 2.0,
+        LIKES: 1.0,
+    }
 
 
 def _fit_retriever(

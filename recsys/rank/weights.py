@@ -54,31 +54,34 @@ class Lesson:
     is_relevant_BC: Tensor  # bool; only where there is a candidate
 
 
-def fit_weights(lesson: Lesson, l2: float) -> Tensor:
+def fit_weights(lesson: Lesson, expected_P: Tensor, doubt_users: float) -> Tensor:
     """(P,) float64: the weights under which relevant candidates are likeliest to be drawn from among all of a user's.
 
-    That is the mean over relevant candidates of their log-softmax over the list, less `l2` times the squares of the
-    weights as they would be if every part had spread 1. Convex, so there is one answer; 0 where nothing can be learned.
+    That is the mean over relevant candidates of their log-softmax over the list, less what it costs to leave the
+    weights that were expected: the squares of the differences, as if every part had spread 1, times `doubt_users` over
+    the number of users who teach. Convex, so there is one answer. Where nobody teaches it is `expected_P`; a part that
+    is the same for all candidates gets 0.
 
     Source: Cao, Qin, Liu, Tsai and Li, "Learning to Rank: From Pairwise Approach to Listwise Approach" (ICML 2007).
     """
-    teaches_B = lesson.is_relevant_BC.any(1)
+    teaches_B = lesson.is_relevant_BC.any(1) & (lesson.is_candidate_BC.sum(1) > 1)
     parts_BCP, candidate_BC = lesson.parts_BCP[teaches_B].double(), lesson.is_candidate_BC[teaches_B]
     relevant_BC = lesson.is_relevant_BC[teaches_B]
-    n_parts = lesson.parts_BCP.shape[2]
     if not len(parts_BCP):
-        return torch.zeros(n_parts, dtype=torch.float64)
+        return expected_P.double()
     given = parts_BCP[candidate_BC]
     std_P = given.std(0, correction=0)
     spread_P = std_P.clamp(min=MIN_SPREAD)
     parts_BCP = ((parts_BCP - given.mean(0)) / spread_P).masked_fill(~candidate_BC[:, :, None], 0.0)
-    weight_P = torch.zeros(n_parts, dtype=torch.float64, requires_grad=True)
+    start_P = expected_P * spread_P
+    weight_P = start_P.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weight_P], max_iter=MAX_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         score_BC = (parts_BCP @ weight_P).masked_fill(~candidate_BC, -torch.inf)
-        value = -score_BC.log_softmax(1)[relevant_BC].mean() + l2 * weight_P.square().sum()
+        leaving = doubt_users / len(parts_BCP) * (weight_P - start_P).square().sum()
+        value = leaving - score_BC.log_softmax(1)[relevant_BC].mean()
         value.backward()
         return value
 

@@ -11,7 +11,7 @@ from rankers import LEARNER, indifferent, items_of, rows_of, tastes
 from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit as fit_module
 from recsys.rank.fit import SIZES as TAUGHT_SIZES
-from recsys.rank.fit import WHOLE, fit_ranker, learn_weights, teach
+from recsys.rank.fit import WHOLE, expect_weights, fit_ranker, learn_weights, teach
 from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.score import find_candidates, score_parts
@@ -107,8 +107,20 @@ def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker:
     )
     assert is_relevant_BC.sum() == len(right)
     parts_BCP, _ = score_parts(ranker, users, found)
-    expected = fit_weights(Lesson(parts_BCP, found.is_there, is_relevant_BC), CONFIG.weights_l2).tolist()
+    before = torch.tensor(list(expect_weights(PARTS, size).values()))
+    lesson = Lesson(parts_BCP, found.is_there, is_relevant_BC)
+    expected = fit_weights(lesson, before, CONFIG.weights_doubt_users).tolist()
     assert list(taught.by_size[size].values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_more_ratings_the_more_their_readers_are_expected_to_say() -> None:
+    assert expect_weights(("ease", "als", "popularity", "stars", "likes"), 0) == {
+        "ease": 0, "als": 0, "popularity": 1, "stars": 2, "likes": 1
+    }  # fmt: skip
+    many = expect_weights(("ease", "als", "popularity", "stars", "likes"), 57)
+    assert (many["ease"], many["als"], many["popularity"]) == pytest.approx((0.95, 0.95, 0.05))
+    assert expect_weights(("triplet", "stars", "likes"), 57)["triplet"] == pytest.approx(1.9)
+    assert expect_weights(("popularity", "stars", "likes"), 57)["popularity"] == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 5])
@@ -174,9 +186,8 @@ def test_without_a_relevant_rating_there_is_nothing_to_learn(rows: list[int], ra
     unseen = tastes()[1].take(torch.tensor(rows, dtype=torch.int64))
     disliked = Interactions(unseen.user_idx, unseen.item_idx, unseen.rated_at, torch.zeros_like(unseen.level_idx))
     weights = teach(ranker, disliked, seed=0)
-    assert {value for of_size in weights.by_size.values() for value in of_size.values()} == {1.0}, (
-        "every part counts the same"
-    )
+    for size, of_size in weights.by_size.items():
+        assert of_size == {part: expect_weights(PARTS, size)[part] for part in PARTS}
 
 
 def test_learning_is_teaching_a_ranker_of_train_alone(network: RatingNetwork, taught: Weights) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,40 +28,59 @@ def lesson() -> Lesson:
     return draw_lesson()
 
 
-def objective(lesson: Lesson, weight_P: Tensor, l2: float) -> Tensor:
+def fit(lesson: Lesson, doubt_users: float = 4.0, expected: Sequence[float] = (0.0, 0.0, 0.0)) -> Tensor:
+    return fit_weights(lesson, torch.tensor(expected, dtype=torch.float64), doubt_users)
+
+
+def objective(lesson: Lesson, weight_P: Tensor, doubt_users: float, expected: Sequence[float]) -> Tensor:
     """As the docstring of `fit_weights` has it."""
     score_BC = (lesson.parts_BCP @ weight_P).masked_fill(~lesson.is_candidate_BC, -torch.inf)
     spread_P = lesson.parts_BCP[lesson.is_candidate_BC].std(0, correction=0)
-    return score_BC.log_softmax(1)[lesson.is_relevant_BC].mean() - l2 * (weight_P * spread_P).square().sum()
+    leaving = ((weight_P - torch.tensor(expected)) * spread_P).square().sum() * doubt_users / len(lesson.parts_BCP)
+    return score_BC.log_softmax(1)[lesson.is_relevant_BC].mean() - leaving
 
 
 def test_planted_weights_are_found(lesson: Lesson) -> None:
-    weight_P = fit_weights(lesson, l2=0.0)
+    weight_P = fit(lesson, 0.0)
     assert weight_P.dtype == torch.float64
     assert (weight_P * SPREAD_P).tolist() == pytest.approx((TRUTH_P * SPREAD_P).tolist(), abs=0.06)
 
 
 def test_more_choices_tell_them_better() -> None:
-    misses = [(fit_weights(draw_lesson(n, seed=1), l2=0.0) - TRUTH_P) * SPREAD_P for n in (50, 10_000)]
+    misses = [(fit(draw_lesson(n, seed=1), 0.0) - TRUTH_P) * SPREAD_P for n in (50, 10_000)]
     assert misses[1].norm() < 0.06 < misses[0].norm()
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.001, 0.1])
-def test_nothing_near_is_better(lesson: Lesson, l2: float) -> None:
+@pytest.mark.parametrize("expected", [(0.0, 0.0, 0.0), (3.0, 1.0, -2.0)])
+@pytest.mark.parametrize("doubt_users", [0.0, 4.0, 400.0])
+def test_nothing_near_is_better(lesson: Lesson, doubt_users: float, expected: Sequence[float]) -> None:
     """The slope is none, and the objective concave."""
-    weight_P = fit_weights(lesson, l2).requires_grad_()
-    best = objective(lesson, weight_P, l2)
+    weight_P = fit(lesson, doubt_users, expected).requires_grad_()
+    best = objective(lesson, weight_P, doubt_users, expected)
     best.backward()
     assert weight_P.grad is not None
     assert weight_P.grad.abs().max() < 1e-4
     for step in (*(0.05 * torch.eye(3)), *(-0.05 * torch.eye(3))):
-        assert objective(lesson, weight_P.detach() + step, l2) < best
+        assert objective(lesson, weight_P.detach() + step, doubt_users, expected) < best
 
 
-def test_the_penalty_draws_weights_of_spread_1_to_zero(lesson: Lesson) -> None:
-    norms = [(fit_weights(lesson, l2) * SPREAD_P).norm().item() for l2 in (0.0, 0.1, 10.0, 1000.0)]
-    assert norms == sorted(norms, reverse=True)
-    assert norms[-1] < 0.001 * norms[0]
+@pytest.mark.parametrize("expected", [(0.0, 0.0, 0.0), (3.0, 1.0, -2.0)])
+def test_doubt_draws_weights_to_what_was_expected(lesson: Lesson, expected: Sequence[float]) -> None:
+    far = [
+        ((fit(lesson, doubt_users, expected) - torch.tensor(expected)) * SPREAD_P).norm().item()
+        for doubt_users in (0.0, 400.0, 40_000.0, 4_000_000.0)
+    ]
+    assert far == sorted(far, reverse=True)
+    assert far[-1] < 0.001 * far[0]
+
+
+def test_few_users_leave_what_was_expected_less() -> None:
+    expected = (3.0, 1.0, -2.0)
+    few, many = (fit(draw_lesson(n, seed=1), 50.0, expected) for n in (20, 10_000))
+    assert ((many - TRUTH_P) * SPREAD_P).norm() < 0.1
+    assert ((few - torch.tensor(expected)) * SPREAD_P).norm() < 0.7 * (
+        (many - torch.tensor(expected)) * SPREAD_P
+    ).norm()
 
 
 def test_users_candidates_and_parts_have_no_order(lesson: Lesson) -> None:
@@ -70,14 +90,14 @@ def test_users_candidates_and_parts_have_no_order(lesson: Lesson) -> None:
         lesson.is_candidate_BC[order_B][:, order_C],
         lesson.is_relevant_BC[order_B][:, order_C],
     )
-    expected = fit_weights(lesson, 0.001)[order_P]
-    torch.testing.assert_close(fit_weights(moved, 0.001), expected, rtol=1e-4, atol=1e-4)
+    expected = fit(lesson)[order_P]
+    torch.testing.assert_close(fit(moved), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_shifts_and_units_of_a_part_do_not_matter(lesson: Lesson) -> None:
     units_P = torch.tensor([10.0, 1.0, 0.01], dtype=torch.float64)
     other = Lesson(lesson.parts_BCP * units_P + 7, lesson.is_candidate_BC, lesson.is_relevant_BC)
-    weights = [fit_weights(one, 0.01) * units for one, units in ((lesson, 1.0), (other, units_P))]
+    weights = [fit(one) * units for one, units in ((lesson, 1.0), (other, units_P))]
     torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-4)
 
 
@@ -85,7 +105,7 @@ def test_shifts_and_units_of_a_part_do_not_matter(lesson: Lesson) -> None:
 def test_what_is_no_candidate_does_not_matter(junk: float, lesson: Lesson) -> None:
     parts_BCP = lesson.parts_BCP.masked_fill(~lesson.is_candidate_BC[:, :, None], junk)
     spoilt = Lesson(parts_BCP, lesson.is_candidate_BC, lesson.is_relevant_BC)
-    assert torch.equal(fit_weights(spoilt, 0.001), fit_weights(lesson, 0.001))
+    assert torch.equal(fit(spoilt), fit(lesson))
 
 
 def test_users_without_a_relevant_candidate_teach_nothing(lesson: Lesson) -> None:
@@ -94,16 +114,16 @@ def test_users_without_a_relevant_candidate_teach_nothing(lesson: Lesson) -> Non
         torch.cat([lesson.is_candidate_BC, lesson.is_candidate_BC[:100]]),
         torch.cat([lesson.is_relevant_BC, torch.zeros_like(lesson.is_relevant_BC[:100])]),
     )
-    assert torch.equal(fit_weights(more, 0.001), fit_weights(lesson, 0.001))
+    assert torch.equal(fit(more), fit(lesson))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -9.21])
 def test_a_part_that_is_the_same_everywhere_has_no_weight(value: float, lesson: Lesson) -> None:
     constant_BC1 = torch.full_like(lesson.parts_BCP[:, :, :1], value)
     wider = Lesson(torch.cat([constant_BC1, lesson.parts_BCP], dim=2), lesson.is_candidate_BC, lesson.is_relevant_BC)
-    weight_P = fit_weights(wider, 0.001)
+    weight_P = fit(wider, expected=(5.0, 0.0, 0.0, 0.0))
     assert weight_P[0] == 0
-    torch.testing.assert_close(weight_P[1:], fit_weights(lesson, 0.001), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(weight_P[1:], fit(lesson), rtol=1e-4, atol=1e-4)
 
 
 def lesson_of(parts: list[list[list[float]]], relevant: list[list[bool]]) -> Lesson:
@@ -121,20 +141,20 @@ def lesson_of(parts: list[list[list[float]]], relevant: list[list[bool]]) -> Les
     ],
     ids=["nothing relevant", "one candidate", "no users", "no candidates"],
 )
-def test_where_nothing_can_be_learned_weights_are_zero(lesson: Lesson) -> None:
-    assert fit_weights(lesson, 0.001).tolist() == [0, 0]
+def test_where_nothing_can_be_learned_weights_are_what_was_expected(lesson: Lesson) -> None:
+    assert fit(lesson, expected=(2.0, -1.0)).tolist() == [2, -1]
 
 
 def test_two_candidates_by_hand() -> None:
     """With one candidate 1 above the other, preferred three times in four: the odds of 3 are e to the weight."""
     lesson = lesson_of([[[1.0], [0.0]]] * 4, [[True, False]] * 3 + [[False, True]])
-    assert fit_weights(lesson, l2=0.0).item() == pytest.approx(torch.tensor(3.0).log().item(), abs=1e-5)
+    assert fit(lesson, 0.0, [0.0]).item() == pytest.approx(torch.tensor(3.0).log().item(), abs=1e-5)
 
 
 def test_separable_choices_have_finite_weights() -> None:
-    """Without a penalty there would be no end to them."""
+    """Without doubt there would be no end to them."""
     lesson = lesson_of([[[1.0], [0.0]]] * 4, [[True, False]] * 4)
-    (weight,) = fit_weights(lesson, l2=0.001).tolist()
+    (weight,) = fit(lesson, 0.004, [0.0]).tolist()
     assert 1 < weight < 100
 
 
