@@ -45,14 +45,33 @@ def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> P
     return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A good source, checked once on a home of its own: what was said, and what was then there."""
+
+    said: Said
+    source: Path
+    home: Home
+    left: set[Path]
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
+    """Shared, since a process with Great Expectations takes five seconds."""
+    folder = tmp_path_factory.mktemp("passed")
+    source, home = write_source(folder / "good", {1: "1::1::9::978300760"}), Home(folder / "home")
+    said = run_check(home, source)
+    return Passed(said, source, home, {home.warehouse, *home.runs.iterdir()} & {*home.root.rglob("*")})
+
+
 def verdict_of(page: str, table: str, rule: str) -> list[str]:
     """The last words of the rule's row: figures, limits, verdict."""
     (row,) = (line for line in page.splitlines() if line.split()[:2] == [table, rule])
     return row.split()[-4:]
 
 
-def test_a_good_source_passes(tmp_path: Path, home: Home) -> None:
-    said = run_check(home, write_source(tmp_path / "good", {1: "1::1::9::978300760"}))
+def test_a_good_source_passes(passed: Passed) -> None:
+    said = passed.said
     assert said.exit_code == 0, said.stderr
     rules = (*ROW_RULES, *SHIFT_RULES)
     assert all(f" {rule.name} " in said.stdout and rule.demands in said.stdout for rule in rules)
@@ -60,7 +79,7 @@ def test_a_good_source_passes(tmp_path: Path, home: Home) -> None:
     assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["1", "0.050%", "0.500%", "quarantined"]
     assert verdict_of(said.stdout, "ratings", "rating_unique") == ["0", "0.000%", "1.000%", "pass"]
     assert verdict_of(said.stdout, "ratings", "rating_psi") == ["0.1", "0.25", "not", "compared"]
-    (folder,) = home.runs.iterdir()
+    (folder,) = passed.left  # and no warehouse
     assert folder.name.endswith("-check")
     assert f"1 refused lines in {folder / 'validation' / 'quarantine.parquet'}" in said.stdout
     assert f"Data Docs in {folder / 'validation' / 'data_docs' / 'index.html'}" in said.stdout
@@ -68,7 +87,6 @@ def test_a_good_source_passes(tmp_path: Path, home: Home) -> None:
     assert [line.split()[1] for line in said.stderr.splitlines() if line.endswith(" ...")] == [
         *("fetch_archive", "write_snapshot", "check_ratings")
     ]
-    assert not home.warehouse.exists()
 
 
 def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Home) -> None:
@@ -90,16 +108,19 @@ def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Ho
 def test_the_tables_that_are_served_stay_as_they_are(tmp_path: Path, home: Home) -> None:
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
-    assert run_check(home, write_source(tmp_path / "good")).exit_code == 0
+    check_source(Settings(source=str(write_source(tmp_path / "good")), home=home.root))
     assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
 def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None:
+    publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
+    before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
     source = write_source(tmp_path / "good")
     said = run_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
     assert said.exit_code == 3
     assert "there are at least 7 ratings" in said.stderr
     assert json.loads(said.stdout)["as_of"] == "1990-01-01T00:00:00+00:00"
+    assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
 def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
@@ -115,13 +136,11 @@ def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
     assert render_check(error.value.run, 100, colours=False) is None
 
 
-def test_nothing_changed_needs_neither_rules_nor_great_expectations(tmp_path: Path, home: Home) -> None:
+def test_nothing_changed_needs_neither_rules_nor_great_expectations(passed: Passed) -> None:
     """Which takes three seconds to import; nor does it need torch or Prefect."""
-    source = write_source(tmp_path / "good")
-    assert run_check(home, source).exit_code == 0
     program = (
-        f"import sys; from flows.cli import main; main(['check', '--source', {str(source)!r}, '--home', "
-        f"{str(home.root)!r}], standalone_mode=False); print(*sys.modules)"
+        f"import sys; from flows.cli import main; main(['check', '--source', {str(passed.source)!r}, '--home', "
+        f"{str(passed.home.root)!r}], standalone_mode=False); print(*sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "nothing has changed since" in shown
