@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,10 +26,12 @@ CONFIG = CheckConfig(
     max_bad_share=0.5, min_ratings=2, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
 )
 
+FIRST = "20261121T030000Z"
+
 
 @pytest.fixture
 def first(home: Home) -> Run:
-    return make_run(home, "20261121T030000Z")
+    return make_run(home, FIRST)
 
 
 @pytest.fixture
@@ -39,12 +41,40 @@ def second(home: Home) -> Run:
     return replace(run, started_at=run.started_at + timedelta(days=1))
 
 
-@pytest.fixture
-def snapshot(home: Home) -> Snapshot:
+def write_snapshot(home: Home) -> Snapshot:
     """One rating is off the scale, so that there is a quarantine and a copy of what is admitted."""
     tables = make_tables()
     tables["ratings"][4]["rating"] = 9.0
     return write_tables(home.snapshots / "planted" / "tonight", tables)
+
+
+@pytest.fixture
+def snapshot(home: Home) -> Snapshot:
+    return write_snapshot(home)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A snapshot that the first run of its home has checked, and what came of it."""
+
+    snapshot: Snapshot
+    found: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """For copying: a check takes a second, and most tests begin with the same one."""
+    home = Home(tmp_path_factory.mktemp("judged") / "home")
+    snapshot, run = write_snapshot(home), make_run(home, FIRST)
+    return Judged(snapshot, seen(check_ratings(snapshot, run, CONFIG, None), run))
+
+
+@pytest.fixture
+def judged(elsewhere: Judged, home: Home) -> Judged:
+    folder = elsewhere.snapshot.folder
+    root = folder.parents[2]
+    shutil.copytree(root, home.root)
+    return replace(elsewhere, snapshot=Snapshot(home.root / folder.relative_to(root)))
 
 
 def reused_from(run: Run) -> str | None:
@@ -52,27 +82,25 @@ def reused_from(run: Run) -> str | None:
 
 
 def below(path: Path, run: Run) -> Path:
-    return path.relative_to(run.folder) if path.is_relative_to(run.folder) else path
+    return path.relative_to(run.folder if path.is_relative_to(run.folder) else run.home.root)
 
 
 def seen(checked: Checked, run: Run) -> dict[str, object]:
-    """A Checked with paths in its run's folder made comparable, and the bytes of its files."""
+    """A Checked with paths below its run, or else its home, and the bytes of its files."""
     paths = {name: getattr(checked, name) for name in ("ratings", "movies", "users", "tags", "links", "quarantine")}
     told = {name: (below(path, run), path.read_bytes()) for name, path in paths.items()}
     return told | {"as_of": checked.as_of, "scale": checked.rating_scale, "counts": checked.counts}
 
 
-def test_a_second_check_takes_the_first_one_over(snapshot: Snapshot, first: Run, second: Run) -> None:
-    expected = seen(check_ratings(snapshot, first, CONFIG, None), first)
-    assert seen(check_ratings(snapshot, second, CONFIG, None), second) == expected
+def test_a_second_check_takes_the_first_one_over(judged: Judged, first: Run, second: Run) -> None:
+    assert seen(check_ratings(judged.snapshot, second, CONFIG, None), second) == judged.found
     assert reused_from(second) == first.run_id
     assert reused_from(first) is None
     assert (second.data_docs / "index.html").exists()
 
 
-def test_only_the_age_of_the_newest_rating_has_changed(snapshot: Snapshot, first: Run, second: Run) -> None:
-    check_ratings(snapshot, first, CONFIG, None)
-    check_ratings(snapshot, second, CONFIG, None)
+def test_only_the_age_of_the_newest_rating_has_changed(judged: Judged, first: Run, second: Run) -> None:
+    check_ratings(judged.snapshot, second, CONFIG, None)
     before, after = read_result(first.findings), read_result(second.findings)
     ages = [{row.metric: row.value for row in found.metrics}["newest_rating_age_days"] for found in (before, after)]
     assert ages[1] - ages[0] == pytest.approx(1)
@@ -81,12 +109,11 @@ def test_only_the_age_of_the_newest_rating_has_changed(snapshot: Snapshot, first
     assert [rule for rule in before.rules if rule != told[0]] == [rule for rule in after.rules if rule != told[1]]
 
 
-def test_a_third_check_names_the_run_that_did_the_work(snapshot: Snapshot, first: Run, second: Run) -> None:
-    check_ratings(snapshot, first, CONFIG, None)
-    check_ratings(snapshot, second, CONFIG, None)
+def test_a_third_check_names_the_run_that_did_the_work(judged: Judged, first: Run, second: Run) -> None:
+    check_ratings(judged.snapshot, second, CONFIG, None)
     third = replace(second, run_id="20261123T030000Z")
     shutil.rmtree(first.folder)
-    check_ratings(snapshot, third, CONFIG, None)
+    check_ratings(judged.snapshot, third, CONFIG, None)
     assert reused_from(third) == first.run_id
 
 
@@ -100,25 +127,23 @@ def test_a_refusal_is_taken_over_too(snapshot: Snapshot, first: Run, second: Run
     assert reused_from(second) == first.run_id
 
 
-def test_writing_again_changes_no_other_run(snapshot: Snapshot, first: Run, second: Run) -> None:
+def test_writing_again_changes_no_other_run(judged: Judged, first: Run, second: Run) -> None:
     """Files are shared between runs; a run that is taken up again replaces its own."""
-    check_ratings(snapshot, first, CONFIG, None)
-    check_ratings(snapshot, second, CONFIG, None)
+    check_ratings(judged.snapshot, second, CONFIG, None)
     kept = {path: path.read_bytes() for path in sorted(first.folder.rglob("*")) if path.is_file()}
-    check_ratings(snapshot, second, CheckConfig(max_bad_share=0.4, min_ratings=2, limits=CONFIG.limits), None)
+    check_ratings(judged.snapshot, second, CheckConfig(max_bad_share=0.4, min_ratings=2, limits=CONFIG.limits), None)
     assert reused_from(second) is None
     assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_where_there_are_no_links_files_are_copied(
-    snapshot: Snapshot, first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
+    judged: Judged, first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: object, target: object) -> None:
         raise PermissionError("no links here")
 
-    check_ratings(snapshot, first, CONFIG, None)
     monkeypatch.setattr(os, "link", refuse)
-    check_ratings(snapshot, second, CONFIG, None)
+    check_ratings(judged.snapshot, second, CONFIG, None)
     assert reused_from(second) == first.run_id
     assert second.quarantine.read_bytes() == first.quarantine.read_bytes()
 
@@ -195,11 +220,10 @@ def predate(run: Run) -> None:
 
 @pytest.mark.parametrize("damage", [lose_quarantine, lose_docs, lose_rows, cut_rows, garble, predate])
 def test_what_is_not_whole_is_not_taken_over(
-    snapshot: Snapshot, first: Run, second: Run, damage: Callable[[Run], None]
+    judged: Judged, first: Run, second: Run, damage: Callable[[Run], None]
 ) -> None:
-    expected = seen(check_ratings(snapshot, first, CONFIG, None), first)
     damage(first)
-    assert seen(check_ratings(snapshot, second, CONFIG, None), second) == expected
+    assert seen(check_ratings(judged.snapshot, second, CONFIG, None), second) == judged.found
     assert reused_from(second) is None
 
 
@@ -231,13 +255,12 @@ def test_a_clock_that_was_put_back_prevents_it(home: Home, first: Run, second: R
     assert check_ratings(snapshot, earlier, CONFIG, None).counts["quarantine"] == 1
 
 
-def test_an_age_beyond_its_limit_prevents_it(snapshot: Snapshot, first: Run, second: Run) -> None:
-    check_ratings(snapshot, first, CONFIG, None)
+def test_an_age_beyond_its_limit_prevents_it(judged: Judged, first: Run, second: Run) -> None:
     age = {row.metric: row.value for row in read_result(first.findings).metrics}["newest_rating_age_days"]
     limits = CONFIG.model_copy(update={"shift": ShiftConfig(newest_rating_age_days_stop=age + 0.5)})
-    check_ratings(snapshot, first, limits, None)
+    check_ratings(judged.snapshot, first, limits, None)
     with pytest.raises(DataRefused, match="newest_rating_age_days is"):
-        check_ratings(snapshot, second, limits, None)
+        check_ratings(judged.snapshot, second, limits, None)
 
 
 def publish_snapshot(home: Home, run_id: str, snapshot: str) -> None:
@@ -245,11 +268,10 @@ def publish_snapshot(home: Home, run_id: str, snapshot: str) -> None:
     publish(outcome, write_night(home.root / "night", make_frames()), home)
 
 
-def test_another_snapshot_to_compare_with_prevents_it(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
-    check_ratings(snapshot, first, CONFIG, None)
+def test_another_snapshot_to_compare_with_prevents_it(home: Home, judged: Judged, first: Run, second: Run) -> None:
     write_tables(home.snapshots / "planted" / "before", make_tables())
     publish_snapshot(home, "20261120T030000Z", "before")
-    check_ratings(snapshot, second, CONFIG, None)
+    check_ratings(judged.snapshot, second, CONFIG, None)
     assert reused_from(second) is None
     assert read_result(second.findings).previous == "before"
 
