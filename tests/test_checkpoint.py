@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def fit(name: str, folder: Path | None, die_at: int | None = None, **training: A
     return network, fit_network(network, known, config.training, validation=unseen, checkpoint=checkpoint)
 
 
+@cache
+def fit_alive(name: str) -> tuple[Network, list[Epoch]]:
+    """What a training without a checkpoint ends with: for comparing only."""
+    return fit(name, None)
+
+
 def die(network: Network, step: int) -> None:
     plain, steps = network.loss, iter(range(1, step + 1))
 
@@ -83,14 +90,15 @@ def die(network: Network, step: int) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_a_killed_training_ends_with_the_same_weights(name: str, share: float, tmp_path: Path) -> None:
     """Killed at its first step, in the middle, at its last step."""
-    expected, all_epochs = fit(name, None)
-    n_steps = 6 * steps_per_epoch(expected.prepare(parts()[0]), quick_config(name, batch_size=250).training)
+    expected, all_epochs = fit_alive(name)
+    config = quick_config(name, batch_size=250)
+    n_steps = 6 * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
     with pytest.raises(Killed):
         fit(name, tmp_path, die_at=max(1, round(share * n_steps)))
     torch.rand(5)  # chance goes on in between
     network, epochs = fit(name, tmp_path)
     assert epochs == all_epochs
-    assert same_weights(network, fit(name, None)[0])
+    assert same_weights(network, expected)
 
 
 def test_killed_twice(tmp_path: Path) -> None:
@@ -98,8 +106,8 @@ def test_killed_twice(tmp_path: Path) -> None:
         with pytest.raises(Killed):
             fit("softmax", tmp_path, die_at=step)
     network, epochs = fit("softmax", tmp_path)
-    assert epochs == fit("softmax", None)[1]
-    assert same_weights(network, fit("softmax", None)[0])
+    assert epochs == fit_alive("softmax")[1]
+    assert same_weights(network, fit_alive("softmax")[0])
 
 
 def test_the_best_weights_survive_though_they_are_not_the_last(tmp_path: Path) -> None:
@@ -218,8 +226,8 @@ def test_a_damaged_or_foreign_one_is_named_and_training_starts_anew(
     network, epochs = fit("softmax", killed.parent)
     assert f"{killed} is damaged and not used: " in caplog.text
     assert "Training starts anew" in caplog.text
-    assert epochs == fit("softmax", None)[1]
-    assert same_weights(network, fit("softmax", None)[0])
+    assert epochs == fit_alive("softmax")[1]
+    assert same_weights(network, fit_alive("softmax")[0])
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_training(
@@ -228,7 +236,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_training(
     (tmp_path / "file").write_text("in the way")
     network, _ = fit("softmax", tmp_path / "file")
     assert "file/training.safetensors cannot be written" in caplog.text
-    assert same_weights(network, fit("softmax", None)[0])
+    assert same_weights(network, fit_alive("softmax")[0])
 
 
 def test_slow_writes_are_not_made_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
