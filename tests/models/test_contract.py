@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -25,13 +26,15 @@ from planted import (
     parts,
     predict_all,
     quick_config,
+    rating,
     ratings,
     same_weights,
 )
+from torch import Tensor
 
 from recsys.engine import fit_network, predict, score
 from recsys.features import NO_FEATURES
-from recsys.models import MODELS, NetworkConfig, RatingNetwork, TrainingConfig
+from recsys.models import MODELS, Network, NetworkConfig, RatingNetwork, TrainingConfig
 from recsys.models.network import NumberNetwork
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -93,9 +96,15 @@ def turn(config: NetworkConfig, knob: str) -> NetworkConfig:
     return change(config, **{outer: value})
 
 
+@cache
+def fitted(name: str) -> Network:
+    """A network of the quick config, trained once for all tests that only ask it."""
+    return fit_any(name)[0]
+
+
 @every_rater
 def test_probabilities_are_distributions(name: str) -> None:
-    p_BK = predict_all(fit(name)[0])
+    p_BK = predict_all(rating(fitted(name)))
     assert p_BK.shape == (SIZES.n_users * SIZES.n_items, len(LEVELS))
     assert p_BK.dtype == torch.float32
     assert ((p_BK >= 0) & (p_BK <= 1)).all()
@@ -129,19 +138,19 @@ def test_a_training_of_one_row(name: str) -> None:
 
 @every_rater
 def test_one_row_is_predicted_as_among_many(name: str) -> None:
-    network, _ = fit(name)
+    network = rating(fitted(name))
     one = every_pair().take(slice(500, 501))
     torch.testing.assert_close(predict(network, one).p_BK, predict_all(network)[500:501])
 
 
 @every_model
 def test_same_seed_same_weights(name: str) -> None:
-    assert same_weights(fit_any(name, seed=1)[0], fit_any(name, seed=1)[0])
+    assert same_weights(fitted(name), fit_any(name)[0])
 
 
 @every_model
 def test_other_seed_other_weights(name: str) -> None:
-    assert not same_weights(fit_any(name, seed=1)[0], fit_any(name, seed=2)[0])
+    assert not same_weights(fitted(name), fit_any(name, seed=1)[0])
 
 
 @pytest.mark.parametrize("name", ["ordinal", "softmax", "recurrent"])  # plain; dropout; recurrent layers
@@ -154,15 +163,29 @@ def test_another_process_with_more_threads_gets_the_same_weights(name: str) -> N
 
 @pytest.mark.parametrize(("name", "knob"), KNOBS)
 def test_every_knob_alone_changes_the_result(name: str, knob: str) -> None:
-    # few steps an epoch, to be quick, but enough of them that what holds later on is met
-    config = quick_config(name, batch_size=min(256, 2 * quick_config(name).training.batch_size))
-    before, after = (answer_all(fit_any(name, setting)[0]) for setting in (config, turn(config, knob)))
-    assert not torch.equal(before, after)
+    assert not torch.equal(answer_with(name), answer_all(fit_any(name, turn(coarse(name), knob))[0]))
+
+
+def coarse(name: str) -> NetworkConfig:
+    """Few steps an epoch, to be quick, but enough of them that what holds later on is met."""
+    return quick_config(name, batch_size=min(256, 2 * quick_config(name).training.batch_size))
+
+
+@cache
+def answer_with(name: str) -> Tensor:
+    """Of the network that has no knob turned: the same for all its knobs."""
+    return answer_all(fit_any(name, coarse(name))[0])
+
+
+@every_model
+def test_no_knob_turned_changes_nothing(name: str) -> None:
+    """Or the test above could not fail."""
+    assert torch.equal(answer_with(name), answer_all(fit_any(name, coarse(name))[0]))
 
 
 @every_model
 def test_saved_state_predicts_the_same(name: str) -> None:
-    network, _ = fit_any(name)
+    network = fitted(name)
     other = build_any(name, quick_config(name), seed=9)
     other.load_state_dict(network.state_dict())
     assert torch.equal(answer_all(other), answer_all(network))
@@ -199,9 +222,8 @@ def test_the_unknown_gets_about_the_overall_distribution(name: str) -> None:
 @every_model
 @pytest.mark.parametrize("pair", [(SIZES.n_users, 1), (1, SIZES.n_items)])
 def test_an_index_beyond_the_tables_is_refused(name: str, pair: tuple[int, int]) -> None:
-    network, _ = fit_any(name, quick_config(name, epochs=1))
     with pytest.raises(IndexError, match="out of"):
-        score(network, pairs_of(torch.tensor(pair[:1]), torch.tensor(pair[1:])))
+        score(fitted(name), pairs_of(torch.tensor(pair[:1]), torch.tensor(pair[1:])))
 
 
 @every_rater
