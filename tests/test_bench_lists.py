@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from benches import cold_movies, cold_users, learned, quality, scale, scale_parts, tables, trade_off
+from benches import cold_movies, cold_users, learned, others, quality, scale, scale_parts, tables, trade_off
 from benches.others import AlsSetting, list_by_implicit, list_by_stars
 from matplotlib.image import imread
 
@@ -44,17 +44,25 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.fixture
+def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two values of each setting: whoever tries 8 mixes tries 36."""
+    for name in ("EASE_L2", "FACTORS", "REGULARIZATION", "ALPHA", "ITERATIONS"):
+        monkeypatch.setattr(others, name, getattr(others, name)[:2])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["random", "time"])
-def test_quality(capsys: pytest.CaptureFixture[str], split: str) -> None:
-    shown = run(capsys, "quality", *SOURCE, "--seeds", "2", "--split", split)
+@pytest.mark.usefixtures("small_grid")
+@pytest.mark.parametrize(("split", "seeds"), [("random", "2"), ("time", "1")])
+def test_quality(capsys: pytest.CaptureFixture[str], split: str, seeds: str) -> None:
+    shown = run(capsys, "quality", *SOURCE, "--seeds", seeds, "--split", split)
     holdout, validation = (rows_of(part) for part in shown.split("Chosen")[:2])
     makers = [row[0] for row in holdout]
     assert makers == [row[0] for row in validation]
     assert makers[0] == "blend"
     assert {"ease and stars", "als alone", "expected stars alone", "implicit ALS, tuned", "most rated"} < {*makers}
-    (blend, *others) = holdout
-    for row in others:
+    (blend, *rest) = holdout
+    for row in rest:
         mean, difference = (float(cell.split()[0]) for cell in row[1:3])
         assert difference == pytest.approx(float(blend[1].split()[0]) - mean, abs=2e-4)
     assert all(re.fullmatch(NUMBER, cell) for row in holdout + validation for cell in row[3:])
