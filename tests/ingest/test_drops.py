@@ -400,7 +400,7 @@ def write_drop(path: Path, text: str, *, parquet: bool) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries, seed=st.integers(0, 2**32), n_files=st.integers(2, 4))
 def test_the_same_drops_in_any_order_and_split_are_the_same_snapshot(
     delivery: Delivery, seed: int, n_files: int, tmp_path_factory: pytest.TempPathFactory

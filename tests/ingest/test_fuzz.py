@@ -30,7 +30,7 @@ from recsys.ingest.write import write_snapshot
 
 CHOSEN = os.environ.get("RECSYS_FUZZ_EXAMPLES")
 BOUNDED = settings(
-    max_examples=int(CHOSEN or 150),
+    max_examples=int(CHOSEN or 75),
     derandomize=CHOSEN is None,
     database=None,
     deadline=None,
