@@ -45,7 +45,7 @@ train_for_tonight = step(steps.train_for_tonight)
 score = step(steps.score)
 publish = step(steps.publish_lists)
 retain_snapshots = step(retention.retain_snapshots)
-summarise = step(summary.summarise)
+summarise = step(summary.summarise_night)
 
 
 @flow(name="nightly", description=__doc__)
@@ -66,6 +66,6 @@ def nightly(settings: Settings | None = None) -> Summary:
         check_gate(metrics, run, settings.gate)
         served = train_for_tonight(choice, checked, learner, run, settings.warm_start)
         lists = score(served, weights, rules, checked, learner, run, settings)
-        rows = publish(lists, checked, run, settings)
+        published = publish(lists, checked, run, settings)
         retain_snapshots(raw, run, settings.snapshots)
-        return summarise(run, rows)
+        return summarise(run, published)

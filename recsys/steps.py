@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import polars as pl
@@ -31,11 +31,12 @@ from recsys.settings import Settings, WarmStartConfig
 from recsys.split import Split
 from recsys.train import Choice, Learner, check_rates, choose_trained, learn
 from recsys.vocabulary import fit_vocabulary as vocabulary_of
-from recsys.warehouse.lookup import find_lists
-from recsys.warehouse.outcome import MetricRow
-from recsys.warehouse.publish import Tonight, publish
+from recsys.warehouse.lookup import find_lists, find_served
+from recsys.warehouse.outcome import MetricRow, Published
+from recsys.warehouse.publish import Tonight, backfill, publish, record, serves_the_same
 from recsys.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
 
+INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
 TONIGHT = "tonight"  # the split of figures about the lists that are published
 
 logger = logging.getLogger(__name__)
@@ -170,10 +171,34 @@ def score(
     return run.recommendations
 
 
-def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> dict[str, int]:
-    """Puts tonight's audited tables in the place of last night's; returns the rows per table."""
+def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> Published:
+    """Puts tonight's audited tables in the place of last night's.
+
+    An earlier night than the one being served, of the same data set, goes to the history alone; lists that are those
+    being served already are not written again.
+    """
+    tonight = _gather(lists, checked, run, settings)
+    outcome = describe_run(run, verdict="published", reason=None)
+    served = find_served(run.home)
+    if served is None or served["dataset"] != outcome.dataset:
+        return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
+    if served["as_of"] > outcome.as_of:
+        logger.info(
+            "run %s, of a later night, stays what is served; tonight's lists go to the history", served["run_id"]
+        )
+        outcome = replace(outcome, verdict="backfilled", published=False)
+        return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
+    if all(served[name] == getattr(outcome, name) for name in INPUTS) and serves_the_same(run.home, tonight):
+        reason = f"the lists are those of run {served['run_id']}, which is being served"
+        outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
+        logger.info("nothing is written: %s", reason)
+        return Published(outcome.verdict, reason, record(outcome, run.home, tonight.metrics, tonight.quarantine))
+    return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
+
+
+def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Tonight:
     known = Known(run.known)
-    tonight = Tonight(
+    return Tonight(
         recommendations=lists,
         movies=checked.movies,
         users=checked.users,
@@ -190,7 +215,6 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         caps=known.caps,
         copies=run.served,
     )
-    return publish(describe_run(run, verdict="published", reason=None), tonight, run.home)
 
 
 def _about_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:

@@ -17,6 +17,7 @@ from recsys.home import Home, Run
 from recsys.night import describe_run, read_metrics
 from recsys.printable import printable
 from recsys.warehouse.lookup import sample
+from recsys.warehouse.outcome import Published
 
 ERRORS = {
     "mae_median": "MAE median",
@@ -56,6 +57,11 @@ class Summary:
     relevant_from: float  # stars from which a holdout movie is right in a list
     rows: dict[str, int]  # per table of the warehouse
     seconds: dict[str, float]  # per step
+
+
+def summarise_night(run: Run, published: Published) -> Summary:
+    """Of a night that went well."""
+    return summarise(run, dict(published.rows), verdict=published.verdict, reason=published.reason)
 
 
 def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", reason: str | None = None) -> Summary:

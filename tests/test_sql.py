@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 
 MOVIES = [(1, "Heat", 1995, ["Crime"], 9), (2, "Big", 1988, [], 8), (3, "Ran", None, ["Drama", "War"], None)]
 USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
-NIGHT = datetime(2026, 11, 21, 3, tzinfo=UTC)
+NIGHT, EARLIER = datetime(2026, 11, 21, 3, tzinfo=UTC), datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
 BESIDE = (  # what rules read that is no part of the warehouse
@@ -51,6 +51,10 @@ def run(run_id: str) -> Row:
 
 def ended(run_id: str, verdict: str) -> Row:
     return (*run(run_id)[:9], verdict, "why", False, None)
+
+
+def rolled_back(run_id: str) -> Row:
+    return (*ended(run_id, "rolled back")[:-2], True, None)
 
 
 CASES = {
@@ -277,11 +281,41 @@ CASES = {
     # A roll-back to r1 is a row of its own, and no run that made lists.
     "last_published after a roll-back": Case(
         given={
-            "runs": [run("r1"), run("r2"), (*ended("r3", "rolled back")[:-2], True, None)],
+            "runs": [run("r1"), run("r2"), rolled_back("r3")],
             "recommendations": [place(1, 1, 1, run_id="r1")],
         },
         params={"dataset": "ml-1m"},
         expected=[("r1", "abc")],
+    ),
+    "served_run": Case(
+        given={"runs": [run("r1"), run("r2")], "recommendations": [place(1, 1, 1), place(1, 2, 2)]},
+        expected=[run("r1")],
+    ),
+    "held_after_rollback": Case(
+        given={"runs": [run("r1"), rolled_back("r2"), ended("r3", "held back")]}, expected=[("r2", "why")]
+    ),
+    "held_after_rollback, and released": Case(
+        given={"runs": [rolled_back("r2"), ended("r3", "released"), ended("r4", "failed")]}, expected=[]
+    ),
+    "held_after_rollback, and published against it": Case(given={"runs": [rolled_back("r2"), run("r3")]}, expected=[]),
+    "published_runs": Case(
+        given={
+            "runs": [run("r1"), run("r3"), ended("r2", "held back"), rolled_back("r4")],
+            "recommendations": [place(1, 1, 1)],
+        },
+        expected=[(*run("r3"), False), (*run("r1"), True)],
+    ),
+    # A night made twice, one backfilled, one refused, one of other data.
+    "nights_made": Case(
+        given={
+            "runs": [
+                *(run("r1"), run("r2"), ended("r3", "data refused")),
+                ("r4", EARLIER, *ended("r4", "backfilled")[2:]),
+                (*run("r5")[:4], "x", *run("r5")[5:]),
+            ]
+        },
+        params={"dataset": "ml-1m"},
+        expected=[(EARLIER, "r4"), (NIGHT, "r2")],
     ),
     "sample": Case(
         given={
@@ -314,13 +348,13 @@ def insert(connection: duckdb.DuckDBPyConnection, given: dict[str, list[Row]]) -
 def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     case = CASES[name]
     insert(connection, case.given)
-    file = name.partition(" ")[0]  # what follows tells two cases of one file apart
+    file = re.split(r"\W", name)[0]  # what follows tells two cases of one file apart
     assert connection.sql(sql.read(file), params=case.params).fetchall() == case.expected
 
 
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
-    assert {*RULES, *asked} == {name.partition(" ")[0] for name in CASES}
+    assert {*RULES, *asked} == {re.split(r"\W", name)[0] for name in CASES}
 
 
 def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -85,6 +87,51 @@ def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
     with _reading(home) as connection:
         rows = connection.execute(sql.read("last_published"), {"dataset": dataset}).fetchall()
     return rows[0] if rows else None
+
+
+def find_served(home: Home) -> dict[str, Any] | None:
+    """The row in `runs` of the run whose lists are served; None if there are none.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return None
+    with _reading(home) as connection:
+        rows = _select(connection, sql.read("served_run"))
+    return rows.row(0, named=True) if len(rows) else None
+
+
+def find_held(home: Home) -> str | None:
+    """What the roll-back says that keeps nights from publishing; None if none does.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return None
+    with _reading(home) as connection:
+        rows = _select(connection, sql.read("held_after_rollback"))
+    return str(rows["reason"].item()) if len(rows) else None
+
+
+def list_published(home: Home) -> pl.DataFrame:
+    """The runs that published lists, newest first, with the columns of the table `runs` and is_served.
+
+    Raises: NotPublished if there are none.
+    """
+    with _reading(home) as connection:
+        _check_published(connection, home)
+        return _select(connection, sql.read("published_runs"))
+
+
+def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
+    """The moments of a data set for which lists were made, and the run that made them last.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return {}
+    with _reading(home) as connection:
+        return dict(_select(connection, sql.read("nights_made"), dataset=dataset).iter_rows())
 
 
 def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:

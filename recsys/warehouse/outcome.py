@@ -28,6 +28,15 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What became of a night's lists."""
+
+    verdict: str  # published, unchanged or backfilled
+    reason: str | None
+    rows: Mapping[str, int]  # of each table of the warehouse
+
+
+@dataclass(frozen=True)
 class MetricRow:
     """One row of `metrics`, less its run_id: a figure in long form."""
 

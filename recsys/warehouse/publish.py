@@ -44,6 +44,7 @@ SPARE_BYTES = 64 * 2**20  # of disk that stay free
 LISTS_GROW = 4  # at most, from compressed Parquet to tables: once as they are served, once as they are remembered
 
 Counts = dict[str, int]  # rows by table
+Hashed = tuple[int, int | None]  # rows, and the sum of their hashes if there are any
 RunKey = tuple[datetime, str]  # as_of and run_id, by which runs are in order
 
 
@@ -115,13 +116,29 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home) -> Counts:
         _remove_leftovers(home)
 
 
+def serves_the_same(home: Home, tonight: Tonight) -> bool:
+    """Whether every served table of the present warehouse has the rows that `publish` would write, whoever wrote them.
+
+    Rows are compared by a sum of their hashes, 64 bits each: nothing is held in memory.
+    """
+    with duckdb.connect() as connection, _present(connection, home) as file:
+        if not file.stored >= set(SERVED):
+            return False
+        expected: dict[str, tuple[int, int | None]] = dict.fromkeys(SERVED, (0, None))
+        for table, statement, params in _list_served(tonight):
+            expected[table] = _hash_rows(connection, statement, table, params)
+        return all(
+            _hash_rows(connection, f"from present.{table}", table, {}) == rows for table, rows in expected.items()
+        )
+
+
 def restore(outcome: Outcome, target: Run, home: Home) -> Counts:
     """Puts back what `target` published, in one step; `outcome` is that of the roll-back. Returns the rows per table.
 
     Raises: PublishError if the target's folder does not hold it any more, or as `publish` does.
     """
     assert outcome.published
-    copies = {table: target.served / f"{table}.parquet" for table in SERVED}
+    copies = _copies(target)
     if missing := [path.name for path in copies.values() if not path.exists()]:
         raise PublishError(
             f"{target.served} does not hold what run {target.run_id} published ({', '.join(missing)} is not there), so "
@@ -135,8 +152,18 @@ def restore(outcome: Outcome, target: Run, home: Home) -> Counts:
         return _count_rows(file.connection)
 
 
-def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quarantine: Path | None = None) -> None:
-    """Adds a run that published nothing to the history; the tables that are served stay as they are.
+def is_copied(run: Run) -> bool:
+    """Whether what the run published can be put back."""
+    return all(path.exists() for path in _copies(run).values())
+
+
+def _copies(run: Run) -> dict[str, Path]:
+    return {table: run.served / f"{table}.parquet" for table in SERVED}
+
+
+def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quarantine: Path | None = None) -> Counts:
+    """Adds a run that published nothing to the history; the tables that are served stay as they are. Returns the rows
+    per table.
 
     A run whose lists are being served stays `published`, whatever went wrong with it afterwards. On a home without a
     warehouse it makes one with empty tables.
@@ -152,7 +179,7 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
             "where run_id = $run_id and run_id in (select run_id from recommendations)",
             {"run_id": outcome.run_id},
         )
-        _count_rows(file.connection)
+        return _count_rows(file.connection)
 
 
 def check_present(home: Home) -> None:
@@ -313,24 +340,38 @@ def _insert(connection: DuckDBPyConnection, table: str, statement: str, forgotte
 
 
 def _write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:
+    for table, statement, params in _list_served(tonight):
+        if table in ("movies", "users"):
+            connection.execute(f"insert into {table} by name {statement}", params)
+        else:
+            named = f"select *, $run_id as run_id from ({statement})"
+            connection.execute(f"insert into {table} by name {named}", params | {"run_id": run_id})
+
+
+def _list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Table, the select of its rows less run_id in their order, and its parameters; of each table that there is."""
     lists = (
         ("recommendations", tonight.recommendations, "user_id, rank"),
         ("default_recommendations", tonight.default_recommendations, "segment, rank"),
         ("similar_movies", tonight.similar_movies, "movie_id, rank"),
+        ("users", tonight.users, "user_id"),
     )
     for table, path, key in lists:
         if path:
-            connection.execute(
-                f"insert into {table} by name select *, $run_id as run_id from read_parquet($path) order by {key}",
-                {"run_id": run_id, "path": str(path)},
-            )
-    connection.execute(
-        f"insert into movies by name {sql.read('counted_movies')}",
-        {"movies": str(tonight.movies), "ratings": str(tonight.ratings)},
-    )
-    connection.execute(
-        "insert into users by name from read_parquet($path) order by user_id", {"path": str(tonight.users)}
-    )
+            yield table, f"select * from read_parquet($path) order by {key}", {"path": str(path)}
+    counted = {"movies": str(tonight.movies), "ratings": str(tonight.ratings)}
+    yield "movies", sql.read("counted_movies"), counted
+
+
+def _hash_rows(
+    connection: DuckDBPyConnection, statement: str, table: str, params: dict[str, str]
+) -> tuple[int, int | None]:
+    """How many rows, and the sum of their hashes, with the columns of the table but run_id, in the table's types."""
+    columns = connection.sql(f"describe present.{table}").fetchall()
+    typed = ", ".join(f"cast({name} as {kind})" for name, kind, *_ in columns if name != "run_id")
+    hashed = f"select count(*), sum(hash({typed})::hugeint) from ({statement})"
+    ((n_rows, total),) = connection.execute(hashed, params).fetchall()
+    return n_rows, total
 
 
 def _write_history(file: _File, mine: RunKey, tonight: Tonight) -> None:

@@ -1,0 +1,19 @@
+-- held_after_rollback: the roll-back after which nobody has let nights publish again.
+--
+-- grain   one row, or none where nights may publish
+-- reads   runs (run_id, verdict, reason)
+-- params  none
+-- ties    none: run_id is unique and sorts by time
+with
+
+decisions as (
+    select runs.run_id, runs.verdict, runs.reason
+    from runs
+    where runs.verdict in ('published', 'rolled back', 'released')
+    order by runs.finished_at desc, runs.run_id desc
+    limit 1
+)
+
+select decisions.run_id, decisions.reason
+from decisions
+where decisions.verdict = 'rolled back'

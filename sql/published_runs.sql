@@ -1,0 +1,14 @@
+-- published_runs: every run that made lists and published them, and whether these are the ones being served.
+--
+-- grain   one row per run_id, the newest first
+-- reads   runs (every column), recommendations (run_id)
+-- params  none
+-- ties    none, run_id is unique and sorts by time
+select
+    runs.*,
+    runs.run_id is not distinct from (
+        select any_value(recommendations.run_id) from recommendations
+    ) as is_served,
+from runs
+where runs.published and runs.verdict <> 'rolled back'
+order by runs.run_id desc
