@@ -20,6 +20,7 @@ from flows.console import (
 )
 from flows.data_commands import check, datasets, forget, generate
 from flows.list_commands import explain, recommend, similar
+from flows.operation_commands import backfill, rollback
 from recsys.errors import RecsysError
 
 MODELS = (
@@ -146,7 +147,9 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
     print_frame(frame if as_json else frame.select(shown), as_json)
 
 
-for command in (check, compare, datasets, explain, forget, generate, networks, recommend, similar, tune):
+for command in (
+    backfill, check, compare, datasets, explain, forget, generate, networks, recommend, rollback, similar, tune,
+):  # fmt: skip
     main.add_command(command)
 
 

@@ -1,0 +1,81 @@
+"""Past nights, one after the other: the same flow with another `as_of` each time."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from prefect import flow
+
+from flows.nightly import nightly
+from recsys.errors import DataRefused, GateHeld, RecsysError, UsageError
+from recsys.home import Home
+from recsys.ingest.fetch import fetch_archive
+from recsys.settings import Settings
+from recsys.warehouse.lookup import list_nights
+
+logger = logging.getLogger("recsys.backfill")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What became of one night."""
+
+    as_of: datetime  # UTC
+    run_id: str | None
+    verdict: str  # as in the table `runs`, or "there already"
+    reason: str | None
+    exit_code: int
+
+
+@flow(name="backfill", description=__doc__)
+def backfill(
+    first: datetime, last: datetime, step: timedelta = timedelta(days=1), settings: Settings | None = None
+) -> list[Filled]:
+    """Makes the missing nights from `first` to `last`, both included, in order. A night that has lists is skipped, so a
+    backfill that was ended goes on where it was; one that is refused or held back does not end it.
+
+    Only a night later than the one being served is served; all others go to the history.
+
+    Raises: UsageError for moments without order; whatever else ends a night and is no verdict on its data or model.
+    """
+    settings = settings or Settings()
+    moments = list(list_moments(first, last, step))
+    home = Home(settings.home.absolute())
+    made = list_nights(home, fetch_archive(settings.source, home).dataset)
+    filled = []
+    for number, moment in enumerate(moments, start=1):
+        logger.info("night %d of %d: as of %s", number, len(moments), moment.isoformat())
+        if moment in made:
+            filled.append(Filled(moment, made[moment], "there already", None, 0))
+        else:
+            filled.append(_fill(settings.model_copy(update={"as_of": moment}), moment))
+        logger.info("as of %s: %s", moment.isoformat(), filled[-1].verdict)
+    return filled
+
+
+def list_moments(first: datetime, last: datetime, step: timedelta) -> Iterator[datetime]:
+    """`first`, and every `step` after it up to `last`, in UTC; a moment without time zone is UTC.
+
+    Raises: UsageError if `last` is before `first`, or the step leads nowhere.
+    """
+    first, last = (moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, last))
+    if step <= timedelta(0):
+        raise UsageError(f"--step {step} leads nowhere; give one above 0, as 1d or 12h")
+    if last < first:
+        raise UsageError(f"--to {last.isoformat()} is before --from {first.isoformat()}; change the two")
+    while first <= last:
+        yield first
+        first += step
+
+
+def _fill(settings: Settings, moment: datetime) -> Filled:
+    try:
+        summary = nightly(settings)
+    except (DataRefused, GateHeld) as error:
+        return _ended(moment, error)
+    return Filled(moment, summary.run_id, summary.verdict, summary.reason, 0)
+
+
+def _ended(moment: datetime, error: RecsysError) -> Filled:
+    return Filled(moment, error.run.run_id if error.run else None, error.verdict, str(error), error.exit_code)

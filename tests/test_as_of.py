@@ -1,0 +1,148 @@
+"""A night as of T knows nothing from T on: the same tables whatever was rated later, live or backfilled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from archives import write_archive
+from nights import prepare, publish_night, settings_of
+
+from recsys.home import Home
+from recsys.ingest.synthetic import Planted, plant
+from recsys.night import night
+from recsys.warehouse.lookup import list_nights
+from recsys.warehouse.publish import LISTS, SERVED
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+PLANTED = plant(60, 60, 2000)
+T: datetime = PLANTED.ratings["rated_at"].sort()[1600]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The same catalogue with other ratings; `with_users` is whether there is a file of users."""
+
+    folder: Path
+    with_users: bool = True
+
+    def write(self, ratings: pl.DataFrame) -> Path:
+        users = PLANTED.users if self.with_users else PLANTED.users.clear()
+        path = write_archive(self.folder / "source", "canonical", ratings, PLANTED.movies, users)
+        if not self.with_users:
+            (path / "users.csv").unlink()
+        return path
+
+
+def only_before(planted: Planted) -> pl.DataFrame:
+    """What there was at T: a night that was live then."""
+    return planted.ratings.filter(pl.col("rated_at") < T)
+
+
+def untouched(planted: Planted) -> pl.DataFrame:
+    return planted.ratings
+
+
+def turned(planted: Planted) -> pl.DataFrame:
+    """From T on every rating is the opposite of what it was."""
+    later = pl.col("rated_at") >= T
+    return planted.ratings.with_columns(rating=pl.when(later).then(6 - pl.col("rating")).otherwise("rating"))
+
+
+def flooded(planted: Planted) -> pl.DataFrame:
+    """From T on everybody, strangers among them, rates every movie that they have not rated before, five stars."""
+    before = only_before(planted)
+    users = pl.DataFrame({"user_id": [*range(1, 81), *range(900, 920)]}, schema={"user_id": pl.Int32})
+    pairs = users.join(planted.movies.select("movie_id"), how="cross").join(
+        before, on=["user_id", "movie_id"], how="anti"
+    )
+    flood = pairs.with_columns(rating=pl.lit(5.0, pl.Float32), rated_at=pl.lit(T).cast(before.schema["rated_at"]))
+    return pl.concat([before, flood.select(before.columns)])
+
+
+def publish_as_of(source: Path, home: Home, **fields: Any) -> str:
+    """The id of a night as of T; `score` writes what the audit and the lists are made from."""
+    settings = settings_of(home, source, model="ordinal", as_of=T, **fields)
+    with night(settings) as run:
+        publish_night(prepare(settings, run), settings)
+        return run.run_id
+
+
+def read(home: Home, tables: tuple[str, ...] = SERVED) -> Rows:
+    """Without run_id, which is another one each night; of the history, what T is remembered to have had."""
+    rows = {}
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        for table in tables:
+            found = connection.sql(f"select columns(lambda name: name <> 'run_id') from {table}")
+            rows[table] = (found.filter(f"as_of = '{T.isoformat()}'") if table == LISTS else found).fetchall()
+    return rows
+
+
+def make_live(folder: Path, *, with_users: bool = True) -> Home:
+    home = Home(folder / "home")
+    publish_as_of(Source(folder, with_users).write(only_before(PLANTED)), home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return make_live(tmp_path_factory.mktemp("live"))
+
+
+def check_alike(expected: Rows, found: Rows) -> None:
+    for table, rows in expected.items():
+        assert rows, table
+        assert found[table] == rows, table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("later", [turned, flooded])
+def test_nothing_rated_later_changes_anything(
+    later: Callable[[Planted], pl.DataFrame], live: Home, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    publish_as_of(Source(tmp_path).write(later(PLANTED)), home)
+    check_alike(read(live), read(home))
+
+
+@pytest.mark.slow
+def test_users_known_by_later_ratings_alone_are_not_known(tmp_path: Path) -> None:
+    """Without a file of users, who there is follows from the ratings."""
+    home = Home(tmp_path / "home")
+    publish_as_of(Source(tmp_path, with_users=False).write(flooded(PLANTED)), home)
+    check_alike(read(make_live(tmp_path / "live", with_users=False)), read(home))
+
+
+@pytest.mark.slow
+def test_what_was_rated_before_does_change_it(live: Home, tmp_path: Path) -> None:
+    """Or the tests above could not fail."""
+    ratings = only_before(PLANTED)
+    others = ratings.with_columns(rating=pl.when(pl.col("user_id") == 1).then(6 - pl.col("rating")).otherwise("rating"))
+    home = Home(tmp_path / "home")
+    publish_as_of(Source(tmp_path).write(others), home)
+    assert read(home)["recommendations"] != read(live)["recommendations"]
+
+
+@pytest.mark.slow
+def test_a_backfilled_night_is_the_one_that_was_live(live: Home, tmp_path: Path) -> None:
+    """The whole source is served; then T is made up for, twice: it goes to the history, and is the same again."""
+    home, source = Home(tmp_path / "home"), Source(tmp_path).write(PLANTED.ratings)
+    with night(settings := settings_of(home, source, model="ordinal")) as run:
+        publish_night(prepare(settings, run), settings)
+    served = read(home)
+    remembered = read(live, (LISTS,))[LISTS]
+    for times in (1, 2):
+        publish_as_of(source, home)
+        check_alike(served, read(home))
+        check_alike({LISTS: times * remembered}, read(home, (LISTS,)))
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        verdicts = connection.sql("select verdict, published from runs order by run_id").fetchall()
+        as_of = connection.execute("select count(*) from recommendations_as_of($moment)", {"moment": T}).fetchall()
+    assert verdicts == [("published", True), ("backfilled", False), ("backfilled", False)]
+    assert as_of == [(len(read(live)["recommendations"]),)]
+    assert T in list_nights(home, "canonical")
