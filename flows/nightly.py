@@ -7,7 +7,7 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from recsys import gate, split, steps, summary
+from recsys import gate, run_retention, split, steps, summary
 from recsys.checks import check
 from recsys.errors import SourceOutage
 from recsys.ingest import fetch, retention, write
@@ -45,6 +45,7 @@ train_for_tonight = step(steps.train_for_tonight)
 score = step(steps.score)
 publish = step(steps.publish_lists)
 retain_snapshots = step(retention.retain_snapshots)
+retain_runs = step(run_retention.retain_runs)
 summarise = step(summary.summarise_night)
 
 
@@ -68,4 +69,5 @@ def nightly(settings: Settings | None = None) -> Summary:
         lists = score(served, weights, rules, checked, learner, run, settings)
         published = publish(lists, checked, run, settings)
         retain_snapshots(raw, run, settings.snapshots)
+        retain_runs(run, settings.history)
         return summarise(run, published)

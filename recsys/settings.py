@@ -313,6 +313,18 @@ class HistoryConfig(Config):
         description="Runs whose lists recommendation_history keeps, those of the latest as_of. What is being served "
         "stays however old it is.",
     )
+    models: int = Field(
+        3,
+        ge=1,
+        description="Newest runs whose folders keep their models, splits and rankers, tonight's included; that of the "
+        "run being served stays: it is tomorrow's champion. On ML-1M they take 100 MB a run.",
+    )
+    folders: int = Field(
+        100,
+        ge=1,
+        description="Newest runs that keep a folder at all, with settings, metrics, log and Data Docs. Those that are "
+        "remembered keep theirs.",
+    )
 
 
 class Settings(BaseSettings):

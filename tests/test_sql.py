@@ -57,6 +57,12 @@ def rolled_back(run_id: str) -> Row:
     return (*ended(run_id, "rolled back")[:-2], True, None)
 
 
+def history(run_id: str, day: int, *places: tuple[int, int, int]) -> list[Row]:
+    """Rows of recommendation_history for (user_id, rank, movie_id)."""
+    as_of = datetime(2026, 11, day, tzinfo=UTC)
+    return [(run_id, as_of, user_id, rank, movie_id, 1 / rank) for user_id, rank, movie_id in places]
+
+
 CASES = {
     "audit_run": Case(
         given={
@@ -298,6 +304,10 @@ CASES = {
         given={"runs": [rolled_back("r2"), ended("r3", "released"), ended("r4", "failed")]}, expected=[]
     ),
     "held_after_rollback, and published against it": Case(given={"runs": [rolled_back("r2"), run("r3")]}, expected=[]),
+    "remembered_runs": Case(
+        given={"recommendation_history": [*history("r2", 20, (1, 1, 1), (1, 2, 2)), *history("r1", 21, (1, 1, 1))]},
+        expected=[("r1",), ("r2",)],
+    ),
     "published_runs": Case(
         given={
             "runs": [run("r1"), run("r3"), ended("r2", "held back"), rolled_back("r4")],
@@ -412,12 +422,6 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
     assert connection.sql("from similar_movies_named").fetchall() == [
         (1, "Heat", 1995, 1, 2, "Big", 1988, [], 0.5, "r1")
     ]
-
-
-def history(run_id: str, day: int, *places: tuple[int, int, int]) -> list[Row]:
-    """Rows of recommendation_history for (user_id, rank, movie_id)."""
-    as_of = datetime(2026, 11, day, tzinfo=UTC)
-    return [(run_id, as_of, user_id, rank, movie_id, 1 / rank) for user_id, rank, movie_id in places]
 
 
 def test_lists_as_of_a_moment_are_those_of_the_latest_run_up_to_it(connection: duckdb.DuckDBPyConnection) -> None:

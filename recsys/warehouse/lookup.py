@@ -134,6 +134,15 @@ def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
         return dict(_select(connection, sql.read("nights_made"), dataset=dataset).iter_rows())
 
 
+def list_remembered(home: Home) -> set[str]:
+    """The runs whose lists recommendation_history has.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
+    with _reading(home) as connection:
+        return set(_select(connection, sql.read("remembered_runs"))["run_id"])
+
+
 def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
     """The lists that are served (user_id, rank, movie_id), if they are of `dataset`; None if there are none.
 
