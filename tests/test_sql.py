@@ -327,6 +327,25 @@ CASES = {
         params={"dataset": "ml-1m"},
         expected=[(EARLIER, "r4"), (NIGHT, "r2")],
     ),
+    # r4 put r1 back; r5 is a night that has failed since, and r3 found the lists of r2 unchanged.
+    "status": Case(
+        given={
+            "runs": [
+                *(run("r1"), run("r2"), ended("r3", "unchanged")),
+                *((*ended("r4", "rolled back")[:-2], True, None), ended("r5", "held back"), ended("r6", "backfilled")),
+            ],
+            "recommendations": [place(1, 1, 1, run_id="r1")],
+        },
+        expected=[
+            ("served", "r1", "ml-1m", "abc", NIGHT, NIGHT, "published", None),
+            ("last_success", "r3", "ml-1m", "abc", NIGHT, NIGHT, "unchanged", "why"),
+            ("last_night", "r5", "ml-1m", "abc", NIGHT, NIGHT, "held back", "why"),
+        ],
+    ),
+    "status of nights that published nothing": Case(
+        given={"runs": [ended("r1", "data refused")]},
+        expected=[("last_night", "r1", "ml-1m", "abc", NIGHT, NIGHT, "data refused", "why")],
+    ),
     "sample": Case(
         given={
             "movies": MOVIES,

@@ -25,8 +25,8 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
 
     Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         _check_user(connection, home, user_id)
         return _select(connection, sql.read("recommend"), user_id=user_id)
 
@@ -38,8 +38,8 @@ def recommend_default(home: Home, segment: str) -> pl.DataFrame:
 
     Raises: NotPublished if there are no such lists; UsageError if there is none for that segment, naming others.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         segments = _segments(connection)
         if not segments:
             raise NotPublished(_lacks(home, "default lists"))
@@ -60,8 +60,8 @@ def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         if not connection.sql("from similar_movies limit 1").fetchall():
             raise NotPublished(_lacks(home, "similar movies"))
         movie = find_movie(asked, _select(connection, sql.read("rated_movies")))
@@ -73,8 +73,21 @@ def list_runs(home: Home, limit: int) -> pl.DataFrame:
 
     Raises: NotPublished if no night has run here yet.
     """
-    with _reading(home) as connection:
+    with reading(home) as connection:
         return _select(connection, sql.read("list_runs"), limit=limit)
+
+
+def read_status(home: Home) -> dict[str, dict[str, Any]]:
+    """What is served and how nights went: served, last_success and last_night, each with run_id, dataset, snapshot,
+    as_of, finished_at (both UTC), verdict and reason. What there is none of is absent.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return {}
+    with reading(home) as connection:
+        rows = _select(connection, sql.read("status")).to_dicts()
+    return {row.pop("part"): row for row in rows}
 
 
 def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
@@ -84,7 +97,7 @@ def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
     """
     if not home.warehouse.exists():
         return None
-    with _reading(home) as connection:
+    with reading(home) as connection:
         rows = connection.execute(sql.read("last_published"), {"dataset": dataset}).fetchall()
     return rows[0] if rows else None
 
@@ -96,7 +109,7 @@ def find_served(home: Home) -> dict[str, Any] | None:
     """
     if not home.warehouse.exists():
         return None
-    with _reading(home) as connection:
+    with reading(home) as connection:
         rows = _select(connection, sql.read("served_run"))
     return rows.row(0, named=True) if len(rows) else None
 
@@ -108,7 +121,7 @@ def find_held(home: Home) -> str | None:
     """
     if not home.warehouse.exists():
         return None
-    with _reading(home) as connection:
+    with reading(home) as connection:
         rows = _select(connection, sql.read("held_after_rollback"))
     return str(rows["reason"].item()) if len(rows) else None
 
@@ -118,8 +131,8 @@ def list_published(home: Home) -> pl.DataFrame:
 
     Raises: NotPublished if there are none.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         return _select(connection, sql.read("published_runs"))
 
 
@@ -130,7 +143,7 @@ def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
     """
     if not home.warehouse.exists():
         return {}
-    with _reading(home) as connection:
+    with reading(home) as connection:
         return dict(_select(connection, sql.read("nights_made"), dataset=dataset).iter_rows())
 
 
@@ -150,7 +163,7 @@ def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
     """
     if find_published(home, dataset) is None:
         return None
-    with _reading(home) as connection:
+    with reading(home) as connection:
         return _select(connection, sql.read("served_lists"), dataset=dataset)
 
 
@@ -169,8 +182,8 @@ def find_place(home: Home, user_id: int, asked: str) -> Place:
 
     Raises: NotPublished if there are no lists; UsageError if nobody has that id, or no movie is called so.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         _check_user(connection, home, user_id)
         movies = _select(connection, sql.read("rated_movies"))
         movie = find_movie(asked, movies)
@@ -184,8 +197,8 @@ def read_served(home: Home) -> tuple[str, pl.DataFrame]:
 
     Raises: NotPublished if there are no lists.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         ((run_id,),) = connection.execute("select any_value(run_id) from recommendations").fetchall()
         return run_id, _select(connection, sql.read("rated_movies"))
 
@@ -195,15 +208,19 @@ def sample(home: Home) -> tuple[str, pl.DataFrame]:
 
     Raises: NotPublished if there are no lists yet.
     """
-    with _reading(home) as connection:
-        _check_published(connection, home)
+    with reading(home) as connection:
+        check_published(connection, home)
         lines = sql.read("sample").splitlines()
         statement = "\n".join(line for line in lines if not line.startswith("--"))
         return statement, _select(connection, statement)
 
 
 @contextmanager
-def _reading(home: Home) -> Iterator[DuckDBPyConnection]:
+def reading(home: Home) -> Iterator[DuckDBPyConnection]:
+    """One read-only connection, so one file, whatever is published while it is open; moments are UTC.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
     if not home.warehouse.exists():
         raise NotPublished(f"{home.warehouse} does not exist yet. Next: {_night(home)}")
     try:
@@ -239,7 +256,8 @@ def _check_user(connection: DuckDBPyConnection, home: Home, user_id: int) -> Non
         )
 
 
-def _check_published(connection: DuckDBPyConnection, home: Home) -> None:
+def check_published(connection: DuckDBPyConnection, home: Home) -> None:
+    """Passes if there are lists. Raises: NotPublished if there are none."""
     if not connection.sql("from recommendations limit 1").fetchall():
         n_runs = len(connection.table("runs"))
         raise NotPublished(

@@ -1,0 +1,76 @@
+"""Whether what is served is fresh, in one line for people and monitors."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from recsys.home import Home
+from recsys.printable import printable
+from recsys.warehouse.lookup import read_status
+
+SUCCESS = ("published", "unchanged")
+LONGEST_REASON = 300  # characters; `recsys runs` has all of it
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is served, since when it is known to be right, and how the last night went."""
+
+    ok: bool
+    max_age_hours: float | None  # no limit where None
+    age_hours: float | None  # since the newest night that succeeded has ended; None: none ever has
+    served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
+    last_success: dict[str, Any] | None  # the same
+    last_night: dict[str, Any] | None  # the same
+    next: str | None  # what to type; None where there is nothing to do
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def status(home: Home, max_age_hours: float | None = None, now: datetime | None = None) -> Status:
+    """Asks the warehouse. `ok` is whether anything is served, and, with a limit, whether the newest night that
+    succeeded (verdict published or unchanged) ended at most so many hours before `now`.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    found = read_status(home)
+    served, last_success, last_night = (found.get(part) for part in ("served", "last_success", "last_night"))
+    age = ((now or datetime.now(UTC)) - last_success["finished_at"]).total_seconds() / 3600 if last_success else None
+    fresh = max_age_hours is None or (age is not None and age <= max_age_hours)
+    ok = served is not None and fresh
+    return Status(ok, max_age_hours, age, served, last_success, last_night, _next(home, ok, last_night))
+
+
+def render(status: Status) -> str:
+    """The one line: fresh, stale or nothing published; what is served; what went wrong last; what to do next."""
+    parts = [_serving(status)]
+    night = status.last_night
+    if night and night["verdict"] not in SUCCESS:
+        parts.append(f"last night {night['run_id']}: {night['verdict']}: {_in_one_line(night['reason'])}")
+    if status.next:
+        parts.append(f"next: {status.next}")
+    return "; ".join(parts)
+
+
+def _serving(status: Status) -> str:
+    if not status.served:
+        return "nothing is published"
+    run = status.served
+    as_of = f"{run['as_of']:%Y-%m-%d %H:%M} UTC" if run["as_of"] else "an unknown moment"
+    word = "published" if status.max_age_hours is None else "fresh" if status.ok else "stale"
+    age = "no night has succeeded" if status.age_hours is None else f"last good night {status.age_hours:.1f} h ago"
+    limit = "" if status.max_age_hours is None else f", limit {status.max_age_hours:g} h"
+    return f"{word}: {run['dataset']} of run {run['run_id']} is served, ratings before {as_of}; {age}{limit}"
+
+
+def _next(home: Home, ok: bool, last_night: dict[str, Any] | None) -> str | None:
+    failed = last_night is not None and last_night["verdict"] not in SUCCESS
+    if failed:
+        return f"`recsys runs --limit 5 --home {home.root}`, put that right, then `recsys nightly --home {home.root}`"
+    return None if ok else f"`recsys nightly --home {home.root}`"
+
+
+def _in_one_line(reason: str | None) -> str:
+    words = printable(" ".join((reason or "no reason was recorded").split()))
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"

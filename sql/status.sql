@@ -1,0 +1,45 @@
+-- status: the run that is served, the newest night that succeeded, and the last night however it ended.
+--
+-- grain   one row per part: served, last_success, last_night; one that there is none of is absent
+-- reads   runs (run_id, dataset, snapshot, as_of, finished_at, verdict, reason), recommendations (run_id)
+-- params  none
+-- ties    none: run_id is unique and sorts by time
+with
+
+nights as (
+    select runs.*
+    from runs
+    where runs.verdict not in ('backfilled', 'rolled back', 'released')
+),
+
+served as (
+    select 'served' as part, runs.*
+    from runs
+    where runs.run_id = (select any_value(recommendations.run_id) from recommendations)
+),
+
+last_success as (
+    select 'last_success' as part, nights.*
+    from nights
+    where nights.verdict in ('published', 'unchanged')
+    order by nights.finished_at desc, nights.run_id desc
+    limit 1
+),
+
+last_night as (
+    select 'last_night' as part, nights.*
+    from nights
+    order by nights.run_id desc
+    limit 1
+),
+
+parts as (
+    from served
+    union all
+    from last_success
+    union all
+    from last_night
+)
+
+select part, run_id, dataset, snapshot, as_of, finished_at, verdict, reason
+from parts
