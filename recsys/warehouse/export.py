@@ -1,0 +1,216 @@
+"""Writes what is served as Parquet, a folder per table and run, for engines other than DuckDB.
+
+    DIR/<table>/run_id=<run>/part-0.parquet     hive style: the run is in the path and not in the file
+    DIR/_latest.json                            written last: the newest run that is complete here, and its tables
+
+A file comes by one rename, so a reader meets all of it or nothing. Whatever an export that was killed had under way
+lies in a hidden folder, and goes with the next one. DIR is outside of the home: who copies it on has to see for
+themselves that users who asked to be forgotten leave those copies.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+from duckdb import DuckDBPyConnection
+
+from recsys.errors import PublishError, UsageError
+from recsys.files import alone, read_json, sync, write_json
+from recsys.forgotten import Forgotten, read_forgotten
+from recsys.home import Home
+from recsys.warehouse.lookup import check_published, reading
+from recsys.warehouse.publish import LISTS, RECORDS, SERVED, SPARE_BYTES
+
+logger = logging.getLogger(__name__)
+
+EXPORTED = (*SERVED, *RECORDS)  # not the history of lists: old partitions of `recommendations` are that
+LATEST = "_latest.json"
+PARTITION = "run_id="
+PART = "part-0.parquet"
+ASIDE = ".export"  # folder of what is under way
+COPY = "(format parquet, compression zstd, kv_metadata {content: $content, written_at: $written_at})"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export has done. `rows` are those of the run in each of its tables that are there now."""
+
+    run_id: str
+    directory: Path
+    rows: dict[str, int]
+    written: tuple[str, ...] = ()  # tables
+    removed: tuple[str, ...] = ()  # partitions, as recommendations/run_id=20261121T030000Z
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.written or self.removed)
+
+
+@dataclass(frozen=True)
+class _Select:
+    statement: str
+    params: dict[str, str]
+
+
+def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: int | None = None) -> Export:
+    """Exports the run that is served: of every table the rows of that run, and of movies and users all.
+
+    Nobody who has asked to be forgotten is in a file afterwards, though the warehouse may still have them until its
+    next night: partitions of other runs from before the newest such request are removed. With `keep`, so are all but
+    the newest `keep`; never those of the run that is served. What is right already is left alone.
+
+    Raises: NotPublished if nothing is served; UsageError for a table that is not exported, or a directory that cannot
+    be written; PublishError if it is full; HomeBusy if another export to it is under way.
+    """
+    tables = check_tables(tables)
+    forgotten = read_forgotten(home)
+    try:
+        with reading(home) as connection:
+            check_published(connection, home)
+            directory.mkdir(parents=True, exist_ok=True)
+            with alone(directory / LATEST, "export"):
+                _check_space(home, directory)
+                exported = _write(connection, directory, tables, forgotten)
+                _point(connection, exported)
+                removed = tuple(_remove_old(exported, keep, forgotten))
+    except (duckdb.IOException, OSError) as error:
+        raise UsageError(
+            f"{directory} cannot be written: {error}. What was complete in it is so still. "
+            "Next: give a folder that can be written and has room"
+        ) from error
+    return replace(exported, removed=removed)
+
+
+def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
+    """The tables in the order of the warehouse, each once. Raises: UsageError for one that is not exported."""
+    asked = {table.strip() for table in tables}
+    if unknown := sorted(asked - {*EXPORTED}):
+        why = f" ({LISTS} is what the partitions of recommendations become)" if LISTS in unknown else ""
+        raise UsageError(
+            f"{', '.join(map(repr, unknown))} cannot be exported{why}. Next: choose from {', '.join(EXPORTED)}"
+        )
+    return tuple(table for table in EXPORTED if table in asked)
+
+
+def _check_space(home: Home, directory: Path) -> None:
+    """Parquet takes less than the warehouse does. Raises: PublishError if there may be no room for it."""
+    needed = home.warehouse.stat().st_size + SPARE_BYTES
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise PublishError(
+            f"{directory} has {free / 1e6:,.0f} MB free, and an export may take {needed / 1e6:,.0f} MB. Nothing was "
+            "changed. Next: make room there, or export with --keep or fewer --tables"
+        )
+
+
+def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, ...], forgotten: Forgotten) -> Export:
+    """Everything under a temporary name first; then one rename for each table that is new or different.
+
+    Tables of the run that are here from an earlier export are brought up to date, too.
+    """
+    ((run_id,),) = connection.execute("select any_value(run_id) from recommendations").fetchall()
+    aside = directory / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
+    rows, written = {}, []
+    try:
+        for table in EXPORTED:
+            here = directory / table / f"{PARTITION}{run_id}" / PART
+            if table not in tables and not here.exists():
+                continue
+            select = _select(connection, table, forgotten, run_id)
+            rows[table], content = _content(connection, select)
+            if _metadata(here).get("content") != content:
+                _copy(connection, select, content, aside / table / f"{PARTITION}{run_id}")
+                written.append(table)
+        for table in written:
+            _swap_in(aside / table / f"{PARTITION}{run_id}", directory / table)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Export(run_id, directory, rows, tuple(written))
+
+
+def _select(connection: DuckDBPyConnection, table: str, forgotten: Forgotten, run_id: str) -> _Select:
+    """A table's rows of the run, without that column and without a trace of users who are forgotten."""
+    columns = connection.table(table).columns
+    kept = f"select {forgotten.projection(table)} from {table} where {forgotten.condition(table, columns)}"
+    if table == "quarantine":
+        kept = f"select * replace (row::varchar as row) from ({kept})"  # other engines take JSON for bytes
+    if "run_id" not in columns:
+        return _Select(kept, {})
+    return _Select(f"select * exclude (run_id) from ({kept}) where run_id = $run_id", {"run_id": run_id})
+
+
+def _content(connection: DuckDBPyConnection, select: _Select) -> tuple[int, str]:
+    """How many rows there are, and what is equal for equal rows and columns."""
+    columns = " ".join(connection.sql(f"from ({select.statement}) limit 0", params=select.params or None).columns)
+    statement = f"select count(*), coalesce(sum(hash(rows)), 0) from ({select.statement}) as rows"
+    ((n_rows, digest),) = connection.execute(statement, select.params).fetchall()
+    return n_rows, f"{n_rows} {digest} {columns}"
+
+
+def _copy(connection: DuckDBPyConnection, select: _Select, content: str, partition: Path) -> None:
+    partition.mkdir(parents=True)
+    moment = datetime.now(UTC).isoformat()
+    facts = {"path": str(partition / PART), "content": content, "written_at": moment}
+    connection.execute(f"copy ({select.statement}) to ($path) {COPY}", {**select.params, **facts})
+    sync(partition / PART)
+    sync(partition)
+
+
+def _swap_in(partition: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    target = folder / partition.name
+    if target.exists():
+        (partition / PART).replace(target / PART)
+        sync(target)
+    else:
+        partition.rename(target)
+        sync(folder)
+
+
+def _point(connection: DuckDBPyConnection, exported: Export) -> None:
+    """Names the run, and its tables that are here, in _latest.json."""
+    found = connection.execute(
+        "select dataset, as_of::varchar from runs where run_id = $run_id", {"run_id": exported.run_id}
+    ).fetchall()
+    dataset, as_of = found[0] if found else (None, None)
+    latest = {"run_id": exported.run_id, "dataset": dataset, "as_of": as_of, "tables": exported.rows}
+    path = exported.directory / LATEST
+    if not path.exists() or read_json(path) != latest:
+        write_json(path, latest)
+
+
+def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Iterable[str]:
+    """Moves partitions that may not stay out of the readers' sight, each by one rename, and deletes them."""
+    aside = exported.directory / ASIDE
+    forgotten_by = forgotten.newest + timedelta(seconds=1) if forgotten.newest else None  # it is kept in whole ones
+    for table in EXPORTED:
+        partitions = sorted((exported.directory / table).glob(f"{PARTITION}*"), reverse=True)
+        others = [path for path in partitions if path.name != f"{PARTITION}{exported.run_id}"]
+        for place, path in enumerate(others, start=2):
+            if (keep and place > keep) or (forgotten_by and _written_at(path) < forgotten_by):
+                aside.mkdir(exist_ok=True)
+                path.rename(aside / table)
+                shutil.rmtree(aside)
+                yield f"{table}/{path.name}"
+
+
+def _written_at(partition: Path) -> datetime:
+    """Long ago, if it does not say."""
+    moment = _metadata(partition / PART).get("written_at")
+    return datetime.fromisoformat(moment) if moment else datetime.min.replace(tzinfo=UTC)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What the file says of itself; nothing if there is none, or one that cannot be read."""
+    try:
+        stored = pq.read_metadata(path).metadata or {}
+    except (OSError, ValueError):  # of which pyarrow's ArrowInvalid is one
+        return {}
+    return {key.decode(): value.decode() for key, value in stored.items()}

@@ -1,0 +1,251 @@
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow.dataset as ds
+import pytest
+from warehouses import make_frames, make_outcome, write_night
+
+from recsys.errors import HomeBusy, NotPublished, PublishError, UsageError
+from recsys.files import alone
+from recsys.forgotten import forget
+from recsys.home import Home
+from recsys.warehouse import export as module
+from recsys.warehouse.export import EXPORTED, export
+from recsys.warehouse.publish import publish, record
+
+FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
+
+
+def publish_run(home: Home, run_id: str, **size: Any) -> None:
+    publish(make_outcome(run_id), write_night(home.root / "night", make_frames(**size)), home)
+
+
+@pytest.fixture
+def served(home: Home) -> Home:
+    publish_run(home, FIRST)
+    return home
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake's"  # a quote, which SQL would not like
+
+
+def files_in(lake: Path) -> dict[str, int]:
+    """Everything that a reader sees, and when it was written."""
+    found = (path for path in lake.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(lake)): path.stat().st_mtime_ns for path in found}
+
+
+def latest(lake: Path) -> Any:
+    return json.loads((lake / "_latest.json").read_text())
+
+
+def partitions(lake: Path, table: str = "recommendations") -> list[str]:
+    return sorted(path.name for path in (lake / table).iterdir())
+
+
+def test_every_table_of_the_run_is_written_and_named(served: Home, lake: Path) -> None:
+    done = export(served, lake)
+    assert done.rows == {
+        "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
+        "runs": 1, "run_steps": 2, "metrics": 2, "quarantine": 1,
+    }  # fmt: skip
+    assert done.written == EXPORTED and done.changed
+    parts = {f"{table}/run_id={FIRST}/part-0.parquet" for table in EXPORTED}
+    assert set(files_in(lake)) == {*parts, "_latest.json"}
+    assert latest(lake) == {
+        "run_id": FIRST,
+        "dataset": "planted",
+        "as_of": "1998-04-23 00:00:00+00",
+        "tables": done.rows,
+    }
+
+
+def test_duckdb_polars_and_pyarrow_read_the_rows_of_the_warehouse(served: Home, lake: Path) -> None:
+    export(served, lake)
+    publish_run(served, SECOND, rating_hat=2.0)
+    export(served, lake)
+    with duckdb.connect(served.warehouse, read_only=True) as connection:
+        expected = connection.sql("from recommendations").pl()
+    files = str(lake / "recommendations" / "*" / "*.parquet")
+    with duckdb.connect() as connection:
+        read = connection.execute(
+            "from read_parquet($files, hive_partitioning = true) where run_id = $run_id order by user_id, rank",
+            {"files": files, "run_id": SECOND},
+        ).fetchall()
+    assert read == expected.rows()
+    lazy = pl.scan_parquet(files, hive_partitioning=True, hive_schema={"run_id": pl.String})
+    assert lazy.filter(run_id=SECOND).collect().equals(expected)
+    table = ds.dataset(lake / "recommendations", partitioning="hive").to_table(filter=ds.field("run_id") == SECOND)
+    assert pl.DataFrame(pl.from_arrow(table)).rows() == expected.rows()
+    assert len(lazy.collect()) == 16
+
+
+def test_quarantined_rows_are_text_for_every_engine(served: Home, lake: Path) -> None:
+    export(served, lake)
+    read = pl.read_parquet(lake / "quarantine" / "*" / "*.parquet")
+    assert read.rows() == [("ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')]
+
+
+def test_the_same_run_again_changes_nothing(served: Home, lake: Path) -> None:
+    export(served, lake)
+    before = files_in(lake)
+    again = export(served, lake)
+    assert (again.changed, again.written, again.removed) == (False, (), ())
+    assert files_in(lake) == before
+
+
+def test_records_of_other_runs_stay_out(served: Home, lake: Path) -> None:
+    record(make_outcome(SECOND, "data refused", "too few"), served)
+    export(served, lake)
+    assert latest(lake)["run_id"] == FIRST
+    assert partitions(lake, "runs") == [f"run_id={FIRST}"]
+
+
+def test_some_tables_are_added_to_those_of_the_run(served: Home, lake: Path) -> None:
+    export(served, lake, ["movies"])
+    assert latest(lake)["tables"] == {"movies": 4}
+    assert export(served, lake, ["users"]).written == ("users",)
+    assert latest(lake)["tables"] == {"movies": 4, "users": 4}
+
+
+def test_an_unknown_table_is_refused(served: Home, lake: Path) -> None:
+    with pytest.raises(UsageError, match=r"'film' cannot be exported\. Next: choose from recommendations, default"):
+        export(served, lake, ["movies", "film"])
+    with pytest.raises(UsageError, match=r"history' cannot be exported \(recommendation_history is what the partitio"):
+        export(served, lake, ["recommendation_history"])
+    assert not lake.exists()
+
+
+def test_nothing_is_served(home: Home, lake: Path) -> None:
+    with pytest.raises(NotPublished, match="does not exist yet"):
+        export(home, lake)
+    record(make_outcome(FIRST, "failed", "why"), home)
+    with pytest.raises(NotPublished, match="holds no recommendations"):
+        export(home, lake)
+    assert not lake.exists()
+
+
+def test_a_folder_that_cannot_be_written(served: Home, lake: Path) -> None:
+    lake.write_text("a file")
+    with pytest.raises(UsageError, match=r"cannot be written: .*File exists.* Next: give a folder"):
+        export(served, lake)
+
+
+def test_no_room(served: Home, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPARE_BYTES", 2**62)
+    with pytest.raises(PublishError, match=r"MB free, and an export may take .* MB\. Nothing was changed\. Next: make"):
+        export(served, lake)
+    assert files_in(lake) == {}
+
+
+def test_one_export_at_a_time(served: Home, lake: Path) -> None:
+    lake.mkdir()
+    with (
+        alone(lake / "_latest.json", "export"),
+        pytest.raises(HomeBusy, match=r"the export in .* is under way already"),
+    ):
+        export(served, lake)
+
+
+def test_keep_removes_all_but_the_newest(served: Home, lake: Path) -> None:
+    for run_id in (FIRST, SECOND, THIRD):
+        publish_run(served, run_id)
+        export(served, lake)
+    done = export(served, lake, keep=2)
+    assert (done.written, len(done.removed)) == ((), len(EXPORTED))
+    assert done.removed[0] == f"recommendations/run_id={FIRST}"
+    assert partitions(lake) == [f"run_id={SECOND}", f"run_id={THIRD}"]
+
+
+def test_keep_never_removes_what_is_served(served: Home, lake: Path) -> None:
+    """After a roll-back that is not the newest."""
+    (lake / "recommendations" / f"run_id={SECOND}").mkdir(parents=True)
+    export(served, lake, keep=1)
+    assert partitions(lake) == [f"run_id={FIRST}"]
+    assert latest(lake)["run_id"] == FIRST
+
+
+def test_who_is_forgotten_is_gone_at_once(served: Home, lake: Path) -> None:
+    """From the run that is served, before any night; from tables not asked for; and from older runs."""
+    export(served, lake)
+    publish_run(served, SECOND)
+    export(served, lake)
+    forget([3], served)
+    done = export(served, lake, ["recommendations"])
+    assert done.written == ("recommendations", "users")
+    assert {path.split("=")[1] for path in done.removed} == {FIRST}
+    for table in ("recommendations", "users"):
+        read = pl.read_parquet(lake / table / "*" / "*.parquet")
+        assert read["user_id"].unique().sort().to_list() == [1, 2, 4]
+    assert export(served, lake).changed is False
+
+
+KILLED = """
+import sys, os, signal
+from pathlib import Path
+from recsys.home import Home
+from recsys.warehouse import export as module
+real = module.{step}
+calls = 0
+def killed(*args):
+    global calls
+    calls += 1
+    if calls == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+module.{step} = killed
+module.export(Home(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("step", "call"), [("_copy", 3), ("_swap_in", 1), ("_swap_in", 4), ("_point", 1)])
+def test_killed_anywhere_readers_see_whole_files_and_the_next_export_ends_it(
+    served: Home, lake: Path, step: str, call: int
+) -> None:
+    export(served, lake)
+    publish_run(served, SECOND)
+    before = set(files_in(lake))
+    program = KILLED.format(step=step, call=call)
+    child = subprocess.run([sys.executable, "-c", program, str(served.root), str(lake)], check=False)
+    assert child.returncode == -9
+    assert latest(lake)["run_id"] == FIRST
+    seen = {path for path in files_in(lake) if not path.startswith(".")}
+    assert before <= seen
+    for path in seen - {"_latest.json"}:
+        pl.read_parquet(lake / path)
+    assert len(seen - before) == {"_copy": 0, "_swap_in": call - 1, "_point": len(EXPORTED)}[step]
+    export(served, lake)
+    assert latest(lake)["run_id"] == SECOND
+    assert not (lake / ".export").exists()
+
+
+def test_readers_beside_an_export_meet_whole_partitions_only(home: Home, lake: Path) -> None:
+    n_rows = 300 * 20
+    tonight = replace(write_night(home.root / "n", make_frames(300, 60, 20), 20), history_runs=1)
+    publish(make_outcome("r0"), tonight, home)
+    export(home, lake)
+    counts: set[int] = set()
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            counts.update(pl.read_parquet(path).height for path in lake.glob("recommendations/*/*.parquet"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for night in range(1, 4):
+        publish(make_outcome(f"r{night}"), tonight, home)
+        export(home, lake)
+    ended.set()
+    reader.join()
+    assert counts == {n_rows}
+    assert len(partitions(lake)) == 4
