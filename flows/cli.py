@@ -21,6 +21,7 @@ from flows.console import (
 from flows.data_commands import check, datasets, forget, generate
 from flows.list_commands import explain, recommend, similar
 from flows.operation_commands import backfill, rollback
+from flows.table_commands import export, status
 from recsys.errors import RecsysError
 
 MODELS = (
@@ -148,7 +149,8 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
 
 
 for command in (
-    backfill, check, compare, datasets, explain, forget, generate, networks, recommend, rollback, similar, tune,
+    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, similar,
+    status, tune,
 ):  # fmt: skip
     main.add_command(command)
 

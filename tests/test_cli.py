@@ -163,3 +163,23 @@ def test_a_path_where_a_list_is_meant_is_wrong_usage(home: Home, monkeypatch: py
     assert 'field "rules"' in result.stderr
     assert """Next: write several values as JSON, as in RECSYS_RULES__BLOCKED='["blocked.csv"]'""" in result.stderr
     assert not home.warehouse.exists()
+
+
+def test_export_says_what_it_did(served: Home, tmp_path: Path) -> None:
+    words = ("export", str(tmp_path / "lake"), "--tables", "movies,users")
+    assert type_command(served, *words).stdout == (
+        f"run 20261121T030000Z exported to {tmp_path / 'lake'}: movies 4, users 4 rows\n"
+    )
+    assert type_command(served, *words).stdout == (
+        f"run 20261121T030000Z is in {tmp_path / 'lake'} already, nothing to write: movies 4, users 4 rows\n"
+    )
+    (tmp_path / "lake" / "movies" / "run_id=20261120T030000Z").mkdir()
+    assert json.loads(type_command(served, *words, "--keep", "1", "--json").stdout) == {
+        "run_id": "20261121T030000Z",
+        "directory": str(tmp_path / "lake"),
+        "rows": {"movies": 4, "users": 4},
+        "written": [],
+        "removed": ["movies/run_id=20261120T030000Z"],
+        "changed": True,
+    }
+    assert type_command(served, "export", str(tmp_path / "lake"), "--tables", "").exit_code == 2
