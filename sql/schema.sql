@@ -153,7 +153,7 @@ from recommendation_history
 semi join newest using (run_id);
 
 comment on macro table recommendations_as_of is
-    'recommendations_as_of(moment): the lists of the run with the latest as_of up to a moment, as far back as recommendation_history goes.';
+    'recommendations_as_of(moment): the lists of the run with the latest as_of up to a moment, as far back as recommendation_history goes. Where the file is attached under another name, put that name into search_path first.';
 
 -- Of two runs with the same as_of the later one is the newer.
 create view recommendation_changes as
