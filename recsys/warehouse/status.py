@@ -6,7 +6,7 @@ from typing import Any
 
 from recsys.home import Home
 from recsys.printable import printable
-from recsys.warehouse.lookup import read_status
+from recsys.warehouse.lookup import find_held, read_status
 
 SUCCESS = ("published", "unchanged")
 LONGEST_REASON = 300  # characters; `recsys runs` has all of it
@@ -22,6 +22,7 @@ class Status:
     served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
     last_success: dict[str, Any] | None  # the same
     last_night: dict[str, Any] | None  # the same
+    held: str | None  # what the roll-back says that keeps nights from publishing; None if none does
     next: str | None  # what to type; None where there is nothing to do
 
     def as_json(self) -> dict[str, Any]:
@@ -37,14 +38,17 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
     found = read_status(home)
     served, last_success, last_night = (found.get(part) for part in ("served", "last_success", "last_night"))
     age = ((now or datetime.now(UTC)) - last_success["finished_at"]).total_seconds() / 3600 if last_success else None
+    held = find_held(home)
     fresh = max_age_hours is None or (age is not None and age <= max_age_hours)
     ok = served is not None and fresh
-    return Status(ok, max_age_hours, age, served, last_success, last_night, _next(home, ok, last_night))
+    return Status(ok, max_age_hours, age, served, last_success, last_night, held, _next(home, ok, held, last_night))
 
 
 def render(status: Status) -> str:
     """The one line: fresh, stale or nothing published; what is served; what went wrong last; what to do next."""
     parts = [_serving(status)]
+    if status.held:
+        parts.append(f"nights are held back by a roll-back: {_in_one_line(status.held)}")
     night = status.last_night
     if night and night["verdict"] not in SUCCESS:
         parts.append(f"last night {night['run_id']}: {night['verdict']}: {_in_one_line(night['reason'])}")
@@ -64,7 +68,9 @@ def _serving(status: Status) -> str:
     return f"{word}: {run['dataset']} of run {run['run_id']} is served, ratings before {as_of}; {age}{limit}"
 
 
-def _next(home: Home, ok: bool, last_night: dict[str, Any] | None) -> str | None:
+def _next(home: Home, ok: bool, held: str | None, last_night: dict[str, Any] | None) -> str | None:
+    if held:
+        return f"`recsys rollback --release --home {home.root}`, once nights may publish again"
     failed = last_night is not None and last_night["verdict"] not in SUCCESS
     if failed:
         return f"`recsys runs --limit 5 --home {home.root}`, put that right, then `recsys nightly --home {home.root}`"

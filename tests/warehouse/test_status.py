@@ -84,6 +84,17 @@ def test_what_is_no_night_proves_nothing(served: Home) -> None:
     assert found.last_night and found.last_night["run_id"] == FIRST
 
 
+def test_a_rollback_that_holds_nights_back_is_told(served: Home) -> None:
+    reason = f"by hand, from run {SECOND} to run {FIRST}"
+    record(ended(SECOND, "rolled back", reason, hours=1), served)
+    found = status(served, 26, after(hours=2))
+    assert found.ok and found.held == reason
+    told = f"; nights are held back by a roll-back: {reason}; next: `recsys rollback --release --home {served.root}`"
+    assert told in render(found)
+    record(ended(THIRD, "released", hours=2), served)
+    assert status(served).held is None
+
+
 def test_nothing_is_published(home: Home) -> None:
     assert render(status(home)) == f"nothing is published; next: `recsys nightly --home {home.root}`"
     record(ended(FIRST, "data refused", "too few"), home)
@@ -131,6 +142,6 @@ def test_for_machines(served: Home) -> None:
     shown = type_status(served, "--max-age", "1e-9", "--json")
     assert shown.exit_code == 1
     found = json.loads(shown.stdout)
-    assert set(found) == {"ok", "max_age_hours", "age_hours", "served", "last_success", "last_night", "next"}
+    assert set(found) == {"ok", "max_age_hours", "age_hours", "served", "last_success", "last_night", "held", "next"}
     assert (found["ok"], found["served"]["run_id"], found["last_success"]["run_id"]) == (False, FIRST, FIRST)
     assert (found["last_night"]["verdict"], found["last_night"]["reason"]) == ("failed", "no disk")
