@@ -87,8 +87,8 @@ def _outcome(run_id: str, day: int, verdict: str = "published", reason: str | No
 
 
 def _write_own(folder: Path) -> None:
-    as_old = {"storage_compatibility_version": STORAGE_VERSION}  # as by a reader who has DuckDB 1.4
-    with duckdb.connect(folder / "mine.duckdb", config=as_old) as connection:
+    path = folder / "mine.duckdb"  # as a reader who has DuckDB 1.4 writes it
+    with duckdb.connect(path, config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
         connection.execute("create table customers (email varchar, user_id integer)")
         connection.execute("insert into customers values ('b@example.org', 42), ('a@example.org', 7), ('c', 999)")
         connection.execute(f"copy customers to '{folder / 'customers.csv'}' (header)")
