@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from flows.console import home_of, home_option, json_option, make_settings, print_frame, print_json, shared
+from recsys.errors import UsageError
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -54,7 +55,7 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
         return
     if release:
         if run_id:
-            raise click.UsageError("give a RUN_ID or --release, not both")
+            raise UsageError("give a RUN_ID or --release, not both. See recsys rollback --help")
         served = back.release(place)
         told: dict[str, Any] = {"released": True, "served": served}
         words = f"run {served} is served, and the next night that passes the gate takes its place"

@@ -152,7 +152,7 @@ def list_remembered(home: Home) -> set[str]:
 
     Raises: NotPublished if there is no warehouse, or one that cannot be read.
     """
-    with _reading(home) as connection:
+    with reading(home) as connection:
         return set(_select(connection, sql.read("remembered_runs"))["run_id"])
 
 
