@@ -30,7 +30,7 @@ from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Sett
 from recsys.warehouse.lookup import recommend
 
 N = 10
-POPULAR = "select movie_id from ratings group by movie_id order by count(*) desc, movie_id limit 30"
+POPULAR = "select movie_id from ratings group by movie_id order by count(*) desc, movie_id limit 40"
 RULES = {
     "min_ratings": 20,
     "blocked": (POPULAR, "select user_id, 'Thriller' as genre from users where age < 25"),
@@ -102,7 +102,7 @@ def known(published: Published) -> Known:
     movies, users = pl.read_parquet(checked.movies), pl.read_parquet(checked.users)
     return Known(
         counts,
-        popular=set(sorted(counts, key=lambda movie: (-counts[movie], movie))[:30]),
+        popular=set(sorted(counts, key=lambda movie: (-counts[movie], movie))[:40]),
         genres=dict(movies.select("movie_id", "genres").iter_rows()),
         ages=dict(users.select("user_id", "age").iter_rows()),
     )
@@ -173,7 +173,7 @@ def test_default_lists_obey_what_holds_for_everybody(published: Published, known
 def test_what_each_rule_closes_is_counted(published: Published, known: Known) -> None:
     assert tonights_metrics(published, "closed_movies") == {
         "rule=min_ratings": sum(known.counts[movie] < 20 for movie in known.genres),
-        "rule=blocked[0]": 30,
+        "rule=blocked[0]": 40,
     }
 
 
