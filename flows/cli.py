@@ -54,10 +54,11 @@ def main() -> None:
 @click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Know only ratings before T, e.g. 1998-04-01.")
 @click.option("--n", type=int, help="Movies per user.  [default: 10]")
 @click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@click.option("--force-publish", is_flag=True, help="Publish even what the gate would hold back; recorded in runs.")
 @config_option
 @json_option
 @shared
-def nightly(as_json: bool, **options: Any) -> None:
+def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
     """Run one night in this process: fetch, check, train, evaluate, publish.
 
     \b
@@ -66,7 +67,7 @@ def nightly(as_json: bool, **options: Any) -> None:
       recsys nightly --source ml-1m.zip --n 20 --seed 1
       recsys nightly --source synthetic:500x300x20000 --home /tmp/try --json
     """
-    settings = make_settings(**options)
+    settings = make_settings(gate={"force_publish": True} if force_publish else None, **options)
     from flows.nightly import nightly as run_night
     from recsys.summary import render, summarise
 

@@ -7,7 +7,7 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from recsys import gate, run_retention, split, steps, summary
+from recsys import gate, run_retention, split, steps, summary, versus
 from recsys.checks import check
 from recsys.errors import SourceOutage
 from recsys.ingest import fetch, retention, write
@@ -40,6 +40,7 @@ choose_network = step(steps.choose_network)
 weigh_parts = step(steps.weigh_parts)
 train_for_holdout = step(steps.train_for_holdout)
 evaluate = step(steps.evaluate)
+compare_champion = step(versus.compare_champion)
 check_gate = step(gate.check_gate)
 train_for_tonight = step(steps.train_for_tonight)
 score = step(steps.score)
@@ -64,7 +65,8 @@ def nightly(settings: Settings | None = None) -> Summary:
         weights = weigh_parts(choice, parts, learner, run, settings)
         judged = train_for_holdout(choice, parts, learner, run)
         metrics = evaluate(judged, choice, weights, parts, learner, run, settings)
-        check_gate(metrics, run, settings.gate)
+        compared = compare_champion(judged, weights, parts, learner, run, settings)
+        check_gate(metrics, compared, run, settings.gate)
         served = train_for_tonight(choice, checked, learner, run, settings.warm_start)
         lists = score(served, weights, rules, checked, learner, run, settings)
         published = publish(lists, checked, run, settings)

@@ -36,16 +36,26 @@ def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: W
 
 def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champion:
     """Raises: ModelError with the reason why there is none, or why it cannot be used."""
+    served = open_served(run)
+    saved, vocabulary = SavedModel(served.model / "tonight"), Vocabulary.load(served.vocabulary)
+    network = load_model(saved, vocabulary, levels)
+    meta = read_meta(saved)
+    return Champion(served.run_id, meta.model, meta.parsed_config(), network, vocabulary, config)
+
+
+def open_served(run: Run) -> Run:
+    """The run that published last from the same data set as `run`, if what it learned is no secret to tonight.
+
+    Raises: ModelError if there is none, it knows ratings that tonight may not know, or it has learned from users who
+    have asked to be forgotten since; NotPublished, OSError, ValueError or KeyError if its files are gone or damaged.
+    """
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
     if published is None:
         raise ModelError(f"no run has published from {tonight['dataset']} on {run.home.root} yet")
     served = _reopen(published[0], run)
     _check_knows_no_more(read_json(served.findings), tonight, served)
-    saved, vocabulary = SavedModel(served.model / "tonight"), Vocabulary.load(served.vocabulary)
-    network = load_model(saved, vocabulary, levels)
-    meta = read_meta(saved)
-    return Champion(served.run_id, meta.model, meta.parsed_config(), network, vocabulary, config)
+    return served
 
 
 def _reopen(run_id: str, run: Run) -> Run:

@@ -139,6 +139,11 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
+    def gate(self) -> Path:
+        """What the gate found: the champion, or why there is none to compare, and what held the model back."""
+        return self.folder / "gate.json"
+
+    @property
     def steps(self) -> Path:
         """Seconds of each finished step."""
         return self.folder / "steps.json"

@@ -83,6 +83,9 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     settings = read_json(run.config)
     checked = _read(run.findings, {})
     choice = _read(run.choice, {})
+    gate = _read(run.gate, {})
+    if verdict == "published" and gate.get("forced"):
+        reason = f"published against the gate: {'; '.join(gate['broken'])}"
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
         run_id=run.run_id,
@@ -97,6 +100,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
         verdict=verdict,
         reason=reason,
         published=verdict == "published",
+        champion=gate.get("champion"),
         seconds=_read(run.steps, {}),
     )
 

@@ -294,7 +294,11 @@ class WarmStartConfig(Config):
 
 
 class GateConfig(Config):
-    """When tonight's model may replace last night's table."""
+    """When tonight's model may replace last night's table; see docs/gate.md.
+
+    A regression is what the model that is served does better on the same holdout. It holds a night back only where the
+    bootstrap over users is sure of more than is allowed.
+    """
 
     max_mae_median: float = Field(
         0.9, gt=0, description="Holdout MAE in stars above which nothing is published: worse than a constant guess."
@@ -302,6 +306,36 @@ class GateConfig(Config):
     must_beat_bias: bool = Field(
         True, description="Refuse a network whose holdout RMSE is not below that of damped user and movie biases."
     )
+    min_popularity_coverage_ratio: float = Field(
+        0.5,
+        ge=0,
+        description="Least coverage@10, over that of lists of the most rated movies: with less, all see the same.",
+    )
+    max_mae_regression: float = Field(
+        0.005,
+        ge=0,
+        description="Stars of MAE. Another seed of the same network moves it by up to 0.0025, a good idea by 0.005.",
+    )
+    max_ndcg_regression: float = Field(
+        0.01, ge=0, description="NDCG@10 of the lists. Another seed moves it by up to 0.006, a lost retriever by 0.02."
+    )
+    max_slice_mae_regression: float = Field(
+        0.03,
+        ge=0,
+        description="Stars of MAE in any genre, activity or popularity: the worst of some thirty, so more is allowed.",
+    )
+    min_slice_users: int = Field(100, ge=20, description="Users without whom a slice is not compared: mostly chance.")
+    min_coverage_ratio: float = Field(
+        0.7, ge=0, description="Least coverage@10, over the champion's. Seeds move it by a few percent."
+    )
+    false_refusals: float = Field(
+        0.01,
+        ge=0.001,
+        le=0.5,
+        description="Share of nights that chance may hold back though their model is worse by exactly what is allowed; "
+        "over all comparisons together. It is far rarer for one that is as good as the champion.",
+    )
+    force_publish: bool = Field(False, description="Publish whatever the gate says, and record what it said.")
 
 
 class HistoryConfig(Config):

@@ -33,7 +33,7 @@ def measure_slices(
     tells which stars are missed, not how well they could be predicted.
     """
     measured = {}
-    for name, rows in _slices(train, holdout, levels_K, features):
+    for name, rows in rating_slices(train, holdout, levels_K, features):
         if len(rows):
             part = Prediction(prediction.p_BK[rows], prediction.mean_B[rows])
             metrics = prediction_metrics(part, holdout.level_idx[rows], levels_K)
@@ -68,7 +68,7 @@ def _user_slices(
             yield from _values(name, features.user[name], user_idx)
 
 
-def _slices(
+def rating_slices(
     train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, the places of its rows in `holdout`) of every slice."""

@@ -96,7 +96,7 @@ def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settin
 
 def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
     """The chosen network, trained on everything but the holdout."""
-    network = learn(choice, _not_holdout(split), learner, label=f"{choice.model} for the holdout")
+    network = learn(choice, split.read_rest(), learner, label=f"{choice.model} for the holdout")
     return save_model(network, choice, learner, run.model / "holdout")
 
 
@@ -114,7 +114,7 @@ def evaluate(
     Raises: DataRefused if a rating of the holdout has been learned from, or one from after a holdout by time began.
     """
     network = load_model(model, learner.vocabulary, learner.levels)
-    known, holdout = _not_holdout(split), pl.read_parquet(split.holdout)
+    known, holdout = split.read_rest(), pl.read_parquet(split.holdout)
     check_apart(known, holdout)
     if settings.split.kind == "time":
         check_order(known, holdout)
@@ -240,11 +240,6 @@ def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
     """To those of the evaluation, in the place of any of tonight's lists that an earlier try has left."""
     kept = [row for row in read_json(run.metrics) if row["split"] != TONIGHT] if run.metrics.exists() else []
     write_json(run.metrics, kept + [asdict(row) for row in rows])
-
-
-def _not_holdout(split: Split) -> pl.DataFrame:
-    """Train and validation together, in the one order that makes the same weights every time."""
-    return pl.concat([pl.read_parquet(split.train), pl.read_parquet(split.validation)]).sort("user_id", "movie_id")
 
 
 def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, float]]:

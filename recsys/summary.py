@@ -90,6 +90,8 @@ def render(summary: Summary, width: int = 110) -> str:
     """The short page: verdict, metrics beside the baselines, where the tables are, a sample select and its result."""
     console = Console(file=StringIO(), width=width, highlight=False)
     console.print(f"Night {summary.run_id}: {summary.verdict}", style="bold")
+    if summary.reason:
+        console.print(summary.reason, soft_wrap=True)
     console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
     console.print()
     console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))

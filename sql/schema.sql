@@ -365,10 +365,10 @@ create table metrics (
 
 comment on table metrics is 'Figures of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'See runs.';
-comment on column metrics.model is 'A network; what it is measured beside, as bias, popularity, or ease and als that make lists alone; or snapshot: the data themselves.';
+comment on column metrics.model is 'A network; what it is measured beside, as bias, popularity, or ease and als that make lists alone; champion: the model that was served, on the rows that it never learned from; or snapshot: the data themselves.';
 comment on column metrics.split is 'The ratings it was measured on: validation or holdout (holdout_time and holdout_last where the newest were held out); tonight is the lists that are published; source is all that came.';
-comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, e.g. predicted=0.6-0.7, a bin of predicted probability, or e.g. rule=blocked[0], what a rule costs.';
-comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10; ndcg_at_10_low and _high are the ends of its 95% interval over users.';
+comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, e.g. predicted=0.6-0.7, a bin of predicted probability, e.g. rule=blocked[0], what a rule costs, or against=champion, the rows on which the champion was compared, and against=champion genre=Drama, a part of these.';
+comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10; ndcg_at_10_low and _high are the ends of its 95% interval over users; mae_median_difference is that of the model less the champion''s, and its ends leave chance no more than the setting gate.false_refusals; coverage_at_10_ratio is over the champion''s.';
 comment on column metrics.value is 'Stars for mae and rmse, bits for novelty, seconds for names that end so, else without unit.';
 
 create table quarantine (

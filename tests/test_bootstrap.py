@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recsys.bootstrap import bootstrap_difference, bootstrap_interval
+from recsys.bootstrap import MAX_UNITS, bootstrap_difference, bootstrap_interval, bootstrap_ratios
 
 
 def test_of_two_users_by_hand() -> None:
@@ -61,3 +61,22 @@ def test_what_cannot_be_resampled() -> None:
         bootstrap_interval(np.array([]), seed=0)
     with pytest.raises(ValueError, match="values of 2 and of 1 users"):
         bootstrap_difference(np.array([1.0, 2.0]), np.array([1.0]), seed=0)
+
+
+def test_ratios_are_drawn_with_all_their_columns() -> None:
+    """The second column is twice the first, in every draw; the third has nothing to divide by."""
+    sums, counts = np.array([[1.0, 2.0, 5.0], [2.0, 4.0, 5.0]]), np.array([[1.0, 1.0, 0.0], [3.0, 3.0, 0.0]])
+    ratios = bootstrap_ratios(sums, counts, seed=0, resamples=500)
+    assert ratios.shape == (500, 3)
+    assert set(ratios[:, 0].round(6)) == {1.0, 0.75, round(2 / 3, 6)}  # both users, or one of them twice
+    assert (ratios[:, 1] == 2 * ratios[:, 0]).all()
+    assert (ratios[:, 2] == 0).all()
+
+
+@pytest.mark.parametrize("n_users", [500, 3 * MAX_UNITS + 1])
+def test_ratios_spread_as_means_do(n_users: int) -> None:
+    """However many users there are: beyond a number they are drawn in groups."""
+    values = np.random.default_rng(0).normal(size=(n_users, 1))
+    ratios = bootstrap_ratios(values, np.ones_like(values), seed=0, resamples=1000)
+    assert ratios.std() == pytest.approx(values.std() / n_users**0.5, rel=0.1)
+    assert ratios.mean() == pytest.approx(values.mean(), abs=4 * ratios.std() / 1000**0.5)

@@ -21,7 +21,9 @@ class Outcome:
     verdict: (
         str  # published, or what else sql/schema.sql names: that of the error in recsys/errors.py that ended the night
     )
-    reason: str | None  # that error's message; None when published
+    reason: (
+        str | None
+    )  # that error's message; what the gate said of a run published against it, else None when published
     published: bool
     champion: str | None = None  # the run whose model was measured beside this one's
     seconds: Mapping[str, float] = field(default_factory=dict)  # of each step that has ended
