@@ -53,29 +53,57 @@ def bootstrap_difference(
     return float(values_a.mean() - values_b.mean()), low, high
 
 
-def bootstrap_ratios(sums_UC: Floats, counts_UC: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:
-    """(R, C) ratios of sums: those of `sums_UC` over those of `counts_UC`, of users drawn as in `bootstrap_interval`.
+def bootstrap_ratios(
+    sums_UC: Floats, counts_UC: Floats, seed: int, share: float, resamples: int = RESAMPLES
+) -> tuple[Floats, Floats]:
+    """(C,) the lower and (C,) the upper ends of ratios, of the sums of `sums_UC` to those of `counts_UC`: with a chance
+    of `share` the truth lies beyond each. Every column of counts has one above 0.
 
-    A draw takes a user with all their C columns, so that comparisons of the same users cost one draw. Beyond
-    `MAX_UNITS` users, users are dealt into so many groups at random and groups are drawn: the same spread at a bounded
-    cost. A ratio with nothing to divide by is 0.
+    Users are drawn as in `bootstrap_interval`, each with all their C columns, so that many comparisons cost one draw.
+    Beyond `MAX_UNITS` users, users are dealt into so many groups at random and groups are drawn: the same spread at a
+    bounded cost. The ends are those of the studentised interval, which far in the tails and with few users keeps what
+    the percentile interval promises; or those of the latter where they are further out.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 10, ratios.
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5 and 13.3; for the error of a
+    ratio Cochran, "Sampling Techniques" (1977), section 6.4.
     """
-    both_U = np.concatenate([sums_UC, counts_UC], axis=1)
+    n_columns = sums_UC.shape[1]
     rng = np.random.default_rng(seed)
-    if len(both_U) > MAX_UNITS:
-        dealt = np.array_split(both_U[rng.permutation(len(both_U))], MAX_UNITS)
-        both_U = np.stack([group.sum(axis=0) for group in dealt])
-    n_units = len(both_U)
-    rows = max(1, DRAWS_PER_BLOCK // n_units)
+    if len(sums_UC) > MAX_UNITS:
+        order = rng.permutation(len(sums_UC))
+        firsts = np.linspace(0, len(order), MAX_UNITS, endpoint=False).astype(np.int64)
+        sums_UC, counts_UC = (np.add.reduceat(values[order], firsts) for values in (sums_UC, counts_UC))
+    columns = (sums_UC, counts_UC, sums_UC**2, sums_UC * counts_UC, counts_UC**2)
+    totals = np.concatenate(columns, axis=1)
+    ratio_C, error_C = _ratio_and_error(totals.sum(axis=0)[None], n_columns)
+    rows = max(1, DRAWS_PER_BLOCK // len(totals))
     blocks = [min(rows, resamples - done) for done in range(0, resamples, rows)]
-    sums, counts = np.split(np.concatenate([_drawn(rng, n, n_units) @ both_U for n in blocks]), 2, axis=1)
-    ratios: Floats = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    drawn = (_ratio_and_error(_draw(rng, n, len(totals)) @ totals, n_columns) for n in blocks)
+    ratio_RC, error_RC = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    off_RC = _divide(ratio_RC - ratio_C, error_RC)
+    low_C, high_C = np.quantile(ratio_RC, [share, 1 - share], axis=0)
+    off_low_C, off_high_C = np.quantile(off_RC, [share, 1 - share], axis=0)
+    return (
+        np.minimum(low_C, (ratio_C - off_high_C * error_C)[0]),
+        np.maximum(high_C, (ratio_C - off_low_C * error_C)[0]),
+    )
+
+
+def _ratio_and_error(totals_RF: Floats, n_columns: int) -> tuple[Floats, Floats]:
+    """(R, C) each: ratios and their standard errors, from totals of sums, counts, and their squares and product."""
+    sums, counts, sums_2, product, counts_2 = np.split(totals_RF, totals_RF.shape[1] // n_columns, axis=1)
+    ratio = _divide(sums, counts)
+    squares = sums_2 - 2 * ratio * product + ratio**2 * counts_2
+    return ratio, _divide(np.sqrt(squares.clip(min=0)), counts)
+
+
+def _divide(over: Floats, under: Floats) -> Floats:
+    """0 where there is nothing to divide by."""
+    ratios: Floats = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
     return ratios
 
 
-def _drawn(rng: np.random.Generator, resamples: int, n_units: int) -> Floats:
+def _draw(rng: np.random.Generator, resamples: int, n_units: int) -> Floats:
     """(R, U) how often each unit is drawn."""
     drawn = rng.integers(n_units, size=(resamples, n_units)) + n_units * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * n_units)

@@ -70,8 +70,8 @@ def measure_differences(pairs: Sequence[Paired], error_rate: float, seed: int) -
     less_UC = np.stack([pair.less_U for pair in pairs], axis=1)
     count_UC = np.stack([pair.count_U for pair in pairs], axis=1)
     share = error_rate / len(pairs)
-    ratios = bootstrap_ratios(less_UC, count_UC, seed, max(RESAMPLES, int(np.ceil(TAIL / share))))
-    low_C, high_C = np.quantile(ratios, [share, 1 - share], axis=0)
+    resamples = max(RESAMPLES, int(np.ceil(TAIL / share)))
+    low_C, high_C = bootstrap_ratios(less_UC, count_UC, seed, share, resamples)
     value_C = less_UC.sum(axis=0) / count_UC.sum(axis=0)
     return tuple(
         Difference(pair.metric, pair.slice, *map(float, figures))

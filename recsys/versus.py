@@ -78,7 +78,7 @@ def compare_champion(
     """
     try:
         served = open_served(run)
-        champion = _open_maker(served, learner)
+        champion = open_maker(served, learner)
         common = _common_rows(pl.read_parquet(split.holdout), champion, served)
     except (ModelError, NotPublished, OSError, ValueError, LookupError, pl.exceptions.PolarsError) as error:
         logger.warning("tonight's model is compared with no champion: %s", error)
@@ -98,7 +98,7 @@ def compare_champion(
     return comparison
 
 
-def _open_maker(served: Run, learner: Learner) -> Maker:
+def open_maker(served: Run, learner: Learner) -> Maker:
     """What a run judged its own holdout with. Raises: what reading gone or damaged files does."""
     saved, vocabulary = SavedModel(served.model / "holdout"), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, learner.levels)
@@ -127,8 +127,8 @@ def _judge_both(candidate: Maker, champion: Maker, common: pl.DataFrame) -> tupl
     asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
     liked = common.filter(pl.col("rating") >= candidate.config.relevant_from).select(KEY)
     relevant = liked.filter(pl.col("user_id").is_in(asked.tolist()))
-    ours, n_movies = _list(candidate, asked, seen)
-    theirs, _ = _list(champion, asked, seen)
+    ours, n_movies = list_unseen(candidate, asked, seen)
+    theirs, _ = list_unseen(champion, asked, seen)
     return (
         _judge(candidate, common, ours, relevant, n_movies),
         _judge(champion, common, theirs, relevant, n_movies),
@@ -149,7 +149,7 @@ def _judge(maker: Maker, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl
     return Judged(metrics, error_B.numpy(), ndcg)
 
 
-def _list(maker: Maker, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def list_unseen(maker: Maker, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """(user_id, rank, movie_id) of N places for each user asked for, and of how many movies lists are made."""
     learner = maker.learner
     ranker = fit_ranker(maker.network, learner.encode(maker.learned), learner, maker.config, maker.weights)

@@ -63,20 +63,30 @@ def test_what_cannot_be_resampled() -> None:
         bootstrap_difference(np.array([1.0, 2.0]), np.array([1.0]), seed=0)
 
 
-def test_ratios_are_drawn_with_all_their_columns() -> None:
-    """The second column is twice the first, in every draw; the third has nothing to divide by."""
-    sums, counts = np.array([[1.0, 2.0, 5.0], [2.0, 4.0, 5.0]]), np.array([[1.0, 1.0, 0.0], [3.0, 3.0, 0.0]])
-    ratios = bootstrap_ratios(sums, counts, seed=0, resamples=500)
-    assert ratios.shape == (500, 3)
-    assert set(ratios[:, 0].round(6)) == {1.0, 0.75, round(2 / 3, 6)}  # both users, or one of them twice
-    assert (ratios[:, 1] == 2 * ratios[:, 0]).all()
-    assert (ratios[:, 2] == 0).all()
+def test_ratios_of_two_users_by_hand() -> None:
+    """1/1 and 2/3: 3/4 together, 1 or 2/3 if one is drawn twice; the second column is twice the first."""
+    sums, counts = np.array([[1.0, 2.0], [2.0, 4.0]]), np.array([[1.0, 1.0], [3.0, 3.0]])
+    low, high = bootstrap_ratios(sums, counts, seed=0, share=0.1)
+    assert low[0] <= 2 / 3
+    assert high[0] >= 1
+    assert (low[1], high[1]) == pytest.approx((2 * low[0], 2 * high[0]))
 
 
 @pytest.mark.parametrize("n_users", [500, 3 * MAX_UNITS + 1])
-def test_ratios_spread_as_means_do(n_users: int) -> None:
+def test_ends_of_ratios_are_those_of_the_normal_approximation(n_users: int) -> None:
     """However many users there are: beyond a number they are drawn in groups."""
-    values = np.random.default_rng(0).normal(size=(n_users, 1))
-    ratios = bootstrap_ratios(values, np.ones_like(values), seed=0, resamples=1000)
-    assert ratios.std() == pytest.approx(values.std() / n_users**0.5, rel=0.1)
-    assert ratios.mean() == pytest.approx(values.mean(), abs=4 * ratios.std() / 1000**0.5)
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 20, size=(n_users, 1)).astype(float)
+    sums = counts * rng.normal(0.2, 1.0, size=(n_users, 1))
+    ratio = sums.sum() / counts.sum()
+    error = np.sqrt(((sums - ratio * counts) ** 2).sum()) / counts.sum()
+    (low,), (high,) = bootstrap_ratios(sums, counts, seed=0, share=0.025, resamples=4000)
+    assert low == pytest.approx(ratio - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(ratio + 1.96 * error, abs=0.2 * error)
+
+
+def test_ratios_of_which_a_draw_may_have_nothing() -> None:
+    """One user of three counts, so many a draw divides by nothing."""
+    sums, counts = np.array([[0.5], [0.0], [0.0]]), np.array([[1.0], [0.0], [0.0]])
+    (low,), (high,) = bootstrap_ratios(sums, counts, seed=0, share=0.1)
+    assert (low, high) == (0.0, 0.5)

@@ -37,6 +37,8 @@ FEW = {
     6006: UNREADABLE,
 }  # a row in a thousand
 
+WIDE_OPEN = {"RECSYS_GATE__MAX_MAE_MEDIAN": "5", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
+
 pytestmark = pytest.mark.slow
 
 
@@ -114,6 +116,25 @@ def refused(before: list[Any], home: Home, broken: Path, environment: Mapping[st
 @pytest.fixture(scope="module")
 def held(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Night:
     return run_night(home, source, {**environment, "RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"})
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options of a night whose network hardly learns: an L2 a thousand times too large."""
+    from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
+
+    config = MODELS["ordinal"].configure(N_RATINGS, 5)
+    broken = {name: 1000 * value if name.startswith("l2") and value else value for name, value in config}
+    path = tmp_path_factory.mktemp("worse") / "broken.json"
+    config = type(config).model_validate(broken)
+    path.write_text(json.dumps({"model": "ordinal", "config": config.model_dump(mode="json")}))
+    return ["--config", str(path)]
+
+
+@pytest.fixture(scope="module")
+def outdone(before: list[Any], home: Home, source: str, environment: Mapping[str, str], worse: list[str]) -> Night:
+    """Held back by the champion, if by anything: the other limits are wide open."""
+    return run_night(home, source, {**environment, **WIDE_OPEN}, *worse)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +229,38 @@ def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> 
     assert [0.3 < value < 1 for (value,) in ask(home, errors, held.summary["run_id"])] == [True, True]
 
 
+def test_a_model_worse_than_the_champion_is_held_back(
+    outdone: Night, first: Night, home: Home, before: list[Any]
+) -> None:
+    """Verdict, reason, champion and figures can be read by SQL."""
+    assert outdone.exit_code == 4
+    run_id, champion = outdone.summary["run_id"], first.summary["run_id"]
+    assert f"holdout MAE is worse than that of run {champion} by 0." in outdone.stderr
+    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in outdone.stderr
+    assert recommendations(home) == before
+    told = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
+    assert told == [("held back", False, champion, outdone.summary["reason"])]
+    ((value, low),) = ask(
+        home,
+        "pivot (select metric, value from metrics where run_id = '" + run_id + "' and slice = 'against=champion' "
+        "and metric like 'mae_median_difference%') on metric in ('mae_median_difference', 'mae_median_difference_low') "
+        "using any_value(value)",
+    )
+    assert value > low > 0.005
+    beside = "select value from metrics where run_id = $1 and model = $2 and slice = 'all' and metric = 'mae_median'"
+    assert ask(home, beside + " and split = 'holdout'", run_id, "champion") == ask(
+        home, beside + " and split = 'holdout'", champion, "ordinal"
+    )
+
+
+def test_an_equal_model_passes_beside_the_champion(watched: Watched, first: Night, home: Home) -> None:
+    run_id = watched.night.summary["run_id"]
+    told = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
+    assert told == [("published", True, first.summary["run_id"], None)]
+    query = "select distinct value from metrics where run_id = $1 and metric like '%difference%'"
+    assert ask(home, query, run_id) == [(0.0,)]
+
+
 def test_reader_sees_one_whole_run_at_a_time(watched: Watched, first: Night) -> None:
     assert watched.failures == []
     assert watched.n_reads > 50
@@ -218,6 +271,20 @@ def test_reader_sees_one_whole_run_at_a_time(watched: Watched, first: Night) -> 
 def test_same_seed_gives_the_same_table(watched: Watched, home: Home, before: list[Any]) -> None:
     assert watched.night.exit_code == 0, watched.night.stderr
     assert [row[:-1] for row in recommendations(home)] == [row[:-1] for row in before]
+
+
+def test_a_night_is_published_against_the_gate(
+    watched: Watched, home: Home, source: str, environment: Mapping[str, str], worse: list[str]
+) -> None:
+    """The last night on this home."""
+    night = run_night(home, source, {**environment, **WIDE_OPEN}, *worse, "--force-publish")
+    assert night.exit_code == 0, night.stderr
+    assert "ordinal is published against the gate: holdout MAE is worse" in night.stderr
+    run_id = night.summary["run_id"]
+    ((verdict, reason),) = ask(home, "select verdict, reason from runs where run_id = $1", run_id)
+    assert (verdict, reason) == ("published", night.summary["reason"])
+    assert reason.startswith("published against the gate: holdout MAE is worse than that of run ")
+    assert {row[-1] for row in recommendations(home)} == {run_id}
 
 
 def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
