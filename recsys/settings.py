@@ -314,17 +314,19 @@ class GateConfig(Config):
     max_mae_regression: float = Field(
         0.005,
         ge=0,
-        description="Stars of MAE. Another seed of the same network moves it by up to 0.0025, a good idea by 0.005.",
+        description="Stars of MAE. Another seed moves it by up to 0.0025; plain biases are 0.09 away.",
     )
     max_ndcg_regression: float = Field(
-        0.01, ge=0, description="NDCG@10 of the lists. Another seed moves it by up to 0.006, a lost retriever by 0.02."
+        0.01,
+        ge=0,
+        description="NDCG@10 of lists. Another seed moves it by up to 0.006; the best retriever alone is 0.035 away.",
     )
     max_slice_mae_regression: float = Field(
         0.03,
         ge=0,
         description="Stars of MAE in any genre, activity or popularity: the worst of some thirty, so more is allowed.",
     )
-    min_slice_users: int = Field(100, ge=20, description="Users without whom a slice is not compared: mostly chance.")
+    min_slice_users: int = Field(100, ge=20, description="A slice of fewer users is mostly chance, and not compared.")
     min_coverage_ratio: float = Field(
         0.7, ge=0, description="Least coverage@10, over the champion's. Seeds move it by a few percent."
     )
