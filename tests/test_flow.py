@@ -142,13 +142,16 @@ def outdone(before: list[Any], home: Home, source: str, environment: Mapping[str
 
 @pytest.fixture(scope="module")
 def watched(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Watched:
-    """The source and seed of the first night again, in another process, while somebody reads."""
+    """The source and seed of the first night again, in another process, while somebody reads.
+
+    Another limit makes it another night; with the very same settings its lists would not be written again.
+    """
     done = SPAWN.Event()
     answer, question = SPAWN.Pipe(duplex=False)
     reader = SPAWN.Process(target=poll, args=(home, done, question), daemon=True)
     reader.start()
     assert answer.recv() == "reading"
-    night = run_night(home, source, environment)
+    night = run_night(home, source, {**environment, "RECSYS_GATE__MAX_MAE_MEDIAN": "0.89"})
     done.set()
     n_reads, seen, failures = answer.recv()
     reader.join()
@@ -260,8 +263,7 @@ def test_an_equal_model_passes_beside_the_champion(watched: Watched, first: Nigh
     assert watched.night.exit_code == 0, watched.night.stderr
     run_id = watched.night.summary["run_id"]
     ((verdict, champion),) = ask(home, "select verdict, champion from runs where run_id = $1", run_id)
-    assert verdict != "held back"
-    assert champion == first.summary["run_id"]
+    assert (verdict, champion) == ("published", first.summary["run_id"])
     query = "select distinct value from metrics where run_id = $1 and metric like '%difference%'"
     assert ask(home, query, run_id) == [(0.0,)]
 
