@@ -18,12 +18,8 @@ class Outcome:
     model: str | None
     config_hash: str | None
     code_version: str | None
-    verdict: (
-        str  # published, or what else sql/schema.sql names: that of the error in recsys/errors.py that ended the night
-    )
-    reason: (
-        str | None
-    )  # that error's message; what the gate said of a run published against it, else None when published
+    verdict: str  # see sql/schema.sql; of an error in recsys/errors.py, its own
+    reason: str | None  # that error's message, or what the gate said of a run published against it; else None
     published: bool
     champion: str | None = None  # the run whose model was measured beside this one's
     seconds: Mapping[str, float] = field(default_factory=dict)  # of each step that has ended
