@@ -16,7 +16,6 @@ from recsys.ingest.synthetic import plant
 
 PLANTED = plant(120, 80, 5000)
 NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (3500, 4999)]
-DAYS = (NIGHTS[1] - NIGHTS[0]).days
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +80,7 @@ def test_nights_there_and_back(home: Home) -> None:
     assert served(home) == second
 
     # the same night again
-    same = json.loads(run("nightly", "--as-of", f"{NIGHTS[1]:%Y-%m-%dT%H:%M:%S}", "--json").stdout)
+    same = json.loads(run("nightly", "--as-of", filled[1]["as_of"], "--json").stdout)
     assert (same["verdict"], same["published"]) == ("unchanged", False)
     assert same["reason"] == f"the lists are those of run {second}, which is being served"
     assert served(home) == second
