@@ -14,7 +14,8 @@ from duckdb import Error as DatabaseError
 
 import sql
 from recsys.checks.admit import admit, admitted_path, count_files, write_rows
-from recsys.checks.expectations import opened_database, shift_limits, validate
+from recsys.checks.checkpoint import opened_database
+from recsys.checks.expectations import shift_limits, validate
 from recsys.checks.findings import Finding, Measures, Refusals, describe_stops, find_offences, list_ways_on
 from recsys.checks.previous import Previous, find_previous
 from recsys.checks.result import Result, describe_metrics, hash_check, reuse, write_result
@@ -122,7 +123,7 @@ def _examine(
     snapshot: Snapshot, previous: Previous, run: Run, config: CheckConfig, as_of: datetime | None, key: str
 ) -> Result:
     """Applies the rules, writes the quarantine, the Data Docs and what is admitted."""
-    with opened_database(run) as connection:
+    with opened_database(run.run_id, run.folder / "spill") as connection:
         create_views(connection, snapshot, previous, run, as_of)
         as_of = _refuse_rows(connection, as_of)
         write_rows(connection, sql.read("rule_quarantine"), REJECTS, run.quarantine)

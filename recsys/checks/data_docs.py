@@ -37,10 +37,7 @@ INDEX = """\
 {rows}
 </tbody>
 </table>
-<p>A row rule that does not hold sends lines to the quarantine; whether they are too many, and what else stops a night,
-is in result.json beside this folder. <code>snapshot_*</code> are rows as they were read, <code>ratings</code> those
-that were admitted, <code>rejects</code> lines that could not be read, <code>comparison</code> the snapshot as a whole
-beside the one published last.</p>
+<p>{explanation}</p>
 </body>
 </html>
 """
@@ -53,13 +50,13 @@ def tidy(folder: Path) -> None:
         page.write_text(complete(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def write_index(folder: Path, run_id: str, held: Mapping[str, Sequence[bool]]) -> None:
-    """The page that leads to the others; `held` says of each view which of its rules hold.
+def write_index(folder: Path, title: str, held: Mapping[str, Sequence[bool]], explanation: str) -> None:
+    """The page that leads to the others; `held` says of each view which of its rules hold. title, explanation: HTML.
 
     Great Expectations' own is drawn by a script, so nothing of it could be seen.
     """
     rows = "\n".join(_row(view, rules, folder) for view, rules in held.items())
-    page = INDEX.format(title=f"What the checks of {escape(run_id)} found", rows=rows)
+    page = INDEX.format(title=title, rows=rows, explanation=explanation)
     (folder / "index.html").write_text(complete(page), encoding="utf-8")
 
 

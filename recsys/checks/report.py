@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.checks.check import check_ratings
-from recsys.checks.expectations import preloading
+from recsys.checks.checkpoint import preloading
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
 from recsys.files import read_json
