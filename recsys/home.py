@@ -168,6 +168,11 @@ class Run:
         return self.folder / "audit"
 
     @property
+    def audit_docs(self) -> Path:
+        """Data Docs of the audit."""
+        return self.known / "data_docs"
+
+    @property
     def default_recommendations(self) -> Path:
         """Tonight's lists for users the model does not know, before they are published."""
         return self.folder / "default_recommendations.parquet"

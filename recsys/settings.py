@@ -340,6 +340,61 @@ class GateConfig(Config):
     force_publish: bool = Field(False, description="Publish whatever the gate says, and record what it said.")
 
 
+class AuditConfig(Config):
+    """How far tonight's lists as a whole may be from what lists are like: beyond, nothing is published.
+
+    None sets no limit. The first three and max_churn compare with the lists that are served, if they are of the same
+    data set; lists of another depth only as far down as both go. docs/audit.md lists all that is audited.
+    """
+
+    min_rows_share: float | None = Field(
+        0.9,
+        ge=0,
+        description="Rows of recommendations, as a share of those before. Users stay; a tenth of all lists goes only "
+        "if users or their lists were lost on the way.",
+    )
+    max_rows_share: float | None = Field(
+        2.0,
+        gt=0,
+        description="The same upwards: more than twice the rows are a table of users delivered twice under other ids. "
+        "check.shift.new_user_share_stop lets no more than twice the users pass.",
+    )
+    max_stranger_rise: float | None = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="How much the share of users served by default or features may rise. A night in which all new "
+        "users, a tenth, have not rated yet raises it by 0.1; 0.3 more are ratings that did not come along.",
+    )
+    max_top_movie_share: float | None = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="Share of users of ten ratings or more in whose first ten places the same movie stands. A ranker "
+        "that shows everybody the same comes near 1. Not judged for fewer than 100 such users, or fewer than ten "
+        "times as many movies as places.",
+    )
+    max_churn: float | None = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Mean share of a user's movies of before that are gone. Another seed or network changes about "
+        "half; nine in ten are lists of other users, or of movies that were numbered anew.",
+    )
+    max_flat_share: float | None = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of users all of whose scores are equal: a ranker that returns a constant orders nothing.",
+    )
+    max_overshoot: float | None = Field(
+        1.0,
+        ge=0,
+        description="How far the farthest rating_hat is outside of the rating scale, in lengths of the scale. Expected "
+        "stars are not clipped and leave it by a fraction; by its whole length they are no stars.",
+    )
+
+
 class HistoryConfig(Config):
     """What the warehouse remembers of earlier nights."""
 
@@ -394,9 +449,10 @@ class Settings(BaseSettings):
     rules: RulesConfig = RulesConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
+    audit: AuditConfig = AuditConfig()
     history: HistoryConfig = HistoryConfig()
 
     def config_hash(self) -> str:
         """12 hexadecimal digits naming everything that shapes the result except the data and where they lie."""
-        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots", "history"})
+        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots", "audit", "history"})
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]

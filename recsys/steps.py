@@ -32,12 +32,11 @@ from recsys.split import Split
 from recsys.train import Choice, Learner, check_rates, choose_trained, learn
 from recsys.vocabulary import fit_vocabulary as vocabulary_of
 from recsys.warehouse.lookup import find_lists, find_served
-from recsys.warehouse.outcome import MetricRow, Published
+from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import Tonight, backfill, publish, record, serves_the_same
 from recsys.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
-TONIGHT = "tonight"  # the split of figures about the lists that are published
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +212,9 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
         shortened=known.shortened,
         blocked=known.blocked,
         caps=known.caps,
+        rating_scale=checked.rating_scale,
+        limits=settings.audit,
+        audit_docs=run.audit_docs,
         copies=run.served,
     )
 

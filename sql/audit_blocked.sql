@@ -21,6 +21,7 @@ recommended_genres as (
         unnest(movies.genres) as genre,
     from recommendations
     join movies using (movie_id)
+    where list_has_any(movies.genres, (select list(blocked.genre) from blocked where blocked.genre is not null))
 ),
 
 -- one join for each form of a rule, each on equal keys: nulls are equal to nothing

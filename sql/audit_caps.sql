@@ -1,16 +1,18 @@
--- audit_caps: lists with more movies of a group than its cap allows.
+-- audit_caps: lists of users or segments with more movies of a group than its cap allows.
 --
--- grain   one row per (user_id, group_name)
--- reads   recommendations (user_id, movie_id), caps (movie_id, group_name, at_most)
+-- grain   one row per (user_id, segment, group_name)
+-- reads   lists (user_id, segment, similar_to, movie_id), caps (movie_id, group_name, at_most)
 -- params  none
 -- ties    none
 select
-    recommendations.user_id,
+    lists.user_id,
+    lists.segment,
     caps.group_name,
     caps.at_most,
     count(*) as listed,
-from recommendations
+from lists
 join caps using (movie_id)
-group by recommendations.user_id, caps.group_name, caps.at_most
+where lists.similar_to is null
+group by lists.user_id, lists.segment, caps.group_name, caps.at_most
 having count(*) > caps.at_most
-order by recommendations.user_id, caps.group_name
+order by lists.user_id, lists.segment, caps.group_name

@@ -1,11 +1,11 @@
--- audit_distinct: movies that stand in one user's list more than once.
+-- audit_distinct: movies that stand in one list more than once.
 --
--- grain   one row per (user_id, movie_id)
--- reads   recommendations (user_id, movie_id)
+-- grain   one row per (user_id, segment, similar_to, movie_id)
+-- reads   lists (user_id, segment, similar_to, movie_id)
 -- params  none
 -- ties    none
-select user_id, movie_id, count(*) as n_times
-from recommendations
-group by user_id, movie_id
+select user_id, segment, similar_to, movie_id, count(*) as n_times
+from lists
+group by user_id, segment, similar_to, movie_id
 having count(*) > 1
-order by user_id, movie_id
+order by user_id, segment, similar_to, movie_id

@@ -1,10 +1,14 @@
--- audit_finite: scores or expected ratings that are infinite or not a number.
+-- audit_finite: scores, similarities or expected ratings that are infinite or not a number.
 --
--- grain   one row per (user_id, rank)
--- reads   recommendations (user_id, rank, score, rating_hat)
+-- grain   one row per (user_id, segment, similar_to, rank) and kind of number
+-- reads   lists (user_id, segment, similar_to, rank, score), recommendations (user_id, rank, rating_hat)
 -- params  none
 -- ties    none
-select user_id, rank, score, rating_hat
+select user_id, segment, similar_to, rank, score, null::double as rating_hat
+from lists
+where not isfinite(score)
+union all
+select user_id, null as segment, null as similar_to, rank, null as score, rating_hat
 from recommendations
-where not isfinite(score) or not isfinite(rating_hat)
-order by user_id, rank
+where not isfinite(rating_hat)
+order by user_id, segment, similar_to, rank, rating_hat

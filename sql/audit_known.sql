@@ -1,17 +1,16 @@
--- audit_known: recommendations for users, or of movies, that the published tables do not name.
+-- audit_known: rows of lists whose user or movies the published tables do not name.
 --
--- grain   one row per (user_id, rank)
--- reads   recommendations (user_id, rank, movie_id), movies (movie_id), users (user_id)
+-- grain   one row per (user_id, segment, similar_to, rank)
+-- reads   lists (user_id, segment, similar_to, rank, movie_id), movies (movie_id), users (user_id)
 -- params  none
 -- ties    none
-select
-    recommendations.user_id,
-    recommendations.rank,
-    recommendations.movie_id,
-    users.user_id is not null as is_user_known,
-    movies.movie_id is not null as is_movie_known,
-from recommendations
+select lists.user_id, lists.segment, lists.similar_to, lists.rank, lists.movie_id
+from lists
 left join users using (user_id)
 left join movies using (movie_id)
-where users.user_id is null or movies.movie_id is null
-order by recommendations.user_id, recommendations.rank
+left join movies as others on lists.similar_to = others.movie_id
+where
+    movies.movie_id is null
+    or (lists.user_id is not null and users.user_id is null)
+    or (lists.similar_to is not null and others.movie_id is null)
+order by lists.user_id, lists.segment, lists.similar_to, lists.rank

@@ -2,8 +2,8 @@
 --
 -- grain   one row per user_id, users without any list included
 -- reads   users (user_id), recommendations (user_id), ratings (user_id, movie_id), available (movie_id),
---         shortened (user_id, n_available)
--- params  $n integer
+--         shortened (user_id, n_available), audited (n)
+-- params  none
 -- ties    none
 with
 
@@ -25,7 +25,7 @@ lengths as (
         users.user_id,
         coalesce(listed.n_listed, 0) as n_listed,
         least(
-            $n,
+            (select n from audited),
             (select count(*) from available) - coalesce(seen.n_seen, 0),
             shortened.n_available -- null for most, which least() ignores
         ) as n_expected,

@@ -1,7 +1,7 @@
 -- audit_order: rows whose score is higher than that of the better rank before them.
 --
--- grain   one row per (user_id, rank)
--- reads   recommendations (user_id, rank, movie_id, score)
+-- grain   one row per (user_id, segment, similar_to, rank)
+-- reads   lists (user_id, segment, similar_to, rank, movie_id, score)
 -- params  none
 -- ties    equal scores are in order; equal ranks, which audit_ranks refuses, go by movie_id
 with
@@ -9,14 +9,16 @@ with
 neighbours as (
     select
         user_id,
+        segment,
+        similar_to,
         rank,
         score,
-        lag(score) over (partition by user_id order by rank, movie_id) as score_before,
-    from recommendations
+        lag(score) over (partition by user_id, segment, similar_to order by rank, movie_id) as score_before,
+    from lists
     where isfinite(score)
 )
 
-select user_id, rank, score, score_before
+select user_id, segment, similar_to, rank, score, score_before
 from neighbours
 where score > score_before
-order by user_id, rank
+order by user_id, segment, similar_to, rank

@@ -1,8 +1,8 @@
 -- audit_run: rows that carry another run_id than the run being published.
 --
 -- grain   one row per foreign run_id
--- reads   recommendations (run_id), default_recommendations (run_id), similar_movies (run_id)
--- params  $run_id varchar
+-- reads   recommendations (run_id), default_recommendations (run_id), similar_movies (run_id), audited (run_id)
+-- params  none
 -- ties    none
 with
 
@@ -19,6 +19,6 @@ published as (
 
 select run_id, count(*) as n_rows
 from published
-where run_id <> $run_id
+where run_id <> (select audited.run_id from audited)
 group by run_id
 order by run_id

@@ -40,7 +40,7 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
     user_id = np.arange(1, n_users + 1, dtype=np.int32)
     movie_id = np.arange(1, n_movies + 1, dtype=np.int32)
     rated = user_id % n_movies + 1
-    length = min(n, n_movies - 1)
+    length, default_length = min(n, n_movies - 1), min(n, n_movies)
     rank = np.tile(np.arange(1, length + 1, dtype=np.int32), n_users)
     rated_again = rated.repeat(length)
     movie_rank = np.tile(np.arange(1, length + 1, dtype=np.int32), n_movies)
@@ -60,10 +60,10 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
         ),
         "default_recommendations": pl.DataFrame(
             {
-                "segment": ["all"] * length + ["gender=F age=25"] * length,
-                "rank": [*range(1, length + 1)] * 2,
-                "movie_id": [*range(1, length + 1), *range(length, 0, -1)],
-                "score": [1 / place for place in range(1, length + 1)] * 2,
+                "segment": ["all"] * default_length + ["gender=F age=25"] * default_length,
+                "rank": [*range(1, default_length + 1)] * 2,
+                "movie_id": [*range(1, default_length + 1), *range(default_length, 0, -1)],
+                "score": [1 / place for place in range(1, default_length + 1)] * 2,
             },
             schema_overrides={"rank": pl.Int32, "movie_id": pl.Int32},
         ),

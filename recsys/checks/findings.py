@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from recsys.checks.expectations import Observation, shift_limits
+from recsys.checks.checkpoint import Observation
+from recsys.checks.expectations import shift_limits
 from recsys.checks.rules import (
     ALL_RULES,
     ALL_RULES_DEMANDS,

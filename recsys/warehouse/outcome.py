@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+TONIGHT = "tonight"  # the split of figures about the lists that are published
+
 
 @dataclass(frozen=True)
 class Outcome:

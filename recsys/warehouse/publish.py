@@ -10,8 +10,8 @@ stays compact, the tables are always those of sql/schema.sql, and so is the form
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import sql
+from recsys.checks.checkpoint import preloading
 from recsys.errors import PublishError
 from recsys.files import replacing, sync
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home, Run
+from recsys.settings import AuditConfig
 from recsys.warehouse.audit import Beside, audit
+from recsys.warehouse.measure import measure_lists
 from recsys.warehouse.outcome import MetricRow, Outcome
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS}  # not
 
 SPARE_BYTES = 64 * 2**20  # of disk that stay free
 LISTS_GROW = 4  # at most, from compressed Parquet to tables: once as they are served, once as they are remembered
+
+NO_LISTS = "(from recommendations limit 0)"
 
 Counts = dict[str, int]  # rows by table
 Hashed = tuple[int, int | None]  # rows, and the sum of their hashes if there are any
@@ -66,11 +71,17 @@ class Tonight:
     shortened: Path | None = None  # (user_id, n_available) where rules leave a user fewer than they have not rated
     blocked: Path | None = None  # (user_id, movie_id, genre), null is any: what rules forbid
     caps: Path | None = None  # (movie_id, group_name, at_most)
+    rating_scale: tuple[float, ...] = ()  # stars; none where it is not known
+    limits: AuditConfig = field(default_factory=AuditConfig)  # of the lists as a whole
+    audit_docs: Path | None = None  # folder that gets the Data Docs of the audit
     copies: Path | None = None  # folder that gets a Parquet file of each served table, for `restore`
 
     @property
     def beside(self) -> Beside:
-        return Beside(self.ratings, self.available, self.shortened, self.blocked, self.caps)
+        return Beside(self.ratings, self.available, self.shortened, self.blocked, self.caps, self.limits)
+
+    def audit(self, file: Path, run_id: str) -> None:
+        audit(file, run_id, self.n, self.beside, self.audit_docs)
 
 
 def publish(outcome: Outcome, tonight: Tonight, home: Home) -> Counts:
@@ -83,11 +94,12 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home) -> Counts:
     """
     assert outcome.published
     assert outcome.as_of
-    with _next_file(home, tonight, check=lambda aside: audit(aside, outcome.run_id, tonight.n, tonight.beside)) as file:
+    with _next_file(home, tonight, check=lambda aside: tonight.audit(aside, outcome.run_id)) as file:
         file.keep(RECORDS)
         _write_served(file.connection, outcome.run_id, tonight)
+        measured = _measure(file.connection, outcome, tonight, file.lists_before(outcome.dataset))
         _write_history(file, (outcome.as_of, outcome.run_id), tonight)
-        _write_run(file.connection, outcome, tonight.metrics, tonight.quarantine)
+        _write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
         if tonight.copies:
             _write_copies(file.connection, tonight.copies)
         return _count_rows(file.connection)
@@ -105,12 +117,14 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home) -> Counts:
     alone = home.root / f".{home.warehouse.name}.backfill"
     with _told(home), _new_file(alone) as connection:
         _write_served(connection, outcome.run_id, tonight)
+        measured = _measure(connection, outcome, tonight, NO_LISTS)  # those served are of a later night
+        _write_run(connection, outcome, measured, None)
     try:
-        audit(alone, outcome.run_id, tonight.n, tonight.beside)
+        tonight.audit(alone, outcome.run_id)
         with _next_file(home, tonight) as file:
             file.keep((*SERVED, *RECORDS))
             _write_history(file, (outcome.as_of, outcome.run_id), tonight)
-            _write_run(file.connection, outcome, tonight.metrics, tonight.quarantine)
+            _write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
             return _count_rows(file.connection)
     finally:
         _remove_leftovers(home)
@@ -219,6 +233,20 @@ class _File:
         """False where there is nothing to keep; a table that every version had is asked for, present or not."""
         return bool(self.stored) and (table in self.stored or table not in ADDED)
 
+    def lists_before(self, dataset: str | None) -> str:
+        """A select of the lists that are served, less those of forgotten users; of none, if they are of other data."""
+        run_id = self.run_served()
+        described = (
+            self.connection.execute("select dataset from present.runs where run_id = ?", [run_id]).fetchall()
+            if run_id
+            else []
+        )
+        if described != [(dataset,)]:
+            logger.info("audit: no lists of %s are served with which tonight's could be compared", dataset)
+            return NO_LISTS
+        rows = self.connection.sql("from present.recommendations")
+        return rows.filter(self.forgotten.condition("recommendations", rows.columns)).sql_query()
+
     def runs_remembered(self) -> list[RunKey]:
         if LISTS not in self.stored:
             return []
@@ -243,7 +271,9 @@ def _next_file(
     try:
         with _told(home), replacing(home.warehouse) as aside:
             _check_space(home, tonight)
-            with _new_file(aside) as connection, _present(connection, home) as file:
+            # what audits is imported while the file is written
+            importing = preloading() if check else nullcontext()
+            with importing, _new_file(aside) as connection, _present(connection, home) as file:
                 yield file
             if check:
                 check(aside)
@@ -346,6 +376,18 @@ def _write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight)
         else:
             named = f"select *, $run_id as run_id from ({statement})"
             connection.execute(f"insert into {table} by name {named}", params | {"run_id": run_id})
+
+
+def _measure(
+    connection: DuckDBPyConnection, outcome: Outcome, tonight: Tonight, lists_before: str
+) -> tuple[MetricRow, ...]:
+    """Of the lists just written, for `metrics` and the audit; `lists_before` is a select of some to compare with."""
+    assert outcome.model
+    # older versions lack columns
+    connection.execute(f"create temp view lists_before as {NO_LISTS} union all by name ({lists_before})")
+    measured = tuple(measure_lists(connection, outcome.model, tonight.beside.may_be_shown, tonight.rating_scale))
+    connection.execute("drop view lists_before")
+    return measured
 
 
 def _list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:

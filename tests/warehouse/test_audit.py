@@ -1,4 +1,5 @@
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from warehouses import Frames, make_frames, make_outcome, write_night
 import sql
 from recsys.errors import PublishError
 from recsys.home import Home
-from recsys.warehouse.audit import RULES, audit, describe
+from recsys.settings import AuditConfig
+from recsys.warehouse.audit import audit
+from recsys.warehouse.audit_rules import MEASURES, ROW_RULES
 from recsys.warehouse.publish import Tonight, publish
 
 # In make_frames() user 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1.
@@ -19,6 +22,24 @@ FIRST_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 1)
 SECOND_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 2)
 FIRST_OF_ALL = (pl.col("segment") == "all") & (pl.col("rank") == 1)
 SECOND_OF_FIRST = (pl.col("movie_id") == 1) & (pl.col("rank") == 2)
+
+
+NO_LIMITS = AuditConfig(**dict.fromkeys(AuditConfig.model_fields))
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse of make_frames(), published by run r1."""
+    folder = tmp_path_factory.mktemp("sound")
+    publish(make_outcome("r1"), write_night(folder, make_frames()), Home(folder / "home"))
+    return Home(folder / "home").warehouse
+
+
+@pytest.fixture
+def served(home: Home, sound: Path) -> Home:
+    home.root.mkdir()
+    shutil.copyfile(sound, home.warehouse)
+    return home
 
 
 def change(frames: Frames, where: pl.Expr, table: str = "recommendations", **columns: Any) -> Frames:
@@ -134,6 +155,21 @@ def break_similar_known(frames: Frames) -> Frames:
     return change(frames, pl.col("movie_id") == 4, "similar_movies", movie_id=99)
 
 
+def break_default_length(frames: Frames) -> Frames:
+    """The second movie of segment all is gone."""
+    defaults = frames["default_recommendations"]
+    return frames | {"default_recommendations": defaults.remove((pl.col("segment") == "all") & (pl.col("rank") == 2))}
+
+
+def break_strangers(frames: Frames) -> Frames:
+    return change(frames, pl.col("user_id") == 1, served_by="default")
+
+
+def break_known_similar(frames: Frames) -> Frames:
+    """What movie 1 is similar to."""
+    return change(frames, SECOND_OF_FIRST, "similar_movies", similar_movie_id=99)
+
+
 def break_any(frames: Frames) -> Frames:
     """Everybody has rated everything."""
     every = frames["ratings"].drop("movie_id").join(frames["movies"].select("movie_id"), how="cross")
@@ -145,44 +181,46 @@ def break_any(frames: Frames) -> Frames:
     ("break_night", "complaint"),
     [
         (break_any, "audit_any: 1 tables without a single recommendation.*, for example users_without_a_list 4"),
-        (break_unknown_user, "audit_known: 2 recommendations for users.*, for example user_id 4, rank 1, movie_id 2"),
+        (break_unknown_user, "audit_known: 2 rows of lists .*, for example user_id 4, rank 1, movie_id 2"),
         (break_unknown_movie, "audit_known: 1 .*, for example user_id 1, rank 1, movie_id 99"),
         (break_length, "audit_length: 1 users.*, for example user_id 1, n_listed 1, n_expected 2"),
         (break_length_by_no_list, "audit_length: 1 users.*, for example user_id 1, n_listed 0, n_expected 2"),
-        (break_ranks_by_gap, "audit_ranks: 1 rows.*, for example user_id 1, rank 3, movie_id 4, rank_expected 2"),
-        (break_ranks_by_start, "audit_ranks: 8 rows.*, for example user_id 1, rank 0, movie_id 3, rank_expected 1"),
-        (break_ranks_by_repetition, "audit_ranks: 1 rows.*, for example user_id 1, rank 1, movie_id 4"),
+        (break_ranks_by_gap, "audit_ranks: 1 rows.*, for example user_id 1, rank 3, rank_expected 2"),
+        (break_ranks_by_start, "audit_ranks: 8 rows.*, for example user_id 1, rank 0, rank_expected 1"),
+        (break_ranks_by_repetition, "audit_ranks: 1 rows.*, for example user_id 1, rank 1, rank_expected 2"),
         (break_distinct, "audit_distinct: 1 movies.*, for example user_id 1, movie_id 3, n_times 2"),
         (break_unseen, "audit_unseen: 1 recommended movies.*, for example user_id 1, rank 1, movie_id 2"),
         (break_finite_score, "audit_finite: 1 scores.*, for example user_id 1, rank 2, score nan"),
-        (break_finite_rating, "audit_finite: 1 scores.*, for example user_id 1, rank 2, score 0.5, rating_hat -inf"),
+        (break_finite_rating, "audit_finite: 1 scores.*, for example user_id 1, rank 2, rating_hat -inf"),
         (break_order, "audit_order: 1 rows.*, for example user_id 1, rank 2, score 1.5, score_before 1.0"),
-        (break_because, "audit_because: 1 movies.*, for example user_id 1, rank 1, because_movie_id 1"),
+        (break_because, "audit_because: 1 movies.*, for example user_id 1, because_movie_id 1"),
         (break_served_by, "audit_served_by: 1 lists .*, for example user_id 1, served_by taste"),
+        (break_strangers, "audit_strangers: 1 users .*, for example user_id 1, served_by default, n_ratings 1"),
         (break_default_all, "audit_default_all: 1 tables of default lists .*, for example n_segments 1"),
-        (break_default_ranks, "audit_lists_ranks: 1 .* list segment all, rank 0, movie_id 1, rank_expected 1"),
-        (break_default_distinct, "audit_lists_distinct: 1 .* list segment all, movie_id 2, n_times 2"),
-        (break_default_finite, "audit_lists_finite: 1 .* list segment all, rank 1, score inf"),
-        (break_default_order, "audit_lists_order: 1 .* list segment all, rank 2, score 0.5, score_before 0.25"),
-        (break_default_known, "audit_lists_known: 1 .* movie_id 99, n_rows 1"),
-        (break_similar_ranks, "audit_lists_ranks: 1 .* list movie 1, rank 3, movie_id 3, rank_expected 2"),
-        (break_similar_finite, "audit_lists_finite: 1 .* list movie 1, rank 2, score nan"),
-        (break_similar_order, "audit_lists_order: 1 .* list movie 1, rank 2, score 2.0, score_before 1.0"),
+        (break_default_length, "audit_default_length: 1 .* segment all, n_listed 1, n_expected 2"),
+        (break_default_ranks, "audit_ranks: 1 .* segment all, rank 0, rank_expected 1"),
+        (break_default_distinct, "audit_distinct: 1 .* segment all, movie_id 2, n_times 2"),
+        (break_default_finite, "audit_finite: 1 .* segment all, rank 1, score inf"),
+        (break_default_order, "audit_order: 1 .* segment all, rank 2, score 0.5, score_before 0.25"),
+        (break_default_known, "audit_known: 1 .* segment all, rank 1, movie_id 99"),
+        (break_similar_ranks, "audit_ranks: 1 .* similar_to 1, rank 3, rank_expected 2"),
+        (break_similar_finite, "audit_finite: 1 .* similar_to 1, rank 2, score nan"),
+        (break_similar_order, "audit_order: 1 .* similar_to 1, rank 2, score 2.0, score_before 1.0"),
         (break_similar_self, "audit_similar_self: 1 movies .* movie_id 1, rank 2"),
-        (break_similar_known, "audit_lists_known: 1 .* movie_id 99, n_rows 2"),
+        (break_similar_known, "audit_known: 2 .* similar_to 99, rank 1, movie_id 1"),
+        (break_known_similar, "audit_known: 1 .* similar_to 1, rank 2, movie_id 99"),
     ],
 )
-def test_only_the_broken_rule_complains(home: Home, tmp_path: Path, break_night: Any, complaint: str) -> None:
-    publish(make_outcome("r1"), write_night(tmp_path / "sound", make_frames()), home)
-    before = home.warehouse.read_bytes()
-
+def test_only_the_broken_rule_complains(served: Home, tmp_path: Path, break_night: Any, complaint: str) -> None:
+    before = served.warehouse.read_bytes()
+    broken = replace(write_night(tmp_path / "broken", break_night(make_frames())), limits=NO_LIMITS)
     with pytest.raises(PublishError, match=rf"run r2 failed their audit: {complaint}") as error:
-        publish(make_outcome("r2"), write_night(tmp_path / "broken", break_night(make_frames())), home)
+        publish(make_outcome("r2"), broken, served)
     assert str(error.value).count("audit_") == 1
-    assert home.warehouse.read_bytes() == before
+    assert served.warehouse.read_bytes() == before
 
 
-def load(frames: Frames, run_id: str, path: Path) -> Path:
+def load(frames: Frames, run_id: str, path: Path, altered: str = "") -> Path:
     """A warehouse with these tables, so that a rule can be broken which `publish` itself keeps."""
     with duckdb.connect(path) as connection:
         connection.execute(sql.read("schema"))
@@ -191,7 +229,49 @@ def load(frames: Frames, run_id: str, path: Path) -> Path:
             connection.register("frame", frames[name].with_columns(run_id=pl.lit(run_id)) if has_run else frames[name])
             connection.execute(f"insert into {name} by name from frame")
             connection.unregister("frame")
+        connection.execute(altered)
     return path
+
+
+VIEW = "create or replace view default_recommendations_named as select * from default_recommendations;"
+
+
+@pytest.mark.parametrize(
+    ("altered", "complaint"),
+    [
+        (
+            "alter table users drop column zip_code",
+            "1 .* table_name users, column_name zip_code, promised VARCHAR, has_",
+        ),
+        ("alter table runs add column mood varchar", "1 .* runs, column_name mood, found VARCHAR, has_comment False"),
+        (
+            "alter table metrics rename column value to figure",
+            "2 .* metrics, column_name figure, found DOUBLE not null",
+        ),
+        (
+            "alter table similar_movies alter column similarity set data type float",
+            "1 .* similar_movies, column_name similarity, promised DOUBLE not null, found FLOAT not null",
+        ),
+        ("alter table users alter column age set data type integer", "1 .* age, promised SMALLINT, found INTEGER"),
+        ("alter table run_steps alter column seconds drop not null", "1 .* promised DOUBLE not null, found DOUBLE,"),
+        (
+            "comment on column users.age is null",
+            "1 .* users, column_name age, promised SMALLINT, found SMALLINT, has_c",
+        ),
+        ("comment on table users is null", "1 .* table_name users, column_name , promised table not null, found table"),
+        ("create table notes (words varchar)", "2 .* notes, column_name , found table not null, has_comment False"),
+        ("drop table quarantine", "7 .* quarantine, column_name , promised table not null"),
+        ("drop view recommendations_named", "13 .* recommendations_named, column_name , promised view not null"),
+        (VIEW, r"\d+ .* default_recommendations_named, "),
+    ],
+)
+def test_columns_other_than_promised_are_refused(altered: str, complaint: str, tmp_path: Path) -> None:
+    frames = make_frames()
+    beside = write_night(tmp_path, frames).beside
+    file = load(frames, "r1", tmp_path / "next.duckdb", altered)
+    with pytest.raises(PublishError, match=f"audit_contract: {complaint}") as error:
+        audit(file, "r1", 2, beside)
+    assert str(error.value).count("audit_") == 1
 
 
 def test_foreign_run_id_is_refused(tmp_path: Path) -> None:
@@ -223,7 +303,7 @@ def test_tables_alone_are_audited_by_what_they_can_tell(tmp_path: Path) -> None:
 
 
 def test_short_list_is_right_for_who_has_little_left(home: Home, tmp_path: Path) -> None:
-    frames = make_frames(n=3)
+    frames = make_frames(n=4)
     # User 1 has rated all four movies now and gets no list; the others have three left, and n is 10.
     more = frames["ratings"].head(1).drop("movie_id").join(frames["movies"].select("movie_id"), how="cross")
     more = more.filter(pl.col("movie_id") != 2).select(frames["ratings"].columns)
@@ -234,7 +314,7 @@ def test_short_list_is_right_for_who_has_little_left(home: Home, tmp_path: Path)
 
 
 def test_movie_that_nobody_rated_is_not_missed_in_a_list(home: Home, tmp_path: Path) -> None:
-    frames = make_frames(n=3)
+    frames = make_frames(n=4)
     unrated = frames["movies"].head(1).with_columns(movie_id=pl.lit(5, pl.Int32))
     frames["movies"] = pl.concat([frames["movies"], unrated])
 
@@ -304,5 +384,6 @@ def test_every_broken_rule_is_named(tmp_path: Path) -> None:
 
 
 def test_every_audit_file_is_a_rule() -> None:
-    assert sorted(RULES) == sorted(path.stem for path in sql.FOLDER.glob("audit_*.sql"))
-    assert describe("audit_unseen") == "recommended movies that the user has already rated"
+    names = [rule.name for rule in ROW_RULES]
+    assert sorted(names) == sorted(path.stem for path in sql.FOLDER.glob("audit_*.sql"))
+    assert ROW_RULES[names.index("audit_unseen")].offence == "recommended movies that the user has already rated"

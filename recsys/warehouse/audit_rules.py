@@ -1,0 +1,87 @@
+"""What tables about to be published must satisfy, each rule stated once; running them is `audit`.
+
+A row rule is a `sql/audit_<what>.sql` that selects the rows that break it. A measure is a figure of all lists together,
+a column of `sql/measure_lists.sql` and a row of `metrics`, with a limit from `AuditConfig`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import sql
+from recsys.settings import AuditConfig
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A demand on each row of one table or view."""
+
+    name: str
+    table: str  # which it is about
+    asks_more: bool = False  # than the tables themselves can tell
+
+    @property
+    def query(self) -> str:
+        """Selects the offending rows."""
+        return sql.read(self.name)
+
+    @property
+    def offence(self) -> str:
+        """The sentence in the header of its file, without its full stop."""
+        return self.query.partition("\n")[0].removeprefix(f"-- {self.name}: ").removesuffix(".")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A demand on a figure of all lists together."""
+
+    name: str
+    setting: str  # its limit, a field of AuditConfig
+    demands: str
+    at_least: bool = False
+
+    def holds(self, value: float, limit: float) -> bool:
+        return value >= limit if self.at_least else value <= limit
+
+
+CONTRACT = RowRule("audit_contract", "columns_found")  # where it is broken, no other rule can be asked
+
+ROW_RULES = (
+    CONTRACT,
+    RowRule("audit_run", "lists"),
+    RowRule("audit_known", "lists"),
+    RowRule("audit_ranks", "lists"),
+    RowRule("audit_distinct", "lists"),
+    RowRule("audit_finite", "lists"),
+    RowRule("audit_order", "lists"),
+    RowRule("audit_available", "lists", asks_more=True),
+    RowRule("audit_caps", "lists", asks_more=True),
+    RowRule("audit_room", "lists", asks_more=True),
+    RowRule("audit_any", "recommendations"),
+    RowRule("audit_served_by", "recommendations"),
+    RowRule("audit_length", "recommendations", asks_more=True),
+    RowRule("audit_strangers", "recommendations", asks_more=True),
+    RowRule("audit_blocked", "recommendations", asks_more=True),
+    RowRule("audit_unseen", "recommendations", asks_more=True),
+    RowRule("audit_because", "recommendations", asks_more=True),
+    RowRule("audit_default_all", "default_recommendations"),
+    RowRule("audit_default_length", "default_recommendations", asks_more=True),
+    RowRule("audit_similar_self", "similar_movies"),
+)
+
+MEASURES = (
+    Measure("audit_rows_share", "min_rows_share", "few lists vanish", at_least=True),
+    Measure("audit_rows_share", "max_rows_share", "lists do not multiply"),
+    Measure("audit_stranger_rise", "max_stranger_rise", "few users more than before are served as strangers"),
+    Measure("audit_top_movie_share", "max_top_movie_share", "users are not all shown the same movie"),
+    Measure("audit_churn", "max_churn", "lists keep some of their movies"),
+    Measure("audit_flat_share", "max_flat_share", "scores order the lists"),
+    Measure("audit_overshoot", "max_overshoot", "expected ratings are near the scale"),
+)
+
+
+def limited(measured: Mapping[str, float], config: AuditConfig) -> Iterator[tuple[Measure, float]]:
+    """Measure and limit of everything that is limited and could be measured."""
+    for measure in MEASURES:
+        limit: float | None = getattr(config, measure.setting)
+        if limit is not None and measure.name in measured:
+            yield measure, limit

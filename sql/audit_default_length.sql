@@ -1,0 +1,21 @@
+-- audit_default_length: default lists neither n movies long nor, where fewer may be shown, all of those.
+--
+-- grain   one row per segment
+-- reads   default_recommendations (segment), available (movie_id), caps (movie_id), audited (n)
+-- params  none
+-- ties    none; lists that caps may leave shorter are the business of audit_room
+with
+
+lengths as (
+    select
+        default_recommendations.segment,
+        count(*) as n_listed,
+        least((select n from audited), (select count(*) from available)) as n_expected,
+    from default_recommendations
+    group by default_recommendations.segment
+)
+
+select segment, n_listed, n_expected
+from lengths
+where n_listed > n_expected or (n_listed < n_expected and not exists (select caps.movie_id from caps))
+order by segment
