@@ -14,7 +14,7 @@ import pytest
 
 import sql
 from recsys.warehouse import lookup
-from recsys.warehouse.audit import RULES
+from recsys.warehouse.audit_rules import ROW_RULES
 from recsys.warehouse.publish import TABLES
 
 Row = tuple[Any, ...]
@@ -30,6 +30,12 @@ BESIDE = (  # what rules read that is no part of the warehouse
     "caps (movie_id integer, group_name varchar, at_most integer)",
     "available (movie_id integer)",
     "shortened (user_id integer, n_available bigint)",
+    "audited (run_id varchar, n integer)",
+    *(
+        f"{name} (table_name varchar, column_name varchar, data_type varchar, is_nullable boolean, comment varchar)"
+        for name in ("columns_promised", "columns_found")
+    ),
+    "lists_before (user_id integer, rank integer, movie_id integer, served_by varchar)",
 )
 
 
@@ -69,8 +75,8 @@ CASES = {
             "recommendations": [place(1, 1, 1), place(1, 2, 2, run_id="r0"), place(2, 1, 2, run_id="r0")],
             "default_recommendations": [("all", 1, 1, 1.0, "r0"), ("all", 2, 2, 0.5, "r1")],
             "similar_movies": [(1, 1, 2, 1.0, "r2"), (2, 1, 1, 1.0, "r1")],
+            "audited": [("r1", 2)],
         },
-        params={"run_id": "r1"},
         expected=[("r0", 3), ("r2", 1)],
     ),
     "audit_served_by": Case(
@@ -84,9 +90,47 @@ CASES = {
         expected=[(5, "taste"), (6, "")],
     ),
     "audit_any": Case(given={"users": USERS}, expected=[(2,)]),
+    # The column age has another type, zip_code is gone, mood is new, gender may be null now, id has no comment.
+    "audit_contract": Case(
+        given={
+            "columns_promised": [
+                ("users", "", "table", False, "Who."),
+                ("users", "age", "SMALLINT", True, "Years."),
+                ("users", "gender", "VARCHAR", False, "M or F."),
+                ("users", "id", "INTEGER", False, "Number."),
+                ("users", "zip_code", "VARCHAR", True, "Code."),
+            ],
+            "columns_found": [
+                ("users", "", "table", False, "Who."),
+                ("users", "age", "INTEGER", True, "Years."),
+                ("users", "gender", "VARCHAR", True, "M or F."),
+                ("users", "id", "INTEGER", False, None),
+                ("users", "mood", "VARCHAR", True, "How."),
+            ],
+        },
+        expected=[
+            ("users", "age", "SMALLINT", "INTEGER", True),
+            ("users", "gender", "VARCHAR not null", "VARCHAR", True),
+            ("users", "id", "INTEGER not null", "INTEGER not null", False),
+            ("users", "mood", None, "VARCHAR", True),
+            ("users", "zip_code", "VARCHAR", None, False),
+        ],
+    ),
     "audit_known": Case(
-        given={"movies": MOVIES, "users": USERS, "recommendations": [place(1, 1, 3), place(1, 2, 9), place(7, 1, 1)]},
-        expected=[(1, 2, 9, True, False), (7, 1, 1, False, True)],
+        given={
+            "movies": MOVIES,
+            "users": USERS,
+            "recommendations": [place(1, 1, 3), place(1, 2, 9), place(7, 1, 1)],
+            "default_recommendations": [("all", 1, 1, 1.0, "r1"), ("all", 2, 9, 0.5, "r1")],
+            "similar_movies": [(1, 1, 9, 1.0, "r1"), (8, 1, 2, 1.0, "r1"), (2, 1, 3, 1.0, "r1")],
+        },
+        expected=[
+            (1, None, None, 2, 9),
+            (7, None, None, 1, 1),
+            (None, "all", None, 2, 9),
+            (None, None, 1, 1, 9),
+            (None, None, 8, 1, 2),
+        ],
     ),
     # Three movies may be shown, 9 may not. User 1 has two left and n is 2; 2 has one left; 3 has none left and one too
     # many; 4 has a list too short; 5 has none at all; 6 has rated nothing and has a full list; 7 has none, though
@@ -103,8 +147,8 @@ CASES = {
                 *(place(4, 1, 2), place(6, 1, 1), place(6, 2, 2), place(8, 1, 1), place(8, 2, 2)),
                 *(place(10, 1, 3), place(11, 1, 3)),
             ],
+            "audited": [("r1", 2)],
         },
-        params={"n": 2},
         expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2), (7, 0, 2)],
     ),
     # 3 may not be shown; 9 is no movie, which other rules say.
@@ -125,21 +169,50 @@ CASES = {
                 *(place(2, 1, 3), place(2, 3, 1)),  # a gap
                 *(place(3, 1, 3), place(3, 1, 1)),  # twice the first
                 place(4, 0, 1),  # counts from 0
-            ]
+            ],
+            "default_recommendations": [
+                *(("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 1.0, "r1")),
+                *(("age=1", 1, 3, 2.0, "r1"), ("age=1", 3, 1, 1.0, "r1")),
+            ],
+            "similar_movies": [(3, 1, 2, 2.0, "r1"), (3, 1, 1, 1.0, "r1"), (4, 0, 1, 1.0, "r1")],
         },
-        expected=[(2, 3, 1, 2), (3, 1, 3, 2), (4, 0, 1, 1)],
+        expected=[
+            (2, None, None, 3, 2),
+            (3, None, None, 1, 2),
+            (4, None, None, 0, 1),
+            (None, "age=1", None, 3, 2),
+            (None, None, 3, 1, 2),
+            (None, None, 4, 0, 1),
+        ],
     ),
     "audit_distinct": Case(
-        given={"recommendations": [place(1, 1, 3), place(1, 2, 3), place(2, 1, 3), place(2, 2, 1)]},
-        expected=[(1, 3, 2)],
+        given={
+            "recommendations": [place(1, 1, 3), place(1, 2, 3), place(2, 1, 3), place(2, 2, 1)],
+            "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 3, 1.0, "r1"), ("age=1", 1, 3, 1.0, "r1")],
+            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 3, 1.0, "r1"), (3, 1, 1, 1.0, "r1")],
+        },
+        expected=[(1, None, None, 3, 2), (None, "all", None, 3, 2), (None, None, 1, 3, 2)],
     ),
     "audit_unseen": Case(
         given={"ratings": [(1, 3), (2, 1)], "recommendations": [place(1, 1, 1), place(1, 2, 3), place(2, 1, 3)]},
         expected=[(1, 2, 3)],
     ),
     "audit_finite": Case(
-        given={"recommendations": [place(1, 1, 1, math.inf), place(1, 2, 2, -1e300), place(1, 3, 3, -math.inf)]},
-        expected=[(1, 1, math.inf, 4.126), (1, 3, -math.inf, 4.126)],
+        given={
+            "recommendations": [
+                *(place(1, 1, 1, math.inf), place(1, 2, 2, -1e300), place(1, 3, 3, -math.inf)),
+                (2, 1, 1, 1.0, -math.inf, [], "history", "r1"),
+            ],
+            "default_recommendations": [("all", 1, 3, math.inf, "r1"), ("all", 2, 1, -1e300, "r1")],
+            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 2, -math.inf, "r1")],
+        },
+        expected=[
+            (1, None, None, 1, math.inf, None),
+            (1, None, None, 3, -math.inf, None),
+            (2, None, None, 1, None, -math.inf),
+            (None, "all", None, 1, math.inf, None),
+            (None, None, 1, 2, -math.inf, None),
+        ],
     ),
     # Equal scores are in order, and a NaN, which DuckDB sorts above all numbers, is the business of audit_finite.
     "audit_order": Case(
@@ -147,9 +220,11 @@ CASES = {
             "recommendations": [
                 *(place(1, 1, 1, 2.0), place(1, 2, 2, 2.0), place(1, 3, 3, 2.5)),
                 *(place(2, 1, 1, 0.5), place(2, 2, 2, math.nan), place(2, 3, 3, 0.25)),
-            ]
+            ],
+            "default_recommendations": [("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 2.0, "r1"), ("all", 3, 2, 2.5, "r1")],
+            "similar_movies": [(1, 1, 3, 0.5, "r1"), (1, 2, 2, math.nan, "r1"), (2, 1, 3, 0.75, "r1")],
         },
-        expected=[(1, 3, 2.5, 2.0)],
+        expected=[(1, None, None, 3, 2.5, 2.0), (None, "all", None, 3, 2.5, 2.0)],
     ),
     # Heat is blocked for all, Crime for all, Ran for user 2, War for user 3; user 4 may see Ran, a Drama about a War.
     "audit_blocked": Case(
@@ -170,15 +245,111 @@ CASES = {
         given={
             "caps": [(1, "caps[0] Drama", 1), (3, "caps[0] Drama", 1), (2, "caps[0] War", 2), (3, "caps[0] War", 2)],
             "recommendations": [place(1, 1, 1), place(1, 2, 2), place(1, 3, 3), place(2, 1, 3), place(2, 2, 2)],
+            "default_recommendations": [("all", 1, 1, 1.0, "r1"), ("all", 2, 3, 1.0, "r1")],
+            "similar_movies": [(2, 1, 1, 1.0, "r1"), (2, 2, 3, 1.0, "r1")],
         },
-        expected=[(1, "caps[0] Drama", 1, 2)],
+        expected=[(1, None, "caps[0] Drama", 1, 2), (None, "all", "caps[0] Drama", 1, 2)],
+    ),
+    # Of 1 and 3 one may be listed; 2 and 4 are in no group. So user 1, who has rated 4, has room for 2; user 2 may not
+    # be shown that one, and user 3 none of both. Segment all is whole, gender=F has room for 1 or 3.
+    "audit_room": Case(
+        given={
+            "movies": [
+                (1, "A", 1, ["Drama"], 1),
+                (2, "B", 1, ["Crime"], 1),
+                (3, "C", 1, [], 1),
+                (4, "D", 1, ["War"], 1),
+            ],
+            "available": [(1,), (2,), (3,), (4,)],
+            "caps": [(1, "caps[0] Drama", 1), (3, "caps[0] Drama", 1)],
+            "blocked": [(2, None, "Crime"), (3, 2, None), (3, None, "War"), (None, 9, None)],
+            "ratings": [(1, 4), (2, 4)],
+            "recommendations": [place(1, 1, 1), place(2, 1, 3), place(3, 1, 1)],
+            "default_recommendations": [
+                *(("all", rank, movie_id, 1.0, "r1") for rank, movie_id in ((1, 1), (2, 2), (3, 4))),
+                *(("gender=F", rank, movie_id, 1.0, "r1") for rank, movie_id in ((1, 2), (2, 4))),
+            ],
+            "similar_movies": [(1, 1, 2, 1.0, "r1")],
+            "audited": [("r1", 3)],
+        },
+        expected=[(1, None, 2, 1), (None, "gender=F", 1, 2)],
+    ),
+    # Four movies may be shown, n is 2: age=1 has one too few, and gender=F one too many.
+    "audit_default_length": Case(
+        given={
+            "available": [(1,), (2,), (3,), (4,)],
+            "default_recommendations": [
+                *(("all", rank, rank, 1.0, "r1") for rank in (1, 2)),
+                ("age=1", 1, 1, 1.0, "r1"),
+                *(("gender=F", rank, rank, 1.0, "r1") for rank in (1, 2, 3)),
+            ],
+            "audited": [("r1", 2)],
+        },
+        expected=[("age=1", 1, 2), ("gender=F", 3, 2)],
+    ),
+    "audit_default_length where fewer may be shown, and under caps": Case(
+        given={
+            "available": [(1,), (2,), (3,)],
+            "caps": [(1, "caps[0] Drama", 1)],
+            "default_recommendations": [
+                *(("all", rank, rank, 1.0, "r1") for rank in (1, 2, 3)),
+                ("age=1", 1, 1, 1.0, "r1"),
+            ],
+            "audited": [("r1", 10)],
+        },
+        expected=[],
+    ),
+    "audit_strangers": Case(
+        given={
+            "ratings": [(1, 2), (1, 3), (2, 1)],
+            "recommendations": [
+                (*place(user_id, 1, 1)[:-2], served_by, "r1")
+                for user_id, served_by in (
+                    *((1, "history"), (2, "few ratings"), (3, "default"), (4, "features")),  # right
+                    *((1, "default"), (2, "features"), (3, "history"), (4, "few ratings")),
+                )
+            ],
+        },
+        expected=[(1, "default", 2), (2, "features", 1), (3, "history", 0), (4, "few ratings", 0)],
+    ),
+    # User 1 keeps one of two movies at the depth of before, 2 is new and a stranger, 3 is gone; 1 has equal scores. Of
+    # the stars 4.126 of a scale of 1 to 3 are 0.563 of its length above it.
+    "measure_lists": Case(
+        given={
+            "recommendations": [
+                *(place(1, 1, 1), place(1, 2, 2), place(1, 3, 3)),
+                *((*place(2, rank, rank, 1 / rank)[:-2], "default", "r1") for rank in (1, 2, 3)),
+            ],
+            "lists_before": [
+                *((1, 1, 2, "history"), (1, 2, 9, "history")),
+                *((3, 1, 1, "history"), (3, 2, 2, "history")),
+            ],
+        },
+        params={"n_available": 1000, "lowest": 1.0, "highest": 3.0},
+        expected=[(1.0, 0.5, 0.5, None, 0.5, 0.5, pytest.approx(0.563))],
+    ),
+    # Movie 1 stands in the lists of 75 of 100 users; a stranger's does not count.
+    "measure_lists of enough users": Case(
+        given={
+            "recommendations": [
+                *(place(user_id, 1, 1 if user_id <= 75 else 2) for user_id in range(1, 101)),
+                (*place(101, 1, 1)[:-2], "default", "r1"),
+            ],
+        },
+        params={"n_available": 10, "lowest": None, "highest": None},
+        expected=[(None, pytest.approx(1 / 101), None, 0.75, None, 0.0, None)],
+    ),
+    "measure_lists of too few movies": Case(
+        given={"recommendations": [place(user_id, 1, 1) for user_id in range(1, 101)]},
+        params={"n_available": 9, "lowest": 4.0, "highest": 5.0},
+        expected=[(None, 0.0, None, None, None, 0.0, 0.0)],
     ),
     "audit_because": Case(
         given={
             "ratings": [(1, 2), (1, 3), (2, 1)],
-            "recommendations": [place(1, 1, 1, 1.0, 3, 2), place(2, 1, 3, 1.0, 1, 2), place(2, 2, 2)],
+            "recommendations": [place(1, 1, 1, 1.0, 3, 2), place(2, 1, 3, 1.0, 1, 2), place(2, 2, 2, 1.0, 2)],
         },
-        expected=[(2, 1, 2)],
+        expected=[(2, 2)],
     ),
     "audit_default_all": Case(
         given={"default_recommendations": [("gender=F", 1, 1, 1.0, "r1"), ("gender=M", 1, 1, 1.0, "r1")]},
@@ -187,48 +358,6 @@ CASES = {
     "audit_similar_self": Case(
         given={"similar_movies": [(1, 1, 2, 1.0, "r1"), (2, 1, 1, 1.0, "r1"), (2, 2, 2, 0.5, "r1")]},
         expected=[(2, 2)],
-    ),
-    "audit_lists_known": Case(
-        given={
-            "movies": MOVIES,
-            "default_recommendations": [("all", 1, 1, 1.0, "r1"), ("all", 2, 9, 0.5, "r1")],
-            "similar_movies": [(1, 1, 9, 1.0, "r1"), (8, 1, 2, 1.0, "r1"), (2, 1, 3, 1.0, "r1")],
-        },
-        expected=[(8, 1), (9, 2)],
-    ),
-    "audit_lists_ranks": Case(
-        given={
-            "default_recommendations": [
-                *(("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 1.0, "r1")),  # right
-                *(("age=1", 1, 3, 2.0, "r1"), ("age=1", 3, 1, 1.0, "r1")),  # a gap
-            ],
-            "similar_movies": [
-                *((3, 1, 2, 2.0, "r1"), (3, 1, 1, 1.0, "r1")),  # twice the first
-                (4, 0, 1, 1.0, "r1"),  # counts from 0
-            ],
-        },
-        expected=[("movie 3", 1, 2, 2), ("movie 4", 0, 1, 1), ("segment age=1", 3, 1, 2)],
-    ),
-    "audit_lists_distinct": Case(
-        given={
-            "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 3, 1.0, "r1"), ("age=1", 1, 3, 1.0, "r1")],
-            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 3, 1.0, "r1"), (3, 1, 1, 1.0, "r1")],
-        },
-        expected=[("movie 1", 3, 2), ("segment all", 3, 2)],
-    ),
-    "audit_lists_finite": Case(
-        given={
-            "default_recommendations": [("all", 1, 3, math.inf, "r1"), ("all", 2, 1, -1e300, "r1")],
-            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 2, -math.inf, "r1")],
-        },
-        expected=[("movie 1", 2, -math.inf), ("segment all", 1, math.inf)],
-    ),
-    "audit_lists_order": Case(
-        given={
-            "default_recommendations": [("all", 1, 3, 2.0, "r1"), ("all", 2, 1, 2.0, "r1"), ("all", 3, 2, 2.5, "r1")],
-            "similar_movies": [(1, 1, 3, 0.5, "r1"), (1, 2, 2, math.nan, "r1"), (2, 1, 3, 0.75, "r1")],
-        },
-        expected=[("segment all", 3, 2.5, 2.0)],
     ),
     "recommend": Case(
         given={
@@ -363,7 +492,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(sql.read("schema"))
         for table in BESIDE:
             connection.execute(f"create temp table {table}")
-        connection.execute(f"create temp view other_lists as {sql.read('other_lists')}")
+        connection.execute(f"create temp view lists as {sql.read('lists')}")
         yield connection
 
 
@@ -383,7 +512,7 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 
 def test_every_rule_and_every_question_has_a_case() -> None:
     asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
-    assert {*RULES, *asked} == {re.split(r"\W", name)[0] for name in CASES}
+    assert {*(rule.name for rule in ROW_RULES), "measure_lists", *asked} == {re.split(r"\W", name)[0] for name in CASES}
 
 
 def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
@@ -409,13 +538,28 @@ def test_counted_movies(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -
     assert counted.fetchall() == [(1, "Heat", 2), (2, "Big", 0), (3, "Ran", 1)]
 
 
-def test_other_lists(connection: duckdb.DuckDBPyConnection) -> None:
+def test_lists(connection: duckdb.DuckDBPyConnection) -> None:
     insert(connection, {"default_recommendations": [("age=1", 1, 3, 2.0, "r1")]})
     insert(connection, {"similar_movies": [(1, 2, 3, 0.5, "r1")]})
-    assert sorted(connection.sql("from other_lists").fetchall()) == [
-        ("movie 1", 2, 3, 0.5),
-        ("segment age=1", 1, 3, 2.0),
+    insert(connection, {"recommendations": [place(7, 1, 2, 1.5)]})
+    assert sorted(connection.sql("from lists").fetchall(), key=str) == [
+        (7, None, None, 1, 2, 1.5),
+        (None, "age=1", None, 1, 3, 2.0),
+        (None, None, 1, 2, 3, 0.5),
     ]
+
+
+def test_described_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    """Of the database at hand: a table, a view of it and what they consist of."""
+    described = connection.sql(sql.read("described_columns")).filter("database_name = current_database()")
+    named = described.filter("table_name like 'default_recommendations%' and column_name in ('', 'segment')")
+    assert sorted(row[1:5] for row in named.fetchall()) == [
+        ("default_recommendations", "", "table", False),
+        ("default_recommendations", "segment", "VARCHAR", False),
+        ("default_recommendations_named", "", "view", False),
+        ("default_recommendations_named", "segment", "VARCHAR", True),
+    ]
+    assert described.filter("comment is null").fetchall() == []
 
 
 def test_known_users_of_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:
@@ -482,7 +626,7 @@ def test_the_first_run_has_changed_nothing(connection: duckdb.DuckDBPyConnection
 
 
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("drop view temp.other_lists")
+    connection.execute("drop view temp.lists")
     for table in BESIDE:
         connection.execute(f"drop table temp.{table.partition(' ')[0]}")
     bare = connection.sql("""

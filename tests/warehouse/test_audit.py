@@ -1,6 +1,8 @@
 import math
+import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from warehouses import Frames, make_frames, make_outcome, write_night
 
 import sql
 from recsys.errors import PublishError
+from recsys.forgotten import forget
 from recsys.home import Home
 from recsys.settings import AuditConfig
 from recsys.warehouse.audit import audit
@@ -376,6 +379,216 @@ class TestWhatMayBeShown:
         assert publish(make_outcome("r1"), write_night(tmp_path / "list", frames), home)["recommendations"] == 10
 
 
+def without_ratings(frames: Frames, n_users: int) -> Frames:
+    """The first users are strangers: no ratings, no reasons."""
+    is_stranger = pl.col("user_id") <= n_users
+    nothing = pl.lit([], dtype=pl.List(pl.Int32))
+    lists = frames["recommendations"].with_columns(
+        pl.when(is_stranger).then(pl.lit("default")).otherwise("served_by").alias("served_by"),
+        pl.when(is_stranger).then(nothing).otherwise("because_movie_ids").alias("because_movie_ids"),
+    )
+    return frames | {"recommendations": lists, "ratings": frames["ratings"].remove(is_stranger)}
+
+
+def with_first(frames: Frames, movie_id: int) -> Frames:
+    """The movie stands first in the list of whoever has neither rated nor listed it."""
+    lists = frames["recommendations"]
+    has = pl.concat([lists.select("user_id", "movie_id"), frames["ratings"].select("user_id", "movie_id")])
+    has_not = lists.join(has.filter(movie_id=movie_id), on="user_id", how="anti")["user_id"].unique()
+    return change(frames, pl.col("user_id").is_in(has_not.implode()) & (pl.col("rank") == 1), movie_id=movie_id)
+
+
+def shifted(frames: Frames) -> Frames:
+    """Other movies than before, for everybody."""
+    return frames | {"recommendations": frames["recommendations"].with_columns((pl.col("movie_id") + 1) % 40 + 1)}
+
+
+MANY: dict[str, Any] = {"n_users": 120, "n_movies": 40}  # as many users and movies as top_movie_share asks for
+
+
+class TestLimits:
+    """What is told of all lists together."""
+
+    @pytest.mark.parametrize(
+        ("frames", "said", "setting"),
+        [
+            (make_frames(100, 40), "audit_rows_share is 0.8333, it should be at least 0.9", "MIN_ROWS_SHARE=0.8333"),
+            (make_frames(250, 40), "audit_rows_share is 2.083, it should be at most 2", "MAX_ROWS_SHARE=2.0834"),
+            (
+                without_ratings(make_frames(**MANY), 40),
+                "audit_stranger_rise is 0.3333, it should be at most 0.3",
+                "MAX_STRANGER_RISE=0.3334",
+            ),
+            (
+                with_first(make_frames(**MANY), 40),
+                "audit_top_movie_share is 0.975, it should be at most 0.95",
+                "MAX_TOP_MOVIE_SHARE=0.975",
+            ),
+            (shifted(make_frames(**MANY)), "audit_churn is 1, it should be at most 0.9", "MAX_CHURN=1.0"),
+            (
+                change(make_frames(**MANY), pl.col("user_id") <= 90, score=1.0),
+                "audit_flat_share is 0.75, it should be at most 0.5",
+                "MAX_FLAT_SHARE=0.75",
+            ),
+            (
+                make_frames(**MANY, rating_hat=9.5),
+                "audit_overshoot is 1.125, it should be at most 1",
+                "MAX_OVERSHOOT=1.125",
+            ),
+        ],
+        ids=lambda value: value.partition("=")[0] if isinstance(value, str) and "=" in value else "",
+    )
+    def test_beyond_one_nothing_is_published(
+        self, home: Home, tmp_path: Path, frames: Frames, said: str, setting: str
+    ) -> None:
+        publish(make_outcome("r1"), write_night(tmp_path / "sound", make_frames(**MANY)), home)
+        before = home.warehouse.read_bytes()
+        tonight = replace(
+            write_night(tmp_path / "odd", frames), rating_scale=(1.0, 5.0), audit_docs=tmp_path / "data_docs"
+        )
+        with pytest.raises(PublishError, match=said) as error:
+            publish(make_outcome("r2"), tonight, home)
+        assert str(error.value).count("audit_") == 1
+        assert f"See {tmp_path / 'data_docs' / 'index.html'}. Next: " in str(error.value)
+        assert str(error.value).endswith(f"let them pass with RECSYS_AUDIT__{setting}")
+        assert home.warehouse.read_bytes() == before
+
+        name, _, value = setting.partition("=")
+        publish(make_outcome("r2"), replace(tonight, limits=AuditConfig(**{name.lower(): value})), home)
+
+    def test_a_sound_night_after_another_is_published_with_its_figures(self, home: Home, tmp_path: Path) -> None:
+        """A tenth of the users are new and have not rated; one list has another movie."""
+        publish(make_outcome("r1"), write_night(tmp_path / "first", make_frames(108, 40)), home)
+        frames = change(without_ratings(make_frames(**MANY), 12), SECOND_ROW, movie_id=20)
+        publish(make_outcome("r2"), replace(write_night(tmp_path / "second", frames), rating_scale=(1.0, 5.0)), home)
+        with duckdb.connect(home.warehouse, read_only=True) as connection:
+            figures = connection.sql(
+                "select metric, round(value, 4) from metrics "
+                "where run_id = 'r2' and split = 'tonight' and slice = 'all' order by metric"
+            ).fetchall()
+        assert figures == [
+            ("audit_churn", 0.0046),
+            ("audit_flat_share", 0.0),
+            ("audit_overshoot", 0.0),
+            ("audit_rows_share", 1.1111),
+            ("audit_stranger_rise", 0.1),
+            ("audit_stranger_share", 0.1),
+            ("audit_top_movie_share", 0.0556),
+        ]
+
+    def test_lists_of_another_depth_are_compared_as_far_as_both_go(self, home: Home, tmp_path: Path) -> None:
+        publish(make_outcome("r1"), write_night(tmp_path / "short", make_frames(**MANY)), home)
+        publish(make_outcome("r2"), write_night(tmp_path / "long", make_frames(**MANY, n=20), 20), home)
+        publish(make_outcome("r3"), write_night(tmp_path / "again", make_frames(**MANY)), home)
+        assert self.shares(home) == [("r2", 1.0), ("r3", 1.0)]
+
+    def test_lists_of_other_data_are_not_compared(
+        self, home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish(make_outcome("r1"), write_night(tmp_path / "few", make_frames()), home)
+        other = replace(make_outcome("r2"), dataset="other")
+        with caplog.at_level("INFO"):
+            publish(other, write_night(tmp_path / "many", make_frames(**MANY)), home)
+        assert "no lists of other are served with which tonight's could be compared" in caplog.text
+        assert self.shares(home) == []
+
+    def test_forgotten_users_are_not_missed(self, home: Home, tmp_path: Path) -> None:
+        publish(make_outcome("r1"), write_night(tmp_path / "all", make_frames(**MANY)), home)
+        forget(range(101, 121), home)
+        publish(make_outcome("r2"), write_night(tmp_path / "less", make_frames(100, 40)), home)
+        assert self.shares(home) == [("r2", 1.0)]
+
+    def shares(self, home: Home) -> list[tuple[str, float]]:
+        with duckdb.connect(home.warehouse, read_only=True) as connection:
+            return connection.sql(
+                "select run_id, value from metrics where metric = 'audit_rows_share' order by run_id"
+            ).fetchall()
+
+
+class TestCaps:
+    """At most one of the movies 1, 2 and 3 in a list of two, which leaves room for 4."""
+
+    def capped(self, folder: Path, frames: Frames) -> Tonight:
+        tonight = replace(write_night(folder, frames), caps=folder / "caps.parquet", shortened=folder / "s.parquet")
+        caps = {"movie_id": [1, 2, 3], "group_name": ["caps[0] a"] * 3, "at_most": [1, 1, 1]}
+        pl.DataFrame(caps).write_parquet(folder / "caps.parquet")
+        lengths = frames["recommendations"].group_by("user_id").len("n_available")  # believed, as far as they go
+        lengths.cast({"n_available": pl.Int64}).write_parquet(folder / "s.parquet")
+        return tonight
+
+    def frames(self, *lists: tuple[int, ...]) -> Frames:
+        """Of users 1 to 4, who have rated the movies 2, 3, 4 and 1; and of segment all."""
+        frames = make_frames()
+        *theirs, everybodys = lists
+        rows = [(user, rank, movie) for user, movies in enumerate(theirs, 1) for rank, movie in enumerate(movies, 1)]
+        columns = frames["recommendations"].columns
+        listed = pl.DataFrame(rows, schema={"user_id": pl.Int32, "rank": pl.Int32, "movie_id": pl.Int32}, orient="row")
+        others = frames["recommendations"].filter(pl.col("rank") == 1).drop("rank", "movie_id")
+        lengths = len(everybodys)
+        default = pl.DataFrame(
+            {
+                "segment": ["all"] * lengths,
+                "rank": range(1, lengths + 1),
+                "movie_id": everybodys,
+                "score": [1.0] * lengths,
+            }
+        )
+        return frames | {
+            "recommendations": listed.join(others, on="user_id").select(columns),
+            "default_recommendations": default.cast({"rank": pl.Int32, "movie_id": pl.Int32}),
+        }
+
+    def test_lists_that_they_leave_short_are_right(self, home: Home, tmp_path: Path) -> None:
+        frames = self.frames((3, 4), (1, 4), (1,), (4, 2), (4, 1))
+        publish(make_outcome("r1"), replace(self.capped(tmp_path, frames), limits=NO_LIMITS), home)
+
+    @pytest.mark.parametrize(
+        ("lists", "complaint"),
+        [
+            (((3,), (1, 4), (1,), (4, 2), (4, 1)), "audit_room: 1 .* example user_id 1, movie_id_with_room 4"),
+            (((3, 4), (1, 4), (1,), (4, 2), (1,)), "audit_room: 1 .* example segment all, movie_id_with_room 4"),
+            (((3, 1), (1, 4), (1,), (4, 2), (4, 1)), r"audit_caps: 1 .* user_id 1, group_name caps\[0\] a, at_most 1"),
+            (
+                ((3, 4), (1, 4), (1,), (4, 2), (2, 1)),
+                r"audit_caps: 1 .* segment all, group_name caps\[0\] a, at_most 1",
+            ),
+        ],
+    )
+    def test_a_list_is_neither_shorter_nor_more_of_a_kind_than_they_say(
+        self, served: Home, tmp_path: Path, lists: tuple[tuple[int, ...], ...], complaint: str
+    ) -> None:
+        before = served.warehouse.read_bytes()
+        tonight = replace(self.capped(tmp_path / "capped", self.frames(*lists)), limits=NO_LIMITS)
+        with pytest.raises(PublishError, match=complaint) as error:
+            publish(make_outcome("r2"), tonight, served)
+        assert str(error.value).count("audit_") == 1
+        assert served.warehouse.read_bytes() == before
+
+    def test_a_blocked_movie_is_refused(self, served: Home, tmp_path: Path) -> None:
+        before = served.warehouse.read_bytes()
+        tonight = write_night(tmp_path / "blocked", make_frames())
+        pl.DataFrame(
+            {"user_id": [1], "movie_id": [3], "genre": [None]}, schema_overrides={"genre": pl.String}
+        ).write_parquet(tmp_path / "blocked.parquet")
+        with pytest.raises(PublishError, match=r"audit_blocked: 1 .* user_id 1, rank 1, movie_id 3"):
+            publish(make_outcome("r2"), replace(tonight, blocked=tmp_path / "blocked.parquet"), served)
+        assert served.warehouse.read_bytes() == before
+
+
+def test_data_docs_can_be_read_offline(home: Home, tmp_path: Path) -> None:
+    docs = tmp_path / "data_docs"
+    publish(make_outcome("r1"), replace(write_night(tmp_path / "n", make_frames()), audit_docs=docs), home)
+    index = (docs / "index.html").read_text(encoding="utf-8")
+    assert "What the audit of r1 found" in index
+    assert 'class="fail"' not in index
+    pages = {path.relative_to(docs / "validations").parts[0]: path for path in (docs / "validations").rglob("*.html")}
+    assert {*pages} == {rule.table for rule in ROW_RULES} | {"measures"}
+    for rule in ROW_RULES:
+        page = pages[rule.table].read_text(encoding="utf-8")
+        assert f"no {rule.offence}" in unescape(page)
+        assert "http" not in page.partition("<body")[0]
+
+
 def test_every_broken_rule_is_named(tmp_path: Path) -> None:
     frames = break_because(break_unseen(make_frames()))
     beside = write_night(tmp_path, frames).beside
@@ -387,3 +600,8 @@ def test_every_audit_file_is_a_rule() -> None:
     names = [rule.name for rule in ROW_RULES]
     assert sorted(names) == sorted(path.stem for path in sql.FOLDER.glob("audit_*.sql"))
     assert ROW_RULES[names.index("audit_unseen")].offence == "recommended movies that the user has already rated"
+
+
+def test_every_limit_is_of_a_measure_and_has_a_test() -> None:
+    assert {measure.setting for measure in MEASURES} == set(AuditConfig.model_fields)
+    assert {measure.name for measure in MEASURES} <= set(re.findall(r" as (audit_\w+),", sql.read("measure_lists")))
