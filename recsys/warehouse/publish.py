@@ -97,7 +97,7 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home) -> Counts:
     with _next_file(home, tonight, check=lambda aside: tonight.audit(aside, outcome.run_id)) as file:
         file.keep(RECORDS)
         _write_served(file.connection, outcome.run_id, tonight)
-        measured = _measure(file.connection, outcome, tonight, file.lists_before(outcome.dataset))
+        measured = _measure(file.connection, outcome, tonight, file.lists_before(outcome))
         _write_history(file, (outcome.as_of, outcome.run_id), tonight)
         _write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
         if tonight.copies:
@@ -233,16 +233,17 @@ class _File:
         """False where there is nothing to keep; a table that every version had is asked for, present or not."""
         return bool(self.stored) and (table in self.stored or table not in ADDED)
 
-    def lists_before(self, dataset: str | None) -> str:
-        """A select of the lists that are served, less those of forgotten users; of none, if they are of other data."""
+    def lists_before(self, outcome: Outcome) -> str:
+        """A select of the lists that are served, less those of forgotten users.
+
+        Of none, if they are of other data, or of the run itself: what was measured when it was published stays.
+        """
         run_id = self.run_served()
-        described = (
-            self.connection.execute("select dataset from present.runs where run_id = ?", [run_id]).fetchall()
-            if run_id
-            else []
-        )
-        if described != [(dataset,)]:
-            logger.info("audit: no lists of %s are served with which tonight's could be compared", dataset)
+        if run_id == outcome.run_id:
+            return NO_LISTS
+        found = "select dataset from present.runs where run_id = $run_id"
+        if not run_id or self.connection.execute(found, {"run_id": run_id}).fetchall() != [(outcome.dataset,)]:
+            logger.info("audit: no lists of %s are served with which tonight's could be compared", outcome.dataset)
             return NO_LISTS
         rows = self.connection.sql("from present.recommendations")
         return rows.filter(self.forgotten.condition("recommendations", rows.columns)).sql_query()

@@ -75,7 +75,7 @@ class TestPublish:
 
         assert counts == {
             "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
-            "runs": 1, "run_steps": 2, "metrics": 2, "quarantine": 1, "recommendation_history": 8,
+            "runs": 1, "run_steps": 2, "metrics": 4, "quarantine": 1, "recommendation_history": 8,
         }  # fmt: skip
         tables = read_all(home)
         assert {table: len(rows) for table, rows in tables.items()} == counts
@@ -406,7 +406,7 @@ class TestRecord:
         after = read_all(home)
         assert {table: after[table] for table in SERVED} == {table: before[table] for table in SERVED}
         assert {table: len(after[table]) for table in RECORDS} == {
-            "runs": 2, "run_steps": 4, "metrics": 4, "quarantine": 2
+            "runs": 2, "run_steps": 4, "metrics": 6, "quarantine": 2
         }  # fmt: skip
         assert after[LISTS] == before[LISTS]
 
@@ -415,7 +415,7 @@ class TestRecord:
         record(make_outcome("r1", "failed", "the report could not be written"), home)
 
         assert select(home, "select verdict, published from runs") == [("failed", True)]
-        assert len(select(home, "from metrics")) == 2
+        assert len(select(home, "from metrics")) == 4
 
 
 @pytest.mark.slow
