@@ -370,16 +370,16 @@ class AuditConfig(Config):
         0.95,
         ge=0,
         le=1,
-        description="Share of users of ten ratings or more in whose first ten places the same movie stands. Popularity alone "
-        "gives 0.45 on ML-100K, our blend 0.2; a ranker that shows everybody the same comes near 1. Not judged for fewer than 100 such users, or fewer than ten "
-        "times as many movies as places.",
+        description="Share of users of ten ratings or more in whose first ten places the same movie stands. Popularity "
+        "alone gives 0.45 on ML-100K, our blend 0.2; a ranker that shows everybody the same comes near 1. Not judged "
+        "for fewer than 100 such users, or fewer than ten times as many movies as places.",
     )
     max_churn: float | None = Field(
         0.9,
         ge=0,
         le=1,
-        description="Mean share of a user's movies of before that are gone. Another seed changes a tenth, "
-        "another network with other retrievers two thirds; nine in ten are lists of other users, or of movies that were numbered anew.",
+        description="Mean share of a user's movies of before that are gone. Another seed changes a tenth, another "
+        "network with other retrievers two thirds; nine in ten are lists of other users, or of movies numbered anew.",
     )
     max_flat_share: float | None = Field(
         0.5,
