@@ -305,7 +305,9 @@ def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment
     home = Home(tmp_path / "home")
     first = run_night(home, str(drops), environment)
     assert first.exit_code == 0, first.stderr
-    assert traces(home, theirs) == {"recommendations": 10, "users": 1, "quarantine": 1}
+    assert traces(home, theirs) == {
+        "recommendations": 10, "recommendation_history": 10, "users": 1, "quarantine": 1
+    }  # fmt: skip
 
     forget = [str(RECSYS), "forget", str(theirs), "--home", str(home.root)]
     assert subprocess.run(forget, env=environment, check=False, capture_output=True).returncode == 0
