@@ -6,8 +6,9 @@
     make bench-lists ARGS="speed --source ml-1m"                     everybody's lists of 100, in a file
     make bench-lists ARGS="scale"                                    200,000 users, 87,000 movies, beside implicit
     make bench-lists ARGS="trade-off --source ml-1m"                 diversity, popularity; trade-off.png
+    make bench-lists ARGS="publish"                                  200,000 users' lists of 100, seven nights
 
-Everything but `scale` learns as a night does, with the settings of the environment (RECSYS_RANK__CANDIDATES=500).
+All but the last and `scale` learn as a night does, with the settings of the environment (RECSYS_RANK__CANDIDATES=500).
 """
 
 import argparse
@@ -21,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is import
 
 from benches.cold_movies import measure_cold_movies
 from benches.cold_users import measure_cold_users
+from benches.publishing import measure_publishing
 from benches.quality import SPLITS, measure_quality
 from benches.scale import measure_scale
 from benches.speed import measure_speed
@@ -35,7 +37,7 @@ LEARNING = ("quality", "cold-users", "cold-movies", "speed", "trade-off")
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    named = {name: commands.add_parser(name) for name in (*LEARNING, "scale")}
+    named = {name: commands.add_parser(name) for name in (*LEARNING, "scale", "publish")}
     for name in LEARNING:
         add = named[name].add_argument
         add("--source", default="ml-100k")
@@ -52,7 +54,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         add(flag, type=int, default=number)
     add("--repeats", type=int, default=3)
     add("--threads", type=int, default=2)
-    add("--folder", type=Path, help="with room for a few GB; default: that of temporary files")
+    add = named["publish"].add_argument
+    for flag, number in (("--users", 200_000), ("--movies", 19_997), ("--n", 100), ("--nights", 7)):
+        add(flag, type=int, default=number)
+    for name in ("scale", "publish"):
+        help_text = "with room for a few GB; default: that of temporary files"
+        named[name].add_argument("--folder", type=Path, help=help_text)
     return parser.parse_args(arguments)
 
 
@@ -60,18 +67,26 @@ def measure(options: argparse.Namespace) -> str:
     if options.command == "scale":
         sizes = (options.users, options.movies, options.dim, options.n)
         return measure_scale(*sizes, repeats=options.repeats, threads=options.threads, folder=options.folder)
+    if options.command == "publish":
+        return measure_publishing(
+            options.users, options.movies, options.n, nights=options.nights, folder=options.folder
+        )
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(source=options.source, model=options.model, home=options.home or Path(folder))
-        if options.command == "speed":
-            return measure_speed(settings, options.epochs)
-        seeds = range(options.seeds)
-        if options.command == "quality":
-            return measure_quality(settings, seeds, options.split, options.epochs)
-        if options.command == "cold-movies":
-            return measure_cold_movies(settings, seeds, options.epochs)
-        if options.command == "cold-users":
-            return measure_cold_users(settings, seeds, options.epochs, options.out / "cold-start.png")
-        return measure_trade_off(settings, seeds, options.epochs, options.out / "trade-off.png")
+        return measure_learned(settings, options)
+
+
+def measure_learned(settings: Settings, options: argparse.Namespace) -> str:
+    if options.command == "speed":
+        return measure_speed(settings, options.epochs)
+    seeds = range(options.seeds)
+    if options.command == "quality":
+        return measure_quality(settings, seeds, options.split, options.epochs)
+    if options.command == "cold-movies":
+        return measure_cold_movies(settings, seeds, options.epochs)
+    if options.command == "cold-users":
+        return measure_cold_users(settings, seeds, options.epochs, options.out / "cold-start.png")
+    return measure_trade_off(settings, seeds, options.epochs, options.out / "trade-off.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

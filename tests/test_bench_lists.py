@@ -104,6 +104,14 @@ def test_trade_off(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each night remembers one more."""
+    shown = run(capsys, "publish", "--users", "300", "--movies", "211", "--n", "10", "--nights", "2")
+    (first, second) = rows_of(shown)
+    assert (first[0], second[0]) == ("1", "2")
+    assert float(second[4]) >= float(first[4]) > 0
+
+
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ("--users", "300", "--movies", "200", "--dim", "8", "--n", "20", "--repeats", "1")
     shown = run(capsys, "scale", *sizes)

@@ -17,10 +17,15 @@ STARTED_AT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 Frames = dict[str, pl.DataFrame]
 
 
-def make_outcome(run_id: str, verdict: str = "published", reason: str | None = None) -> Outcome:
+AS_OF = datetime(1998, 4, 23, tzinfo=UTC)
+
+
+def make_outcome(
+    run_id: str, verdict: str = "published", reason: str | None = None, as_of: datetime = AS_OF
+) -> Outcome:
     return Outcome(
         run_id=run_id,
-        as_of=datetime(1998, 4, 23, tzinfo=UTC),
+        as_of=as_of,
         started_at=STARTED_AT,
         finished_at=datetime(2026, 11, 21, 3, 1, tzinfo=UTC),
         dataset="planted",
