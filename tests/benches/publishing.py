@@ -70,20 +70,18 @@ def publish_night(folder: Path, night: int, n: int, runs: int) -> dict[str, floa
     from recsys.home import Home
     from recsys.warehouse.publish import Tonight, publish
 
-    tables = (
-        "recommendations",
-        "default_recommendations",
-        "similar_movies",
-        "movies",
-        "users",
-        "ratings",
-        "quarantine",
-    )
+    inputs = folder / "inputs"
     tonight = Tonight(
-        **{table: folder / "inputs" / f"{table}.parquet" for table in tables},
+        recommendations=inputs / "recommendations.parquet",
+        movies=inputs / "movies.parquet",
+        users=inputs / "users.parquet",
+        ratings=inputs / "ratings.parquet",
+        quarantine=inputs / "quarantine.parquet",
         metrics=(),
         n=n,
         history_runs=runs,
+        default_recommendations=inputs / "default_recommendations.parquet",
+        similar_movies=inputs / "similar_movies.parquet",
         copies=folder / "copies",
     )
     outcome = make_outcome(f"202611{night:02}T030000Z", as_of=datetime(1998, 4, 1, tzinfo=UTC) + timedelta(days=night))
