@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from recsys.parallel import in_order
 from recsys.rank.common import REASONS, name_service
 from recsys.rank.ranker import Ranker
 from recsys.rank.reasons import find_reasons
@@ -41,9 +42,12 @@ def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[B
     the mean of the retrievers. A user who has rated nearly everything gets what is left. Equal scores: the lower index
     first.
     """
+
+    def rank(user_idx: Tensor) -> Block:
+        return rank_users(ranker, ranker.users(user_idx), n, reasons=reasons)
+
     everybody = torch.arange(1, len(ranker.histories))  # index 0 is nobody
-    for user_idx in everybody.split(block_size(ranker)):
-        yield rank_users(ranker, ranker.users(user_idx), n, reasons=reasons)
+    yield from in_order(rank, everybody.split(block_size(ranker)), ranker.device)
 
 
 def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) -> Block:
@@ -68,12 +72,15 @@ def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor,
     Equal affinities: the lower index first.
     """
     alone = replace(ranker, retrievers={retriever: ranker.retrievers[retriever]})
-    everybody = torch.arange(1, len(ranker.histories))
-    for user_idx in everybody.split(block_size(ranker)):
+
+    def rank(user_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found = find_candidates(alone, alone.users(user_idx), n)
         score_BC = found.affinity_BCP.squeeze(2).masked_fill(~found.is_there, -torch.inf)
         user, place, column = _best_places(score_BC, n)
-        yield user_idx[user], place + 1, found.item_BC[user, column]
+        return user_idx[user], place + 1, found.item_BC[user, column]
+
+    everybody = torch.arange(1, len(ranker.histories))
+    yield from in_order(rank, everybody.split(block_size(ranker)), ranker.device)
 
 
 def block_size(ranker: Ranker) -> int:

@@ -37,6 +37,11 @@ class Ranker:
     rated_at: int  # seconds since 1970 for which stars are predicted: right after the newest rating known
     config: RankConfig
 
+    @property
+    def device(self) -> torch.device:
+        """Where its network and retrievers compute."""
+        return self.network.levels().device
+
     @cached_property
     def counts(self) -> Tensor:
         """(I,) how many users rated each item."""

@@ -30,17 +30,21 @@ def find_reasons(
         return because_PN
     users, places = torch.unique_consecutive(user_P, return_counts=True)
     last = places.cumsum(0)
+    offsets, liked = _liked(histories)
     for user, begin, end in zip(users.tolist(), (last - places).tolist(), last.tolist(), strict=True):
-        own_R = _liked(histories, user)
+        own_R = liked[offsets[user] : offsets[user + 1]]
         if len(own_R):
             because_PN[begin:end] = _loudest(ease.shares(own_R, item_P[begin:end]), own_R, n)
     return because_PN
 
 
-def _liked(histories: Histories, user: int) -> Tensor:
-    rows = slice(int(histories.offsets[user]), int(histories.offsets[user + 1]))
-    stars_R = histories.stars[rows]
-    return histories.items[rows][stars_R >= stars_R.mean() - ROUNDING]
+def _liked(histories: Histories) -> tuple[list[int], Tensor]:
+    """Offsets of every user's, and the movies that they have not given less than their mean."""
+    users, sizes = histories.user_of_each(), histories.sizes()
+    sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
+    is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
+    kept_U = torch.bincount(users[is_liked], minlength=len(histories))
+    return [0, *kept_U.cumsum(0).tolist()], histories.items[is_liked]
 
 
 def _loudest(shares_NR: Tensor, own_R: Tensor, n: int) -> Tensor:

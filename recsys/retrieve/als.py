@@ -32,12 +32,18 @@ class Als(Retriever):
     (RecSys 2022).
     """
 
-    def __init__(self, item_ID: Tensor, unobserved: Tensor, config: AlsConfig) -> None:
-        """unobserved: (), that of the fit, whatever the config leaves to the number of ratings."""
-        self.item_ID, self.unobserved, self.config = item_ID, unobserved, config
+    def __init__(self, item_ID: Tensor, unobserved: Tensor, config: AlsConfig, user_UD: Tensor | None = None) -> None:
+        """unobserved: (), that of the fit, whatever the config leaves to the number of ratings. user_UD: vectors of the
+        users it was fitted to, if they are at hand: they are asked for all at once, and solving takes its time.
+        """
+        self.item_ID, self.unobserved, self.config, self.user_UD = item_ID, unobserved, config, user_UD
 
     def log_affinity(self, users: Users) -> Tensor:
-        return log_affinity(self.user_vectors(users.histories) @ self.item_ID.T)
+        if self.user_UD is not None and bool((users.user_idx > 0).all()):
+            user_BD = self.user_UD[users.user_idx.to(self.user_UD.device)]
+        else:
+            user_BD = self.user_vectors(users.histories)
+        return log_affinity(user_BD @ self.item_ID.T)
 
     def user_vectors(self, histories: Histories) -> Tensor:
         """(B, D); zero for a user who has rated nothing."""
@@ -55,7 +61,8 @@ def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed:
     raters = trusted.transpose()
     for _ in range(config.iterations):
         item_ID = _solve(raters, _solve(trusted, item_ID, unobserved, config), unobserved, config)
-    return Als(item_ID, torch.tensor(unobserved, dtype=torch.float64), config)
+    user_UD = _solve(trusted, item_ID, unobserved, config)
+    return Als(item_ID, torch.tensor(unobserved, dtype=torch.float64), config, user_UD)
 
 
 def choose_sizes(config: AlsConfig, n_ratings: int) -> tuple[int, float]:

@@ -14,7 +14,10 @@ from recsys.rank.common import MIN_AFFINITY
 
 @dataclass(frozen=True)
 class Users:
-    """Some users, known to the model or not: what they have rated, and what else is known of them."""
+    """Some users, known to the model or not: what they have rated, and what else is known of them.
+
+    One with an index has the history that the model was fitted to.
+    """
 
     user_idx: Tensor  # (B,) int64; 0 for those whom no network knows
     histories: Histories  # of B users: what the retrievers go by
