@@ -76,7 +76,7 @@ def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, t
     assert answers["version"] == VERSION
     assert answers["rows"] == {
         "recommendations": 150, "default_recommendations": 6, "similar_movies": 60, "movies": 20, "users": 51,
-        "runs": 4, "run_steps": 7, "metrics": 9, "quarantine": 4, "recommendation_history": 450,
+        "runs": 4, "run_steps": 7, "metrics": 21, "quarantine": 4, "recommendation_history": 450,
         "recommendations_named": 150, "default_recommendations_named": 6, "similar_movies_named": 60,
         "recommendation_changes": 4, macro: 150,
     }  # fmt: skip
