@@ -40,7 +40,7 @@ CLEAN.set_forkserver_preload(["polars", "duckdb", "recsys.warehouse.publish"])
 LARGE = {"n_users": 2000, "n_movies": 200, "n": 20}  # a publish of some tenths of a second
 LARGE_ROWS = 2000 * 20
 READERS, PUBLISHES, KILLS = 8, 20, 16
-PAUSE_SECONDS = 0.2  # between two reads of one reader, or eight leave no time to the one who publishes
+PAUSE_SECONDS = 0.5  # between two reads of one reader, or eight leave no time to the one who publishes
 
 
 @pytest.fixture
