@@ -1,9 +1,9 @@
 """The movies a user has rated that speak loudest for each recommendation.
 
-Shapes: P places, R rated movies of one user, N places of one user.
+Shapes: P places, B users, R rated movies of each, N places of each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from recsys.histories import Histories
 from recsys.rank.common import ROUNDING
 from recsys.retrieve import Retriever
 from recsys.retrieve.ease import Ease
+
+SHARES_AT_ONCE = 2**20  # in memory, padding included: 4 MB, and twice that for where they stand
 
 
 def find_reasons(
@@ -26,33 +28,56 @@ def find_reasons(
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
-    if ease is None or not n:
+    if ease is None or not n or not len(user_P):
         return because_PN
-    users, places = torch.unique_consecutive(user_P, return_counts=True)
-    last = places.cumsum(0)
-    offsets, liked = _liked(histories)
-    for user, begin, end in zip(users.tolist(), (last - places).tolist(), last.tolist(), strict=True):
-        own_R = liked[offsets[user] : offsets[user + 1]]
-        if len(own_R):
-            because_PN[begin:end] = _loudest(ease.shares(own_R, item_P[begin:end]), own_R, n)
+    users, n_places_B = torch.unique_consecutive(user_P, return_counts=True)
+    first_B = n_places_B.cumsum(0) - n_places_B
+    liked = _liked(histories)
+    sizes_B = liked.sizes()[users]
+    for rows_B in _alike(sizes_B, int(n_places_B.max())):
+        own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
+        place_BN = first_B[rows_B, None] + torch.arange(int(n_places_B[rows_B].max()))
+        is_place_BN = place_BN < (first_B + n_places_B)[rows_B, None]
+        item_BN = torch.where(is_place_BN, item_P[place_BN.clamp(max=len(item_P) - 1)], 0)
+        because_BNn = _loudest(ease.shares(own_BR, item_BN), own_BR, n)
+        because_PN[place_BN[is_place_BN]] = because_BNn[is_place_BN]
     return because_PN
 
 
-def _liked(histories: Histories) -> tuple[list[int], Tensor]:
-    """Offsets of every user's, and the movies that they have not given less than their mean."""
+def _liked(histories: Histories) -> Histories:
+    """Without the movies that a user has given less than their mean."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
     is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
-    kept_U = torch.bincount(users[is_liked], minlength=len(histories))
-    return [0, *kept_U.cumsum(0).tolist()], histories.items[is_liked]
+    offsets = torch.bincount(users[is_liked] + 1, minlength=len(histories) + 1).cumsum(0)
+    return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
 
 
-def _loudest(shares_NR: Tensor, own_R: Tensor, n: int) -> Tensor:
-    """(N, n), of equal shares the lower index first. One maximum after the other: for a few, faster than sorting."""
-    shares, own, places = shares_NR.numpy(), own_R.numpy(), np.arange(len(shares_NR))
-    because_Nn = np.zeros((len(shares), n), dtype=np.int64)
-    for nth in range(min(n, len(own))):
-        best = shares.argmax(axis=1)
-        because_Nn[:, nth] = np.where(shares[places, best] > 0, own[best], 0)
-        shares[places, best] = -np.inf
-    return torch.from_numpy(because_Nn)
+def _alike(sizes_B: Tensor, n_places: int) -> Iterator[Tensor]:
+    """Users who like something, in blocks of alike numbers of movies, so that padding them wastes little."""
+    order = sizes_B.argsort(stable=True)
+    sizes, first = sizes_B[order].tolist(), int((sizes_B == 0).sum())
+    for last in range(first + 1, len(sizes) + 1):
+        if last == len(sizes) or (last + 1 - first) * sizes[last] * n_places > SHARES_AT_ONCE:
+            yield order[first:last]
+            first = last
+
+
+def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
+    """(B, R) each user's own, ascending, then zeros."""
+    place_R = torch.arange(int(sizes_B.max()))
+    at_BR = (first_B[:, None] + place_R).clamp(max=len(items) - 1)
+    return torch.where(place_R < sizes_B[:, None], items[at_BR], 0)
+
+
+def _loudest(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
+    """(B, N, n), of equal shares the lower index first. One maximum after the other: for a few, faster than sorting."""
+    shares, own = shares_BNR.numpy(), own_BR.numpy()
+    users = np.arange(len(own))[:, None]
+    because_BNn = np.zeros((*shares.shape[:2], n), dtype=np.int64)
+    for nth in range(min(n, own.shape[1])):
+        best_BN = shares.argmax(axis=2)
+        loudest_BN1 = np.take_along_axis(shares, best_BN[:, :, None], axis=2)
+        because_BNn[:, :, nth] = np.where(loudest_BN1[:, :, 0] > 0, own[users, best_BN], 0)
+        np.put_along_axis(shares, best_BN[:, :, None], -np.inf, axis=2)
+    return torch.from_numpy(because_BNn)

@@ -17,7 +17,7 @@ from recsys.settings import AlsConfig
 
 LEAST_GROWTH = 1.0  # below 100,000 ratings nothing was measured
 MOST_DIMS = 128  # solving for a row takes the cube of this
-VECTORS_PER_BLOCK = 2**18  # in memory at once, padding included: 64 MB at 64 dimensions
+VECTORS_PER_BLOCK = 2**13  # in memory at once, padding included: 3 MB at 96 dimensions, which a core keeps at hand
 
 
 class Als(Retriever):

@@ -55,27 +55,31 @@ class Ease(Retriever):
         affinity_BI[:, self.tail_T.to(device)] = (self._tail_weights().to(device) @ seen_BH.to_dense().to(device).T).T
         return affinity_BI
 
-    def shares(self, rated_R: Tensor, item_N: Tensor) -> Tensor:
-        """(N, R) float32 on the CPU: what each rated movie adds to each movie's affinity, which is the sum over R."""
-        from_R, is_head_R = _places(self.head_H, rated_R)
-        to_N, is_head_N = _places(self.head_H, item_N)
-        # numpy, by places in the flat matrix: the gathering is many times as fast as torch's for so few numbers
-        shares_NR = self._weights_to.ravel().take(to_N.numpy()[:, None] * len(self.head_H) + from_R.numpy())
-        if is_head_N.all() and is_head_R.all():
-            return torch.from_numpy(shares_NR)
-        shares_NR[~is_head_N.numpy()] = 0.0
-        if len(self.tail_T):
-            self._add_tail(shares_NR, from_R.numpy(), item_N)
-        return torch.from_numpy(shares_NR).mul_(is_head_R)
+    def shares(self, rated: Tensor, item: Tensor) -> Tensor:
+        """(…, N, R) float32 on the CPU: what each rated movie adds to each movie's affinity, which is the sum over R.
 
-    def _add_tail(self, shares_NR: npt.NDArray[np.float32], from_R: npt.NDArray[np.int64], item_N: Tensor) -> None:
+        rated: (…, R), item: (…, N) item_idx, of one user or of many; what is the unknown adds nothing.
+        """
+        from_, is_head_from = _places(self.head_H, rated)
+        to, is_head_to = _places(self.head_H, item)
+        # numpy, by places in the flat matrix: the gathering is many times as fast as torch's
+        flat = to.numpy()[..., :, None] * len(self.head_H) + from_.numpy()[..., None, :]
+        shares = self._weights_to.ravel().take(flat)
+        if is_head_to.all() and is_head_from.all():
+            return torch.from_numpy(shares)
+        shares[~is_head_to.numpy()] = 0.0
+        if len(self.tail_T):
+            self._add_tail(shares, from_.numpy(), item)
+        return torch.from_numpy(shares).mul_(is_head_from[..., None, :])
+
+    def _add_tail(self, shares: npt.NDArray[np.float32], from_: npt.NDArray[np.int64], item: Tensor) -> None:
         """The shares of items of the tail, which keep few weights, in their rows."""
-        in_tail_N, is_tail_N = _places(self.tail_T, item_N)
-        for place in is_tail_N.nonzero().squeeze(1).tolist():
-            tail = in_tail_N[place]
+        in_tail, is_tail = _places(self.tail_T, item)
+        for *user, place in is_tail.nonzero().tolist():
+            tail = in_tail[(*user, place)]
             row_H = np.zeros(len(self.head_H), dtype=np.float32)
             row_H[self.from_TW[tail].numpy()] = self.weights_TW[tail].numpy()
-            shares_NR[place] = row_H[from_R]
+            shares[(*user, place)] = row_H[from_[tuple(user)]]
 
     @cached_property
     def _weights_to(self) -> npt.NDArray[np.float32]:

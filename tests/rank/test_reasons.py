@@ -46,8 +46,12 @@ def test_of_equal_shares_the_lower_index_first() -> None:
 
 @pytest.mark.parametrize("max_items", [15, 100])
 @pytest.mark.parametrize("n", [1, 3, 40])
-def test_reasons_against_a_slow_implementation(max_items: int, n: int) -> None:
-    """For places anywhere, users without any among them."""
+@pytest.mark.parametrize("at_once", [1, 500, 2**20])
+def test_reasons_against_a_slow_implementation(
+    max_items: int, n: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For places anywhere, users without any among them, in blocks of one user, of some, of all."""
+    monkeypatch.setattr("recsys.rank.reasons.SHARES_AT_ONCE", at_once)
     histories = random_histories(SIZES.n_users, SIZES.n_items)
     ease = fit_ease(histories, EaseConfig(l2=20.0, max_items=max_items), CPU)
     generator = torch.Generator().manual_seed(0)
