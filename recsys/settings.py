@@ -442,6 +442,13 @@ class Settings(BaseSettings):
     n: int = Field(10, ge=1, le=1000, description="Movies per user in the published list.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seeds the split and the network.")
     device: DeviceName = Field("auto", description="Where networks train; auto takes a GPU if there is one.")
+    resume_hours: float = Field(
+        20,
+        ge=0,
+        description="A night that was killed or failed no longer ago than this is gone on with by the next one that "
+        "has the same source, settings and code; 0: every night begins afresh. Less than a day, so that tomorrow's is "
+        "a night of its own.",
+    )
     snapshots: SnapshotConfig = SnapshotConfig()
     check: CheckConfig = CheckConfig()
     split: SplitConfig = SplitConfig()
@@ -454,5 +461,6 @@ class Settings(BaseSettings):
 
     def config_hash(self) -> str:
         """12 hexadecimal digits naming everything that shapes the result except the data and where they lie."""
-        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots", "audit", "history"})
+        unshaping = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
+        shaping = self.model_dump(mode="json", exclude=unshaping)
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
