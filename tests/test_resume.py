@@ -81,9 +81,15 @@ def test_being_ended_by_somebody_is_no_failure(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"n": 11}, {"seed": 1}, {"as_of": "1998-01-01"}, {"gate": {"force_publish": True}}, {"source": "synthetic:61x40x2000"}],
+    [
+        {"n": 11},
+        {"seed": 1},
+        {"as_of": "1998-01-01"},
+        {"gate": {"force_publish": True}},
+        {"source": "synthetic:61x40x2000"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_other_settings_are_another_night(settings: Settings, change: dict[str, Any]) -> None:
     failed = end(settings, OSError("no space left"))
     other = Settings.model_validate(settings.model_dump() | change)
@@ -140,7 +146,7 @@ def test_who_is_forgotten_meanwhile_makes_it_another(settings: Settings, home: H
 
 
 def test_seconds_of_both_tries_are_kept_and_the_reason_is_told(settings: Settings) -> None:
-    with pytest.raises(OSError), night(settings) as run:  # noqa: PT011
+    with pytest.raises(OSError), night(settings) as run:
         timed(lambda: None, "fetch_archive")()
         raise OSError("no space left")
     with night(settings) as again:
