@@ -1,7 +1,11 @@
 """One night, from a source to published tables: the whole pipeline, one line per step."""
 
 from prefect import flow
+from pydantic.json_schema import SkipJsonSchema
 
+from flows.endings import ending_in_words
+from flows.naming import name_of_night
+from flows.show import bars, show
 from flows.step import is_outage, keeping_results, step
 from recsys import gate, run_retention, split, steps, summary, versus
 from recsys.checks import check
@@ -33,11 +37,12 @@ retain_runs = step(run_retention.retain_runs, "retain_runs")
 summarise = step(summary.summarise_night, "report")
 
 
-@flow(name="nightly", description=__doc__)
-def nightly(settings: Settings | None = None) -> Summary:
+@flow(name="nightly", description=__doc__, flow_run_name=name_of_night)
+@ending_in_words
+def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
     """Runs a night; `settings` left out are those of the environment, then the defaults."""
     settings = settings or Settings()
-    with night(settings) as run, keeping_results(run):
+    with bars(), night(settings, show) as run, keeping_results(run):
         archive = fetch_archive(settings.source, run.home)
         raw = write_snapshot(archive, run.home)
         checked = check_ratings(raw, run, settings.check, settings.as_of)

@@ -38,12 +38,12 @@ R = TypeVar("R")
 
 
 @contextmanager
-def night(settings: Settings) -> Iterator[Run]:
+def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iterator[Run]:
     """Opens a run on the home and holds the home's lock while it lasts.
 
     One that was killed, or failed, a while ago and had the same inputs is opened again: see `resume`. A night that ends
     in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served stay as they are,
-    and the error goes on to the caller.
+    and the error goes on to the caller. `show` is called with the run when it has ended, however it did.
 
     Raises: HomeBusy if another night is running on the same home; UsageError if nothing can be written there;
     PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
@@ -56,10 +56,13 @@ def night(settings: Settings) -> Iterator[Run]:
             mark_begun(run, inputs)
             try:
                 yield run
+                mark_ended(run, "succeeded")
             except BaseException as error:
                 _record_failure(run, error)
                 raise
-            mark_ended(run, "succeeded")
+            finally:
+                if show:
+                    show(run)
 
 
 @contextmanager
