@@ -1,40 +1,33 @@
 """`make serve` as people meet it: a process that starts others, serves a schedule, runs a night, and leaves nothing."""
 
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
-import httpx
 import pytest
+from serving import (
+    ROOT,
+    Served,
+    descendants,
+    final_state,
+    find_deployment,
+    kill_all,
+    logged,
+    processes,
+    serving,
+    start_long_night,
+    start_night,
+    wait_for,
+    wait_until_up,
+)
 
 from recsys.home import Home
 
-ROOT = Path(__file__).parents[1]
-
-LONG = "synthetic:3000x2000x900000"  # a night that is still training when a test ends it
-
 pytestmark = pytest.mark.slow
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `deployments.serve`."""
-
-    process: subprocess.Popen[bytes]
-    api: httpx.Client
-    port: int
-    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -139,106 +132,3 @@ def test_interrupt_while_it_starts(tmp_path: Path) -> None:
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(60) == 0
         assert started.items() & processes().items() == set()
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """`deployments.serve` on a free port, its home below `folder`; killed with all it started if a test leaves it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-u", "-m", "deployments.serve", "--port", str(port), "--home", str(folder / "home")]
-    log = folder / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, trust_env=False) as api:
-            yield Served(process, api, port, log)
-    finally:
-        if process.poll() is None:
-            kill_all(process)
-
-
-def wait_until_up(served: Served) -> None:
-    wait_for("the start", lambda: "Ctrl-C" in served.log.read_text() or served.process.poll() is not None)
-    assert served.process.poll() is None, served.log.read_text()
-
-
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    for pid in (process.pid, *descendants(process.pid)):
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-def find_deployment(served: Served) -> Any:
-    return served.api.get("/deployments/name/nightly/nightly").raise_for_status().json()
-
-
-def start_long_night(served: Served, deployment: Any, home: Path) -> None:
-    """Returns once the night has work to lose."""
-    start_night(served, deployment, home, LONG)
-    wait_for("the night", lambda: any(home.glob("runs/*/validation")))
-
-
-def start_night(served: Served, deployment: Any, home: Path, source: str) -> str:
-    """As the button in the UI does; returns the id of Prefect's flow run."""
-    parameters = {"settings": {"source": source, "home": str(home), "model": "ordinal"}}
-
-    def press() -> str | None:
-        answer = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        busy = answer.status_code == 503  # a database that others write to; Prefect's own client asks again, too
-        return None if busy else str(answer.raise_for_status().json()["id"])
-
-    return str(wait_for("a server that is not busy", press))
-
-
-def final_state(served: Served, run_id: str) -> str | None:
-    state = str(served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state_type"])
-    return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
-
-
-def logged(served: Served, run_id: str) -> set[str]:
-    wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
-    lines = served.api.post("/logs/filter", json=wanted).raise_for_status().json()
-    return {line["message"] for line in lines if line["name"].startswith("recsys.")}
-
-
-def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:
-    """The first answer that is not empty."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := ask():
-            return answer
-        time.sleep(0.2)
-    pytest.fail(f"{what} did not come within {seconds:.0f} s")
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Command lines, by process id, of all that a process and its children have started, whatever their session."""
-    running = processes()
-    found: dict[int, str] = {}
-    parents = {pid}
-    while parents:
-        children = {child for child in running if parent_of(child) in parents}
-        found |= {child: running[child] for child in children}
-        parents = children
-    return found
-
-
-def processes() -> dict[int, str]:
-    """Command lines of the processes that are alive, by process id."""
-    commands = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if command:  # a zombie has none
-                commands[int(folder.name)] = command
-    return commands
-
-
-def parent_of(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(stat.rpartition(")")[2].split()[1])  # the name before it, in brackets, may hold blanks
