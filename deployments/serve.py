@@ -54,7 +54,7 @@ def _end(*_: object) -> None:
 
 
 def _serve(around: Surroundings) -> None:
-    around.state.mkdir(parents=True, exist_ok=True)
+    around.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = around.state / "server.log"
     log.unlink(missing_ok=True)
     has_database = any(around.given.get(name) for name in DATABASE)
@@ -98,7 +98,7 @@ def _deploy(around: Surroundings) -> None:
 
 
 def _close_zombies(around: Surroundings, because: str) -> None:
-    """Ends, for Prefect, the nights whose process is gone: each would block those to come. No worker must be at work."""
+    """Ends, for Prefect, the nights whose process is gone: each would block those to come. No worker may run."""
     if complaint := run(around.of_clients(), "-m", "flows.zombies", "--because", because, "--min-age", "0"):
         click.echo(f"nights that a worker left behind may still show as running:\n{complaint}", err=True)
 

@@ -64,8 +64,8 @@ class Surroundings:
             ) from None
 
     def of_clients(self) -> dict[str, str]:
-        """Of worker and nights: it touches nothing of the user's own Prefect, and holds none of the server's secrets but
-        the one they call it with.
+        """Of worker and nights: it touches nothing of the user's own Prefect, and of the server's secrets holds the
+        one they call it with.
         """
         kept = {name: value for name, value in self.given.items() if name not in (*SERVERS_OWN, "PREFECT_API_KEY")}
         return (
