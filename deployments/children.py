@@ -61,7 +61,7 @@ class Child:
             where = f"see {self.log}" if self.log else "the lines above may say why"
             raise click.ClickException(f"{died}, {MAX_DEATHS} times within {DEATHS_SECONDS / 60:.0f} minutes; {where}")
         click.echo(f"{died}; starting it again ({len(self.deaths)} of at most {MAX_DEATHS - 1} times)")
-        time.sleep(2 ** (len(self.deaths) - 1) - 1)
+        time.sleep(len(self.deaths) - 1)
         self.start()
 
     def stop(self) -> None:

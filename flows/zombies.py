@@ -147,7 +147,7 @@ def _close(client: "SyncPrefectClient", run: "FlowRun", because: str) -> Iterato
     pid = int(run.infrastructure_pid) if run.infrastructure_pid else None
     process = f"its process ({pid}) is gone" if pid else "it has no process"
     message = f"{because}; {process}. Readers see whole tables, as before; start it again or wait for the next one"
-    client.set_flow_run_state(run.id, Crashed(message=message))
+    client.set_flow_run_state(run.id, Crashed(message=message), force=True)  # one that is cancelled may not crash, else
     yield Zombie(run.id, run.name, run.state.type.value, pid, message)
 
 

@@ -33,21 +33,27 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """`deployments.serve` on a free port, its home below `folder`; killed with all it started if a test leaves it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     command = [sys.executable, "-u", "-m", "deployments.serve", "--port", str(port), "--home", str(folder / "home")]
     log = folder / "serve.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
+    user, _, password = environment.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
+    auth = (user, password) if user else None
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, trust_env=False) as api:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, trust_env=False, auth=auth) as api:
             yield Served(process, api, port, log)
     finally:
         if process.poll() is None:
             kill_all(process)
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until_up(served: Served) -> None:
@@ -59,6 +65,28 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     for pid in (process.pid, *descendants(process.pid)):
         os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def kill_child(served: Served, command: str) -> None:
+    """`kill -9` of the server or the worker, by what stands in its command line; returns once there is another."""
+    pid = find_child(served, command)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(f"another `{command}`", lambda: find_child(served, command) not in (None, pid))
+
+
+def find_child(served: Served, command: str) -> int | None:
+    children = descendants(served.process.pid).items()
+    return next((pid for pid, line in children if f"prefect --no-prompt {command}" in line), None)
+
+
+def wait_until_healthy(served: Served) -> None:
+    def ask() -> bool:
+        with suppress(httpx.TransportError):
+            return served.api.get("/health").is_success
+        return False
+
+    wait_for("the server", ask)
 
 
 def find_deployment(served: Served) -> Any:
@@ -125,6 +153,20 @@ def processes() -> dict[int, str]:
             if command:  # a zombie has none
                 commands[int(folder.name)] = command
     return commands
+
+
+def listens_on(pid: int) -> set[str]:
+    """The addresses, as /proc/net/tcp writes them, on which a process waits for connections."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        opened = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        lines = [line.split() for name in ("tcp", "tcp6") for line in read_table(f"/proc/{pid}/net/{name}")]
+        return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in opened}
+    return set()
+
+
+def read_table(path: str) -> list[str]:
+    table = Path(path)  # there is no tcp6 where IPv6 is off
+    return table.read_text().splitlines()[1:] if table.exists() else []
 
 
 def parent_of(pid: int) -> int | None:
