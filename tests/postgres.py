@@ -23,34 +23,19 @@ def postgres() -> Iterator[str]:
     initdb = programs[-1]
     as_other: tuple[str, ...] = ()
     with TemporaryDirectory(prefix="postgres-") as name:  # the test's own folder is closed to other users
-        data = Path(name)
+        folder = Path(name)
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(data, "postgres", "postgres")
+            shutil.chown(folder, "postgres", "postgres")
             as_other = ("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups")
-        secret = ["-c", 'exec "$0" "$@" --pwfile=<(echo "$PGPASSWORD")']
-        initdb_of = [
-            *as_other,
-            "bash",
-            *secret,
-            str(initdb),
-            "-D",
-            str(data / "db"),
-            "-U",
-            "recsys",
-            "-A",
-            "scram-sha-256",
-            "-N",
-        ]
-        subprocess.run(initdb_of, check=True, capture_output=True, cwd=data, env=os.environ | {"PGPASSWORD": PASSWORD})
-        port = find_free_port()
-        command = [
-            *as_other, str(initdb.with_name("postgres")), "-D", str(data / "db"), "-p", str(port),
-            "-h", "127.0.0.1", "-k", name, "-F",
-        ]  # fmt: skip
-        with (data / "log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=data, stdout=log, stderr=log)
+        data, secret, port = str(folder / "data"), folder / "password", find_free_port()
+        secret.write_text(PASSWORD)
+        init = (str(initdb), "-D", data, "-U", "recsys", "--auth", "scram-sha-256", f"--pwfile={secret}", "--no-sync")
+        subprocess.run([*as_other, *init], check=True, capture_output=True, cwd=folder)
+        start = (str(initdb.with_name("postgres")), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", name, "-F")
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([*as_other, *start], cwd=folder, stdout=log, stderr=log)
         try:
-            wait_for("PostgreSQL", (data / f".s.PGSQL.{port}").exists, 30)
+            wait_for("PostgreSQL", (folder / f".s.PGSQL.{port}").exists, 30)
             yield f"postgresql+asyncpg://recsys:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
             process.terminate()
