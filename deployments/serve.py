@@ -14,14 +14,14 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import click
 import httpx
 
-from deployments.children import STOP_SECONDS, Child, run, running
+from deployments.cancel import cancel_nights
+from deployments.children import Child, run, running
 from deployments.surroundings import AUTH, DATABASE, Surroundings
-from flows.zombies import POOL, WORKER_ENDED, find_parent, find_process
+from flows.zombies import POOL, WORKER_ENDED
 from recsys.settings import Settings
 
 START_SECONDS = 120.0  # a server on a busy machine, its first start with the database to make
@@ -78,7 +78,7 @@ def _serve(around: Surroundings) -> None:
                 click.echo(_explain(around))
                 _keep_up(around, api, server, worker)
             finally:
-                _cancel_nights(api, worker)
+                cancel_nights(api, worker.pid)
 
 
 def _is_soon_healthy(api: httpx.Client, server: Child) -> bool:
@@ -124,47 +124,6 @@ def _keep_up(around: Surroundings, api: httpx.Client, server: Child, worker: Chi
             _close_zombies(around, WORKER_ENDED)
             worker.start_again()
         time.sleep(0.5)
-
-
-def _cancel_nights(api: httpx.Client, worker: Child) -> None:
-    """Ends the nights that run: each would outlive its worker, and Prefect would show it as running for ever."""
-    with suppress(httpx.TransportError, OSError):  # the server is gone, or the terminal; the worker ends all the same
-        nights = _find_nights(api, "PENDING", "RUNNING", "CANCELLING")
-        for night in nights:
-            _set_state(api, night, "CANCELLING")
-            _signal_orphan(night, worker, signal.SIGTERM)
-        click.echo("stopping; a night that runs is cancelled, the published tables stay")
-        deadline = time.monotonic() + STOP_SECONDS
-        while (nights := _find_nights(api, "CANCELLING")) and time.monotonic() < deadline:
-            for night in nights:
-                if _find_process(night) is None:
-                    _set_state(api, night, "CANCELLED")
-            time.sleep(0.2)
-        for night in nights:
-            _signal_orphan(night, worker, signal.SIGKILL)
-            _set_state(api, night, "CANCELLED")
-
-
-def _signal_orphan(night: dict[str, Any], worker: Child, number: signal.Signals) -> None:
-    """Reaches a night whose worker was killed: no other worker answers for it."""
-    pid = _find_process(night)
-    if pid is not None and worker.pid != find_parent(pid):
-        with suppress(ProcessLookupError):
-            os.killpg(pid, number)  # Prefect starts each in a group of its own
-
-
-def _find_process(night: dict[str, Any]) -> int | None:
-    return find_process(night["id"], night["infrastructure_pid"])
-
-
-def _set_state(api: httpx.Client, night: dict[str, Any], state: str) -> None:
-    api.post(f"/flow_runs/{night['id']}/set_state", json={"state": {"type": state}}).raise_for_status()
-
-
-def _find_nights(api: httpx.Client, *states: str) -> list[dict[str, Any]]:
-    """Our pool's flow runs that are in one of `states`."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": states}}}, "work_pools": {"name": {"any_": [POOL]}}}
-    return list(api.post("/flow_runs/filter", json=wanted).raise_for_status().json())
 
 
 if __name__ == "__main__":

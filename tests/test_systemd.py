@@ -52,21 +52,21 @@ def test_what_the_units_start_works_together(tmp_path: Path) -> None:
         for command in read_commands("recsys-worker", "ExecStartPre"):
             run(command, of_worker)
         log = tmp_path / "worker.log"
-        with started(read_commands("recsys-worker", "ExecStart")[0], of_worker, log):
+        with started(read_commands("recsys-worker", "ExecStart")[0], of_worker, log) as worker:
             wait_for("the worker", lambda: f"'worker@{socket.gethostname()}' started" in log.read_text())
             found = httpx.get(f"{url}/deployments/name/nightly/nightly", auth=(user, password), trust_env=False)
             assert found.raise_for_status().json()["pull_steps"][0].popitem()[1] == {"directory": str(ROOT)}
-        for command in read_commands("recsys-worker", "ExecStopPost"):
-            run(command, of_worker)
+            run(read_commands("recsys-worker", "ExecStop")[0], of_worker | {"MAINPID": str(worker.pid)})
+        run(read_commands("recsys-worker", "ExecStopPost")[0], of_worker)
 
 
 @contextmanager
-def started(command: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
+def started(command: str, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """As systemd does: ended by SIGTERM, and it must end."""
     with log.open("wb") as output:
         process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
-        yield
+        yield process
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     finally:
