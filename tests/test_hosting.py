@@ -1,5 +1,6 @@
 """What a host of several people needs: a password, nothing that listens to strangers, a database that is kept."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import prefect
 import pytest
 from click import ClickException
 from postgres import PASSWORD, postgres
@@ -167,3 +169,32 @@ def test_who_is_told_what(tmp_path: Path) -> None:
     assert server["PREFECT_API_DATABASE_CONNECTION_URL"] == URL
     assert server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "https://nights.example"
     assert "PREFECT_API_AUTH_STRING" not in Surroundings("127.0.0.1", 4200, tmp_path, {}).of_clients()
+
+
+def test_image_gets_what_it_needs() -> None:
+    """No engine runs here: only what the file says is read."""
+    lines = (ROOT / "deployments" / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    let_through = (ROOT / "deployments" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in copied} == {line for line in let_through if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in copied)
+    assert {"Makefile", "requirements.lock", "pyproject.toml", "deployments", "flows", "recsys", "sql"} <= copied
+    assert [line for line in lines if line.startswith(("FROM", "USER", "WORKDIR"))] == [
+        "FROM python:3.11-slim-bookworm",
+        "WORKDIR /opt/recsys",
+        "USER recsys",
+    ]
+
+
+def test_pools_have_the_variables_that_the_page_names() -> None:
+    page = (ROOT / "docs" / "hosting.md").read_text()
+    named = re.findall(r"^ {8}(\w+):", page.partition("job_variables:")[2].partition("\n\n")[0], re.MULTILINE)
+    assert "volumes" in named
+    kinds = Path(prefect.__file__).parent / "server" / "api" / "collections_data" / "views"
+    pools = json.loads((kinds / "aggregate-worker-metadata.json").read_text())
+    docker, kubernetes = (
+        pools[f"prefect-{kind}"][kind]["default_base_job_configuration"]["variables"]["properties"]
+        for kind in ("docker", "kubernetes")
+    )
+    assert docker.keys() >= set(named)
+    assert "volumes" not in kubernetes
