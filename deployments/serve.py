@@ -1,51 +1,48 @@
-"""`make serve`: a Prefect server, a worker and the nightly deployment on 127.0.0.1, until Ctrl-C.
+"""`make serve`: a Prefect server, a worker and the deployments on 127.0.0.1, until Ctrl-C.
 
     make serve
     make serve ARGS="--port 4201 --home /srv/nights"
 
-What Prefect remembers lies in `.prefect` below the home folder, beside the tables that the nights publish.
+Server and worker are started again when they die. What Prefect remembers lies in `.prefect` below the home folder,
+beside the tables that the nights publish. docs/hosting.md tells of passwords, PostgreSQL and other ways to run it.
 """
 
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import click
 import httpx
 
+from deployments.cancel import cancel_nights
+from deployments.children import Child, run, running
+from deployments.surroundings import AUTH, DATABASE, Surroundings
+from flows.zombies import POOL, WORKER_ENDED
 from recsys.settings import Settings
 
-CHECKOUT = Path(__file__).parents[1]
-HOST = "127.0.0.1"
-POOL = "nights"  # as in prefect.yaml
-PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 START_SECONDS = 120.0  # a server on a busy machine, its first start with the database to make
-STOP_SECONDS = 20.0  # what a process gets to end by itself
-
-Process = subprocess.Popen[bytes]
+POWER_CUT = "`make serve` or its machine was cut off while this night ran"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Where the server listens."
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help=f"On which address; others than this need {AUTH}.")
 @click.option("--home", type=click.Path(path_type=Path), help="Of tables and runs.  [default: data, or $RECSYS_HOME]")
-def main(port: int, home: Path | None) -> None:
-    """Serve the nightly deployment from this machine: server, worker and schedule, until Ctrl-C."""
+def main(port: int, host: str, home: Path | None) -> None:
+    """Serve the deployments from this machine: server, worker and schedules, until Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, _end)
-    _check_free(port)
-    home = (home or Settings().home).absolute()
+    around = Surroundings(host, port, (home or Settings().home).absolute(), dict(os.environ))
+    around.check()
     with suppress(KeyboardInterrupt):
-        _serve(f"http://{HOST}:{port}", port, home)
+        _serve(around)
     click.echo("stopped")
 
 
@@ -56,125 +53,77 @@ def _end(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise click.ClickException(
-                f"port {port} of {HOST} cannot be used: {error.strerror}. Another `make serve` may be running: stop "
-                f'it, or choose another port: make serve ARGS="--port {port + 1}"'
-            ) from None
-
-
-def _serve(address: str, port: int, home: Path) -> None:
-    state = home / ".prefect"
-    state.mkdir(parents=True, exist_ok=True)
-    environment = _environment(address, home, state)
-    click.echo(f"starting Prefect on {address}, its state in {state}")
-    log = state / "server.log"
-    with (
-        log.open("wb") as output,
-        _running(environment, output, "server", "start", "--host", HOST, "--port", str(port)) as server,
-        httpx.Client(base_url=f"{address}/api", timeout=30, trust_env=False) as api,
-    ):
-        _wait_until_healthy(api, server, log)
-        _set_state_of_nights(api, "CANCELLED")  # those that a power cut left running, as Prefect believes
-        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # refused when it is there from last time
-        _deploy(environment)
-        with _running(environment, None, "worker", "start", "--pool", POOL, "--name", "serve") as worker:
-            try:
-                click.echo(_explain(address))
-                _wait_for_end(server, worker, log)
-            finally:
-                _cancel_nights(api)
-
-
-def _environment(address: str, home: Path, state: Path) -> Mapping[str, str]:
-    """What server, worker and nights find in theirs; nothing of it touches the user's own Prefect."""
-    return os.environ | {
-        "PREFECT_HOME": str(state),
-        "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "recsys",  # the UI shows what a night logs
-        "RECSYS_HOME": str(home),
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
-    }
-
-
-@contextmanager
-def _running(environment: Mapping[str, str], output: IO[bytes] | None, *command: str) -> Iterator[Process]:
-    """A Prefect command as a child, ended when the block is left.
-
-    A session of its own keeps Ctrl-C from it, so that the worker ends before the server that it talks to.
-    """
-    process = subprocess.Popen(
-        [*PREFECT, *command], cwd=CHECKOUT, env=environment, stdout=output, stderr=output, start_new_session=True
+def _serve(around: Surroundings) -> None:
+    around.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = around.state / "server.log"
+    log.unlink(missing_ok=True)
+    has_database = any(around.given.get(name) for name in DATABASE)
+    click.echo(f"starting Prefect on {around.url}, its state in {'its database and ' * has_database}{around.state}")
+    server = Child(
+        "server", ("server", "start", "--host", around.host, "--port", str(around.port)), around.of_server(), log
     )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        process.kill()
-        process.wait()
+    name = f"serve@{socket.gethostname()}"
+    worker = Child("worker", ("worker", "start", "--pool", POOL, "--name", name), around.of_clients())
+    with (
+        running(server),
+        httpx.Client(base_url=f"{around.url}/api", timeout=30, trust_env=False, auth=around.auth) as api,
+    ):
+        if not _is_soon_healthy(api, server):
+            raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")
+        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # refused when it is there from last time
+        _close_zombies(around, POWER_CUT)
+        _deploy(around)
+        with running(worker):
+            try:
+                click.echo(_explain(around))
+                _keep_up(around, api, server, worker)
+            finally:
+                cancel_nights(api, worker.pid)
 
 
-def _wait_until_healthy(api: httpx.Client, server: Process, log: Path) -> None:
+def _is_soon_healthy(api: httpx.Client, server: Child) -> bool:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and server.is_alive:
         with suppress(httpx.TransportError):
             if api.get("/health").is_success:
-                return
+                return True
         time.sleep(0.2)
-    raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")
+    return False
 
 
-def _deploy(environment: Mapping[str, str]) -> None:
-    command = [*PREFECT, "deploy", "--prefect-file", "deployments/prefect.yaml", "--all"]
-    deployed = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
-    if deployed.returncode != 0:
-        raise click.ClickException(f"prefect deploy failed:\n{deployed.stdout}{deployed.stderr}")
+def _deploy(around: Surroundings) -> None:
+    command = ("-m", "prefect", "--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
+    if complaint := run(around.of_clients(), *command):
+        raise click.ClickException(f"prefect deploy failed:\n{complaint}")
 
 
-def _explain(address: str) -> str:
+def _close_zombies(around: Surroundings, because: str) -> None:
+    """Ends, for Prefect, the nights whose process is gone: each would block those to come. No worker may run."""
+    if complaint := run(around.of_clients(), "-m", "flows.zombies", "--because", because, "--min-age", "0"):
+        click.echo(f"nights that a worker left behind may still show as running:\n{complaint}", err=True)
+
+
+def _explain(around: Surroundings) -> str:
     prefect = Path(sys.executable).with_name("prefect")
+    password = f'PREFECT_API_AUTH_STRING="${AUTH}" ' if around.auth else ""
     return (
-        f"UI             {address}\n"
-        f"a night now    PREFECT_API_URL={address}/api {prefect} deployment run nightly/nightly\n"
+        f"UI             {around.ui_url}\n"
+        f"a night now    {password}PREFECT_API_URL={around.url}/api {prefect} deployment run nightly/nightly\n"
         "stop           Ctrl-C"
     )
 
 
-def _wait_for_end(server: Process, worker: Process, log: Path) -> None:
-    while server.poll() is None and worker.poll() is None:
+def _keep_up(around: Surroundings, api: httpx.Client, server: Child, worker: Child) -> None:
+    """Until Ctrl-C, or one of the two dies too often."""
+    while True:
+        if not server.is_alive:
+            server.start_again()
+            if _is_soon_healthy(api, server):
+                click.echo("the Prefect server answers again, its history as it was")
+        elif not worker.is_alive:
+            _close_zombies(around, WORKER_ENDED)
+            worker.start_again()
         time.sleep(0.5)
-    ended = "worker ended; the lines above say" if server.poll() is None else f"server ended; {log} says"
-    raise click.ClickException(f"the Prefect {ended} why")
-
-
-def _cancel_nights(api: httpx.Client) -> None:
-    """Ends the nights that run: each would outlive its worker, and Prefect would show it as running for ever."""
-    with suppress(httpx.TransportError, OSError):  # the server is gone, or the terminal; the worker ends all the same
-        _set_state_of_nights(api, "CANCELLING")
-        click.echo("stopping; a night that runs is cancelled, the published tables stay")
-        deadline = time.monotonic() + STOP_SECONDS
-        while _find_nights(api, "CANCELLING") and time.monotonic() < deadline:
-            time.sleep(0.2)
-
-
-def _set_state_of_nights(api: httpx.Client, state: str) -> None:
-    for night in _find_nights(api, "PENDING", "RUNNING", "CANCELLING"):
-        api.post(f"/flow_runs/{night}/set_state", json={"state": {"type": state}}).raise_for_status()
-
-
-def _find_nights(api: httpx.Client, *states: str) -> list[str]:
-    """Ids of our pool's flow runs that are in one of `states`."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": states}}}, "work_pools": {"name": {"any_": [POOL]}}}
-    return [night["id"] for night in api.post("/flow_runs/filter", json=wanted).raise_for_status().json()]
 
 
 if __name__ == "__main__":

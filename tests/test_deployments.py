@@ -2,39 +2,42 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from uuid import UUID
 
 import duckdb
-import httpx
 import pytest
+from click import ClickException
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from serving import (
+    ROOT,
+    Served,
+    descendants,
+    final_state,
+    find_deployment,
+    kill_all,
+    kill_child,
+    logged,
+    processes,
+    serving,
+    start_long_night,
+    start_night,
+    wait_for,
+    wait_until_healthy,
+    wait_until_up,
+)
 
+from deployments.children import DEATHS_SECONDS, MAX_DEATHS, Child, running
+from flows.zombies import Zombie, close_zombies
 from recsys.home import Home
 
-ROOT = Path(__file__).parents[1]
-
-LONG = "synthetic:3000x2000x900000"  # a night that is still training when a test ends it
-
 pytestmark = pytest.mark.slow
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `deployments.serve`."""
-
-    process: subprocess.Popen[bytes]
-    api: httpx.Client
-    port: int
-    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +94,34 @@ def test_schedule_makes_runs(served: Served, deployment: Any) -> None:
     assert all(run["expected_start_time"].endswith("T03:00:00Z") for run in runs)
 
 
+def test_another_worker_is_started_when_it_dies(served: Served) -> None:
+    """And exactly the runs whose process is gone are closed, in words: a process may outlive its worker."""
+    reused = start_run(served, "RUNNING", os.getpid())  # of a process that is alive, and another one
+    unborn = start_run(served, "PENDING", None)
+    dying = start_run(served, "CANCELLING", os.getpid())
+    elsewhere = start_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"})
+    living = start_run(served, "RUNNING", None)
+    with subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": living}) as process:
+        served.api.patch(f"/flow_runs/{living}", json={"infrastructure_pid": str(process.pid)}).raise_for_status()
+        kill_child(served, "worker start")
+        process.kill()
+
+    states = {run: state_of(served, run) for run in (reused, unborn, dying, elsewhere, living)}
+    assert [state["type"] for state in states.values()] == ["CRASHED"] * 3 + ["RUNNING"] * 2
+    assert states[unborn]["message"].startswith("the worker that ran this night ended; it has no process.")
+    assert f"its process ({os.getpid()}) is gone" in states[reused]["message"]
+    assert "the Prefect worker ended: killed by SIGKILL; starting it again" in served.log.read_text()
+
+    assert {zombie.flow_run_id for zombie in close_here(served)} == {UUID(living)}
+    served.api.post(f"/flow_runs/{elsewhere}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
+
+
 def test_night_runs_from_its_deployment(served: Served, deployment: Any, tmp_path: Path) -> None:
-    """Its own settings apply, it publishes, and the UI can show what it logged."""
+    """Its own settings apply, it publishes, the UI can show what it logged: all of it although the server is killed."""
     run_id = start_night(served, deployment, home=tmp_path / "night", source="synthetic:200x150x8000")
+    wait_for("the night", lambda: state_of(served, run_id)["type"] == "RUNNING")
+    kill_child(served, "server start")
+    wait_until_healthy(served)
     state = wait_for("the end of the night", lambda: final_state(served, run_id))
     assert state == "COMPLETED", served.log.read_text()
 
@@ -114,7 +142,13 @@ def test_taken_port_is_told_in_words(served: Served, tmp_path: Path) -> None:
 
 
 def test_power_cut_does_not_block_the_next_night(served_again: Served) -> None:
-    """Prefect by itself would believe for minutes that the night still runs, and cancel the next."""
+    """Prefect by itself would believe for minutes that the night still runs, and cancel the next. It says what was."""
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["CRASHED"]}}}, "sort": "START_TIME_DESC"}
+    night = served_again.api.post("/flow_runs/filter", json=wanted).json()[0]
+    assert night["deployment_id"] is not None
+    assert night["state"]["message"].startswith(
+        "`make serve` or its machine was cut off while this night ran; its process"
+    )
     limit = find_deployment(served_again)["global_concurrency_limit"]
     assert (limit["limit"], limit["active_slots"]) == (1, 0)
 
@@ -132,6 +166,21 @@ def test_stop_ends_a_running_night_too(served_again: Served, deployment: Any, tm
         assert connection.sql("select verdict from runs").fetchall() == [("failed",)]
 
 
+def test_what_dies_too_often_stays_dead(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    child = Child("server", ("version",), os.environ, log, deaths=[time.monotonic() - DEATHS_SECONDS - 1])
+    with running(child):
+        for _ in range(MAX_DEATHS - 1):
+            child.process.kill()  # type: ignore[union-attr]
+            child.start_again()
+        child.process.kill()  # type: ignore[union-attr]
+        with pytest.raises(ClickException) as refusal:
+            child.start_again()
+    assert refusal.value.message == (
+        f"the Prefect server ended: killed by SIGKILL, 5 times within 10 minutes; see {log}"
+    )
+
+
 def test_interrupt_while_it_starts(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         wait_for("the server", lambda: "server start" in " ".join(descendants(served.process.pid).values()))
@@ -141,104 +190,21 @@ def test_interrupt_while_it_starts(tmp_path: Path) -> None:
         assert started.items() & processes().items() == set()
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """`deployments.serve` on a free port, its home below `folder`; killed with all it started if a test leaves it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-u", "-m", "deployments.serve", "--port", str(port), "--home", str(folder / "home")]
-    log = folder / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, trust_env=False) as api:
-            yield Served(process, api, port, log)
-    finally:
-        if process.poll() is None:
-            kill_all(process)
+def start_run(served: Served, state: str, pid: int | None, labels: Mapping[str, str] | None = None) -> str:
+    """A flow run of our pool, as far as Prefect knows; the id."""
+    flow = served.api.post("/flows/", json={"name": "pretended"}).raise_for_status().json()["id"]
+    run = {"flow_id": flow, "state": {"type": state}, "work_pool_name": "nights", "labels": labels or {}}
+    run_id = str(served.api.post("/flow_runs/", json=run).raise_for_status().json()["id"])
+    if pid is not None:
+        served.api.patch(f"/flow_runs/{run_id}", json={"infrastructure_pid": str(pid)}).raise_for_status()
+    return run_id
 
 
-def wait_until_up(served: Served) -> None:
-    wait_for("the start", lambda: "Ctrl-C" in served.log.read_text() or served.process.poll() is not None)
-    assert served.process.poll() is None, served.log.read_text()
+def state_of(served: Served, run_id: str) -> Any:
+    return served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
 
 
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    for pid in (process.pid, *descendants(process.pid)):
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-def find_deployment(served: Served) -> Any:
-    return served.api.get("/deployments/name/nightly/nightly").raise_for_status().json()
-
-
-def start_long_night(served: Served, deployment: Any, home: Path) -> None:
-    """Returns once the night has work to lose."""
-    start_night(served, deployment, home, LONG)
-    wait_for("the night", lambda: any(home.glob("runs/*/validation")))
-
-
-def start_night(served: Served, deployment: Any, home: Path, source: str) -> str:
-    """As the button in the UI does; returns the id of Prefect's flow run."""
-    parameters = {"settings": {"source": source, "home": str(home), "model": "ordinal"}}
-
-    def press() -> str | None:
-        answer = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        busy = answer.status_code == 503  # a database that others write to; Prefect's own client asks again, too
-        return None if busy else str(answer.raise_for_status().json()["id"])
-
-    return str(wait_for("a server that is not busy", press))
-
-
-def final_state(served: Served, run_id: str) -> str | None:
-    state = str(served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state_type"])
-    return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
-
-
-def logged(served: Served, run_id: str) -> set[str]:
-    wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
-    lines = served.api.post("/logs/filter", json=wanted).raise_for_status().json()
-    return {line["message"] for line in lines if line["name"].startswith("recsys.")}
-
-
-def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:
-    """The first answer that is not empty."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := ask():
-            return answer
-        time.sleep(0.2)
-    pytest.fail(f"{what} did not come within {seconds:.0f} s")
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Command lines, by process id, of all that a process and its children have started, whatever their session."""
-    running = processes()
-    found: dict[int, str] = {}
-    parents = {pid}
-    while parents:
-        children = {child for child in running if parent_of(child) in parents}
-        found |= {child: running[child] for child in children}
-        parents = children
-    return found
-
-
-def processes() -> dict[int, str]:
-    """Command lines of the processes that are alive, by process id."""
-    commands = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if command:  # a zombie has none
-                commands[int(folder.name)] = command
-    return commands
-
-
-def parent_of(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(stat.rpartition(")")[2].split()[1])  # the name before it, in brackets, may hold blanks
+def close_here(served: Served) -> list[Zombie]:
+    """As a flow that watches would."""
+    with temporary_settings({PREFECT_API_URL: str(served.api.base_url)}):
+        return close_zombies(min_age=timedelta(0))
