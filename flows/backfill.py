@@ -10,6 +10,7 @@ from prefect import flow
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.naming import name_of_backfill
 from flows.nightly import nightly
@@ -34,7 +35,7 @@ class Filled:
     exit_code: int
 
 
-@flow(name="backfill", description=__doc__, flow_run_name=name_of_backfill)
+@flow(name="backfill", description=__doc__, flow_run_name=name_of_backfill, **ALERTING)
 @ending_in_words
 def backfill(
     first: Annotated[datetime, Field(description="The first night: it knows the ratings before this moment.")],

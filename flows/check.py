@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.naming import name_of_night
 from flows.show import show_rows
@@ -14,7 +15,7 @@ from recsys.home import Run
 from recsys.settings import Settings
 
 
-@flow(name="check", description=__doc__, flow_run_name=name_of_night)
+@flow(name="check", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @ending_in_words
 def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | None:
     """What each rule has found, as `recsys check --json` prints it.

@@ -7,6 +7,7 @@ from prefect import flow
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.naming import name_of_night
 from flows.show import attempt, bars, has_server, show_images, show_rows
@@ -16,7 +17,7 @@ from recsys.settings import Settings
 from recsys.summary import ERRORS, LISTS
 
 
-@flow(name="compare", description=__doc__, flow_run_name=name_of_night)
+@flow(name="compare", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @ending_in_words
 def compare(
     models: Annotated[str, Field(description="Networks and baselines, separated by commas, or all.")] = "all",

@@ -3,6 +3,7 @@
 from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.naming import name_of_night
 from flows.show import bars, show
@@ -37,7 +38,7 @@ retain_runs = step(run_retention.retain_runs, "retain_runs")
 summarise = step(summary.summarise_night, "report")
 
 
-@flow(name="nightly", description=__doc__, flow_run_name=name_of_night)
+@flow(name="nightly", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @ending_in_words
 def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
     """Runs a night; `settings` left out are those of the environment, then the defaults."""

@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.show import show_rows
 from recsys import rollback as rolling
@@ -15,7 +16,7 @@ from recsys.home import Home
 from recsys.settings import Settings
 
 
-@flow(name="rollback", description=__doc__)
+@flow(name="rollback", description=__doc__, **ALERTING)
 @ending_in_words
 def rollback(
     run_id: Annotated[

@@ -5,7 +5,7 @@ An alert holds no secret: whatever looks like one is struck out before anything 
 
 import shlex
 import socket
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -68,22 +68,21 @@ def make_alert(
     run_url: str | None = None,
 ) -> Alert:  # fmt: skip
     """An alert about `home`, and `run` if the night had one, with secrets struck out."""
-    alert = Alert(
+    host = socket.gethostname()
+    return Alert(
         kind=kind,
-        title=f"{TITLES[kind]}: {flow} on {socket.gethostname()}",
-        flow=flow,
-        step=step,
-        reason=reason,
+        title=_clean(f"{TITLES[kind]}: {flow} on {host}"),
+        flow=_clean(flow),
+        step=step and _clean(step),
+        reason=_clean(reason),
         run_id=run.run_id if run else None,
-        run_url=run_url,
-        served=describe_served(home),
-        next_command=find_next(kind, home, run),
-        home=str(home.root),
-        host=socket.gethostname(),
+        run_url=run_url and _clean(run_url),
+        served=_clean(describe_served(home)),
+        next_command=_clean(find_next(kind, home, run)),
+        home=_clean(str(home.root)),
+        host=host,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    cleaned = {name: _clean(value) for name, value in asdict(alert).items() if isinstance(value, str)}
-    return replace(alert, **cleaned)
 
 
 def describe_served(home: Home) -> str:

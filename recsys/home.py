@@ -69,6 +69,11 @@ class Home:
         return self.root / ".night.lock"
 
     @property
+    def told(self) -> Path:
+        """Of which missing night people were told last."""
+        return self.root / ".late.json"
+
+    @property
     def holder(self) -> Path:
         """Who holds the lock, for the words of a refusal."""
         return self.root / ".night.json"

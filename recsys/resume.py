@@ -62,7 +62,7 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
         run = home.run(path.parent.name)
         if run.started_at < oldest:
             return None
-        if _is_unfinished(run) and _are_alike(read_json(path), inputs, run):
+        if is_unfinished(run) and _are_alike(read_json(path), inputs, run):
             return run
     return None
 
@@ -112,7 +112,8 @@ def key_of(inputs: Inputs) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
-def _is_unfinished(run: Run) -> bool:
+def is_unfinished(run: Run) -> bool:
+    """Whether it was killed, is running, or failed and may be gone on with."""
     ended = read_json(run.ended) if run.ended.exists() else None
     return ended is None or (ended["verdict"] == "failed" and ended["failures"] < MOST_FAILURES)
 
