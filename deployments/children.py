@@ -48,8 +48,8 @@ class Child:
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def start_again(self) -> None:
-        """Says that it died and starts it anew, later with each death.
+    def tell_death(self) -> None:
+        """Says how it died, before it is started again; waits, for longer with each death.
 
         Raises: ClickException if it dies too often.
         """
@@ -62,7 +62,6 @@ class Child:
             raise click.ClickException(f"{died}, {MAX_DEATHS} times within {DEATHS_SECONDS / 60:.0f} minutes; {where}")
         click.echo(f"{died}; starting it again ({len(self.deaths)} of at most {MAX_DEATHS - 1} times)")
         time.sleep(len(self.deaths) - 1)
-        self.start()
 
     def stop(self) -> None:
         if self.process:
@@ -76,19 +75,18 @@ class Child:
 @contextmanager
 def running(child: Child) -> Iterator[Child]:
     """Starts the child; whichever process it is by then is ended when the block is left."""
-    child.start()
     try:
+        child.start()
         yield child
     finally:
         child.stop()
 
 
-def run(environment: Mapping[str, str], *command: str) -> str | None:
-    """Runs a command of Python's (`-m …`) to its end; None, or what it said if it failed."""
-    done = subprocess.run(
-        [sys.executable, *command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
-    )
-    return f"{done.stdout}{done.stderr}" if done.returncode != 0 else None
+def run(environment: Mapping[str, str], *module: str) -> tuple[bool, str]:
+    """Runs a module of Python's to its end: whether it went well, and what it said."""
+    command = [sys.executable, "-m", *module]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
 def _explain(code: int) -> str:

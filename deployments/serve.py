@@ -92,15 +92,18 @@ def _is_soon_healthy(api: httpx.Client, server: Child) -> bool:
 
 
 def _deploy(around: Surroundings) -> None:
-    command = ("-m", "prefect", "--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
-    if complaint := run(around.of_clients(), *command):
-        raise click.ClickException(f"prefect deploy failed:\n{complaint}")
+    command = ("prefect", "--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
+    went_well, said = run(around.of_clients(), *command)
+    if not went_well:
+        raise click.ClickException(f"prefect deploy failed:\n{said}")
 
 
 def _close_zombies(around: Surroundings, because: str) -> None:
     """Ends, for Prefect, the nights whose process is gone: each would block those to come. No worker may run."""
-    if complaint := run(around.of_clients(), "-m", "flows.zombies", "--because", because, "--min-age", "0"):
-        click.echo(f"nights that a worker left behind may still show as running:\n{complaint}", err=True)
+    went_well, said = run(around.of_clients(), "flows.zombies", "--because", because, "--min-age", "0")
+    if not went_well:
+        click.echo("nights that a worker left behind may still show as running:", err=True)
+    click.echo(said, nl=False, err=not went_well)
 
 
 def _explain(around: Surroundings) -> str:
@@ -117,12 +120,14 @@ def _keep_up(around: Surroundings, api: httpx.Client, server: Child, worker: Chi
     """Until Ctrl-C, or one of the two dies too often."""
     while True:
         if not server.is_alive:
-            server.start_again()
+            server.tell_death()
+            server.start()
             if _is_soon_healthy(api, server):
                 click.echo("the Prefect server answers again, its history as it was")
         elif not worker.is_alive:
+            worker.tell_death()
             _close_zombies(around, WORKER_ENDED)
-            worker.start_again()
+            worker.start()
         time.sleep(0.5)
 
 

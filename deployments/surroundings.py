@@ -11,6 +11,7 @@ import click
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")  # Prefect takes either
 SERVERS_OWN = (AUTH, *DATABASE, "PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_API_DATABASE_PASSWORD")
+OF_ANOTHER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # how the user calls a Prefect of theirs
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Surroundings:
         """Of worker and nights: it touches nothing of the user's own Prefect, and of the server's secrets holds the
         one they call it with.
         """
-        kept = {name: value for name, value in self.given.items() if name not in (*SERVERS_OWN, "PREFECT_API_KEY")}
+        kept = {name: value for name, value in self.given.items() if name not in (*SERVERS_OWN, *OF_ANOTHER)}
         return (
             kept
             | {

@@ -110,7 +110,9 @@ def test_another_worker_is_started_when_it_dies(served: Served) -> None:
     assert [state["type"] for state in states.values()] == ["CRASHED"] * 3 + ["RUNNING"] * 2
     assert states[unborn]["message"].startswith("the worker that ran this night ended; it has no process.")
     assert f"its process ({os.getpid()}) is gone" in states[reused]["message"]
-    assert "the Prefect worker ended: killed by SIGKILL; starting it again" in served.log.read_text()
+    told = served.log.read_text()
+    assert "the Prefect worker ended: killed by SIGKILL; starting it again" in told
+    assert told.count("which was RUNNING: the worker that ran this night ended; its process") == 1
 
     assert {zombie.flow_run_id for zombie in close_here(served)} == {UUID(living)}
     served.api.post(f"/flow_runs/{elsewhere}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
@@ -157,9 +159,12 @@ def test_stop_ends_a_running_night_too(served_again: Served, deployment: Any, tm
     start_long_night(served_again, deployment, tmp_path)
     started = descendants(served_again.process.pid)
     assert any("prefect.engine" in command for command in started.values()), started
+    orphan_id = start_run(served_again, "RUNNING", None)  # of a worker that was killed
+    orphan = subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": orphan_id}, start_new_session=True)
 
     served_again.process.send_signal(signal.SIGTERM)
     assert served_again.process.wait(60) == 0
+    assert orphan.wait(0) == -signal.SIGTERM
     assert started.items() & processes().items() == set()
     assert served_again.log.read_text().endswith("stopped\n")
     with duckdb.connect(Home(tmp_path).warehouse, read_only=True) as connection:
@@ -172,10 +177,11 @@ def test_what_dies_too_often_stays_dead(tmp_path: Path) -> None:
     with running(child):
         for _ in range(MAX_DEATHS - 1):
             child.process.kill()  # type: ignore[union-attr]
-            child.start_again()
+            child.tell_death()
+            child.start()
         child.process.kill()  # type: ignore[union-attr]
         with pytest.raises(ClickException) as refusal:
-            child.start_again()
+            child.tell_death()
     assert refusal.value.message == (
         f"the Prefect server ended: killed by SIGKILL, 5 times within 10 minutes; see {log}"
     )

@@ -158,6 +158,7 @@ def test_who_is_told_what(tmp_path: Path) -> None:
         "PREFECT_SERVER_API_AUTH_STRING": AUTH,
         "PREFECT_API_DATABASE_CONNECTION_URL": URL,
         "PREFECT_API_KEY": "of another Prefect",
+        "PREFECT_API_AUTH_STRING": "of another Prefect",
         "RECSYS_N": "20",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "https://nights.example",
     }
@@ -168,7 +169,8 @@ def test_who_is_told_what(tmp_path: Path) -> None:
     assert not clients.keys() & {*SERVERS_OWN, "PREFECT_API_KEY"}
     assert server["PREFECT_API_DATABASE_CONNECTION_URL"] == URL
     assert server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "https://nights.example"
-    assert "PREFECT_API_AUTH_STRING" not in Surroundings("127.0.0.1", 4200, tmp_path, {}).of_clients()
+    without = Surroundings("127.0.0.1", 4200, tmp_path, {"PREFECT_API_AUTH_STRING": "of another Prefect"})
+    assert "PREFECT_API_AUTH_STRING" not in without.of_clients()
 
 
 def test_image_gets_what_it_needs() -> None:
