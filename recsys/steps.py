@@ -187,7 +187,9 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         )
         outcome = replace(outcome, verdict="backfilled", published=False)
         return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
-    if all(served[name] == getattr(outcome, name) for name in INPUTS) and serves_the_same(run.home, tonight):
+    is_another = served["run_id"] != run.run_id  # else a night that was killed between its publish and its end
+    alike = all(served[name] == getattr(outcome, name) for name in INPUTS)
+    if is_another and alike and serves_the_same(run.home, tonight):
         reason = f"the lists are those of run {served['run_id']}, which is being served"
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
         logger.info("nothing is written: %s", reason)
