@@ -2,12 +2,19 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
+from flows.alerting import ALERTING
+from flows.endings import ending_in_words
+from flows.naming import name_of_backfill
 from flows.nightly import nightly
+from flows.show import show_rows
 from recsys.errors import DataRefused, GateHeld, RecsysError, UsageError
 from recsys.home import Home
 from recsys.ingest.fetch import fetch_archive
@@ -28,9 +35,13 @@ class Filled:
     exit_code: int
 
 
-@flow(name="backfill", description=__doc__)
+@flow(name="backfill", description=__doc__, flow_run_name=name_of_backfill, **ALERTING)
+@ending_in_words
 def backfill(
-    first: datetime, last: datetime, step: timedelta = timedelta(days=1), settings: Settings | None = None
+    first: Annotated[datetime, Field(description="The first night: it knows the ratings before this moment.")],
+    last: Annotated[datetime, Field(description="The last night, included.")],
+    step: Annotated[timedelta, Field(description="From one night to the next.")] = timedelta(days=1),
+    settings: Settings | SkipJsonSchema[None] = None,
 ) -> list[Filled]:
     """Makes the missing nights from `first` to `last`, both included, in order. A night that has lists is skipped, so a
     backfill that was ended goes on where it was; one that is refused or held back does not end it.
@@ -51,6 +62,7 @@ def backfill(
         else:
             filled.append(_fill(settings.model_copy(update={"as_of": moment}), moment))
         logger.info("as of %s: %s", moment.isoformat(), filled[-1].verdict)
+    show_rows([{name: str(value) for name, value in asdict(one).items()} for one in filled], "nights", "Each night")
     return filled
 
 

@@ -22,6 +22,7 @@ from flows.data_commands import check, datasets, forget, generate
 from flows.list_commands import explain, recommend, similar
 from flows.operation_commands import backfill, rollback
 from flows.table_commands import export, status
+from flows.watch_commands import test_alerts, watch
 from recsys.errors import RecsysError
 
 MODELS = (
@@ -151,7 +152,7 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
 
 for command in (
     backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, similar,
-    status, tune,
+    status, test_alerts, tune, watch,
 ):  # fmt: skip
     main.add_command(command)
 

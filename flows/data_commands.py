@@ -98,7 +98,7 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
 
     place = home_of(home)
     if user_ids:
-        with locked(place):  # a night under way would publish what it has read before
+        with locked(place, "a request to forget"):  # a night under way would publish what it has read before
             (forgotten.remember if undo else forgotten.forget)(user_ids, place)
     listed = forgotten.read_forgotten(place)
     if as_json:

@@ -1,60 +1,49 @@
 """One night, from a source to published tables: the whole pipeline, one line per step."""
 
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from prefect import flow
+from pydantic.json_schema import SkipJsonSchema
 
-from prefect import Task, flow
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-
+from flows.alerting import ALERTING
+from flows.endings import ending_in_words
+from flows.naming import name_of_night
+from flows.show import bars, show
+from flows.step import is_outage, keeping_results, step
 from recsys import gate, run_retention, split, steps, summary, versus
 from recsys.checks import check
-from recsys.errors import SourceOutage
 from recsys.ingest import fetch, retention, write
-from recsys.night import night, timed
+from recsys.night import night
 from recsys.settings import Settings
 from recsys.summary import Summary
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def step(function: Callable[P, R], **options: Any) -> Task[P, R]:
-    """A plain function of `recsys` as a task. Nothing is cached: each night does its own work."""
-    return Task(timed(function), name=function.__name__, cache_policy=NO_CACHE, **options)
-
-
-def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Only what may be gone in a moment is worth another try: a misspelt name is not."""
-    return isinstance(state.result(raise_on_failure=False), SourceOutage)
-
-
 # the one step that meets the outside
-fetch_archive = step(fetch.fetch_archive, retries=2, retry_delay_seconds=5, retry_condition_fn=is_outage)
-write_snapshot = step(write.write_snapshot)
-check_ratings = step(check.check_ratings)
-split_ratings = step(split.split_ratings)
-fit_vocabulary = step(steps.fit_vocabulary)
-read_rules = step(steps.read_rules)
-choose_network = step(steps.choose_network)
-weigh_parts = step(steps.weigh_parts)
-train_for_holdout = step(steps.train_for_holdout)
-evaluate = step(steps.evaluate)
-compare_champion = step(versus.compare_champion)
-check_gate = step(gate.check_gate)
-train_for_tonight = step(steps.train_for_tonight)
-score = step(steps.score)
-publish = step(steps.publish_lists)
-retain_snapshots = step(retention.retain_snapshots)
-retain_runs = step(run_retention.retain_runs)
-summarise = step(summary.summarise_night)
+fetch_archive = step(
+    fetch.fetch_archive, "fetch_archive", hours=6, retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=is_outage
+)
+write_snapshot = step(write.write_snapshot, "write_snapshot")
+check_ratings = step(check.check_ratings, "check_ratings")
+split_ratings = step(split.split_ratings, "split")
+fit_vocabulary = step(steps.fit_vocabulary, "fit_vocabulary")
+read_rules = step(steps.read_rules, "read_rules")
+choose_network = step(steps.choose_network, "choose_network", hours=12)
+weigh_parts = step(steps.weigh_parts, "weigh_parts", hours=2)
+train_for_holdout = step(steps.train_for_holdout, "train", hours=12)
+evaluate = step(steps.evaluate, "evaluate", hours=2)
+compare_champion = step(versus.compare_champion, "compare_champion", hours=2)
+check_gate = step(gate.check_gate, "check_gate")
+train_for_tonight = step(steps.train_for_tonight, "train_for_tonight", hours=12)
+score = step(steps.score, "score", hours=4)
+publish = step(steps.publish_lists, "publish", hours=2)
+retain_snapshots = step(retention.retain_snapshots, "retain_snapshots")
+retain_runs = step(run_retention.retain_runs, "retain_runs")
+summarise = step(summary.summarise_night, "report")
 
 
-@flow(name="nightly", description=__doc__)
-def nightly(settings: Settings | None = None) -> Summary:
+@flow(name="nightly", description=__doc__, flow_run_name=name_of_night, **ALERTING)
+@ending_in_words
+def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
     """Runs a night; `settings` left out are those of the environment, then the defaults."""
     settings = settings or Settings()
-    with night(settings) as run:
+    with bars(), night(settings, show) as run, keeping_results(run):
         archive = fetch_archive(settings.source, run.home)
         raw = write_snapshot(archive, run.home)
         checked = check_ratings(raw, run, settings.check, settings.as_of)

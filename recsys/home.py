@@ -68,6 +68,16 @@ class Home:
         """Held by the one night that runs on this home."""
         return self.root / ".night.lock"
 
+    @property
+    def told(self) -> Path:
+        """Of which missing night people were told last."""
+        return self.root / ".late.json"
+
+    @property
+    def holder(self) -> Path:
+        """Who holds the lock, for the words of a refusal."""
+        return self.root / ".night.json"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,6 +95,26 @@ class Run:
     def config(self) -> Path:
         """The settings that this run was started with."""
         return self.folder / "config.json"
+
+    @property
+    def inputs(self) -> Path:
+        """Everything that the run follows from; one with the same inputs goes on with it if it does not end well."""
+        return self.folder / "inputs.json"
+
+    @property
+    def ended(self) -> Path:
+        """How the run ended; not there while it runs, and if it was killed."""
+        return self.folder / "ended.json"
+
+    @property
+    def underway(self) -> Path:
+        """The step that it is in."""
+        return self.folder / "underway.json"
+
+    @property
+    def results(self) -> Path:
+        """What each finished step returned; gone when the night ends well."""
+        return self.folder / "results"
 
     @property
     def validation(self) -> Path:

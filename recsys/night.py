@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,16 @@ from filelock import FileLock, Timeout
 from recsys.errors import HomeBusy, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
+from recsys.resume import (
+    describe_inputs,
+    find_last,
+    find_unfinished,
+    mark_begun,
+    mark_ended,
+    mark_step,
+    read_failure,
+    read_step,
+)
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.outcome import MetricRow, Outcome
@@ -26,24 +38,31 @@ R = TypeVar("R")
 
 
 @contextmanager
-def night(settings: Settings) -> Iterator[Run]:
+def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iterator[Run]:
     """Opens a run on the home and holds the home's lock while it lasts.
 
-    A night that ends in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served
-    stay as they are, and the error goes on to the caller.
+    One that was killed, or failed, a while ago and had the same inputs is opened again: see `resume`. A night that ends
+    in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served stay as they are,
+    and the error goes on to the caller. `show` is called with the run when it has ended, however it did.
 
     Raises: HomeBusy if another night is running on the same home; UsageError if nothing can be written there;
     PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
     """
     home = Home(settings.home.absolute())
-    with locked(home):
+    with locked(home, "a night"):
         check_present(home)
-        with _opened(home, settings) as run:
+        inputs = describe_inputs(settings, home)
+        with _opened(home, settings, unfinished=find_unfinished(inputs, home, settings.resume_hours)) as run:
+            mark_begun(run, inputs)
             try:
                 yield run
+                mark_ended(run, "succeeded")
             except BaseException as error:
                 _record_failure(run, error)
                 raise
+            finally:
+                if show:
+                    show(run)
 
 
 @contextmanager
@@ -54,7 +73,7 @@ def checking(settings: Settings) -> Iterator[Run]:
     Raises: HomeBusy if a night is running on the same home; UsageError if nothing can be written there.
     """
     home = Home(settings.home.absolute())
-    with locked(home), _opened(home, settings, "-check") as run:
+    with locked(home, "a check"), _opened(home, settings, suffix="-check") as run:
         try:
             yield run
         except RecsysError as error:
@@ -63,16 +82,19 @@ def checking(settings: Settings) -> Iterator[Run]:
             raise
 
 
-def timed(step: Callable[P, R]) -> Callable[P, R]:
-    """Logs the seconds of each call; the run's log and steps.json are made of these lines."""
+def timed(step: Callable[P, R], name: str | None = None) -> Callable[P, R]:
+    """Logs the seconds of each call, by the step's name in the design if it is not the function's; the run's log and
+    steps.json are made of these lines.
+    """
+    name = name or step.__name__
 
     @functools.wraps(step)
     def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
-        logger.info("%s ...", step.__name__)
+        logger.info("%s ...", name, extra={"begun": name})
         start = time.monotonic()
         result = step(*args, **kwargs)
         seconds = time.monotonic() - start
-        logger.info("%s: %.1f s", step.__name__, seconds, extra={"step": step.__name__, "seconds": seconds})
+        logger.info("%s: %.1f s", name, seconds, extra={"step": name, "seconds": seconds})
         return result
 
     return run_step
@@ -86,6 +108,8 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     gate = _read(run.gate, {})
     if verdict == "published" and gate.get("forced"):
         reason = f"published against the gate: {'; '.join(gate['broken'])}"
+    if verdict == "published" and not reason and (failure := read_failure(run)):
+        reason = f"gone on with after it had failed: {failure}"
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
         run_id=run.run_id,
@@ -112,26 +136,42 @@ def read_metrics(run: Run) -> tuple[MetricRow, ...]:
 
 
 @contextmanager
-def locked(home: Home) -> Iterator[None]:
-    """Holds the home's lock. The operating system lets go of it when its holder dies, however it dies.
+def locked(home: Home, what: str) -> Iterator[None]:
+    """Holds the home's lock for `what`. The operating system lets go of it when its holder dies, however it dies.
 
-    Raises: HomeBusy if somebody else holds it; UsageError if nothing can be written there.
+    Raises: HomeBusy, which says who holds it, if somebody else does; UsageError if nothing can be written there.
     """
     lock = FileLock(home.lock, timeout=0)
     try:
         home.root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(home.holder, {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
     except Timeout:
         raise HomeBusy(
-            f"another night is running on {home.root} (it holds {home.lock.name}). "
-            "Wait for it to end, or give this one another --home."
+            f"{_describe_holder(home)} is running on {home.root}, and there is one at a time. Next: wait for it to "
+            "end, or give this one another --home"
         ) from None
     except OSError as error:
-        raise unwritable(home, error) from None
+        lock.release()
+        raise unwritable(home, error) from error
     try:
         yield
     finally:
+        home.holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _describe_holder(home: Home) -> str:
+    """Who holds the lock, as far as can be read: it may end just now."""
+    try:
+        holder = read_json(home.holder)
+        words = f"{holder['what']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        last = find_last(home) if holder["what"] == "a night" else None
+        step = read_step(last) if last else None
+        return f"{words} (run {last.run_id}, in step {step.step})," if last and step else f"{words},"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another night"
 
 
 def unwritable(home: Home, error: OSError) -> UsageError:
@@ -144,12 +184,15 @@ def unwritable(home: Home, error: OSError) -> UsageError:
 
 
 @contextmanager
-def _opened(home: Home, settings: Settings, suffix: str = "") -> Iterator[Run]:
-    """A new run with its settings and its log."""
-    run = _open_run(home, suffix)
+def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | None = None) -> Iterator[Run]:
+    """A new run with its settings and its log, or the unfinished one."""
+    run = unfinished or _open_run(home, suffix)
     named = {"config_hash": settings.config_hash(), "code_version": code_version()}
     write_json(run.config, settings.model_dump(mode="json") | named)
     with _logged(run):
+        if unfinished:
+            done = ", ".join(_read(run.steps, {})) or "none"
+            logger.info("going on with run %s, which has not ended well; steps that are done: %s", run.run_id, done)
         yield run
 
 
@@ -175,6 +218,7 @@ def _record_failure(run: Run, error: BaseException) -> None:
         error.run = run
     logger.error("the night ends: %s", verdict)
     logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
+    mark_ended(run, verdict, reason, counts=isinstance(error, Exception))
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
         record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
@@ -206,14 +250,16 @@ def _logged(run: Run) -> Iterator[None]:
 
 
 class _StepSeconds(logging.Handler):
-    """Keeps the records of `timed`, which carry the step's name and its seconds."""
+    """Keeps the records of `timed`: which step has begun, and the seconds of each that has ended."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = _read(run.steps, {})
 
     def emit(self, record: logging.LogRecord) -> None:
+        if begun := getattr(record, "begun", None):
+            mark_step(self.run, begun)
         step = getattr(record, "step", None)
         if step is not None:
             self.seconds[step] = round(record.__dict__["seconds"], 3)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.compare.results import Row
 from recsys.compare.trial import Trial
@@ -21,6 +21,10 @@ PANELS = {
     "rmse_mean": "RMSE of the mean, stars",
     "ndcg_at_10_by_score": "NDCG@10, ordered by score",
 }
+NIGHT_PANELS = (  # metric of the network, what it is shown beside, title
+    ("mae_median", ("bias", "mae_rounded"), "holdout MAE in stars: less is better"),
+    ("ndcg_at_10", ("popularity", "ndcg_at_10"), "NDCG@10 of lists on the holdout: more is better"),
+)
 REPORTED = re.compile(r"(MAE|RMSE|MSE) ([0-9.]+)")  # what Reported.figure begins with
 
 
@@ -65,6 +69,26 @@ def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> 
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss, as a share of the first", ylim=(None, 1.5))
     if curves:
         axes.legend(fontsize=7, title="suggested")
+    write_figure(figure, path)
+
+
+def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Night by night, the network beside what it has to beat; `figures` as `lookup.read_figures` gives them. A night
+    that published is a dot, another one a cross.
+    """
+    figure = new_figure(11, 3.6)
+    nights = sorted({one["run_id"] for one in figures})
+    for axes, (metric, beaten, title) in zip(figure.subplots(1, 2), NIGHT_PANELS, strict=True):
+        for model, of_model in (("network", metric), beaten):
+            points = [one for one in figures if (one["model"], one["metric"]) == (model, of_model)]
+            places = [nights.index(one["run_id"]) for one in points]
+            (line,) = axes.plot(places, [one["value"] for one in points], linewidth=1, label=model)
+            for place, one in zip(places, points, strict=True):
+                axes.plot(place, one["value"], "o" if one["verdict"] == "published" else "x", color=line.get_color())
+        axes.set_title(title, fontsize=9)
+        axes.set_xticks(range(len(nights)), [night[:8] for night in nights], rotation=45, fontsize=7)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
     write_figure(figure, path)
 
 

@@ -5,11 +5,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 LINE_EVERY_SECONDS = 10.0  # in a log; often enough to see that a step lives
 
 Advance = Callable[[int, str], None]
 Receive = Callable[[int], None]
+Watch = Callable[[str, float], None]  # what is being done, and the share of it that is done
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """While the block lasts, `watch` is told of all progress, beside whoever reads the terminal or the log."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 @contextmanager
@@ -18,12 +32,14 @@ def progress(label: str, total: int, unit: str, logger: logging.Logger, done: in
 
     Ends with one log line that says how much was done, and how fast.
     """
-    speed = _Speed()
+    speed, watch = _Speed(), _watch.get()
     with _bar(label, total, done) if sys.stderr.isatty() else _lines(label, total, unit, logger, done) as show:
 
         def advance(amount: int, note: str) -> None:
             speed.amount += amount
             show(amount, note, speed)
+            if watch:
+                watch(label, (done + speed.amount) / total)
 
         yield advance
     whole = f"{speed.amount:,}" if speed.amount == total else f"{speed.amount:,} of {total:,}"

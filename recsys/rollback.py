@@ -35,7 +35,7 @@ def roll_back(home: Home, run_id: str | None = None) -> RolledBack:
     Raises: NotPublished if nothing is served; UsageError if there is no such run to go back to; PublishError if its
     tables cannot be put back; HomeBusy if a night is running.
     """
-    with locked(home):
+    with locked(home, "a roll-back"):
         targets = list_targets(home)
         target, served = _choose(targets, run_id, home), _served(targets)
         outcome = _event(target, "rolled back", f"by hand, from run {served} to run {target['run_id']}", published=True)
@@ -48,7 +48,7 @@ def release(home: Home) -> str:
 
     Raises: NotPublished if nothing is served; UsageError if nothing was rolled back; HomeBusy if a night is running.
     """
-    with locked(home):
+    with locked(home, "a roll-back"):
         targets = list_targets(home)
         served = next(row for row in targets.rows(named=True) if row["is_served"])
         if find_held(home) is None:

@@ -11,7 +11,17 @@ from recsys.warehouse.lookup import find_served, list_remembered
 
 logger = logging.getLogger(__name__)
 
-FILES = ("config.json", "metrics.json", "steps.json", "night.log", "gate.json", "validation", "served")
+FILES = (
+    "config.json",
+    "inputs.json",
+    "ended.json",
+    "metrics.json",
+    "steps.json",
+    "night.log",
+    "gate.json",
+    "validation",
+    "served",
+)
 """What is small, or asked for by a roll-back; the rest of a run's folder are models and what they were made from."""
 
 

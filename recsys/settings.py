@@ -11,8 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
+from pydantic_core import CoreSchema
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from recsys.ingest.datasets import DATASETS
 
 NetworkName = Literal[  # those that predict ratings; recsys compare trains the others too
     "ordinal",
@@ -37,10 +41,43 @@ CANDIDATES: tuple[NetworkName, ...] = ("ordinal", "softmax")
 SplitKind = Literal["random", "time", "last"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Share = Annotated[float, Field(ge=0, le=1)]
+IN_FORMS = ("source", "model", "as_of", "n", "seed", "device", "gate", "home")
+
+
+Source = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "dataset", "type": "string", "enum": list(DATASETS)},
+                {"title": "path or synthetic", "type": "string", "minLength": 1},
+            ]
+        }
+    ),
+]
+
+
+def as_form(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Of a JSON schema of settings, what a form shows: empty fields that say what they are if left so.
+
+    A form fills in the defaults that a schema states, and what is filled in takes the place of the environment's.
+    """
+    for field in schema["properties"].values():
+        default = field.pop("default", None)
+        if default is not None and not isinstance(default, dict):
+            field["description"] = f"{field.get('description', '')} Left empty: the worker's setting, else {default}."
+        if field.get("type") == "boolean":  # which a form shows as a switch: it has no place for neither
+            field["enum"] = [True, False]
+            del field["type"]
+    return schema
 
 
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return as_form(handler.resolve_ref_schema(handler(core)))
 
 
 class LimitConfig(Config):
@@ -425,8 +462,8 @@ class Settings(BaseSettings):
         env_prefix="RECSYS_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
 
-    source: str = Field(
-        "ml-100k", description="Dataset name, local archive or directory, or synthetic:<users>x<movies>x<ratings>."
+    source: Source = Field(
+        "ml-100k", description="Dataset name, local archive or directory, or synthetic:USERSxMOVIESxRATINGS."
     )
     home: Path = Field(Path("data"), description="Folder of archives, snapshots, runs and warehouse.duckdb.")
     model: ModelName = Field("auto", description="Network to train; auto takes the best candidate on validation.")
@@ -436,12 +473,19 @@ class Settings(BaseSettings):
     config: TunedConfig | None = Field(
         None, description="A network and its config instead of the config that it comes with; `model` is then this one."
     )
-    as_of: datetime | None = Field(
+    as_of: datetime | SkipJsonSchema[None] = Field(
         None, description="Only ratings before this moment exist for the run; default: the end of the data."
     )
     n: int = Field(10, ge=1, le=1000, description="Movies per user in the published list.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seeds the split and the network.")
     device: DeviceName = Field("auto", description="Where networks train; auto takes a GPU if there is one.")
+    resume_hours: float = Field(
+        20,
+        ge=0,
+        description="A night that was killed or failed no longer ago than this is gone on with by the next one that "
+        "has the same source, settings and code; 0: every night begins afresh. Less than a day, so that tomorrow's is "
+        "a night of its own.",
+    )
     snapshots: SnapshotConfig = SnapshotConfig()
     check: CheckConfig = CheckConfig()
     split: SplitConfig = SplitConfig()
@@ -452,7 +496,18 @@ class Settings(BaseSettings):
     audit: AuditConfig = AuditConfig()
     history: HistoryConfig = HistoryConfig()
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """What Prefect's form shows, and its server checks: what people change from run to run. All other settings may
+        be given as well, and are checked before anything runs.
+        """
+        schema = as_form(handler.resolve_ref_schema(handler(core)))
+        schema["properties"] = {name: schema["properties"][name] for name in IN_FORMS}
+        schema["additionalProperties"] = True
+        return schema
+
     def config_hash(self) -> str:
         """12 hexadecimal digits naming everything that shapes the result except the data and where they lie."""
-        shaping = self.model_dump(mode="json", exclude={"source", "home", "as_of", "snapshots", "audit", "history"})
+        unshaping = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
+        shaping = self.model_dump(mode="json", exclude=unshaping)
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]

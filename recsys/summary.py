@@ -86,6 +86,20 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
     )
 
 
+def in_files(run: Run) -> Iterator[tuple[str, Path]]:
+    """What people may want to read of a run, as far as it is there, with the name of each."""
+    named = {
+        "what was checked": run.data_docs / "index.html",
+        "what was audited": run.audit_docs / "index.html",
+        "refused lines": run.quarantine,
+        "figures": run.metrics,
+        "gate": run.gate,
+        "log": run.log,
+        "tables": run.home.warehouse,
+    }
+    yield from ((name, path) for name, path in named.items() if path.exists())
+
+
 def render(summary: Summary, width: int = 110) -> str:
     """The short page: verdict, metrics beside the baselines, where the tables are, a sample select and its result."""
     console = Console(file=StringIO(), width=width, highlight=False)

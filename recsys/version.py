@@ -21,9 +21,10 @@ def code_version() -> str:
 
 
 def code_hash() -> str:
-    """12 hexadecimal digits of the source of this package: a change that is not committed yet has another one."""
-    folder = Path(__file__).parent
+    """12 hexadecimal digits of all that a night runs: a change that is not committed yet has another one."""
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for layer in ("flows", "recsys", "sql"):
+        for path in sorted(path for path in (root / layer).rglob("*") if path.suffix in {".py", ".sql"}):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -116,5 +116,5 @@ def test_nothing_served_is_told(tmp_path: Path) -> None:
 
 
 def test_waits_for_no_night(home: Home) -> None:
-    with locked(home), pytest.raises(HomeBusy):
+    with locked(home, "a night"), pytest.raises(HomeBusy):
         roll_back(home)

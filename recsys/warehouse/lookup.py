@@ -126,6 +126,16 @@ def find_held(home: Home) -> str | None:
     return str(rows["reason"].item()) if len(rows) else None
 
 
+def read_figures(home: Home, dataset: str, limit: int) -> pl.DataFrame:
+    """Errors and list quality of the newest nights, the oldest of them first: run_id, verdict, model (network, bias or
+    popularity), metric, value. Empty if none has run yet.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
+    with reading(home) as connection:
+        return _select(connection, sql.read("night_figures"), dataset=dataset, limit=limit)
+
+
 def list_published(home: Home) -> pl.DataFrame:
     """The runs that published lists, newest first, with the columns of the table `runs` and is_served.
 

@@ -1,0 +1,40 @@
+"""Validation alone: is tonight's source fit for a night? Nothing is trained, nothing is published."""
+
+from typing import Any
+
+from prefect import flow
+from pydantic.json_schema import SkipJsonSchema
+
+from flows.alerting import ALERTING
+from flows.endings import ending_in_words
+from flows.naming import name_of_night
+from flows.show import show_rows
+from recsys.checks.report import check_source, describe_check
+from recsys.errors import DataRefused
+from recsys.home import Run
+from recsys.settings import Settings
+
+
+@flow(name="check", description=__doc__, flow_run_name=name_of_night, **ALERTING)
+@ending_in_words
+def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | None:
+    """What each rule has found, as `recsys check --json` prints it.
+
+    Raises: DataRefused if the night would be.
+    """
+    try:
+        run = check_source(settings or Settings())
+    except DataRefused as error:
+        if error.run:
+            _show(error.run)
+        raise
+    return _show(run)
+
+
+def _show(run: Run) -> dict[str, Any] | None:
+    found = describe_check(run)
+    if found:
+        columns = ("table", "rule", "verdict", "offending", "observed", "demand")
+        rows = [{name: str(rule.get(name, "")) for name in columns} for rule in found["rules"]]
+        show_rows(rows, "rules", f"What each rule found in {found['dataset']}; see {found['data_docs']}")
+    return found

@@ -1,0 +1,53 @@
+"""The tournament: networks side by side on the same rows, a report that is kept."""
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from flows.alerting import ALERTING
+from flows.endings import ending_in_words
+from flows.naming import name_of_night
+from flows.show import attempt, bars, has_server, show_images, show_rows
+from recsys.compare.plan import MAX_SEEDS, plan_comparison
+from recsys.compare.results import Row
+from recsys.settings import Settings
+from recsys.summary import ERRORS, LISTS
+
+
+@flow(name="compare", description=__doc__, flow_run_name=name_of_night, **ALERTING)
+@ending_in_words
+def compare(
+    models: Annotated[str, Field(description="Networks and baselines, separated by commas, or all.")] = "all",
+    splits: Annotated[str, Field(description="random, time or last, separated by commas.")] = "random",
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Repeat with so many seeds.")] = 1,
+    settings: Settings | SkipJsonSchema[None] = None,
+) -> Path:
+    """As `recsys compare`; returns the folder of its results, below HOME/comparisons.
+
+    Raises: UsageError for a network or split that there is not; ModelError if a network could not be trained.
+    """
+    from recsys.compare.compare import check_complete, prepare
+    from recsys.compare.compare import compare as run_comparison
+
+    settings = settings or Settings()
+    plan = plan_comparison(models, splits, seeds, "chosen", settings, (None, None))
+    with bars():
+        found = run_comparison(prepare(plan, settings))
+    rows = (
+        {"split": row.split, "model": row.model, **_figures(row), "failures": "; ".join(row.failures)}
+        for row in found.rows
+    )
+    show_rows(rows, "comparison", f"{found.dataset}, snapshot {found.snapshot}; all of it in {found.folder}")
+    if has_server():
+        attempt(show_images, {name: found.folder / f"{name}.png" for name in ("results", "reliability")})
+    check_complete([found])
+    return found.folder
+
+
+def _figures(row: Row) -> dict[str, str]:
+    return {
+        name: f"{row.figures[metric].mean:.4f}" for metric, name in (ERRORS | LISTS).items() if metric in row.figures
+    }

@@ -1,0 +1,71 @@
+"""The watchdog: finds runs without a process, and nights that never came, and tells people of each once."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from flows.alerting import read_settings, tell_of_zombie
+from flows.endings import ending_in_words
+from flows.show import has_server
+from flows.zombies import close_zombies
+from recsys.alerts import make_alert
+from recsys.files import read_json, write_json
+from recsys.home import Home
+from recsys.send_alert import send
+from recsys.settings import Settings
+from recsys.warehouse.status import Status, render, status
+
+MAX_AGE_HOURS = 26.0  # a night a day, and two hours of grace
+
+
+@flow(name="watch", description=__doc__)
+@ending_in_words
+def watch(
+    max_age_hours: Annotated[float, Field(gt=0, description="Hours that the last good night may be old.")] = (
+        MAX_AGE_HOURS
+    ),
+    home: Annotated[
+        Path | SkipJsonSchema[None], Field(description="Folder of warehouse.duckdb. Left empty: the worker's setting.")
+    ] = None,
+) -> Any:
+    """Returns what `recsys status --max-age` says; as the state Late if the last good night is too old."""
+    found = patrol(Home((home or Settings().home).absolute()), max_age_hours)
+    return render(found) if found.ok else _late(found)
+
+
+def patrol(home: Home, max_age_hours: float) -> Status:
+    """Closes runs without a process, where there is a server, and looks whether what is served is fresh; people are
+    told of each such run, and once of each night that is missing.
+    """
+    if has_server():
+        for zombie in close_zombies():
+            tell_of_zombie(zombie)
+    found = status(home, max_age_hours)
+    if found.ok:
+        home.told.unlink(missing_ok=True)
+    elif _is_news(home, found, max_age_hours):
+        send(make_alert("late", home, flow="watch", reason=render(found)), read_settings())
+        write_json(home.told, {"last_success": _last_success(found), "at": datetime.now(UTC).isoformat()})
+    return found
+
+
+def _is_news(home: Home, found: Status, max_age_hours: float) -> bool:
+    if not home.told.exists():
+        return True
+    told = read_json(home.told)
+    since = datetime.now(UTC) - datetime.fromisoformat(told["at"])
+    return told["last_success"] != _last_success(found) or since >= timedelta(hours=max_age_hours)
+
+
+def _last_success(found: Status) -> str | None:
+    return found.last_success["run_id"] if found.last_success else None
+
+
+def _late(found: Status) -> State[Any]:
+    return Failed(name="Late", message=render(found), data=found)

@@ -1,0 +1,121 @@
+"""What people are told when a night did not go well: what it is, what readers still see, what to type next.
+
+An alert holds no secret: whatever looks like one is struck out before anything is sent (`recsys.scrub`).
+"""
+
+import shlex
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from recsys.errors import RecsysError
+from recsys.home import Home, Run
+from recsys.printable import printable
+from recsys.scrub import scrub
+from recsys.warehouse.lookup import find_served
+
+Kind = Literal["failed", "crashed", "data refused", "held back", "late", "test"]
+
+TITLES: dict[Kind, str] = {
+    "failed": "a night has failed",
+    "crashed": "a night has ended without a word",
+    "data refused": "the data of a night are refused",
+    "held back": "the model of a night is held back",
+    "late": "a night is missing",
+    "test": "a test, nothing has happened",
+}
+LONGEST = 2000  # characters of a field
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message; every field is text or None."""
+
+    kind: Kind
+    title: str
+    flow: str  # as Prefect names it
+    step: str | None  # in which it ended
+    reason: str
+    run_id: str | None  # of the table `runs`
+    run_url: str | None  # of the run in Prefect's UI; None where no server is configured
+    served: str  # what readers see now
+    next_command: str  # what to type
+    home: str
+    host: str
+    at: str  # UTC, ISO 8601
+
+    def as_json(self) -> dict[str, Any]:
+        """With `text`, the whole of it for those that show nothing else, such as chats."""
+        return asdict(self) | {"text": self.text()}
+
+    def text(self) -> str:
+        """A fact per line."""
+        named = {
+            "reason": self.reason,
+            "step": self.step,
+            "run": self.run_id,
+            "look": self.run_url,
+            "readers see": self.served,
+            "next": self.next_command,
+            "where": f"{self.home} on {self.host}, {self.at}",
+        }
+        return "\n".join([self.title, *(f"{name}: {value}" for name, value in named.items() if value)])
+
+
+def make_alert(
+    kind: Kind, home: Home, *, flow: str, reason: str, run: Run | None = None, step: str | None = None,
+    run_url: str | None = None,
+) -> Alert:  # fmt: skip
+    """An alert about `home`, and `run` if the night had one, with secrets struck out."""
+    host = socket.gethostname()
+    return Alert(
+        kind=kind,
+        title=_clean(f"{TITLES[kind]}: {flow} on {host}"),
+        flow=_clean(flow),
+        step=step and _clean(step),
+        reason=_clean(reason),
+        run_id=run.run_id if run else None,
+        run_url=run_url and _clean(run_url),
+        served=_clean(describe_served(home)),
+        next_command=_clean(find_next(kind, home, run)),
+        home=_clean(str(home.root)),
+        host=host,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe_served(home: Home) -> str:
+    """What readers see; whatever is wrong with the warehouse is said, not raised."""
+    try:
+        served = find_served(home)
+    except RecsysError as error:
+        return f"nobody knows: {error}"
+    if not served:
+        return "nothing: no night has published here yet"
+    as_of = f"{served['as_of']:%Y-%m-%d %H:%M}"
+    return (
+        f"the lists of run {served['run_id']}, {served['dataset']} before {as_of} UTC, published "
+        f"{served['finished_at']:%Y-%m-%d %H:%M} UTC; they stay"
+    )
+
+
+def find_next(kind: Kind, home: Home, run: Run | None) -> str:
+    """What to type; docs/runbook.md says more of each."""
+    where = f"--home {shlex.quote(str(home.root))}"
+    log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
+    again = f"recsys nightly {where}"
+    steps: dict[Kind, str] = {
+        "failed": f"{log}; put that right; {again} (goes on after the last step that was done)",
+        "crashed": f"{again} (goes on after the last step that was done)",
+        "data refused": f"recsys check {where}; mend the source, or set the limit that the reason names; {again}",
+        "held back": f"less {shlex.quote(str(run.gate))}; {again} --force-publish, if you know better" if run else log,
+        "late": f"recsys status {where}; systemctl status recsys-server recsys-worker; {again}",
+        "test": "nothing",
+    }
+    return steps[kind]
+
+
+def _clean(text: str) -> str:
+    words = "\n".join(printable(line) for line in scrub(text).splitlines())
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
