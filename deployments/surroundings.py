@@ -89,7 +89,7 @@ class Surroundings:
         defaults = {
             "PREFECT_UI_API_URL": "/api",  # whatever name and port the page was reached by
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,  # no other site's page may ask
-            # A night whose lease is lost with the server's memory would be cancelled when it renews it.
+            # A night whose lease is lost with the memory of a server crashes when it renews it, 225 s later.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }

@@ -119,13 +119,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = (
         *("test_flow.py", "test_contract.py", "test_deployments.py", "test_planted.py", "test_train.py"),
         *("test_bad_input.py", "test_check.py", "test_publish.py", "test_checkpoint.py", "test_report.py"),
-        *(
-            "test_systemd.py",
-            "test_hosting.py",
-            "test_reuse.py",
-            "test_bench_lists.py",
-            "test_readme.py",
-            "test_tune.py",
-        ),
+        *("test_systemd.py", "test_hosting.py", "test_healing.py", "test_orchestration.py", "test_reuse.py"),
+        *("test_bench_lists.py", "test_readme.py", "test_tune.py"),
     )
     items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))

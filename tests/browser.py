@@ -1,0 +1,55 @@
+"""The system's Chromium, driven as a person would."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Locator, Page, sync_playwright
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+QUIET = (  # it may reach nothing but this machine, and need not try
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+browser_only = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: the form is tested by its requests alone")
+
+
+@contextmanager
+def browsing() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=list(QUIET))
+        try:
+            page = browser.new_page(viewport={"width": 1300, "height": 1100})
+            page.set_default_timeout(30_000)
+            yield page
+        finally:
+            browser.close()
+
+
+def field(page: Page, label: str) -> Locator:
+    """A field of the form of a deployment, by its label."""
+    own = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{re.escape(label)}( \(Optional\))?$"))
+    return page.locator(".schema-form-property", has=own).last
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """An option of a select; one of the first, as others are not in the page before it is scrolled."""
+    field(page, label).locator("button.p-select-button__control").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_text(option, exact=True).click()
+
+
+def open_form(page: Page, address: str, deployment_id: str) -> None:
+    """As people come to it: the deployment, Run, Custom run."""
+    page.goto(f"{address}/deployments/deployment/{deployment_id}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").click()
+    page.locator(".schema-form-property").first.wait_for()
+
+
+def submit(page: Page) -> None:
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.wait_for_url(re.compile(r"/(deployments/deployment/[^/]*\?|runs/)"))
