@@ -1,4 +1,4 @@
-"""`recsys check`, in a process of its own where that matters: what it says, how it ends, what it leaves behind and what alone."""
+"""`recsys check`, where it matters in a process of its own: what it says, how it ends, what it leaves and what alone."""
 
 import json
 import os
