@@ -1,4 +1,4 @@
-"""`recsys check`, where it matters in a process of its own: what it says, how it ends, what it leaves and what alone."""
+"""`recsys check`, where it matters in a process of its own: what it says, how it ends, and what it leaves behind."""
 
 import json
 import os

@@ -272,11 +272,12 @@ class TestRestore:
     RUNS = ("20261121T030000Z", "20261122T030000Z")
 
     @pytest.fixture(scope="class")
-    def both(self, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    @classmethod
+    def both(cls, tmp_path_factory: pytest.TempPathFactory) -> Home:
         """For copying: two runs have published; their lists differ."""
         folder = tmp_path_factory.mktemp("both")
         home = Home(folder / "home")
-        for run_id, tonight in zip(self.RUNS, write_large(folder), strict=True):
+        for run_id, tonight in zip(cls.RUNS, write_large(folder), strict=True):
             publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
         return home
 
