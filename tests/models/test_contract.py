@@ -210,7 +210,7 @@ def test_ids_unseen_in_training_act_like_the_unknown(name: str) -> None:
 @every_rater
 def test_the_unknown_gets_about_the_overall_distribution(name: str) -> None:
     train = interactions(ratings(2000))
-    network, _ = fit(name, quick_config(name, epochs=15), train=train)
+    network, _ = fit(name, quick_config(name, epochs=20), train=train)
     p_K = predict(network, pairs_of(torch.tensor([0]), torch.tensor([0]))).p_BK.squeeze(0)
     share_K = torch.bincount(train.level_idx, minlength=len(LEVELS)) / len(train)
     # one spread for all pairs is that of the known ones, which is too narrow for the unknown
