@@ -20,9 +20,8 @@ from recsys.settings import Settings
 @ending_in_words
 def rollback(
     run_id: Annotated[
-        str | SkipJsonSchema[None],
+        Annotated[str, Field(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$")] | SkipJsonSchema[None],
         Field(
-            pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$",
             description="The run whose lists are served again, as 20261121T030000Z. Left empty: the run before the "
             "present one. Nights are held back until release.",
         ),

@@ -14,8 +14,8 @@ from flows.cli import main
 from recsys.home import Home
 from recsys.ingest.synthetic import plant
 
-PLANTED = plant(120, 80, 5000)
-NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (3500, 4999)]
+PLANTED = plant(100, 60, 3000)
+NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (2100, 2999)]
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def environment() -> Iterator[pytest.MonkeyPatch]:
     """One Prefect server for all nights; settings that need no more than some seconds of training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_MODEL", "ordinal_basic")
+        patch.setenv("RECSYS_MODEL", "nmf")
         patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
         from prefect.testing.utilities import prefect_test_harness
 

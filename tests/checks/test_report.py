@@ -1,4 +1,4 @@
-"""`recsys check`, in a process of its own: what it says, how it ends, what it leaves behind and what alone."""
+"""`recsys check`, where it matters in a process of its own: what it says, how it ends, and what it leaves behind."""
 
 import json
 import os
@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from archives import write_archive
+from click.testing import CliRunner
 from snapshots import make_run, make_tables, write_tables
 from warehouses import make_frames, make_outcome, write_night
 
+from flows.cli import main
 from recsys.checks.check import check_ratings
 from recsys.checks.report import check_source, describe_check, render_check
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, table_rules
@@ -38,6 +40,14 @@ def run_check(home: Home, source: Path, *options: str, **environment: str) -> Sa
     command = [str(RECSYS), "check", "--source", str(source), "--home", str(home.root), *options]
     done = subprocess.run(command, env=rest | environment, capture_output=True, text=True, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def type_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
+    """The same in this process, which has imported what it needs."""
+    done = CliRunner().invoke(
+        main, ["check", "--source", str(source), "--home", str(home.root), *options], env=environment
+    )
+    return Said(done.exit_code, done.stdout, done.stderr)
 
 
 def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> Path:
@@ -96,7 +106,7 @@ def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Ho
     assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
     assert "ratings.dat line 1: {" in said.stderr
     assert "Traceback" not in said.stderr
-    again = run_check(home, source, "--json")
+    again = type_check(home, source, "--json")
     assert again.exit_code == 3
     found = json.loads(again.stdout)
     assert (found["passed"], found["counts"]) == (False, {"quarantine": 40})
@@ -116,7 +126,7 @@ def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
     source = write_source(tmp_path / "good")
-    said = run_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
+    said = type_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
     assert said.exit_code == 3
     assert "there are at least 7 ratings" in said.stderr
     assert json.loads(said.stdout)["as_of"] == "1990-01-01T00:00:00+00:00"
@@ -126,7 +136,7 @@ def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None
 def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "torn.zip"
     path.write_bytes(b"not a zip")
-    said = run_check(home, path)
+    said = type_check(home, path)
     assert said.exit_code == 1
     assert said.stdout == ""
     with pytest.raises(SourceError) as error:

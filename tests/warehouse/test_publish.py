@@ -1,6 +1,7 @@
 import logging
 import multiprocessing
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,11 +49,30 @@ def tonight(tmp_path: Path) -> Tonight:
     return write_night(tmp_path / "tonight", make_frames())
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """For copying: a publish takes most of a second, and most tests begin with the same one."""
+    folder = tmp_path_factory.mktemp("published")
+    home = Home(folder / "home")
+    publish(make_outcome("r1"), write_night(folder / "tonight", make_frames()), home)
+    return home
+
+
+@pytest.fixture
+def r1(elsewhere: Home, home: Home) -> None:
+    """Run r1 has been published from `tonight`."""
+    shutil.copytree(elsewhere.root, home.root)
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> list[Tonight]:
+    return write_large(tmp_path)
+
+
+def write_large(folder: Path) -> list[Tonight]:
     """Two nights that differ in every `rating_hat`: 1.0 and 2.0."""
     return [
-        write_night(tmp_path / f"large-{night}", make_frames(**LARGE, rating_hat=night), LARGE["n"]) for night in (1, 2)
+        write_night(folder / f"large-{night}", make_frames(**LARGE, rating_hat=night), LARGE["n"]) for night in (1, 2)
     ]
 
 
@@ -116,13 +136,13 @@ class TestPublish:
             rows = select(home, f"select {key}, rank from {table}")
             assert rows == sorted(rows)
 
+    @pytest.mark.usefixtures("r1")
     def test_without_the_other_lists_their_tables_are_empty(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
         counts = publish(make_outcome("r2"), replace(tonight, default_recommendations=None, similar_movies=None), home)
         assert (counts["default_recommendations"], counts["similar_movies"]) == (0, 0)
 
+    @pytest.mark.usefixtures("r1")
     def test_second_run_replaces_lists_and_extends_history(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
         publish(make_outcome("r2"), tonight, home)
 
         for table in ("recommendations", "default_recommendations", "similar_movies"):
@@ -130,8 +150,8 @@ class TestPublish:
         for table in (*RECORDS, LISTS):
             assert select(home, f"select distinct run_id from {table} order by run_id") == [("r1",), ("r2",)]
 
+    @pytest.mark.usefixtures("r1")
     def test_publishing_again_changes_nothing(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
         once = read_all(home)
         publish(make_outcome("r1"), tonight, home)
 
@@ -142,13 +162,13 @@ class TestPublish:
         for night in range(1, 3):
             publish(make_outcome(f"r{night}"), nights[night % 2], home)
         first_bytes = home.warehouse.stat().st_size
-        for night in range(3, 7):
+        for night in range(3, 5):
             publish(make_outcome(f"r{night}"), nights[night % 2], home)
 
         assert home.warehouse.stat().st_size < 1.1 * first_bytes
 
-    def test_failed_audit_keeps_the_old_file_to_the_byte(self, home: Home, tonight: Tonight, tmp_path: Path) -> None:
-        publish(make_outcome("r1"), tonight, home)
+    @pytest.mark.usefixtures("r1")
+    def test_failed_audit_keeps_the_old_file_to_the_byte(self, home: Home, tmp_path: Path) -> None:
         before = home.warehouse.read_bytes()
         frames = make_frames()
         frames["recommendations"] = frames["recommendations"].head(-1)
@@ -200,8 +220,8 @@ class TestHistory:
             publish(known_until("r1", 1), tonight, home)
         assert select(home, f"select count(*) from {LISTS}") == [(8,)]
 
-    def test_steps_are_kept_in_their_order(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
+    @pytest.mark.usefixtures("r1")
+    def test_steps_are_kept_in_their_order(self, home: Home) -> None:
         record(make_outcome("r2", "failed"), home)
         steps = select(home, "select step, seconds from run_steps where run_id = 'r2'")
         assert steps == [("train", 2.5), ("score", 1.0)]
@@ -251,11 +271,19 @@ class TestBackfill:
 class TestRestore:
     RUNS = ("20261121T030000Z", "20261122T030000Z")
 
-    @pytest.fixture
-    def twice(self, home: Home, large: list[Tonight]) -> Home:
-        """Two runs have published; their lists differ."""
-        for run_id, tonight in zip(self.RUNS, large, strict=True):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def both(cls, tmp_path_factory: pytest.TempPathFactory) -> Home:
+        """For copying: two runs have published; their lists differ."""
+        folder = tmp_path_factory.mktemp("both")
+        home = Home(folder / "home")
+        for run_id, tonight in zip(cls.RUNS, write_large(folder), strict=True):
             publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
+        return home
+
+    @pytest.fixture
+    def twice(self, both: Home, home: Home) -> Home:
+        shutil.copytree(both.root, home.root)
         return home
 
     def undo(self, home: Home) -> dict[str, int]:
@@ -301,9 +329,9 @@ class TestRestore:
         assert twice.warehouse.read_bytes() == before
 
 
+@pytest.mark.usefixtures("r1")
 def test_a_full_disk_is_told_before_anything_is_written(home: Home, tonight: Tonight, tmp_path: Path) -> None:
     """A list file with a hole in it, larger than any disk."""
-    publish(make_outcome("r1"), tonight, home)
     before = home.warehouse.read_bytes()
     huge = tmp_path / "huge.parquet"
     with huge.open("wb") as file:
@@ -317,8 +345,7 @@ class TestOlderVersion:
     """A warehouse from before there were default lists, similar movies, served_by and n_ratings."""
 
     @pytest.fixture
-    def older(self, home: Home, tonight: Tonight) -> Home:
-        publish(make_outcome("r1"), tonight, home)
+    def older(self, home: Home, r1: None) -> Home:
         with duckdb.connect(home.warehouse) as connection:
             for name in ("recommendations", "default_recommendations", "similar_movies"):
                 connection.execute(f"drop view {name}_named")
@@ -358,8 +385,8 @@ class TestPresentFile:
         assert home.warehouse.read_bytes() == content
         assert names_in(home) == ["warehouse.duckdb"]
 
-    def test_truncated_one_is_never_overwritten(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
+    @pytest.mark.usefixtures("r1")
+    def test_truncated_one_is_never_overwritten(self, home: Home) -> None:
         half = home.warehouse.read_bytes()[:100_000]
         home.warehouse.write_bytes(half)
 
@@ -367,15 +394,15 @@ class TestPresentFile:
             record(make_outcome("r2", "held back", "too bad"), home)
         assert home.warehouse.read_bytes() == half
 
+    @pytest.mark.usefixtures("r1")
     def test_somebody_writing_in_it_is_named(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
         with somebody_writing(home) as pid, pytest.raises(PublishError, match=rf"PID {pid}.*Next: close whoever"):
             publish(make_outcome("r2"), tonight, home)
 
+    @pytest.mark.usefixtures("r1")
     def test_log_of_a_dead_writer_does_not_block_readers(
         self, home: Home, tonight: Tonight, caplog: pytest.LogCaptureFixture
     ) -> None:
-        publish(make_outcome("r1"), tonight, home)
         with somebody_writing(home):
             pass
         assert names_in(home) == ["warehouse.duckdb", "warehouse.duckdb.wal"]
@@ -398,8 +425,8 @@ class TestRecord:
             assert select(home, f"from {table}_named") == []
         assert select(home, "select verdict, reason, published from runs") == [("data refused", "5% broken", False)]
 
+    @pytest.mark.usefixtures("r1")
     def test_keeps_what_is_served_and_extends_history(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
         before = read_all(home)
         record(make_outcome("r2", "held back", "MAE 0.95"), home, tonight.metrics, tonight.quarantine)
 
@@ -410,8 +437,8 @@ class TestRecord:
         }  # fmt: skip
         assert after[LISTS] == before[LISTS]
 
-    def test_run_that_is_served_stays_published(self, home: Home, tonight: Tonight) -> None:
-        publish(make_outcome("r1"), tonight, home)
+    @pytest.mark.usefixtures("r1")
+    def test_run_that_is_served_stays_published(self, home: Home) -> None:
         record(make_outcome("r1", "failed", "the report could not be written"), home)
 
         assert select(home, "select verdict, published from runs") == [("failed", True)]
