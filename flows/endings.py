@@ -1,6 +1,9 @@
 """How a run ends in Prefect: each ending that a person has to tell from another is a state of its own, in words."""
 
+import atexit
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,12 +26,22 @@ def ending_in_words(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "PREFECT__FLOW_RUN_ID" in os.environ:  # a process that a worker started for this run alone
+            atexit.register(_hush_exit)
         try:
             return function(*args, **kwargs)
         except RecsysError as error:
             return cast(R, _state_of(error))
 
     return run
+
+
+def _hush_exit() -> None:
+    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
+    Prefect still holds, a page of alarm about nothing in the log of the worker.
+    """
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _state_of(error: RecsysError) -> State[Any]:

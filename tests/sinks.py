@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+from recsys.home import Home
+
 
 @dataclass
 class Sink:
@@ -19,8 +21,8 @@ class Sink:
     received: list[dict[str, Any]] = field(default_factory=list)  # of those answered with 200
     statuses: list[int] = field(default_factory=list)  # one a request, in order; then 200
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        return [alert for alert in self.received if alert["kind"] == kind]
+    def of_kind(self, kind: str, home: Home) -> list[dict[str, Any]]:
+        return [alert for alert in self.received if (alert["kind"], alert["home"]) == (kind, str(home.root))]
 
 
 @contextmanager

@@ -168,19 +168,15 @@ def test_each_ending_is_a_state_and_an_alert_of_its_own(served: Served, hook: Si
     for name, (kind, settings, step) in endings.items():
         run = press(served, "nightly", {"settings": settings})
         assert wait_for_end(served, run)["name"] == name
-        (alert,) = wait_for(f"the alert {kind}", lambda kind=kind: hook.of_kind(kind))  # type: ignore[misc]
+        (alert,) = wait_for(f"the alert {kind}", lambda kind=kind: hook.of_kind(kind, home))  # type: ignore[misc]
         assert (alert["flow"], alert["step"]) == ("nightly", step)
         assert alert["run_url"] == f"{address(served)}/runs/flow-run/{run}"
         assert published in alert["served"]
         assert f"--home {home.root}" in alert["next_command"]
         assert alert["run_id"] in {path.name for path in home.runs.iterdir()}
-    assert "stars is above the gate" in hook.of_kind("held back")[0]["reason"]
+    assert "stars is above the gate" in hook.of_kind("held back", home)[0]["reason"]
     assert SECRET not in json.dumps(hook.received)
-    assert {kind: len(hook.of_kind(kind)) for kind, _, _ in endings.values()} == {
-        "data refused": 1,
-        "held back": 1,
-        "failed": 1,
-    }
+    assert [len(hook.of_kind(kind, home)) for kind, _, _ in endings.values()] == [1, 1, 1]
 
 
 def test_a_missing_night_is_told_once(served: Served, hook: Sink, tmp_path: Path) -> None:
@@ -188,7 +184,7 @@ def test_a_missing_night_is_told_once(served: Served, hook: Sink, tmp_path: Path
     states = [wait_for_end(served, press(served, "watch", parameters)) for _ in range(2)]
     assert [state["name"] for state in states] == ["Late", "Late"]
     assert states[0]["message"].startswith("nothing is published")
-    (alert,) = [one for one in hook.of_kind("late") if one["home"] == str(tmp_path)]
+    (alert,) = hook.of_kind("late", Home(tmp_path))
     assert alert["served"].startswith("nothing")
 
 
@@ -226,13 +222,13 @@ def test_a_killed_run_and_its_worker_leave_room_and_word(served: Served, busy: t
     state = wait_for_end(served, night)
     assert state["type"] == "CRASHED"
     assert time.monotonic() - began < 60
-    alert = wait_for("the alert", lambda: [one for one in hook.of_kind("crashed") if one["home"] == str(home.root)])
+    alert = wait_for("the alert", lambda: hook.of_kind("crashed", home))
     assert len(alert) == 1
     assert alert[0]["run_id"] == home_run_of(home)
     assert alert[0]["step"] in {"choose_network", "split", "fit_vocabulary", "read_rules", "check_ratings"}
     after = press(served, "nightly", {"settings": quick_parameters(home.root)})
     assert wait_for_end(served, after)["name"] == "Completed"
-    assert len(hook.of_kind("crashed")) == 1
+    assert len(hook.of_kind("crashed", home)) == 1
 
 
 def test_the_other_way_round(served: Served, tmp_path: Path) -> None:

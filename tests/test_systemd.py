@@ -15,7 +15,7 @@ import httpx
 import pytest
 from serving import ROOT, find_free_port, wait_for
 
-UNITS = ("recsys-server", "recsys-worker")
+UNITS = ("recsys-server", "recsys-worker", "recsys-watch")
 EXAMPLE = ROOT / "deployments" / "recsys.env.example"
 
 
@@ -33,6 +33,15 @@ def test_units_are_understood(name: str, tmp_path: Path) -> None:
     security = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=40", verify[-1]]
     exposed = subprocess.run(security, env=paths, capture_output=True, text=True, check=False)
     assert exposed.returncode == 0, exposed.stdout  # 4.0 of 10
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
+def test_the_timer_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "recsys-watch.service").write_text(read_unit("recsys-watch"))
+    timer = shutil.copy(ROOT / "deployments" / "systemd" / "recsys-watch.timer", tmp_path)
+    paths = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(["systemd-analyze", "verify", timer], env=paths, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow
