@@ -65,8 +65,9 @@ def _serve(around: Surroundings) -> None:
     name = f"serve@{socket.gethostname()}"
     worker = Child("worker", ("worker", "start", "--pool", POOL, "--name", name), around.of_clients())
     with (
-        running(server),
+        # First, because a Ctrl-C while Python reads httpx's parts would make a clean end look like a broken one.
         httpx.Client(base_url=f"{around.url}/api", timeout=30, trust_env=False, auth=around.auth) as api,
+        running(server),
     ):
         if not _is_soon_healthy(api, server):
             raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")

@@ -130,7 +130,7 @@ def test_night_runs_from_its_deployment(served: Served, deployment: Any, tmp_pat
     with duckdb.connect(Home(tmp_path / "night").warehouse, read_only=True) as connection:
         assert connection.sql("select count(distinct user_id) from recommendations").fetchall() == [(200,)]
         assert connection.sql("select verdict, model from runs").fetchall() == [("published", "ordinal")]
-    wait_for("our lines in Prefect's log", lambda: "publish_lists ..." in logged(served, run_id))  # sent in batches
+    wait_for("our lines in Prefect's log", lambda: "publish ..." in logged(served, run_id))  # sent in batches
 
 
 def test_taken_port_is_told_in_words(served: Served, tmp_path: Path) -> None:
