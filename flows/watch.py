@@ -68,4 +68,4 @@ def _last_success(found: Status) -> str | None:
 
 
 def _late(found: Status) -> State[Any]:
-    return Failed(name="Late", message=render(found), data=found)
+    return Failed(name="Late", message=render(found))

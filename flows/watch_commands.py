@@ -51,8 +51,9 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
     """Send a test to every webhook, address and file that is set, and say which of them got it.
 
     \b
-    Example:
-      RECSYS_ALERT_WEBHOOK_URL=https://chat.example/hook recsys test-alerts
+    Examples:
+      recsys test-alerts
+      RECSYS_ALERT_WEBHOOK_URL=https://chat.example/hook recsys test-alerts --json
     """
     place = home_of(home)
     from flows.alerting import read_settings
