@@ -6,7 +6,7 @@ from matplotlib.image import imread
 from recsys.compare.results import summarise
 from recsys.compare.trial import Trial
 from recsys.learning_rate import LearningRateCurve
-from recsys.plots import draw_comparison, draw_learning_rates, draw_reliability, reported_value
+from recsys.plots import draw_comparison, draw_learning_rates, draw_nights, draw_reliability, reported_value
 
 BINS = [{"lower": 0.0, "upper": 0.1, "n": 5, "predicted": 0.05, "observed": 0.2}]
 
@@ -61,3 +61,15 @@ def test_learning_rates_of_some_networks_and_of_none(tmp_path: Path) -> None:
     for name, curves in (("two", {"mlp": curve, "softmax": curve}), ("none", {})):
         draw_learning_rates(curves, tmp_path / f"{name}.png")
     assert (tmp_path / "two.png").read_bytes() != (tmp_path / "none.png").read_bytes()
+
+
+def test_nights_of_both_kinds_and_none(tmp_path: Path) -> None:
+    """One that was held back is another mark, in the same place."""
+    night = {"run_id": "20261121T030000Z", "model": "network", "metric": "mae_median", "value": 0.63}
+    for name, figures in {
+        "published": [night | {"verdict": "published"}],
+        "held back": [night | {"verdict": "held back"}],
+        "none": [],
+    }.items():
+        draw_nights(figures, tmp_path / f"{name}.png")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 3

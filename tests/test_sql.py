@@ -408,6 +408,29 @@ CASES = {
     "list_runs": Case(
         given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
     ),
+    # r1 is not among the two newest that were measured, r3 measured nothing, of r4 other slices do not count.
+    "night_figures": Case(
+        given={
+            "runs": [run("r1"), run("r2"), ended("r3", "data refused"), ended("r4", "held back")],
+            "metrics": [
+                ("r1", "ordinal", "holdout", "all", "mae_median", 0.7),
+                ("r2", "ordinal", "holdout", "all", "mae_median", 0.6),
+                ("r2", "ordinal", "validation", "all", "mae_median", 0.5),
+                ("r2", "softmax", "holdout", "all", "mae_median", 0.8),
+                ("r2", "bias", "holdout", "all", "mae_rounded", 0.75),
+                ("r4", "ordinal", "holdout_time", "all", "mae_median", 0.9),
+                ("r4", "ordinal", "holdout_time", "genre=War", "mae_median", 0.4),
+                ("r4", "popularity", "holdout_time", "all", "ndcg_at_10", 0.2),
+            ],
+        },
+        params={"dataset": "ml-1m", "limit": 2},
+        expected=[
+            ("r2", "published", "bias", "mae_rounded", 0.75),
+            ("r2", "published", "network", "mae_median", 0.6),
+            ("r4", "held back", "network", "mae_median", 0.9),
+            ("r4", "held back", "popularity", "ndcg_at_10", 0.2),
+        ],
+    ),
     "last_published": Case(
         given={"runs": [run("r1"), run("r2"), ended("r3", "held back"), (*run("r4")[:4], "x", *run("r4")[5:])]},
         params={"dataset": "ml-1m"},
