@@ -3,6 +3,7 @@
     make bench                                            ML-100K, seeds 0 to 2, both networks
     make bench ARGS="--source ml-1m.zip --seeds 1"        one night on a local archive
     make bench ARGS="--scale /tmp/scale"                  ingest and checks, of 32 million ratings and of ML-1M
+    make bench ARGS="--overheads"                         what Prefect costs a night, however it is started
 
 --scale takes a folder with 4 GB free; made-up ratings that are there from last time are used again. ML-1M comes from
 RECSYS_TEST_DATA, by default ../shared/data. Seconds are wall-clock time of the whole process, Prefect's start-up
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benches.overheads import measure_overheads
 from benches.processes import Measured, measure_process
 
 RECSYS = Path(sys.executable).parent / "recsys"
@@ -75,8 +77,11 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["ordinal", "softmax"])
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1; figures are means over them")
     parser.add_argument("--scale", type=Path, metavar="FOLDER", help="measure ingest and checks instead, in FOLDER")
+    parser.add_argument("--overheads", action="store_true", help="measure what orchestration costs instead")
     options = parser.parse_args()
-    if options.scale:
+    if options.overheads:
+        measure_overheads(options.seeds)
+    elif options.scale:
         measure_scale(options.scale)
     else:
         measure_nights(options.source, options.models, options.seeds)
