@@ -83,21 +83,25 @@ def tell_of_zombie(zombie: Zombie) -> None:
 
 
 def read_settings() -> Any:
-    """Raises: UsageError for settings that cannot be meant, without their values, which are secrets."""
+    """What the environment says. A misspelt variable is told in the log alone: the sinks that are set right are of use.
+
+    Raises: UsageError for settings that cannot be meant, without their values, which are secrets.
+    """
     from pydantic import ValidationError
 
     from recsys.alert_settings import AlertSettings
 
-    problems = _find_misspelt(AlertSettings.model_fields)
+    for problem in _find_misspelt(AlertSettings.model_fields):
+        logger.error("alerts: %s", problem)
     try:
-        settings = AlertSettings()
+        return AlertSettings()
     except ValidationError as error:
-        problems += [f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
-    if problems:
-        raise UsageError(
-            f"{'; '.join(problems)}. Nobody is told of anything before that is put right; see docs/alerts.md"
+        problems = "; ".join(
+            f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
         )
-    return settings
+        raise UsageError(
+            f"{problems}. Nobody is told of anything before that is put right; see docs/alerts.md"
+        ) from None
 
 
 def _variable(*loc: int | str) -> str:

@@ -378,7 +378,6 @@ def test_long_reasons_are_cut(home: Home) -> None:
         ("EMAIL_TO", "a@example.org;b@example.org", "RECSYS_ALERT_EMAIL_TO: .*no e-mail address"),
         ("EMAIL_FROM", "Night <a@b>", "RECSYS_ALERT_EMAIL_FROM: .*no e-mail address"),
         ("SMTP_USER", "recsys", "RECSYS_ALERT: smtp_user needs smtp_password"),
-        ("WEBHOOK", "https://s3cr3t", "RECSYS_ALERT_WEBHOOK is no setting; there are .*RECSYS_ALERT_WEBHOOK_URL"),
         ("SMTP_PORT", "70000", "RECSYS_ALERT_SMTP_PORT: .*65535"),
         ("SMTP_SECURITY", "yes", "RECSYS_ALERT_SMTP_SECURITY: .*starttls"),
     ],
@@ -388,6 +387,16 @@ def test_settings_are_refused_in_words(name: str, value: str, complaint: str, mo
     with pytest.raises(UsageError, match=complaint) as refusal:
         read_settings()
     assert "s3cr3t" not in str(refusal.value)
+
+
+def test_a_misspelt_variable_is_told_and_silences_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK", "https://s3cr3t")
+    monkeypatch.setenv("RECSYS_ALERT_FILE", "alerts.jsonl")
+    assert read_settings().file == Path("alerts.jsonl")
+    assert "RECSYS_ALERT_WEBHOOK is no setting; there are " in caplog.text
+    assert "RECSYS_ALERT_WEBHOOK_URL" in caplog.text and "s3cr3t" not in caplog.text
 
 
 def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
