@@ -1,6 +1,8 @@
 """Alerts of runs that did not go well, whoever started them: Prefect calls these hooks when a flow ends so."""
 
 import logging
+import os
+from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from recsys.send_alert import send
 from recsys.settings import Settings
 
 KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by the name of the state
+PREFIX = "RECSYS_ALERT"  # of the variables that AlertSettings reads
 WITH_A_NIGHT = {"nightly", "backfill"}  # flows that leave a run which they have not ended
 
 logger = logging.getLogger("recsys.alerting")
@@ -80,20 +83,36 @@ def tell_of_zombie(zombie: Zombie) -> None:
 
 
 def read_settings() -> Any:
-    """Raises: UsageError for settings that cannot be meant, without their values, which are secrets."""
+    """What the environment says. A misspelt variable is told in the log alone: the sinks that are set right are of use.
+
+    Raises: UsageError for settings that cannot be meant, without their values, which are secrets.
+    """
     from pydantic import ValidationError
 
     from recsys.alert_settings import AlertSettings
 
+    for problem in _find_misspelt(AlertSettings.model_fields):
+        logger.error("alerts: %s", problem)
     try:
         return AlertSettings()
     except ValidationError as error:
         problems = "; ".join(
-            f"RECSYS_ALERT_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in error.errors()
+            f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
         )
         raise UsageError(
-            f"{problems}. Nobody is told of anything before that is put right; see docs/runbook.md"
+            f"{problems}. Nobody is told of anything before that is put right; see docs/alerts.md"
         ) from None
+
+
+def _variable(*loc: int | str) -> str:
+    return "_".join((PREFIX, *map(str, loc))).upper()
+
+
+def _find_misspelt(fields: Iterable[str]) -> list[str]:
+    """A variable that no setting reads is an alert that nobody gets."""
+    known = {_variable(field) for field in fields}
+    given = {name.upper() for name in os.environ if name.upper().startswith(f"{PREFIX}_")}
+    return [f"{name} is no setting; there are {', '.join(sorted(known))}" for name in sorted(given - known)]
 
 
 def home_of(parameters: dict[str, Any]) -> Home:

@@ -3,13 +3,14 @@
 An alert holds no secret: whatever looks like one is struck out before anything is sent (`recsys.scrub`).
 """
 
+import logging
 import shlex
 import socket
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from recsys.errors import RecsysError
 from recsys.home import Home, Run
 from recsys.printable import printable
 from recsys.scrub import scrub
@@ -18,14 +19,17 @@ from recsys.warehouse.lookup import find_served
 Kind = Literal["failed", "crashed", "data refused", "held back", "late", "test"]
 
 TITLES: dict[Kind, str] = {
-    "failed": "a night has failed",
-    "crashed": "a night has ended without a word",
+    "failed": "a run has failed",
+    "crashed": "a run has ended without a word",
     "data refused": "the data of a night are refused",
     "held back": "the model of a night is held back",
     "late": "a night is missing",
     "test": "a test, nothing has happened",
 }
 LONGEST = 2000  # characters of a field
+GO_ON = {"nightly", "backfill"}  # flows that keep what was done before they failed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Alert:
         return asdict(self) | {"text": self.text()}
 
     def text(self) -> str:
-        """A fact per line."""
+        """A fact per line; the further lines of one are indented, so that none passes for another fact."""
         named = {
             "reason": self.reason,
             "step": self.step,
@@ -60,7 +64,8 @@ class Alert:
             "next": self.next_command,
             "where": f"{self.home} on {self.host}, {self.at}",
         }
-        return "\n".join([self.title, *(f"{name}: {value}" for name, value in named.items() if value)])
+        facts = [self.title, *(f"{name}: {value}" for name, value in named.items() if value)]
+        return "\n".join(fact.replace("\n", "\n    ") for fact in facts)
 
 
 def make_alert(
@@ -68,54 +73,66 @@ def make_alert(
     run_url: str | None = None,
 ) -> Alert:  # fmt: skip
     """An alert about `home`, and `run` if the night had one, with secrets struck out."""
-    host = socket.gethostname()
-    return Alert(
+    home, host = Home(home.root.absolute()), socket.gethostname()
+    alert = Alert(
         kind=kind,
-        title=_clean(f"{TITLES[kind]}: {flow} on {host}"),
-        flow=_clean(flow),
-        step=step and _clean(step),
-        reason=_clean(reason),
+        title=" ".join(f"{TITLES[kind]}: {flow} on {host}".split()),
+        flow=flow,
+        step=step,
+        reason=reason,
         run_id=run.run_id if run else None,
-        run_url=run_url and _clean(run_url),
-        served=_clean(describe_served(home)),
-        next_command=_clean(find_next(kind, home, run)),
-        home=_clean(str(home.root)),
+        run_url=run_url,
+        served=describe_served(home),
+        next_command=find_next(kind, home, run, flow),
+        home=str(home.root),
         host=host,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    return strike_out(alert)
+
+
+def strike_out(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
+    """The alert with every text fit to be sent: without `secrets` or what looks like one, printable, not too long."""
+    known = tuple(secrets)
+    texts = {name: text for name, text in asdict(alert).items() if text and name != "kind"}
+    cleaned: dict[str, Any] = {name: _clean(text, known) for name, text in texts.items()}
+    return replace(alert, **cleaned)
 
 
 def describe_served(home: Home) -> str:
-    """What readers see; whatever is wrong with the warehouse is said, not raised."""
+    """What readers see; whatever is wrong with the warehouse is said, not raised: the alert matters more."""
     try:
         served = find_served(home)
-    except RecsysError as error:
+    except Exception as error:
+        logger.debug("what is served cannot be told", exc_info=error)
         return f"nobody knows: {error}"
     if not served:
         return "nothing: no night has published here yet"
-    as_of = f"{served['as_of']:%Y-%m-%d %H:%M}"
+    as_of = f"{served['as_of']:%Y-%m-%d %H:%M} UTC" if served["as_of"] else "an unknown moment"
     return (
-        f"the lists of run {served['run_id']}, {served['dataset']} before {as_of} UTC, published "
+        f"the lists of run {served['run_id']}, {served['dataset']} before {as_of}, published "
         f"{served['finished_at']:%Y-%m-%d %H:%M} UTC; they stay"
     )
 
 
-def find_next(kind: Kind, home: Home, run: Run | None) -> str:
+def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") -> str:
     """What to type; docs/runbook.md says more of each."""
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
-    again = f"recsys nightly {where}"
+    night = f"recsys nightly {where}"
+    again = night if flow in ("nightly", "watch") else f"recsys {flow} {where}, with its options"
+    goes_on = f"{again} (goes on after the last step that was done)" if flow in GO_ON else again
     steps: dict[Kind, str] = {
-        "failed": f"{log}; put that right; {again} (goes on after the last step that was done)",
-        "crashed": f"{again} (goes on after the last step that was done)",
+        "failed": f"{log}; put that right; {goes_on}",
+        "crashed": goes_on,
         "data refused": f"recsys check {where}; mend the source, or set the limit that the reason names; {again}",
-        "held back": f"less {shlex.quote(str(run.gate))}; {again} --force-publish, if you know better" if run else log,
+        "held back": f"less {shlex.quote(str(run.gate))}; {night} --force-publish, if you know better" if run else log,
         "late": f"recsys status {where}; systemctl status recsys-server recsys-worker; {again}",
         "test": "nothing",
     }
     return steps[kind]
 
 
-def _clean(text: str) -> str:
-    words = "\n".join(printable(line) for line in scrub(text).splitlines())
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    words = "\n".join(printable(line) for line in scrub(text, secrets).splitlines())
     return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
