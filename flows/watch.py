@@ -15,6 +15,7 @@ from flows.endings import ending_in_words
 from flows.show import has_server
 from flows.zombies import close_zombies
 from recsys.alerts import make_alert
+from recsys.errors import NotPublished
 from recsys.files import read_json, write_json
 from recsys.home import Home
 from recsys.send_alert import send
@@ -42,25 +43,34 @@ def watch(
 def patrol(home: Home, max_age_hours: float) -> Status:
     """Closes runs without a process, where there is a server, and looks whether what is served is fresh; people are
     told of each such run, and once of each night that is missing.
+
+    Raises: NotPublished if there is a warehouse that cannot be read, of which they are told as well.
     """
     if has_server():
         for zombie in close_zombies():
             tell_of_zombie(zombie)
-    found = status(home, max_age_hours)
+    try:
+        found = status(home, max_age_hours)
+    except NotPublished as error:
+        _tell_once(home, None, str(error), max_age_hours)
+        raise
     if found.ok:
         home.told.unlink(missing_ok=True)
-    elif _is_news(home, found, max_age_hours):
-        send(make_alert("late", home, flow="watch", reason=render(found)), read_settings())
-        write_json(home.told, {"last_success": _last_success(found), "at": datetime.now(UTC).isoformat()})
+    else:
+        _tell_once(home, _last_success(found), render(found), max_age_hours)
     return found
 
 
-def _is_news(home: Home, found: Status, max_age_hours: float) -> bool:
-    if not home.told.exists():
-        return True
-    told = read_json(home.told)
-    since = datetime.now(UTC) - datetime.fromisoformat(told["at"])
-    return told["last_success"] != _last_success(found) or since >= timedelta(hours=max_age_hours)
+def _tell_once(home: Home, last_success: str | None, reason: str, max_age_hours: float) -> None:
+    """Of the night that is missing after `last_success`; again when it has been missing for another night's time."""
+    if home.told.exists():
+        told = read_json(home.told)
+        since = datetime.now(UTC) - datetime.fromisoformat(told["at"])
+        if told["last_success"] == last_success and since < timedelta(hours=max_age_hours):
+            return
+    answers = send(make_alert("late", home, flow="watch", reason=reason), read_settings())
+    if not answers or None in answers.values():  # else nobody knows yet
+        write_json(home.told, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
 
 
 def _last_success(found: Status) -> str | None:

@@ -447,3 +447,22 @@ def test_the_watchdog_tells_once_of_each_missing_night(
     assert "stale: " in late[0].stdout
     assert [one["kind"] for one in hook.received] == ["late"]
     assert "systemctl status recsys-server" in hook.received[0]["next_command"]
+
+
+def test_a_watchdog_that_reached_nobody_tries_again(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is published here; the sink is out of order the first time."""
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    hook.statuses = [404]
+    for _ in range(3):
+        assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert [one["kind"] for one in hook.received] == ["late"]
+
+
+def test_a_warehouse_that_cannot_be_read_is_a_missing_night(
+    home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    home.root.mkdir()
+    home.warehouse.write_bytes(b"not a database")
+    assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert "cannot be opened" in hook.received[0]["reason"]

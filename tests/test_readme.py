@@ -72,7 +72,7 @@ def test_the_tree_names_nothing_that_is_gone() -> None:
 
 
 def test_the_table_of_commands_is_complete() -> None:
-    assert set(re.findall(r"^\| `recsys (\w+)", README, flags=re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^\| `recsys ([\w-]+)", README, flags=re.MULTILINE)) == set(main.commands)
 
 
 @pytest.mark.slow
