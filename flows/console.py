@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,16 @@ def run_program(main: Callable[[], None]) -> None:
     """
     exit_code: list[int] = [1]
     atexit.register(_leave, exit_code)  # the first to be registered, so the last to run
+    signal.signal(signal.SIGTERM, _end)  # or the server that Prefect starts for a night would outlive us
     try:
         main()
     except SystemExit as end:
         exit_code[0] = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _leave(exit_code: list[int]) -> None:

@@ -22,6 +22,7 @@ import polars as pl
 import pytest
 from archives import write_archive
 from click.testing import CliRunner
+from serving import descendants, processes, wait_for
 
 from flows.cli import main
 from recsys.home import Home
@@ -355,6 +356,23 @@ def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> 
     assert night.exit_code == 1
     assert f"is running on {home.root}, and there is one at a time" in night.stderr
     assert len(list(home.runs.iterdir())) == 1
+
+
+def test_a_night_that_is_told_to_end_says_so_and_leaves_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SIGTERM, as a machine that is shut down sends it; no server is configured, so Prefect has started one."""
+    home, quiet = Home(tmp_path / "home"), subprocess.DEVNULL
+    environment = own_environment(tmp_path_factory)
+    line = [str(RECSYS), *command(home, LONG)]
+    with subprocess.Popen(line, env=environment, stdout=quiet, stderr=quiet) as night:
+        wait_for("the night", lambda: any(home.root.glob("runs/*/validation")))
+        started = descendants(night.pid)
+        assert any("prefect" in line for line in started.values())
+        night.terminate()
+        assert night.wait(30) == 143
+    assert started.items() & processes().items() == set()
+    assert ask(home, "select verdict from runs") == [("failed",)]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,16 @@ def test_a_night_after_it_is_one_of_its_own(killed: Home) -> None:
     ]
 
 
+def test_a_step_that_takes_too_long_is_ended(api: httpx.Client) -> None:
+    from flows.step import step
+
+    dawdle = step(lambda: time.sleep(30), "dawdle", hours=0.5 / 3600)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        dawdle()
+    assert time.monotonic() - began < 20
+
+
 def wait_for_states(api: httpx.Client) -> dict[str, str]:
     """The states of the steps of the newest flow run; they come a little later than it ends."""
     newest = {"sort": "START_TIME_DESC", "limit": 1}
