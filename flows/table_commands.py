@@ -9,6 +9,7 @@ from flows.console import home_of, home_option, json_option, print_json, shared
 
 if TYPE_CHECKING:
     from recsys.warehouse.export import Export
+    from recsys.warehouse.status import Status
 
 
 @click.command()
@@ -33,10 +34,15 @@ def status(max_age: float | None, home: Path | None, as_json: bool) -> None:
       recsys status --max-age 26              for monitoring: a night a day, and two hours of grace
       15 * * * * recsys status --max-age 26 --home /srv/recsys >/tmp/status || mail -s recsys me </tmp/status
     """
-    from recsys.warehouse.status import render
     from recsys.warehouse.status import status as ask
 
-    found = ask(home_of(home), max_age)
+    tell_status(ask(home_of(home), max_age), as_json)
+
+
+def tell_status(found: "Status", as_json: bool) -> None:
+    """In one line, or as JSON; the exit code is 1 if it is not well."""
+    from recsys.warehouse.status import render
+
     if as_json:
         print_json(found.as_json())
     else:

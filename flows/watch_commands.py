@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from flows.console import home_of, home_option, json_option, print_json, shared
+from flows.table_commands import tell_status
 
 
 @click.command()
@@ -32,15 +33,8 @@ def watch(max_age: float, home: Path | None, as_json: bool) -> None:
     """
     place = home_of(home)
     from flows.watch import patrol
-    from recsys.warehouse.status import render
 
-    found = patrol(place, max_age)
-    if as_json:
-        print_json(found.as_json())
-    else:
-        click.echo(render(found))
-    if not found.ok:
-        raise SystemExit(1)
+    tell_status(patrol(place, max_age), as_json)
 
 
 @click.command("test-alerts")
