@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from archives import write_archive
-from browser import browser_only, browsing, choose, field, open_form, submit
+from browser import BROWSER, browser_only, browsing, choose, field, fill_as_json, open_form, submit
 from quick_nights import SOURCE, ask, quick_parameters
 from serving import LONG, Served, kill_child, serving, wait_for, wait_until_up
 from sinks import Sink, webhook
@@ -257,7 +257,7 @@ def test_a_schedule_makes_nights(served: Served, tmp_path: Path) -> None:
 
 
 def test_a_week_is_made_up_for_by_one_run(served: Served, tmp_path: Path) -> None:
-    """And a second one finds everything there."""
+    """Asked for in the UI, where there is a browser. And a second one finds everything there."""
     home = Home(tmp_path / "home")
     settings = quick_parameters(home.root, audit={"max_rows_share": None}, rank={"retrievers": ["popularity"]})
     last = datetime(2000, 12, 20, tzinfo=UTC)
@@ -266,9 +266,8 @@ def test_a_week_is_made_up_for_by_one_run(served: Served, tmp_path: Path) -> Non
         "last": last.isoformat(),
         "settings": settings,
     }
-    assert wait_for_end(served, press(served, "backfill", parameters), 240)["name"] == "Completed", (
-        served.log.read_text()
-    )
+    run = press_in_browser(served, "backfill", parameters) if BROWSER else press(served, "backfill", parameters)
+    assert wait_for_end(served, run, 240)["name"] == "Completed", served.log.read_text()
     nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
     assert ask(home, nights) == [(7, 7)]
     again = press(served, "backfill", parameters)
@@ -301,6 +300,17 @@ def press(served: Served, name: str, parameters: dict[str, Any]) -> str:
         return None if answer.status_code == 503 else str(answer.raise_for_status().json()["id"])
 
     return wait_for("a server that is not busy", ask_for_it) or ""
+
+
+def press_in_browser(served: Served, name: str, parameters: dict[str, Any]) -> str:
+    before = newest_run(served, name)
+    with browsing() as page:
+        open_form(page, address(served), deployment(served, name)["id"])
+        fill_as_json(page, json.dumps(parameters))
+        submit(page)
+        run = wait_for("the run", lambda: newer_run(served, name, before))
+    assert run["parameters"] == parameters
+    return str(run["id"])
 
 
 def wait_for_end(served: Served, run_id: str, seconds: float = 120) -> Any:
