@@ -201,7 +201,7 @@ def prepare(made: Kind, pristine: Home, home: Home, folder: Path) -> Settings:
     here = copy_home(pristine, folder / "home") if made.spoil else home
     if made.spoil:
         made.spoil(here)
-    return Settings(source=str(source), home=here.root, **made.settings)
+    return Settings(source=str(source), home=here.root, resume_hours=0, **made.settings)  # several differ in no input
 
 
 def refuse(handler: Any) -> None:
