@@ -54,10 +54,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, hook: Sink) -> Iterator[Ser
 
 @pytest.fixture(scope="module")
 def busy(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, str]]:
-    """A home on which a long night of the deployment runs, and the id of its flow run."""
+    """A home on which a long night of the deployment runs, and the id of its flow run. Its process is stopped, as it
+    need not get anywhere: it holds what it holds.
+    """
     home = Home(tmp_path_factory.mktemp("busy"))
     night = press(served, "nightly", {"settings": {"source": LONG, "home": str(home.root), "model": "ordinal"}})
     wait_for("the night", lambda: any(home.root.glob("runs/*/validation")))
+    os.kill(int(served.api.get(f"/flow_runs/{night}").json()["infrastructure_pid"]), signal.SIGSTOP)
     yield home, night
 
 
@@ -240,6 +243,7 @@ def test_the_other_way_round(served: Served, tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as other:
         try:
             wait_for("the night", lambda: any(home.root.glob("runs/*/underway.json")))
+            other.send_signal(signal.SIGSTOP)
             state = wait_for_end(served, press(served, "nightly", {"settings": quick_parameters(home.root)}))
         finally:
             other.kill()
