@@ -18,7 +18,7 @@ STEPS = (
     *("retain_snapshots", "retain_runs", "report"),
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # twenty nights on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from recsys.ingest.synthetic import plant
 SECRET = "hunter2-of-the-source"
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a scheduled night begins on the minute
 
 
 @pytest.fixture(scope="module")
