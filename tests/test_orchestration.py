@@ -129,8 +129,8 @@ def test_what_the_ui_gets_of_a_night(served: Served, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     settings = json.dumps(quick_parameters(home.root))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "run", "nightly/nightly"]
-    environment = os.environ | {"PREFECT_API_URL": f"{address(served)}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
     before = newest_run(served, "nightly")
+    environment = of_clients(served, tmp_path)
     subprocess.run([*command, "--param", f"settings={settings}"], env=environment, check=True, capture_output=True)
     run = wait_for("the run", lambda: newer_run(served, "nightly", before))
     assert wait_for_end(served, run["id"])["name"] == "Completed", served.log.read_text()
@@ -191,7 +191,7 @@ def test_a_missing_night_is_told_once(served: Served, hook: Sink, tmp_path: Path
     assert alert["served"].startswith("nothing")
 
 
-def test_two_nights_at_once_by_any_way(served: Served, busy: tuple[Home, str]) -> None:
+def test_two_nights_at_once_by_any_way(served: Served, busy: tuple[Home, str], tmp_path: Path) -> None:
     """While the deployment's night runs: the deployment again, its schedule, a backfill, the command line."""
     home, night = busy
     settings = {"source": SOURCE, "home": str(home.root)}
@@ -205,7 +205,7 @@ def test_two_nights_at_once_by_any_way(served: Served, busy: tuple[Home, str]) -
     assert f"(run {home_run_of(home)}, in step " in state["message"]
 
     command = [RECSYS, "nightly", "--source", SOURCE, "--home", str(home.root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=of_clients(served, tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "and there is one at a time" in done.stderr
 
@@ -238,7 +238,7 @@ def test_the_other_way_round(served: Served, tmp_path: Path) -> None:
     """A night of the command line runs; the deployment's is cancelled, in words."""
     home = Home(tmp_path / "home")
     quiet = subprocess.DEVNULL
-    environment = os.environ | {"PREFECT_API_URL": f"{address(served)}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    environment = of_clients(served, tmp_path)
     command = [RECSYS, "nightly", "--source", LONG, "--model", "ordinal", "--home", str(home.root)]
     with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as other:
         try:
@@ -280,6 +280,11 @@ def test_a_week_is_made_up_for_by_one_run(served: Served, tmp_path: Path) -> Non
     wanted = {"flow_runs": {"id": {"any_": [again]}}}
     (table,) = (one for one in served.api.post("/artifacts/filter", json=wanted).json() if one["key"] == "nights")
     assert [row["verdict"] for row in json.loads(table["data"])] == ["there already"] * 7
+
+
+def of_clients(served: Served, folder: Path) -> dict[str, str]:
+    """What a command finds in its environment; without a server it would start one of its own."""
+    return os.environ | {"PREFECT_API_URL": f"{address(served)}/api", "PREFECT_HOME": str(folder / "prefect")}
 
 
 def address(served: Served) -> str:
