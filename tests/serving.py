@@ -32,6 +32,19 @@ class Served:
     log: Path
 
 
+class Patient(httpx.HTTPTransport):
+    """Asks again when the database is being written to by others, as Prefect's own client does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(50):
+            answer = super().handle_request(request)
+            if answer.status_code != 503:
+                break
+            answer.close()
+            time.sleep(0.2)
+        return answer
+
+
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """`deployments.serve` on a free port, its home below `folder`; killed with all it started if a test leaves it."""
@@ -44,7 +57,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
     user, _, password = environment.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
     auth = (user, password) if user else None
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, trust_env=False, auth=auth) as api:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, auth=auth, transport=Patient()) as api:
             yield Served(process, api, port, log)
     finally:
         if process.poll() is None:

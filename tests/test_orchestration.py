@@ -355,7 +355,12 @@ def scheduled_run(served: Served, settings: dict[str, Any]) -> Any:
     url = f"/deployments/{deployment(served, 'nightly')['id']}/schedules"
     every_minute = {"cron": "* * * * *", "timezone": "UTC"}
     schedule = {"schedule": every_minute, "active": True, "parameters": {"settings": settings}}
-    (made,) = served.api.post(url, json=[schedule]).raise_for_status().json()
+
+    def make() -> Any:
+        answer = served.api.post(url, json=[schedule])
+        return None if answer.status_code == 503 else answer.raise_for_status().json()
+
+    (made,) = wait_for("a server that is not busy", make)
     wanted = {"deployments": {"name": {"any_": ["nightly"]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
 
     def begun() -> Any:
