@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 from pathlib import Path
@@ -25,17 +26,26 @@ def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> 
     return {"home": str(home), "source": str(source), "config": config, "gate": gate, **fields}
 
 
+def preload() -> None:
+    """Starts the process that nights are forked from anew: one that an earlier test has started knows nothing of ours,
+    neither modules nor environment.
+    """
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    forkserver.set_forkserver_preload(["quick_nights", "flows.nightly", "great_expectations", "recsys.models"])
+
+
 def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | None:
     """Runs the flow in another process; returns its exit code, which is -9 if it was killed as it logged `kill_at`."""
-    forkserver.set_forkserver_preload(["quick_nights", "flows.nightly", "great_expectations", "recsys.models"])
-    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at))
+    server = os.environ.get("PREFECT_API_URL", "")
+    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at, server))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "the night has not ended within two minutes"
     return process.exitcode
 
 
-def _night(parameters: str, kill_at: str | None) -> None:
+def _night(parameters: str, kill_at: str | None, server: str) -> None:
+    assert os.environ.get("PREFECT_API_URL", "") == server, "else each night starts a server of its own"
     from flows.nightly import nightly
     from recsys.settings import Settings
 

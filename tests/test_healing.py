@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from quick_nights import ask, quick_parameters, run_night, tables_of
+from quick_nights import ask, preload, quick_parameters, run_night, tables_of
 
 from recsys.home import Home
 
@@ -34,6 +34,7 @@ def api() -> Iterator[httpx.Client]:
         with prefect_test_harness(server_startup_timeout=60):
             address = PREFECT_API_URL.value() or ""
             patch.setenv("PREFECT_API_URL", address)
+            preload()
             with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
                 yield client
 
