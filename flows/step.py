@@ -1,6 +1,5 @@
 """Steps of a night as Prefect's tasks: what a finished one returned is kept until the night ends well."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,8 +24,6 @@ HOUR = 3600.0
 ROOT = Path("/")  # keys are whole paths: a run's results lie, and go, with the rest of it
 
 _results: ContextVar[tuple[Path, str] | None] = ContextVar("results", default=None)  # folder, key of the run's inputs
-
-logger = logging.getLogger("recsys.step")
 
 
 def step(function: Callable[P, R], name: str, *, hours: float = 1, **options: Any) -> Task[P, R]:

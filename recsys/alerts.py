@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from recsys.files import read_json
 from recsys.home import Home, Run
 from recsys.printable import printable
 from recsys.scrub import scrub
@@ -119,7 +120,7 @@ def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") ->
     """What to type; docs/runbook.md says more of each."""
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
-    night = f"recsys nightly {where}"
+    night = f"recsys nightly {where}{_options(run)}"
     again = night if flow in ("nightly", "watch") else f"recsys {flow} {where}, with its options"
     goes_on = f"{again} (goes on after the last step that was done)" if flow in GO_ON else again
     steps: dict[Kind, str] = {
@@ -131,6 +132,19 @@ def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") ->
         "test": "nothing",
     }
     return steps[kind]
+
+
+def _options(run: Run | None) -> str:
+    """The options that a run was started with: with others, the next one would be another night, of other data. None
+    where its settings cannot be read: the alert matters more.
+    """
+    try:
+        given = read_json(run.config) if run else {}
+    except (OSError, ValueError):
+        return ""
+    options = {"--source": given.get("source"), "--model": given.get("model"), "--as-of": given.get("as_of"),
+               "--n": given.get("n"), "--seed": given.get("seed")}  # fmt: skip
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)
 
 
 def _clean(text: str, secrets: Iterable[str]) -> str:

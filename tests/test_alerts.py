@@ -18,6 +18,7 @@ from flows.cli import main
 from recsys.alert_settings import AlertSettings
 from recsys.alerts import Alert, Kind, make_alert
 from recsys.errors import UsageError
+from recsys.files import write_json
 from recsys.home import Home
 from recsys.scrub import scrub
 from recsys.send_alert import send
@@ -466,3 +467,11 @@ def test_a_warehouse_that_cannot_be_read_is_a_missing_night(
     home.warehouse.write_bytes(b"not a database")
     assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
     assert "cannot be opened" in hook.received[0]["reason"]
+
+
+def test_the_next_night_is_the_same_night(home: Home) -> None:
+    """With the defaults in place of what it was given, it would be one of other data."""
+    run = home.run("20261121T030000Z")
+    write_json(run.config, Settings(source="ml-1m", n=20).model_dump(mode="json"))
+    said = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
+    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in said
