@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
 from pydantic_core import CoreSchema
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys.ingest.datasets import DATASETS
+from recsys.forms import Source, as_form
 
 NetworkName = Literal[  # those that predict ratings; recsys compare trains the others too
     "ordinal",
@@ -42,34 +42,6 @@ SplitKind = Literal["random", "time", "last"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Share = Annotated[float, Field(ge=0, le=1)]
 IN_FORMS = ("source", "model", "as_of", "n", "seed", "device", "gate", "home")
-
-
-Source = Annotated[
-    str,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"title": "dataset", "type": "string", "enum": list(DATASETS)},
-                {"title": "path or synthetic", "type": "string", "minLength": 1},
-            ]
-        }
-    ),
-]
-
-
-def as_form(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Of a JSON schema of settings, what a form shows: empty fields that say what they are if left so.
-
-    A form fills in the defaults that a schema states, and what is filled in takes the place of the environment's.
-    """
-    for field in schema["properties"].values():
-        default = field.pop("default", None)
-        if default is not None and not isinstance(default, dict):
-            field["description"] = f"{field.get('description', '')} Left empty: the worker's setting, else {default}."
-        if field.get("type") == "boolean":  # which a form shows as a switch: it has no place for neither
-            field["enum"] = [True, False]
-            del field["type"]
-    return schema
 
 
 class Config(BaseModel):
