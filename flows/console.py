@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.errors import RecsysError, UsageError
+from recsys.errors import RecsysError, UsageError, is_interruption
 from recsys.home import Home
 
 if TYPE_CHECKING:
     import polars as pl
 
+TOLD_TO_END = 128 + signal.SIGTERM  # the exit code that shells know
 WIDTH_OF_A_FILE = 160  # columns of a table that goes to a file or a pipe
 
 Command = Callable[..., None]
@@ -42,6 +43,8 @@ def shared(command: Command) -> Command:
         except Exception as error:
             if debug:
                 raise
+            if is_interruption(error):
+                fail("ended by a signal, in the middle of a query", TOLD_TO_END)
             fail(f"unexpected {type(error).__name__}: {error}. Run it again with --debug for the traceback.", 1)
 
     return run_command
@@ -94,7 +97,7 @@ def run_program(main: Callable[[], None]) -> None:
 
 
 def _end(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+    raise SystemExit(TOLD_TO_END)
 
 
 def _leave(exit_code: list[int]) -> None:

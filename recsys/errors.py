@@ -63,3 +63,8 @@ class NotPublished(RecsysError):
 
 class HomeBusy(RecsysError):
     pass
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether somebody wanted the run to end. A signal that comes while DuckDB runs a query is an error of its own."""
+    return not isinstance(error, Exception) or "Query interrupted" in str(error)

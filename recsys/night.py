@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
-from recsys.errors import HomeBusy, RecsysError, UsageError
+from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
 from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
 from recsys.resume import (
@@ -218,7 +218,7 @@ def _record_failure(run: Run, error: BaseException) -> None:
         error.run = run
     logger.error("the night ends: %s", verdict)
     logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
-    mark_ended(run, verdict, reason, counts=isinstance(error, Exception))
+    mark_ended(run, verdict, reason, counts=not is_interruption(error))
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
         record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)

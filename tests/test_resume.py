@@ -74,8 +74,10 @@ def test_what_fails_every_time_begins_afresh(settings: Settings) -> None:
     assert runs[-1] != runs[0]
 
 
-def test_being_ended_by_somebody_is_no_failure(settings: Settings) -> None:
-    runs = {end(settings, KeyboardInterrupt()).run_id for _ in range(MOST_FAILURES + 1)}
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("Query interrupted")], ids=repr)
+def test_being_ended_by_somebody_is_no_failure(settings: Settings, error: BaseException) -> None:
+    """DuckDB tells of a signal in its own words."""
+    runs = {end(settings, error).run_id for _ in range(MOST_FAILURES + 1)}
     assert len(runs) == 1
 
 
