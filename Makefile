@@ -36,10 +36,10 @@ serve: $(READY)
 	@$(BIN)/python -m deployments.serve $(ARGS)
 
 bench: $(READY)
-	$(BIN)/python tests/bench.py $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 bench-lists: $(READY)
-	$(BIN)/python tests/bench_lists.py $(ARGS)
+	$(BIN)/python -m tests.bench_lists $(ARGS)
 
 # Torch comes first and by its exact version: pip then takes the CPU build where the machine offers one, and
 # the CUDA build elsewhere. Everything else comes from the lock, by hash.

@@ -12,11 +12,11 @@ from prefect.settings import PREFECT_UI_URL
 
 from flows.show import has_server
 from flows.zombies import Zombie
-from recsys.alerts import Kind, make_alert
+from recsys.alerts.alert import Kind, make_alert
+from recsys.alerts.send import send
 from recsys.errors import RecsysError, UsageError
 from recsys.home import Home, Run
-from recsys.resume import find_last, is_unfinished, read_step
-from recsys.send_alert import send
+from recsys.runs.resume import find_last, is_unfinished, read_step
 from recsys.settings import Settings
 
 KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by the name of the state
@@ -89,7 +89,7 @@ def read_settings() -> Any:
     """
     from pydantic import ValidationError
 
-    from recsys.alert_settings import AlertSettings
+    from recsys.alerts.settings import AlertSettings
 
     for problem in _find_misspelt(AlertSettings.model_fields):
         logger.error("alerts: %s", problem)

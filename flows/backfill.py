@@ -17,7 +17,7 @@ from flows.nightly import nightly
 from flows.show import show_rows
 from recsys.errors import DataRefused, GateHeld, RecsysError, UsageError
 from recsys.home import Home
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.settings import Settings
 from recsys.warehouse.lookup import list_nights
 

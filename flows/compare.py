@@ -13,8 +13,8 @@ from flows.naming import name_of_night
 from flows.show import attempt, bars, has_server, show_images, show_rows
 from recsys.compare.plan import MAX_SEEDS, plan_comparison
 from recsys.compare.results import Row
+from recsys.runs.summary import ERRORS, LISTS
 from recsys.settings import Settings
-from recsys.summary import ERRORS, LISTS
 
 
 @flow(name="compare", description=__doc__, flow_run_name=name_of_night, **ALERTING)

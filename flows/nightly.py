@@ -8,12 +8,18 @@ from flows.endings import ending_in_words
 from flows.naming import name_of_night
 from flows.show import bars, show
 from flows.step import is_outage, keeping_results, step
-from recsys import gate, run_retention, split, steps, summary, versus
+from recsys import steps
 from recsys.checks import check
-from recsys.ingest import fetch, retention, write
-from recsys.night import night
+from recsys.evaluate import champion as versus
+from recsys.evaluate import gate
+from recsys.ingest import retention, write
+from recsys.ingest.fetch import fetch
+from recsys.runs import retention as run_retention
+from recsys.runs import summary
+from recsys.runs.night import night
+from recsys.runs.summary import Summary
 from recsys.settings import Settings
-from recsys.summary import Summary
+from recsys.split import cut as split
 
 # the one step that meets the outside
 fetch_archive = step(

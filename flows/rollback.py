@@ -11,8 +11,8 @@ from pydantic.json_schema import SkipJsonSchema
 from flows.alerting import ALERTING
 from flows.endings import ending_in_words
 from flows.show import show_rows
-from recsys import rollback as rolling
 from recsys.home import Home
+from recsys.runs import rollback as rolling
 from recsys.settings import Settings
 
 

@@ -27,9 +27,9 @@ from prefect.settings import PREFECT_API_URL
 from recsys.errors import NotPublished
 from recsys.files import read_json
 from recsys.home import Run
-from recsys.night import describe_run, read_metrics
 from recsys.progress import watched
-from recsys.summary import ERRORS, LISTS, in_files
+from recsys.runs.night import describe_run, read_metrics
+from recsys.runs.summary import ERRORS, LISTS, in_files
 from recsys.warehouse.lookup import list_runs, read_figures
 
 SECONDS = 2.0  # between two updates of a bar
@@ -177,7 +177,7 @@ def show_trend(run: Run) -> None:
         figures = read_figures(run.home, dataset, NIGHTS).to_dicts()
     except NotPublished:
         return
-    from recsys.plots import draw_nights
+    from recsys.compare.plots import draw_nights
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nights.png"

@@ -14,8 +14,8 @@ from prefect.context import TaskRunContext
 from recsys.errors import SourceOutage
 from recsys.files import read_json
 from recsys.home import Run
-from recsys.night import timed
-from recsys.resume import key_of
+from recsys.runs.night import timed
+from recsys.runs.resume import key_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +29,8 @@ _results: ContextVar[tuple[Path, str] | None] = ContextVar("results", default=No
 def step(function: Callable[P, R], name: str, *, hours: float = 1, **options: Any) -> Task[P, R]:
     """A plain function of `recsys` as a task called `name`, ended with an error when it takes longer than `hours`.
 
-    Its result is kept by the run's inputs: source, settings, rules, code (see `recsys.resume`). Where there is one, the
-    function is not called.
+    Its result is kept by the run's inputs: source, settings, rules, code (see `recsys.runs.resume`). Where
+    there is one, the function is not called.
     """
     return Task(
         timed(function, name),

@@ -14,11 +14,11 @@ from flows.alerting import read_settings, tell_of_zombie
 from flows.endings import ending_in_words
 from flows.show import has_server
 from flows.zombies import close_zombies
-from recsys.alerts import make_alert
+from recsys.alerts.alert import make_alert
+from recsys.alerts.send import send
 from recsys.errors import NotPublished
 from recsys.files import read_json, write_json
 from recsys.home import Home
-from recsys.send_alert import send
 from recsys.settings import Settings
 from recsys.warehouse.status import Status, render, status
 

@@ -8,33 +8,33 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from recsys.champion import find_champion
 from recsys.checks.check import Checked
-from recsys.churn import churn
-from recsys.eligibility.eligibility import compile_rules
-from recsys.eligibility.read_rules import Rules
-from recsys.eligibility.read_rules import read_rules as rules_of
-from recsys.evaluate import measure_details, measure_errors, measure_lists
-from recsys.features import fit_features
+from recsys.encode.features import fit_features
+from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
 from recsys.files import read_json, write_json
 from recsys.home import Run
-from recsys.leaks import check_apart, check_order
+from recsys.metrics.churn import churn
 from recsys.models import RatingNetwork
-from recsys.night import describe_run, read_metrics
+from recsys.rank.eligibility import compile_rules
 from recsys.rank.fit import fit_ranker, learn_weights
 from recsys.rank.ranker import Ranker
+from recsys.rank.read_rules import Rules
+from recsys.rank.read_rules import read_rules as rules_of
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
-from recsys.saved_model import SavedModel, load_model, save_model
+from recsys.rank.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
+from recsys.runs.night import describe_run, read_metrics
 from recsys.settings import Settings, WarmStartConfig
-from recsys.split import Split
-from recsys.train import Choice, Learner, check_rates, choose_trained, learn
-from recsys.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.split.cut import Split
+from recsys.split.leaks import check_apart, check_order
+from recsys.train.champion import find_champion
+from recsys.train.choose import Choice, Learner, check_rates, choose_trained, learn
+from recsys.train.saved_model import SavedModel, load_model, save_model
 from recsys.warehouse.lookup import find_lists, find_served
 from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import Tonight, backfill, publish, record, serves_the_same
-from recsys.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
 

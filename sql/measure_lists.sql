@@ -38,7 +38,7 @@ strangers_before as (
     where rank = 1
 ),
 
--- as recsys/churn.py has it: of the movies in a user's list before, those that are gone
+-- as recsys/metrics/churn.py has it: of the movies in a user's list before, those that are gone
 listed_before as (
     select user_id, count(*) as n_movies
     from lists_before

@@ -18,8 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benches.overheads import measure_overheads
-from benches.processes import Measured, measure_process
+from tests.benches.overheads import measure_overheads
+from tests.benches.processes import Measured, measure_process
 
 RECSYS = Path(sys.executable).parent / "recsys"
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

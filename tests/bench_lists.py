@@ -20,16 +20,15 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
 
-from benches.cold_movies import measure_cold_movies
-from benches.cold_users import measure_cold_users
-from benches.publishing import measure_publishing
-from benches.quality import SPLITS, measure_quality
-from benches.scale import measure_scale
-from benches.speed import measure_speed
-from benches.trade_off import measure_trade_off
-
-from flows.console import run_program
+from flows.cli.console import run_program
 from recsys.settings import Settings
+from tests.benches.cold_movies import measure_cold_movies
+from tests.benches.cold_users import measure_cold_users
+from tests.benches.publishing import measure_publishing
+from tests.benches.quality import SPLITS, measure_quality
+from tests.benches.scale import measure_scale
+from tests.benches.speed import measure_speed
+from tests.benches.trade_off import measure_trade_off
 
 LEARNING = ("quality", "cold-users", "cold-movies", "speed", "trade-off")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from archives import write_stand_in
 
 from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
+from tests.support.archives import write_stand_in
 
 
 @atexit.register
@@ -56,10 +56,9 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture(scope="session")
 def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home on which a night has been published from `nights.write_source`: for reading only."""
-    from nights import prepare, publish_night, settings_of, write_source
-    from planted import quick_config
-
-    from recsys.night import night
+    from recsys.runs.night import night
+    from tests.support.nights import prepare, publish_night, settings_of, write_source
+    from tests.support.planted import quick_config
 
     folder = tmp_path_factory.mktemp("night")
     settings = settings_of(

@@ -9,14 +9,14 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from archives import write_archive
-from nights import prepare, publish_night, settings_of
 
 from recsys.home import Home
-from recsys.ingest.synthetic import Planted, plant
-from recsys.night import night
+from recsys.ingest.synthetic.synthetic import Planted, plant
+from recsys.runs.night import night
 from recsys.warehouse.lookup import list_nights
 from recsys.warehouse.publish import LISTS, SERVED
+from tests.support.archives import write_archive
+from tests.support.nights import prepare, publish_night, settings_of
 
 Rows = dict[str, list[tuple[Any, ...]]]
 

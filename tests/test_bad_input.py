@@ -16,21 +16,21 @@ from typing import Any
 
 import duckdb
 import pytest
-from bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
-from servers import Site, serving
-from spoiling import Kind, write_drops
 
 from recsys import steps
 from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, GateHeld, PublishError, RecsysError, SourceError, UsageError
 from recsys.home import Home, Run
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.write import write_snapshot
-from recsys.night import night
+from recsys.runs.night import night
 from recsys.settings import CheckConfig, LimitConfig, Settings, WarmStartConfig
-from recsys.split import split_ratings
+from recsys.split.cut import split_ratings
 from recsys.warehouse.lookup import list_runs
 from recsys.warehouse.publish import SERVED
+from tests.support.bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
+from tests.support.servers import Site, serving
+from tests.support.spoiling import Kind, write_drops
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad-input.md"
 ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<says>.*) `` \|$", re.MULTILINE)

@@ -3,21 +3,21 @@
 import re
 from pathlib import Path
 
-import bench_lists
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from benches import cold_movies, cold_users, learned, others, quality, scale, scale_parts, tables, trade_off
-from benches.others import AlsSetting, list_by_implicit, list_by_stars
 from matplotlib.image import imread
 
 from recsys.compare.data import Data, Parts, load_data
-from recsys.histories import Histories
 from recsys.models import Pairs
 from recsys.rank.ranker import Ranker
+from recsys.retrieve.histories import Histories
 from recsys.settings import RankConfig, Settings
-from recsys.split import cut_validation
+from recsys.split.cut import cut_validation
+from tests import bench_lists
+from tests.benches import cold_movies, cold_users, learned, others, quality, scale, scale_parts, tables, trade_off
+from tests.benches.others import AlsSetting, list_by_implicit, list_by_stars
 
 SOURCE = ("--source", "synthetic:80x60x2400", "--model", "softmax", "--epochs", "1")
 NUMBER = r"-?\d\.\d{4}"

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from flows import cli
+from flows.cli import main as cli
 from recsys.models import MODELS
 from recsys.settings import ModelName
 
@@ -100,7 +100,10 @@ def list_writers(tree: ast.AST) -> list[str]:
 
 def test_help_is_instant() -> None:
     """Only what `--help` needs is imported; the rest waits for the command that uses it."""
-    program = "import sys, flows.cli; flows.cli.main(['--help'], standalone_mode=False); print(*sys.modules, sep='\\n')"
+    program = (
+        "import sys; from flows.cli.main import main; main(['--help'], standalone_mode=False); "
+        "print(*sys.modules, sep='\\n')"
+    )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "Exit codes" in shown
     heavy = {"torch", "prefect", "duckdb", "polars", "pyarrow", "numpy", "pydantic", "great_expectations", "rich"}
@@ -109,7 +112,7 @@ def test_help_is_instant() -> None:
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     """As `recsys datasets | head -1`, with a pipe that nobody reads from the first byte on."""
-    program = "import sys; from flows.cli import main; main(['datasets', '--json'])"
+    program = "import sys; from flows.cli.main import main; main(['datasets', '--json'])"
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout and child.stderr
     child.stdout.close()

@@ -14,7 +14,6 @@ from duckdb import Error as DatabaseError
 
 import sql
 from recsys.checks.admit import admit, admitted_path, count_files, write_rows
-from recsys.checks.checkpoint import opened_database
 from recsys.checks.expectations import shift_limits, validate
 from recsys.checks.findings import Finding, Measures, Refusals, describe_stops, find_offences, list_ways_on
 from recsys.checks.previous import Previous, find_previous
@@ -30,6 +29,7 @@ from recsys.checks.rules import (
 )
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
 from recsys.errors import DataRefused
+from recsys.expect.checkpoint import opened_database
 from recsys.files import replacing
 from recsys.forgotten import quote
 from recsys.home import Run

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from recsys.checks.checkpoint import Observation, Pages, expect, quiet, run_checkpoint
 from recsys.checks.rules import (
     ROW_RULES,
     SCHEMAS,
@@ -17,6 +16,7 @@ from recsys.checks.rules import (
     ShiftRule,
     TableRule,
 )
+from recsys.expect.checkpoint import Observation, Pages, expect, quiet, run_checkpoint
 from recsys.home import Run
 from recsys.settings import ShiftConfig
 

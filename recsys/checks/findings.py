@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from recsys.checks.checkpoint import Observation
 from recsys.checks.expectations import shift_limits
 from recsys.checks.rules import (
     ALL_RULES,
@@ -18,6 +17,7 @@ from recsys.checks.rules import (
     ShiftRule,
     TableRule,
 )
+from recsys.expect.checkpoint import Observation
 from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)

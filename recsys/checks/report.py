@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.checks.check import check_ratings
-from recsys.checks.checkpoint import preloading
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
+from recsys.expect.checkpoint import preloading
 from recsys.files import read_json
 from recsys.home import Run
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.write import is_known, write_snapshot
-from recsys.night import checking, timed
+from recsys.runs.night import checking, timed
 from recsys.settings import Settings
 
 STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "red", "not compared": "dim"}

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 import sql
+from recsys import expect
 from recsys.checks.admit import count_rows
 from recsys.checks.findings import Finding, find_shifts
 from recsys.checks.previous import Previous
@@ -86,14 +87,15 @@ def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Fi
 
 def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) -> str:
     """The key of a check: what is read, what is asked of it, and the code that asks."""
-    ours = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    folders = (Path(__file__).parent, Path(expect.__file__).parent)
+    ours = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     asked = {
         "manifest": hash_file(snapshot.folder / "manifest.json"),
         "snapshot": snapshot.snapshot_id,
         "config": config.model_dump(mode="json"),
         "as_of": as_of and as_of.isoformat(),
         "statements": {path.name: hash_file(path) for path in sorted(sql.FOLDER.glob("*.sql"))},
-        "code": {path.name: hash_file(path) for path in ours},
+        "code": {f"{path.parent.name}/{path.name}": hash_file(path) for path in ours},
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from recsys.compare.data import Data, cut, load_data, make_learner
 from recsys.compare.plan import Plan
-from recsys.compare.provided import Provided
+from recsys.compare.plots import draw_comparison, draw_reliability
 from recsys.compare.results import Row, Shelf, summarise, write_results
 from recsys.compare.trial import Setting, Trial, run_trial
 from recsys.errors import ModelError, UsageError
 from recsys.files import alone
 from recsys.home import RUN_ID, Home
-from recsys.plots import draw_comparison, draw_reliability
 from recsys.settings import Settings, SplitConfig
+from recsys.split.provided import Provided
 from recsys.version import code_hash, code_version
 
 logger = logging.getLogger(__name__)

@@ -6,16 +6,16 @@ from functools import cached_property
 import polars as pl
 
 from recsys.checks.check import check_ratings
-from recsys.compare.provided import Provided
-from recsys.features import fit_features
-from recsys.ingest.fetch import Archive, fetch_archive
+from recsys.encode.features import fit_features
+from recsys.encode.vocabulary import fit_vocabulary
+from recsys.ingest.fetch.fetch import Archive, fetch_archive
 from recsys.ingest.write import write_snapshot
-from recsys.leaks import check_apart, check_order
-from recsys.night import checking, timed
+from recsys.runs.night import checking, timed
 from recsys.settings import Settings, SplitConfig
-from recsys.split import cut_holdout, cut_validation, split_validation
-from recsys.train import Learner
-from recsys.vocabulary import fit_vocabulary
+from recsys.split.cut import cut_holdout, cut_validation, split_validation
+from recsys.split.leaks import check_apart, check_order
+from recsys.split.provided import Provided
+from recsys.train.choose import Learner
 
 
 @dataclass(frozen=True)

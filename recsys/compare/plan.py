@@ -9,12 +9,12 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from recsys.baselines import BASELINES
-from recsys.compare.provided import PUBLISHED, Provided
 from recsys.errors import UsageError
 from recsys.models import MODELS
+from recsys.models.baselines import BASELINES
 from recsys.settings import Settings, SplitConfig, SplitKind
-from recsys.train import check_config
+from recsys.split.provided import PUBLISHED, Provided
+from recsys.train.choose import check_config
 
 Epochs = Literal["chosen", "stated"]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from recsys.compare.compare import new_folder, written
 from recsys.compare.data import cut, load_data, make_learner
 from recsys.compare.plan import Plan
-from recsys.device import pick_device, seeded
+from recsys.compare.plots import draw_learning_rates
 from recsys.errors import ModelError, UsageError
 from recsys.files import write_json
 from recsys.home import Home
-from recsys.learning_rate import LearningRateCurve, find_learning_rate
 from recsys.models import MODELS, Network, NetworkConfig
-from recsys.plots import draw_learning_rates
 from recsys.settings import Settings
-from recsys.train import Learner, configure
+from recsys.train.choose import Learner, configure
+from recsys.train.device import pick_device, seeded
+from recsys.train.learning_rate import LearningRateCurve, find_learning_rate
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.compare.results import Figure, Row
-from recsys.decode import PURPOSES
+from recsys.metrics.decode import PURPOSES
 
 STARS = {  # stars, or of the same kind: less is better
     "mae_median": "MAE median",

@@ -8,20 +8,20 @@ from typing import Any
 
 import torch
 
-from recsys.baselines import BASELINES, Predict, fit_baselines
-from recsys.calibration import reliability
 from recsys.compare.data import Parts
+from recsys.compare.order import Score, measure_order
 from recsys.compare.plan import Epochs
-from recsys.device import seeded
-from recsys.engine import predict, score
-from recsys.evaluate import judge, mean_error
-from recsys.evaluate_order import Score, measure_order
-from recsys.histories import gather_histories
-from recsys.metrics import number_metrics
+from recsys.evaluate.holdout import judge, mean_error
+from recsys.evaluate.slices import measure_slices
+from recsys.metrics.calibration import reliability
+from recsys.metrics.errors import number_metrics
 from recsys.models import Interactions, Network, RatingNetwork
+from recsys.models.baselines import BASELINES, Predict, fit_baselines
+from recsys.retrieve.histories import gather_histories
 from recsys.settings import TunedConfig
-from recsys.slices import measure_slices
-from recsys.train import OWN_ERROR, Choice, Learner, choose, configure, learn_any
+from recsys.train.choose import OWN_ERROR, Choice, Learner, choose, configure, learn_any
+from recsys.train.device import seeded
+from recsys.train.loop import predict, score
 
 logger = logging.getLogger(__name__)
 

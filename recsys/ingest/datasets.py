@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.ingest.layouts import GENOME, LAYOUTS, LayoutName
+from recsys.ingest.parse.layouts import GENOME, LAYOUTS, LayoutName
 from recsys.schema import TABLES
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
@@ -53,7 +53,7 @@ class Dataset:
     """
 
     name: str
-    layout: LayoutName  # of the files inside, see recsys/ingest/layouts.py
+    layout: LayoutName  # of the files inside, see recsys/ingest/parse/layouts.py
     rating_scale: tuple[float, ...]  # stars, ascending
     genres: tuple[str, ...]  # that a movie of this edition can have, sorted
     ratings: int

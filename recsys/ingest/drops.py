@@ -37,7 +37,7 @@ from recsys.files import hash_file, read_json, write_json
 from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
 from recsys.ingest.datasets import HALF_STARS
-from recsys.ingest.formats import DROPS, read_drop
+from recsys.ingest.parse.formats import DROPS, read_drop
 from recsys.schema import REJECTS
 
 log = logging.getLogger(__name__)

@@ -18,14 +18,14 @@ from recsys.errors import SourceError
 from recsys.files import sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
-from recsys.ingest import synthetic
 from recsys.ingest.content import LINES, write_table
 from recsys.ingest.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.ingest.drops import read_drops
-from recsys.ingest.fetch import Archive
-from recsys.ingest.formats import read_tables
+from recsys.ingest.fetch.fetch import Archive
+from recsys.ingest.parse.formats import read_tables
 from recsys.ingest.readings import SCHEMA_VERSION, find_snapshot, record_reading
 from recsys.ingest.snapshot import STORED, Snapshot, check_whole
+from recsys.ingest.synthetic import synthetic
 from recsys.schema import SUPERSEDED
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import he_normal_table
 from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork

@@ -6,7 +6,7 @@ Shapes: B batch, D embedding_dim.
 from pydantic import Field
 from torch import Tensor, nn
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import he_normal_table, scale_to_stars
 from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.dates import DATE_VALUES, date_features
-from recsys.features import Feature
+from recsys.encode.dates import DATE_VALUES, date_features
+from recsys.encode.features import Feature
 from recsys.models.network import zero_unseen
 from recsys.models.rows import Keys
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys.baselines import fit_baselines
+from recsys.models.baselines import fit_baselines
 from recsys.models.network import Interactions, Sizes
 
 

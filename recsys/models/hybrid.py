@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.dates import DATE_VALUES
-from recsys.features import MOVIE_FEATURES, NO_FEATURES, USER_FEATURES, Features
+from recsys.encode.dates import DATE_VALUES
+from recsys.encode.features import MOVIE_FEATURES, NO_FEATURES, USER_FEATURES, Features
 from recsys.models.feature_tables import DateTables, SideTables
 from recsys.models.layers import Dropout
 from recsys.models.network import (

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.dates import DAY_SECONDS
+from recsys.encode.dates import DAY_SECONDS
 from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.decode import Prediction, decode_mean, decode_median
+from recsys.metrics.decode import Prediction, decode_mean, decode_median
 from recsys.settings import Config
 
 MIN_SPREAD = 0.05  # stars; a network that knows its training ratings by heart is not that sure of others

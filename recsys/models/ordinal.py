@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, FeatureName, Features
+from recsys.encode.features import NO_FEATURES, FeatureName, Features
 from recsys.models.feature_tables import FeatureSum
 from recsys.models.history import History
 from recsys.models.moments import Moments, MomentsConfig

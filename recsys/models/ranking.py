@@ -8,8 +8,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from recsys.models.negatives import Watched, fixed_negatives
 from recsys.models.network import Interactions, Network, Pairs, Sizes
-from recsys.negatives import Watched, fixed_negatives
 
 
 class RankingNetwork(Network):

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import BatchNorm, Dropout, he_normal_table, initialise_as_keras, scale_to_stars
 from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork

@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import Dropout
+from recsys.models.negatives import NegativeSampler
 from recsys.models.network import Interactions, NetworkConfig, Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.ranking import RankingNetwork, mean_for_unseen
 from recsys.models.timeline import Timeline, in_order_of_time
-from recsys.negatives import NegativeSampler
 
 NO_CHANCE = -1e9  # a score; finite, since all the drawn may be the right one
 STATES_AT_ONCE = 1024  # histories read side by side; those of a like length, so that few steps are padding

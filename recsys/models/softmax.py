@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import Dropout, initialise_as_keras, three_dense_layers
 from recsys.models.network import (
     Interactions,

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys.models.moments import SizedByTraining
+from recsys.models.negatives import mix
 from recsys.models.network import Interactions, Pairs
-from recsys.negatives import mix
 
 MOMENT_BITS = 40  # of a number that holds user and moment; seconds since 1970 fit into 34 for the next 500 years
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, Features
+from recsys.encode.features import NO_FEATURES, Features
+from recsys.models.negatives import NegativeSampler
 from recsys.models.network import Interactions, NetworkConfig, Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.ranking import RankingNetwork, mean_for_unseen
-from recsys.negatives import NegativeSampler
 
 
 class TripletConfig(NetworkConfig):

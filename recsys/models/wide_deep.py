@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys.features import NO_FEATURES, Feature, Features
+from recsys.encode.features import NO_FEATURES, Feature, Features
 from recsys.models.layers import Dropout, he_normal_table, initialise_as_keras, scale_to_stars
 from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork, sum_of_squares

@@ -8,11 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recsys.device import pick_device
-from recsys.eligibility.eligibility import genre_matrix, open_to_all
-from recsys.histories import Histories, gather_histories
 from recsys.models import Interactions, RatingNetwork
 from recsys.models.ranking import RankingNetwork
+from recsys.rank.eligibility import genre_matrix, open_to_all
 from recsys.rank.place import block_size
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.score import find_candidates, score_parts
@@ -20,11 +18,13 @@ from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
 from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
+from recsys.retrieve.histories import Histories, gather_histories
 from recsys.retrieve.new_movies import find_new_movies
 from recsys.retrieve.popularity import Properties, fit_popularity, gather_properties
 from recsys.retrieve.towers import gather_towers
 from recsys.settings import RankConfig
-from recsys.train import Learner, configure, fit_seeded
+from recsys.train.choose import Learner, configure, fit_seeded
+from recsys.train.device import pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from recsys.histories import Histories
+from recsys.retrieve.histories import Histories
 
 USERS_PER_BLOCK = 1024
 

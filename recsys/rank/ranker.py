@@ -10,11 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from recsys.eligibility.eligibility import Eligibility
-from recsys.histories import Histories
 from recsys.models import RatingNetwork
+from recsys.rank.eligibility import Eligibility
 from recsys.rank.weights import Weights
 from recsys.retrieve import Retriever, Users
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
 from recsys.retrieve.popularity import Properties
 from recsys.settings import RankConfig

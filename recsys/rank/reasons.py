@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.histories import Histories
 from recsys.rank.common import ROUNDING
 from recsys.retrieve import Retriever
 from recsys.retrieve.ease import Ease
+from recsys.retrieve.histories import Histories
 
 SHARES_AT_ONCE = 2**20  # in memory, padding included: 4 MB, and twice that for where they stand
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recsys.eligibility.eligibility import MovieBar, PairBar, compile_rules, open_to_all
-from recsys.eligibility.read_rules import Rules
+from recsys.rank.eligibility import MovieBar, PairBar, compile_rules, open_to_all
 from recsys.rank.place import block_size, rank_users
 from recsys.rank.ranker import Ranker
-from recsys.train import Learner
+from recsys.rank.read_rules import Rules
+from recsys.train.choose import Learner
 
 PAIRS_AT_ONCE = 2**18  # of users and movies, asked of each rule: some 20 MB with 20 genres
 

@@ -12,21 +12,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recsys.eligibility.eligibility import open_to_all
-from recsys.engine import predict
 from recsys.files import replacing, write_json
-from recsys.histories import Histories
 from recsys.models import Pairs, RatingNetwork
 from recsys.rank.common import FORMAT, read_description
+from recsys.rank.eligibility import open_to_all
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve import Retriever
 from recsys.retrieve.als import Als
 from recsys.retrieve.ease import Ease
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
 from recsys.retrieve.popularity import Popularity, Properties
 from recsys.retrieve.towers import Towers
 from recsys.settings import RankConfig
+from recsys.train.loop import predict
 
 KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popularity", Towers: "towers"}
 

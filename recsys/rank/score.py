@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.eligibility.eligibility import MovieBar
-from recsys.engine import predict
 from recsys.models import Pairs
 from recsys.rank.common import MIN_CHANCE, MIN_STARS
+from recsys.rank.eligibility import MovieBar
 from recsys.rank.ranker import Ranker
 from recsys.retrieve import Users
-from recsys.top_n import top_columns
+from recsys.retrieve.top_n import top_columns
+from recsys.train.loop import predict
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recsys.device import make_generator
-from recsys.histories import Histories
 from recsys.rank.common import LEAST_CONFIDENCE, MOST_CONFIDENCE
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.settings import AlsConfig
+from recsys.train.device import make_generator
 
 LEAST_GROWTH = 1.0  # below 100,000 ratings nothing was measured
 MOST_DIMS = 128  # solving for a row takes the cube of this

@@ -13,8 +13,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys.histories import Histories
 from recsys.models.sparse import from_offsets
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.settings import EaseConfig
 

@@ -10,9 +10,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from recsys.features import Feature, Features, MovieFeature
+from recsys.encode.features import Feature, Features, MovieFeature
 from recsys.models.sparse import from_offsets
-from recsys.top_n import top_columns
+from recsys.retrieve.top_n import top_columns
 
 NEIGHBOURS = 50
 NEW_AT_ONCE = 512

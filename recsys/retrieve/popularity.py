@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.features import Feature, Features, UserFeature
-from recsys.histories import Histories
+from recsys.encode.features import Feature, Features, UserFeature
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.settings import PopularityConfig
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recsys.histories import Histories
 from recsys.rank.common import MIN_AFFINITY
+from recsys.retrieve.histories import Histories
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Retriever(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What it has learned, by name, for `recsys.fold_in` and whoever else reads the ranker from disk."""
+        """What it has learned, by name, for `recsys.ask.fold_in` and whoever else reads the ranker from disk."""
 
 
 def log_affinity(affinity: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 import sql
-from recsys.checks.checkpoint import Observation, Pages, expect, expect_no_rows, opened_database, quiet, run_checkpoint
 from recsys.errors import PublishError
+from recsys.expect.checkpoint import Observation, Pages, expect, expect_no_rows, opened_database, quiet, run_checkpoint
 from recsys.settings import AuditConfig
 from recsys.warehouse.audit_rules import CONTRACT, ROW_RULES, Measure, RowRule, limited
 from recsys.warehouse.outcome import TONIGHT

@@ -11,9 +11,9 @@ import polars as pl
 from duckdb import DuckDBPyConnection
 
 import sql
+from recsys.ask.titles import find_movie
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.titles import find_movie
 
 SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
 

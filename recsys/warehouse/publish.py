@@ -21,8 +21,8 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import sql
-from recsys.checks.checkpoint import preloading
 from recsys.errors import PublishError
+from recsys.expect.checkpoint import preloading
 from recsys.files import replacing, sync
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home, Run

@@ -11,17 +11,17 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from benches.learned import Trained, make_ranker, train_once
-from benches.tables import format_table, pool_seeds, with_interval
 from recsys.compare.data import Data, Parts, load_data
-from recsys.histories import gather_histories
 from recsys.models import Interactions
 from recsys.rank.place import block_size
 from recsys.rank.ranker import Ranker
 from recsys.rank.score import Candidates, blend, score_parts
 from recsys.retrieve import Users
+from recsys.retrieve.histories import gather_histories
 from recsys.settings import Settings
-from recsys.split import cut_validation
+from recsys.split.cut import cut_validation
+from tests.benches.learned import Trained, make_ranker, train_once
+from tests.benches.tables import format_table, pool_seeds, with_interval
 
 SHARE = 0.1
 MIN_RATINGS = 10

@@ -13,19 +13,19 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from benches.learned import Trained, make_ranker, train_once
-from benches.tables import format_table, pool_seeds, with_difference, with_interval
-from recsys.bootstrap import bootstrap_interval
 from recsys.compare.data import Data, Parts, load_data
-from recsys.histories import Histories, gather_histories
-from recsys.list_metrics import user_metrics
+from recsys.compare.plots import new_figure, write_figure
+from recsys.metrics.bootstrap import bootstrap_interval
+from recsys.metrics.lists import user_metrics
 from recsys.models import Sizes
-from recsys.plots import new_figure, write_figure
 from recsys.rank.place import block_size, rank_users
 from recsys.rank.ranker import Ranker
 from recsys.retrieve import Users
+from recsys.retrieve.histories import Histories, gather_histories
 from recsys.settings import Settings
-from recsys.split import cut_validation
+from recsys.split.cut import cut_validation
+from tests.benches.learned import Trained, make_ranker, train_once
+from tests.benches.tables import format_table, pool_seeds, with_difference, with_interval
 
 SHARE = 0.2
 GIVEN = (0, 1, 3, 5, 10)

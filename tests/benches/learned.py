@@ -7,13 +7,13 @@ import polars as pl
 from torch import Tensor
 
 from recsys.compare.data import Data, Parts, make_learner
-from recsys.evaluate_lists import gather_catalogue
-from recsys.list_metrics import Catalogue, list_metrics, user_metrics
+from recsys.evaluate.lists import gather_catalogue
+from recsys.metrics.lists import Catalogue, list_metrics, user_metrics
 from recsys.models import Interactions, RatingNetwork
 from recsys.rank.fit import fit_ranker, learn_weights
 from recsys.rank.ranker import Ranker
 from recsys.settings import RankConfig, Settings, TunedConfig
-from recsys.train import Learner, choose_trained, configure, learn
+from recsys.train.choose import Learner, choose_trained, configure, learn
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from benches.learned import Stage
-from recsys.device import pick_device
-from recsys.engine import predict
-from recsys.histories import Histories
-from recsys.list_metrics import user_metrics
-from recsys.lists import list_alone
+from recsys.encode.vocabulary import Vocabulary
+from recsys.metrics.lists import user_metrics
 from recsys.models import Pairs, RatingNetwork
+from recsys.rank.lists import list_alone
 from recsys.rank.ranker import Ranker
 from recsys.retrieve import Retriever, Users
 from recsys.retrieve.ease import fit_ease
+from recsys.retrieve.histories import Histories
 from recsys.settings import EaseConfig
-from recsys.vocabulary import Vocabulary
+from recsys.train.device import pick_device
+from recsys.train.loop import predict
+from tests.benches.learned import Stage
 
 THREADS = 2
 EASE_L2 = (100.0, 200.0, 300.0, 500.0, 700.0, 1000.0, 1500.0)

@@ -10,8 +10,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from quick_nights import quick_parameters
-from serving import Served, find_deployment, serving, wait_for, wait_until_up
+from tests.support.quick_nights import quick_parameters
+from tests.support.serving import Served, find_deployment, serving, wait_for, wait_until_up
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 

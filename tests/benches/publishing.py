@@ -1,7 +1,7 @@
 """Seconds, memory and bytes of publishing made-up lists night after night, each night in a process of its own.
 
-python -m benches.publishing inputs FOLDER USERS MOVIES N     a night's Parquet files; MOVIES is a prime number
-python -m benches.publishing publish FOLDER NIGHT N RUNS      publishes them as one more night
+python -m tests.benches.publishing inputs FOLDER USERS MOVIES N     a night's Parquet files; MOVIES is a prime number
+python -m tests.benches.publishing publish FOLDER NIGHT N RUNS      publishes them as one more night
 """
 
 import json
@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benches.processes import Measured, measure_process
-from benches.tables import format_table
+from tests.benches.processes import Measured, measure_process
+from tests.benches.tables import format_table
 
 HEADER = ("night", "seconds", "CPU, s", "peak MiB", "file, MB", "bytes for each place remembered or served")
 
@@ -35,7 +35,7 @@ def measure_publishing(n_users: int, n_movies: int, n: int, *, nights: int, fold
 
 def _run(part: str, folder: Path, *numbers: int) -> Measured:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return measure_process((sys.executable, "-m", "benches.publishing", part, folder, *numbers), env)
+    return measure_process((sys.executable, "-m", "tests.benches.publishing", part, folder, *numbers), env)
 
 
 def _row(night: int, measured: Measured, places: int) -> tuple[str, ...]:
@@ -50,7 +50,8 @@ def write_inputs(folder: Path, n_users: int, n_movies: int, n: int) -> dict[str,
     """
     import numpy as np
     import polars as pl
-    from warehouses import make_frames, write_night
+
+    from tests.support.warehouses import make_frames, write_night
 
     frames = make_frames(n_users, n_movies, n)
     lists = frames["recommendations"]
@@ -65,10 +66,9 @@ def write_inputs(folder: Path, n_users: int, n_movies: int, n: int) -> dict[str,
 
 
 def publish_night(folder: Path, night: int, n: int, runs: int) -> dict[str, float]:
-    from warehouses import make_outcome
-
     from recsys.home import Home
     from recsys.warehouse.publish import Tonight, publish
+    from tests.support.warehouses import make_outcome
 
     inputs = folder / "inputs"
     tonight = Tonight(

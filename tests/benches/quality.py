@@ -8,17 +8,17 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from benches.learned import Judged, Stage, Trained, judge, train_once
-from benches.others import AlsSetting, Tuner, list_by_ease, list_by_implicit, list_by_stars
-from benches.tables import format_table, pool_seeds, with_difference, with_interval
 from recsys.compare.data import cut, load_data
-from recsys.evaluate import LIST_LENGTH
-from recsys.lists import list_alone, list_blocks, list_popular
+from recsys.evaluate.holdout import LIST_LENGTH
 from recsys.rank.fit import fit_ranker, teach
+from recsys.rank.lists import list_alone, list_blocks, list_popular
 from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import NO_WEIGHTS, Weights
 from recsys.settings import RankConfig, Settings, SplitConfig
+from tests.benches.learned import Judged, Stage, Trained, judge, train_once
+from tests.benches.others import AlsSetting, Tuner, list_by_ease, list_by_implicit, list_by_stars
+from tests.benches.tables import format_table, pool_seeds, with_difference, with_interval
 
 logger = logging.getLogger(__name__)
 

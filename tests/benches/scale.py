@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benches.processes import Measured, measure_process
-from benches.tables import format_table
+from tests.benches.processes import Measured, measure_process
+from tests.benches.tables import format_table
 
 SAMPLE = 1_000  # users whose lists are compared place by place
 TOLERANCE = 1e-4
@@ -81,7 +81,7 @@ def _run(part: str, folder: Path, threads: int, *numbers: int) -> Measured:
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(blas),
     }
-    command = (sys.executable, "-m", "benches.scale_parts", part, folder, threads, *numbers)
+    command = (sys.executable, "-m", "tests.benches.scale_parts", part, folder, threads, *numbers)
     return measure_process(command, env)
 
 

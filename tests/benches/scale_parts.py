@@ -1,8 +1,8 @@
 """What `scale` runs in processes of their own; each imports only what it needs, since that is memory too.
 
-python -m benches.scale_parts inputs FOLDER THREADS USERS MOVIES DIM    vectors and histories as .npy files
-python -m benches.scale_parts ours FOLDER THREADS N                     ours.parquet (user_idx, rank, item_idx)
-python -m benches.scale_parts implicit FOLDER THREADS N                 implicit.parquet, the same
+python -m tests.benches.scale_parts inputs FOLDER THREADS USERS MOVIES DIM    vectors and histories as .npy files
+python -m tests.benches.scale_parts ours FOLDER THREADS N                     ours.parquet (user_idx, rank, item_idx)
+python -m tests.benches.scale_parts implicit FOLDER THREADS N                 implicit.parquet, the same
 
 Shapes: U users, I items (index 0 of both is "unknown"), D dimensions, N places of a list.
 """
@@ -50,13 +50,13 @@ def make_inputs(folder: Path, n_users: int, n_movies: int, dim: int) -> dict[str
 def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     import torch
 
-    from recsys.eligibility.eligibility import open_to_all
-    from recsys.features import NO_FEATURES
-    from recsys.histories import Histories
+    from recsys.encode.features import NO_FEATURES
     from recsys.models import MODELS, RatingNetwork, Sizes
+    from recsys.rank.eligibility import open_to_all
     from recsys.rank.place import rank_alone
     from recsys.rank.ranker import Ranker
     from recsys.rank.weights import NO_WEIGHTS
+    from recsys.retrieve.histories import Histories
     from recsys.retrieve.new_movies import NewMovies
     from recsys.retrieve.popularity import gather_properties
     from recsys.retrieve.towers import Towers

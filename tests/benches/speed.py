@@ -5,12 +5,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benches.learned import make_ranker, train_once
-from benches.tables import format_table
 from recsys.compare.data import Parts, load_data
+from recsys.rank.write_lists import write_lists
 from recsys.settings import Settings
-from recsys.split import cut_validation
-from recsys.write_lists import write_lists
+from recsys.split.cut import cut_validation
+from tests.benches.learned import make_ranker, train_once
+from tests.benches.tables import format_table
 
 RUNS = 3
 PLACES = 100

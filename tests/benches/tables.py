@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.bootstrap import bootstrap_difference, bootstrap_interval
+from recsys.metrics.bootstrap import bootstrap_difference, bootstrap_interval
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,13 +8,13 @@ from statistics import mean
 
 import polars as pl
 
-from benches.learned import Judged, judge, make_ranker, train_once
-from benches.tables import format_table, pool_seeds, with_interval
 from recsys.compare.data import cut, load_data
-from recsys.lists import list_blocks
-from recsys.plots import new_figure, write_figure
+from recsys.compare.plots import new_figure, write_figure
+from recsys.rank.lists import list_blocks
 from recsys.rank.place import rank_movies
 from recsys.settings import RankConfig, Settings
+from tests.benches.learned import Judged, judge, make_ranker, train_once
+from tests.benches.tables import format_table, pool_seeds, with_interval
 
 GRID = {
     "diversity": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),

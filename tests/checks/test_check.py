@@ -12,19 +12,19 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from archives import write_archive
-from snapshots import START, Tables, make_run, make_tables, reject, write_tables
 
 from recsys.checks.check import check_ratings
 from recsys.checks.rules import ALL_RULES, SHIFT_RULES
 from recsys.errors import DataRefused
 from recsys.home import Home, Run
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.snapshot import Snapshot
-from recsys.ingest.synthetic import plant
+from recsys.ingest.synthetic.synthetic import plant
 from recsys.ingest.write import write_snapshot
 from recsys.schema import REJECTS, TABLES
 from recsys.settings import CheckConfig, LimitConfig, Settings
+from tests.support.archives import write_archive
+from tests.support.snapshots import START, Tables, make_run, make_tables, reject, write_tables
 
 LENIENT = LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
 CONFIG = CheckConfig(max_bad_share=0.5, limits=LENIENT, min_ratings=2)  # lets every single broken row through

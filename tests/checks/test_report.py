@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import write_archive
 from click.testing import CliRunner
-from snapshots import make_run, make_tables, write_tables
-from warehouses import make_frames, make_outcome, write_night
 
-from flows.cli import main
+from flows.cli.main import main
 from recsys.checks.check import check_ratings
 from recsys.checks.report import check_source, describe_check, render_check
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, table_rules
 from recsys.errors import SourceError
 from recsys.home import Home
-from recsys.ingest.synthetic import plant
+from recsys.ingest.synthetic.synthetic import plant
 from recsys.settings import CheckConfig, Settings
 from recsys.warehouse.publish import publish
+from tests.support.archives import write_archive
+from tests.support.snapshots import make_run, make_tables, write_tables
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 RECSYS = Path(sys.executable).with_name("recsys")
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
 def test_nothing_changed_needs_neither_rules_nor_great_expectations(passed: Passed) -> None:
     """Which takes three seconds to import; nor does it need torch or Prefect."""
     program = (
-        f"import sys; from flows.cli import main; main(['check', '--source', {str(passed.source)!r}, '--home', "
+        f"import sys; from flows.cli.main import main; main(['check', '--source', {str(passed.source)!r}, '--home', "
         f"{str(passed.home.root)!r}], standalone_mode=False); print(*sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

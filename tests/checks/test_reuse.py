@@ -9,10 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from snapshots import START, Tables, make_run, make_tables, write_tables
-from warehouses import make_frames, make_outcome, write_night
 
 import sql
+from recsys import expect
 from recsys.checks import result as results
 from recsys.checks.check import Checked, check_ratings
 from recsys.checks.result import hash_check, read_result
@@ -21,10 +20,14 @@ from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
 from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
 from recsys.warehouse.publish import publish
+from tests.support.snapshots import START, Tables, make_run, make_tables, write_tables
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 CONFIG = CheckConfig(
     max_bad_share=0.5, min_ratings=2, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
 )
+
+WITHOUT_CACHES = shutil.ignore_patterns("__pycache__")
 
 FIRST = "20261121T030000Z"
 
@@ -177,13 +180,14 @@ def test_every_rule_is_in_the_key(
 ) -> None:
     """Its text, that is: in a copy of the statements and of the code one line is added."""
     before = hash_check(snapshot, CONFIG, None)
-    statements, code = tmp_path / "sql", tmp_path / "checks"
-    shutil.copytree(sql.FOLDER, statements)
-    shutil.copytree(Path(results.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+    statements = shutil.copytree(sql.FOLDER, tmp_path / "sql")
+    code = shutil.copytree(Path(results.__file__).parent, tmp_path / "checks", ignore=WITHOUT_CACHES)
+    library = shutil.copytree(Path(expect.__file__).parent, tmp_path / "expect", ignore=WITHOUT_CACHES)
     monkeypatch.setattr(sql, "FOLDER", statements)
     monkeypatch.setattr(results, "__file__", str(code / "result.py"))
+    monkeypatch.setattr(expect, "__file__", str(library / "__init__.py"))
     assert hash_check(snapshot, CONFIG, None) == before
-    with ((statements if name.endswith(".sql") else code) / name).open("a") as file:
+    with next(folder / name for folder in (statements, code, library) if (folder / name).exists()).open("a") as file:
         file.write("\n")
     assert hash_check(snapshot, CONFIG, None) != before
 

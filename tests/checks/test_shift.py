@@ -7,8 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from snapshots import START, Tables, make_run, make_tables, write_tables
-from warehouses import make_frames, make_outcome, write_night
 
 from recsys.checks.check import Checked, check_ratings
 from recsys.checks.previous import find_previous
@@ -18,9 +16,11 @@ from recsys.files import write_json
 from recsys.forgotten import forget
 from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
-from recsys.night import night, read_metrics
+from recsys.runs.night import night, read_metrics
 from recsys.settings import CheckConfig, Settings, ShiftConfig
 from recsys.warehouse.publish import publish, record
+from tests.support.snapshots import START, Tables, make_run, make_tables, write_tables
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 LAST_NIGHT = "20261120T030000Z"
 CONFIG = CheckConfig(min_ratings=2)

@@ -9,25 +9,25 @@ import polars as pl
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from planted import quick_config
 from torch import Tensor
 
-from flows.cli import main
-from recsys.baselines import fit_baselines
+from flows.cli.main import main
 from recsys.compare.data import Data, Parts, cut, load_data, make_learner
+from recsys.compare.order import measure_order
 from recsys.compare.plan import plan_comparison
+from recsys.compare.search_space import with_values
 from recsys.compare.trial import Setting, Trial, run_trial, train_network
-from recsys.engine import predict
 from recsys.errors import DataRefused
-from recsys.evaluate import judge
-from recsys.evaluate_order import measure_order
+from recsys.evaluate.holdout import judge
 from recsys.files import alone, read_json
-from recsys.leaks import find_leaks
-from recsys.metrics import number_metrics
+from recsys.metrics.errors import number_metrics
 from recsys.models import MODELS, NetworkConfig, RatingNetwork
-from recsys.search_space import with_values
+from recsys.models.baselines import fit_baselines
 from recsys.settings import Settings, SplitConfig, TunedConfig
-from recsys.split import cut_holdout, cut_validation
+from recsys.split.cut import cut_holdout, cut_validation
+from recsys.split.leaks import find_leaks
+from recsys.train.loop import predict
+from tests.support.planted import quick_config
 
 SOURCE = "synthetic:60x40x1200"
 

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from recsys.baselines import BASELINES
 from recsys.compare.plan import Plan, folders_of, plan_comparison
-from recsys.compare.provided import Provided
 from recsys.errors import UsageError
 from recsys.models import MODELS
+from recsys.models.baselines import BASELINES
 from recsys.settings import Settings, SplitConfig, TunedConfig
+from recsys.split.provided import Provided
 
 SETTINGS = Settings(seed=3, split=SplitConfig(holdout_share=0.2, validation_share=0.15, last_k=4))
 

@@ -10,7 +10,7 @@ from recsys.ingest.datasets import (
     WHOLE_STARS,
     list_datasets,
 )
-from recsys.ingest.layouts import LAYOUTS
+from recsys.ingest.parse.layouts import LAYOUTS
 
 EDITIONS = ("ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small", "ml-latest")
 

@@ -18,7 +18,7 @@ from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home, Run
 from recsys.ingest.datasets import HALF_STARS, WHOLE_STARS
 from recsys.ingest.drops import list_drops
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.write import write_snapshot
 from recsys.settings import CheckConfig

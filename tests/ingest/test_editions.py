@@ -7,15 +7,15 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from archives import Tables, write_edition
-from conftest import RealArchive
 
-from recsys.ingest.archives import opened
+from recsys.ingest.archives.archives import opened
 from recsys.ingest.datasets import DATASETS
-from recsys.ingest.fetch import local_archive
-from recsys.ingest.formats import read_tables
-from recsys.ingest.layouts import LAYOUTS, recognise
+from recsys.ingest.fetch.fetch import local_archive
+from recsys.ingest.parse.formats import read_tables
+from recsys.ingest.parse.layouts import LAYOUTS, recognise
 from recsys.schema import TABLES
+from tests.conftest import RealArchive
+from tests.support.archives import Tables, write_edition
 
 RELATIONS = (*TABLES, "rejects")
 WHERE = ("source_file", "source_line")

@@ -15,7 +15,6 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from archives import parquet, render, write_files
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +22,11 @@ from recsys.errors import RecsysError, SourceError, UsageError
 from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest.datasets import DATASETS
-from recsys.ingest.fetch import fetch_archive
-from recsys.ingest.formats import read_drop
-from recsys.ingest.synthetic import plant
+from recsys.ingest.fetch.fetch import fetch_archive
+from recsys.ingest.parse.formats import read_drop
+from recsys.ingest.synthetic.synthetic import plant
 from recsys.ingest.write import write_snapshot
+from tests.support.archives import parquet, render, write_files
 
 CHOSEN = os.environ.get("RECSYS_FUZZ_EXAMPLES")
 BOUNDED = settings(

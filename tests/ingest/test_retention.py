@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from archives import write_archive
-from snapshots import make_run
 
 from recsys.forgotten import forget
 from recsys.home import Home, Run
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.retention import list_local, retain_snapshots
 from recsys.ingest.snapshot import Snapshot
-from recsys.ingest.synthetic import plant
+from recsys.ingest.synthetic.synthetic import plant
 from recsys.ingest.write import write_snapshot
 from recsys.settings import SnapshotConfig
+from tests.support.archives import write_archive
+from tests.support.snapshots import make_run
 
 WEEK = 7
 

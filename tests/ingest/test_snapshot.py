@@ -10,8 +10,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from archives import write_archive
-from conftest import RealArchive
 
 from recsys.errors import DataRefused
 from recsys.files import read_json
@@ -19,12 +17,14 @@ from recsys.forgotten import forget, read_forgotten
 from recsys.home import Home
 from recsys.ingest import readings, write
 from recsys.ingest.datasets import DATASETS
-from recsys.ingest.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.readings import is_free_of
 from recsys.ingest.snapshot import Snapshot
-from recsys.ingest.synthetic import Planted, plant
+from recsys.ingest.synthetic.synthetic import Planted, plant
 from recsys.ingest.write import write_snapshot
 from recsys.schema import LINKS, MOVIES, RATINGS, REJECTS, SUPERSEDED, TAGS, USERS
+from tests.conftest import RealArchive
+from tests.support.archives import write_archive
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
     source = "synthetic:2000x1000x200000"
     program = (
         "import sys; from pathlib import Path; from recsys.home import Home; "
-        "from recsys.ingest.fetch import fetch_archive; "
+        "from recsys.ingest.fetch.fetch import fetch_archive; "
         "from recsys.ingest.write import write_snapshot; home = Home(Path(sys.argv[1])); "
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )

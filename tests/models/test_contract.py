@@ -8,12 +8,18 @@ from functools import cache
 
 import pytest
 import torch
-from planted import (
+from torch import Tensor
+
+from recsys.encode.features import NO_FEATURES
+from recsys.models import MODELS, Network, NetworkConfig, RatingNetwork, TrainingConfig
+from recsys.models.network import NumberNetwork
+from recsys.train.loop import fit_network, predict, score
+from tests.support.planted import (
     FEATURES,
     LEVELS,
     RATERS,
+    ROOT,
     SIZES,
-    TESTS,
     answer_all,
     build_any,
     change,
@@ -30,12 +36,6 @@ from planted import (
     ratings,
     same_weights,
 )
-from torch import Tensor
-
-from recsys.engine import fit_network, predict, score
-from recsys.features import NO_FEATURES
-from recsys.models import MODELS, Network, NetworkConfig, RatingNetwork, TrainingConfig
-from recsys.models.network import NumberNetwork
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_rater = pytest.mark.parametrize("name", RATERS)
@@ -155,9 +155,13 @@ def test_other_seed_other_weights(name: str) -> None:
 
 def test_another_process_with_more_threads_gets_the_same_weights() -> None:
     names = ("ordinal", "softmax", "recurrent")  # plain; dropout; recurrent layers
-    command = [sys.executable, "-c", f"from planted import fingerprint; print(*map(fingerprint, {names}))"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from tests.support.planted import fingerprint; print(*map(fingerprint, {names}))",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
-    output = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
     assert output.split() == [fingerprint(name) for name in names]
 
 

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from planted import pairs_of
 
 from recsys.models.dot import DotNetwork, dot, dot_sgd
 from recsys.models.network import Sizes
+from tests.support.planted import pairs_of
 
 SIZES = Sizes(n_users=500, n_items=400, levels=(0.5, 1.0, 5.0))
 

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from planted import pairs_of
 
 from recsys.models.dot_bias import DotBiasNetwork, dot_bias, dot_bias_one_cycle
 from recsys.models.network import Sizes
+from tests.support.planted import pairs_of
 
 SIZES = Sizes(n_users=60, n_items=50, levels=(0.5, 1.0, 5.0))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.features import Feature
+from recsys.encode.features import Feature
 from recsys.models.feature_tables import DateTables, FeatureSum, FeatureTable, SideTables
 from recsys.models.rows import HasRowKeys
 

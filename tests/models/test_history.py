@@ -1,10 +1,10 @@
 import pytest
 import torch
-from planted import rows_of
 from torch import Tensor
 
 from recsys.models.history import History, _group, _sum
 from recsys.models.network import Sizes
+from tests.support.planted import rows_of
 
 USERS, ITEMS = torch.tensor([1, 1, 1, 2, 2, 3]), torch.tensor([3, 1, 2, 2, 1, 4])
 LEVELS = torch.tensor([0, 2, 1, 2, 0, 1])

@@ -2,14 +2,14 @@ import math
 
 import pytest
 import torch
-from planted import FEATURES, SIZES, parts, rows_of
 from pydantic import ValidationError
 from torch import Tensor
 
-from recsys.engine import fit_network, predict
-from recsys.features import NO_FEATURES, Feature, Features
+from recsys.encode.features import NO_FEATURES, Feature, Features
 from recsys.models import Interactions, Pairs, Sizes
 from recsys.models.hybrid import DIMS, HybridConfig, HybridNetwork, hybrid
+from recsys.train.loop import fit_network, predict
+from tests.support.planted import FEATURES, SIZES, parts, rows_of
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 DAY_SECONDS = 86_400

@@ -2,12 +2,12 @@ import math
 
 import pytest
 import torch
-from planted import pairs_of
 from torch import nn
 
 from recsys.models.layers import BatchNorm, Dropout
 from recsys.models.mlp import DeepMlpNetwork, MlpConfig, MlpNetwork, mlp, mlp_deep
 from recsys.models.network import Sizes
+from tests.support.planted import pairs_of
 
 SIZES = Sizes(n_users=60, n_items=50, levels=(0.5, 1.0, 5.0))
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from planted import rows_of
 
 from recsys.models.moments import DayBias, Mood, SizedByTraining, WeekVectors
 from recsys.models.network import Interactions, Pairs
+from tests.support.planted import rows_of
 
 DAY = 86_400
 USERS = torch.tensor([1, 1, 1, 1, 1, 2, 2])

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from planted import fit, pairs_of, quick_config, rows_of
 
 from recsys.models.network import Sizes
 from recsys.models.nmf import NmfNetwork, nmf
+from tests.support.planted import fit, pairs_of, quick_config, rows_of
 
 SIZES = Sizes(n_users=500, n_items=400, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
 

@@ -5,13 +5,13 @@ from typing import cast
 
 import pytest
 import torch
-from planted import pairs_of, rows_of
 from torch import Tensor
 
-from recsys.features import Feature, Features
+from recsys.encode.features import Feature, Features
 from recsys.models.feature_tables import FeatureTable
 from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig
 from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordinal_basic
+from tests.support.planted import pairs_of, rows_of
 
 DAY = 86_400
 # (user, item, level, day) of three users and four movies; index 0 is the unknown; user 3 and movie 4 have one rating
@@ -78,7 +78,7 @@ def network(request: pytest.FixtureRequest) -> OrdinalNetwork:
 
 
 def opinions() -> dict[tuple[int, int], float]:
-    """Stars above the biases of `recsys.baselines`, which damp 25 ratings for a movie and 10 for a user."""
+    """Stars above the biases of `recsys.models.baselines`, which damp 25 ratings for a movie and 10 for a user."""
     stars = {(user, item): SIZES.levels[level] for user, item, level, _ in RATED}
     mean = sum(stars.values()) / len(stars)
     of_item = {i: [stars[pair] - mean for pair in stars if pair[1] == i] for i in range(SIZES.n_items)}

@@ -5,17 +5,17 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from planted import LEVELS, RATERS
 
-from recsys.baselines import fit_baselines
-from recsys.engine import predict
-from recsys.features import fit_features
-from recsys.ingest.synthetic import plant
-from recsys.metrics import rmse
+from recsys.encode.features import fit_features
+from recsys.encode.vocabulary import fit_vocabulary
+from recsys.ingest.synthetic.synthetic import plant
+from recsys.metrics.errors import rmse
 from recsys.models import MODELS, Interactions
-from recsys.split import split_validation
-from recsys.train import Choice, Learner, learn
-from recsys.vocabulary import fit_vocabulary
+from recsys.models.baselines import fit_baselines
+from recsys.split.cut import split_validation
+from recsys.train.choose import Choice, Learner, learn
+from recsys.train.loop import predict
+from tests.support.planted import LEVELS, RATERS
 
 # RMSE on a holdout over the least possible one, at most. The mean of all ratings stands at 1.69, that of the movie at
 # 1.51, biases at 1.43. Below that only those come that multiply vectors and have biases: planted tastes are products.

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from planted import SIZES, concat, pairs_of, parts, rows_of
 from torch import Tensor
 
-from recsys.engine import score
 from recsys.models import Interactions, Pairs
+from recsys.models.negatives import fixed_negatives
 from recsys.models.ranking import RankingNetwork, mean_for_unseen
-from recsys.negatives import fixed_negatives
+from recsys.train.loop import score
+from tests.support.planted import SIZES, concat, pairs_of, parts, rows_of
 
 TRAIN, HELD_OUT = parts()
 

@@ -3,12 +3,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from planted import pairs_of
 from torch import nn
 
 from recsys.models.layers import BatchNorm, Dropout
 from recsys.models.network import Sizes
 from recsys.models.recurrent import RecurrentConfig, RecurrentNetwork, recurrent, recurrent_gru
+from tests.support.planted import pairs_of
 
 SIZES = Sizes(n_users=60, n_items=50, levels=(0.5, 1.0, 5.0))
 DIM, HIDDEN = 3, 2

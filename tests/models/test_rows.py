@@ -5,14 +5,14 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
-from planted import FEATURES, SIZES, build_any, change, parts, quick_config
 from torch import nn
 
-from recsys.dates import DAY_SECONDS
+from recsys.encode.dates import DAY_SECONDS
 from recsys.models import MODELS, Network
 from recsys.models.moments import DAY_BITS
 from recsys.models.ordinal import OrdinalNetwork
 from recsys.models.rows import Keys, row_keys
+from tests.support.planted import FEATURES, SIZES, build_any, change, parts, quick_config
 
 USERS = np.arange(SIZES.n_users) * 7  # ids that are no indices; 0 stays the unknown
 ITEMS = np.arange(SIZES.n_items) * 5

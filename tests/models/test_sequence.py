@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import concat, interactions, pairs_of, parts, ratings
 from torch.nn import functional as F
 
-from recsys.engine import fit_network, score
 from recsys.models import Interactions, Pairs, Sizes
+from recsys.models.negatives import NegativeSampler
 from recsys.models.sequence import SequenceConfig, SequenceNetwork, Windows, sequence
-from recsys.negatives import NegativeSampler
+from recsys.train.loop import fit_network, score
+from tests.support.planted import concat, interactions, pairs_of, parts, ratings
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)

@@ -3,13 +3,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from planted import pairs_of, rows_of
 from pydantic import ValidationError
 from torch import nn
 
 from recsys.models.layers import BatchNorm, Dropout
 from recsys.models.network import Sizes, TrainingConfig
 from recsys.models.softmax import SoftmaxConfig, SoftmaxNetwork, softmax
+from tests.support.planted import pairs_of, rows_of
 
 SIZES = Sizes(n_users=500, n_items=400, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from planted import pairs_of, rows_of
 from torch import nn
 from torch.nn import functional as F
 
 from recsys.models.dot_bias import DotBiasNetwork, dot_bias
 from recsys.models.network import Sizes
 from recsys.models.tables import average_unseen, sum_of_squares
+from tests.support.planted import pairs_of, rows_of
 
 SIZES = Sizes(n_users=4, n_items=5, levels=(1.0, 2.0, 3.0))
 TRAIN = rows_of(torch.tensor([1, 1, 2]), torch.tensor([1, 2, 2]), torch.tensor([0, 1, 2]))

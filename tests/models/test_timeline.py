@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import parts
 
 from recsys.models import Interactions, Pairs
 from recsys.models.timeline import Timeline, in_order_of_time
+from tests.support.planted import parts
 
 
 def watched(*rows: tuple[int, int, int]) -> Interactions:

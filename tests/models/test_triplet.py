@@ -4,13 +4,13 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 import torch
-from planted import interactions, pairs_of, rows_of
 
-from recsys.engine import fit_network, score
-from recsys.ingest.synthetic import checkerboard
+from recsys.ingest.synthetic.synthetic import checkerboard
 from recsys.models import Interactions, Sizes
+from recsys.models.negatives import NegativeSampler
 from recsys.models.triplet import TripletConfig, TripletNetwork, triplet, triplet_bpr
-from recsys.negatives import NegativeSampler
+from recsys.train.loop import fit_network, score
+from tests.support.planted import interactions, pairs_of, rows_of
 
 Configure = Callable[[int, int], TripletConfig]
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)

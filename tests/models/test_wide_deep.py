@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
-from planted import pairs_of, rows_of
 from torch import nn
 
-from recsys.features import NO_FEATURES, Feature, Features
+from recsys.encode.features import NO_FEATURES, Feature, Features
 from recsys.models.layers import Dropout
 from recsys.models.network import Sizes
 from recsys.models.wide_deep import WideDeepConfig, WideDeepNetwork, crossed_columns, wide_deep
+from tests.support.planted import pairs_of, rows_of
 
 SIZES = Sizes(n_users=4, n_items=3, levels=(1.0, 2.0, 5.0))
 # genres of the unknown movie 0: none; of movie 1: both; of movie 2: the second

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import LEVELS, SIZES, concat, fit
-from rankers import LEARNER, indifferent, items_of, rows_of, tastes
 
 from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit as fit_module
@@ -18,6 +16,8 @@ from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
 from recsys.retrieve import Users
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
+from tests.support.planted import LEVELS, SIZES, concat, fit
+from tests.support.rankers import LEARNER, indifferent, items_of, rows_of, tastes
 
 CONFIG = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
 PARTS = ("ease", "als", "popularity", "stars", "likes")

@@ -3,8 +3,24 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import LEVELS, SIZES, fit, interactions, parts
-from rankers import (
+
+from recsys.encode.features import NO_FEATURES
+from recsys.ingest.synthetic.synthetic import checkerboard
+from recsys.models import MODELS, Interactions, Pairs, RatingNetwork, Sizes
+from recsys.rank import place as place_module
+from recsys.rank.fit import fit_ranker
+from recsys.rank.place import rank_alone, rank_movies, rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.weights import Weights
+from recsys.retrieve import Retriever
+from recsys.retrieve.als import fit_als
+from recsys.retrieve.ease import fit_ease
+from recsys.retrieve.histories import Histories, gather_histories
+from recsys.retrieve.popularity import fit_popularity, gather_properties
+from recsys.settings import AlsConfig, EaseConfig, RankConfig
+from recsys.train.loop import fit_network, predict
+from tests.support.planted import LEVELS, SIZES, fit, interactions, parts
+from tests.support.rankers import (
     CPU,
     LEARNER,
     OLD_WAY,
@@ -18,22 +34,6 @@ from rankers import (
     random_histories,
     ranker_of,
 )
-
-from recsys.engine import fit_network, predict
-from recsys.features import NO_FEATURES
-from recsys.histories import Histories, gather_histories
-from recsys.ingest.synthetic import checkerboard
-from recsys.models import MODELS, Interactions, Pairs, RatingNetwork, Sizes
-from recsys.rank import place as place_module
-from recsys.rank.fit import fit_ranker
-from recsys.rank.place import rank_alone, rank_movies, rank_users
-from recsys.rank.ranker import Ranker, describe_stranger
-from recsys.rank.weights import Weights
-from recsys.retrieve import Retriever
-from recsys.retrieve.als import fit_als
-from recsys.retrieve.ease import fit_ease
-from recsys.retrieve.popularity import fit_popularity, gather_properties
-from recsys.settings import AlsConfig, EaseConfig, RankConfig
 
 SMALL = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
 PARTS = ("ease", "als", "popularity", "stars", "likes")

@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from planted import SIZES
-from rankers import CPU, ease_of, hand_made, histories_of, random_histories
 
 from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import describe_stranger
@@ -12,6 +10,8 @@ from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
 from recsys.settings import AlsConfig, EaseConfig
+from tests.support.planted import SIZES
+from tests.support.rankers import CPU, ease_of, hand_made, histories_of, random_histories
 
 # movie 5's affinity of 0.9 is 0.5 from movie 2, 0.3 from 4 and 0.2 from 1, less 0.1 from 3
 SHARES = {(2, 5): 0.5, (4, 5): 0.3, (1, 5): 0.2, (3, 5): -0.1, (2, 6): 0.0, (1, 6): 0.4}

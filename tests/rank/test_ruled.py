@@ -9,25 +9,25 @@ from dataclasses import dataclass, replace
 import polars as pl
 import pytest
 import torch
-from nights import QUIET, SILENT, Night, prepare, settings_of, write_source
-from planted import SIZES, fit
-from rankers import LEARNER, items_of, lists_of, tastes, weights_of
 
 from recsys import steps
-from recsys.eligibility.read_rules import Rule, Rules
 from recsys.errors import PublishError, UsageError
 from recsys.files import read_json
 from recsys.home import Home
-from recsys.night import night
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
+from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.score import find_candidates
 from recsys.rank.weights import Weights
-from recsys.saved_model import SavedModel, load_model
+from recsys.runs.night import night
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Settings, WarmStartConfig
+from recsys.train.saved_model import SavedModel, load_model
 from recsys.warehouse.lookup import recommend
+from tests.support.nights import QUIET, SILENT, Night, prepare, settings_of, write_source
+from tests.support.planted import SIZES, fit
+from tests.support.rankers import LEARNER, items_of, lists_of, tastes, weights_of
 
 N = 10
 POPULAR = "select movie_id from ratings group by movie_id order by count(*) desc, movie_id limit 40"

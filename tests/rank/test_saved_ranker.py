@@ -4,21 +4,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from planted import SIZES, fit
-from rankers import LEARNER, tastes, weights_of
 from safetensors.torch import load_file
 
-from recsys.eligibility.read_rules import Rule, Rules
+from recsys.ask.fold_in import SavedRanker
 from recsys.errors import NotPublished
 from recsys.files import read_json, write_json
-from recsys.fold_in import SavedRanker
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import load_ranker, save_ranker
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RetrieverName
+from tests.support.planted import SIZES, fit
+from tests.support.rankers import LEARNER, tastes, weights_of
 
 NAMES: tuple[RetrieverName, ...] = ("ease", "als", "popularity", "triplet")
 CONFIG = RankConfig(

@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from rankers import CPU, dense, histories_of
-from rankers import random_histories as random_pairs
 from torch import Tensor
 
-from recsys.histories import Histories
 from recsys.retrieve import als as als_module
 from recsys.retrieve.als import Als, choose_sizes, fit_als
+from recsys.retrieve.histories import Histories
 from recsys.settings import AlsConfig
+from tests.support.rankers import CPU, dense, histories_of
+from tests.support.rankers import random_histories as random_pairs
 
 CONFIG = AlsConfig(embedding_dim=4, iterations=300, l2=0.02, unobserved=0.3)
 

@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from rankers import CPU, dense, histories_of, random_histories
 
-from recsys.histories import Histories
 from recsys.retrieve import ease as ease_module
 from recsys.retrieve.ease import TAIL_WEIGHTS, Ease, fit_ease
+from recsys.retrieve.histories import Histories
 from recsys.settings import EaseConfig
+from tests.support.rankers import CPU, dense, histories_of, random_histories
 
 Floats = npt.NDArray[np.float64]
 

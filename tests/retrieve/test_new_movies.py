@@ -5,17 +5,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from planted import FEATURES, SIZES
-from rankers import LEARNER, indifferent, items_of, tastes
 
-from recsys.features import MIN_MOVIES_PER_WORD, NO_FEATURES, Features, fit_features
+from recsys.encode.features import MIN_MOVIES_PER_WORD, NO_FEATURES, Features, fit_features
+from recsys.encode.vocabulary import Vocabulary
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies
 from recsys.rank.weights import Weights
 from recsys.retrieve import new_movies as module
 from recsys.retrieve.new_movies import NewMovies, find_new_movies
 from recsys.settings import RankConfig
-from recsys.vocabulary import Vocabulary
+from tests.support.planted import FEATURES, SIZES
+from tests.support.rankers import LEARNER, indifferent, items_of, tastes
 
 Movie = tuple[str, int | None, list[str]]  # title, year, genres
 

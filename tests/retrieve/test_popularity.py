@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from rankers import CPU, dense, histories_of, random_histories, users_of
 
-from recsys.features import NO_FEATURES, Feature, Features
-from recsys.histories import Histories
+from recsys.encode.features import NO_FEATURES, Feature, Features
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.popularity import Properties, fit_popularity, gather_properties
 from recsys.settings import PopularityConfig
+from tests.support.rankers import CPU, dense, histories_of, random_histories, users_of
 
 NO_PROPERTIES = Properties((), torch.zeros(40, 0))
 

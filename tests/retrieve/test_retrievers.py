@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SIZES
-from rankers import LEARNER, indifferent, tastes
 from torch import Tensor
 
 from recsys.models import Interactions
@@ -16,6 +14,8 @@ from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.weights import NO_WEIGHTS
 from recsys.retrieve import Retriever, Users
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
+from tests.support.planted import SIZES
+from tests.support.rankers import LEARNER, indifferent, tastes
 
 SMALL = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
 CONFIGS = {

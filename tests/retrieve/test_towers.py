@@ -1,15 +1,15 @@
 import pytest
 import torch
-from planted import SIZES
-from rankers import LEARNER, indifferent, tastes
 
-from recsys.engine import score
 from recsys.models import Pairs
 from recsys.rank.fit import fit_ranker
 from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.weights import NO_WEIGHTS
 from recsys.settings import RankConfig
-from recsys.train import configure, fit_seeded
+from recsys.train.choose import configure, fit_seeded
+from recsys.train.loop import score
+from tests.support.planted import SIZES
+from tests.support.rankers import LEARNER, indifferent, tastes
 
 NAMES = ("triplet", "sequence")
 

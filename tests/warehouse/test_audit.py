@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from warehouses import Frames, make_frames, make_outcome, write_night
 
 import sql
 from recsys.errors import PublishError
@@ -19,6 +18,7 @@ from recsys.settings import AuditConfig
 from recsys.warehouse.audit import audit
 from recsys.warehouse.audit_rules import MEASURES, ROW_RULES
 from recsys.warehouse.publish import Tonight, publish
+from tests.support.warehouses import Frames, make_frames, make_outcome, write_night
 
 # In make_frames() user 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1.
 FIRST_ROW = (pl.col("user_id") == 1) & (pl.col("rank") == 1)

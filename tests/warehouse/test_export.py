@@ -10,7 +10,6 @@ import duckdb
 import polars as pl
 import pyarrow.dataset as ds
 import pytest
-from warehouses import make_frames, make_outcome, write_night
 
 from recsys.errors import HomeBusy, NotPublished, PublishError, UsageError
 from recsys.files import alone
@@ -19,6 +18,7 @@ from recsys.home import Home
 from recsys.warehouse import export as module
 from recsys.warehouse.export import EXPORTED, export
 from recsys.warehouse.publish import publish, record
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
 

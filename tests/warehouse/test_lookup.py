@@ -5,12 +5,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from warehouses import STARTED_AT, Frames, make_frames, make_outcome, write_night
 
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
 from recsys.warehouse.lookup import list_runs, recommend, recommend_default, sample, similar
 from recsys.warehouse.publish import publish, record
+from tests.support.warehouses import STARTED_AT, Frames, make_frames, make_outcome, write_night
 
 
 @pytest.fixture

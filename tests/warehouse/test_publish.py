@@ -15,7 +15,6 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from warehouses import make_frames, make_outcome, write_night
 
 from recsys.errors import PublishError
 from recsys.forgotten import WITHHELD, forget
@@ -33,6 +32,7 @@ from recsys.warehouse.publish import (
     record,
     restore,
 )  # fmt: skip
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 # Children of a process that has imported much and opened nothing: a fork of this one would lack DuckDB's threads.
 CLEAN = multiprocessing.get_context("forkserver")

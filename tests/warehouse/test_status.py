@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from warehouses import make_frames, make_outcome, write_night
 
-from flows.cli import main
+from flows.cli.main import main
 from recsys.errors import NotPublished
 from recsys.home import Home
 from recsys.warehouse.publish import publish, record
 from recsys.warehouse.status import LONGEST_REASON, render, status
+from tests.support.warehouses import make_frames, make_outcome, write_night
 
 FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
 ENDED = datetime(2026, 11, 21, 3, 1, tzinfo=UTC)

@@ -1,0 +1,162 @@
+"""The command line. It imports what a command needs when that command runs, so that `recsys --help` is instant."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.console import (
+    config_option,
+    home_of,
+    home_option,
+    json_option,
+    make_settings,
+    print_frame,
+    print_json,
+    run_program,
+    shared,
+)
+from flows.cli.data import check, datasets, forget, generate
+from flows.cli.lists import explain, recommend, similar
+from flows.cli.networks import compare, networks, tune
+from flows.cli.nights import backfill, rollback
+from flows.cli.tables import export, status
+from flows.cli.watch import test_alerts, watch
+from recsys.errors import RecsysError
+
+MODELS = (
+    "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
+    "mlp_deep", "recurrent", "recurrent_gru", "wide_deep", "nmf", "hybrid",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="recsys")
+def main() -> None:
+    """A nightly movie recommender: MovieLens in, audited top-N tables in DuckDB out.
+
+    \b
+    Examples:
+      recsys nightly                      one night on MovieLens 100K
+      recsys recommend 42                 what user 42 should see
+      recsys similar "Toy Story"          what is like Toy Story
+      recsys runs                         every night so far, refused ones too
+      recsys compare --models all         every network on the same rows, one table
+
+    Exit codes: 0 success, 2 wrong usage, 3 the data were refused, 4 the gate held the model back, 1 anything else.
+    """
+
+
+@main.command()
+@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@home_option
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on validation.")
+@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Know only ratings before T, e.g. 1998-04-01.")
+@click.option("--n", type=int, help="Movies per user.  [default: 10]")
+@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@click.option("--force-publish", is_flag=True, help="Publish even what the gate would hold back; recorded in runs.")
+@config_option
+@json_option
+@shared
+def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
+    """Run one night in this process: fetch, check, train, evaluate, publish.
+
+    \b
+    Examples:
+      recsys nightly
+      recsys nightly --source ml-1m.zip --n 20 --seed 1
+      recsys nightly --source synthetic:500x300x20000 --home /tmp/try --json
+    """
+    settings = make_settings(gate={"force_publish": True} if force_publish else None, **options)
+    from flows.nightly import nightly as run_night
+    from recsys.runs.summary import render, summarise
+
+    try:
+        summary = run_night(settings)
+    except RecsysError as error:
+        if as_json and error.run:
+            print_json(summarise(error.run, {}, verdict=error.verdict, reason=str(error)).__dict__)
+        raise
+    if as_json:
+        print_json(summary.__dict__)
+    else:
+        click.echo(render(summary))
+
+
+@main.command()
+@click.option(
+    "--train",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet: user_id, movie_id, rating.",
+)
+@click.option(
+    "--holdout",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet: user_id, movie_id[, rating].",
+)
+@click.option("--source", help="Where movies, users and the rating scale come from.  [default: ml-100k]")
+@home_option
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on a part of --train.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write user_id, movie_id, rating_mean, rating_median.",
+)
+@click.option("--lists", type=click.Path(path_type=Path, dir_okay=False), help="Write user_id, rank, movie_id, score.")
+@click.option("--n", type=int, help="Movies per user in --lists.  [default: 10]")
+@click.option("--seed", type=int, help="Seed of the network.  [default: 0]")
+@json_option
+@shared
+def evaluate(
+    train: Path, holdout: Path, predictions: Path | None, lists: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Learn from one file of ratings, predict another: check our figures with your own split and code.
+
+    \b
+    Example:
+      recsys evaluate --train train.parquet --holdout holdout.parquet --predictions p.parquet --lists l.parquet
+    """
+    settings = make_settings(**options)
+    from recsys.evaluate.own_files import evaluate_files
+
+    report = evaluate_files(train, holdout, settings, predictions=predictions, lists=lists)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"{report['model']}, {report['epochs']} epochs, chosen on a part of {train}")
+        for model, metrics in report["metrics"].items():
+            click.echo(f"{model}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest runs shown.")
+@home_option
+@json_option
+@shared
+def runs(limit: int, home: Path | None, as_json: bool) -> None:
+    """List the nights, newest first, refused and failed ones too.
+
+    \b
+    Example:
+      recsys runs --limit 5
+    """
+    from recsys.warehouse.lookup import list_runs
+
+    frame = list_runs(home_of(home), limit)
+    shown = ["run_id", "verdict", "dataset", "snapshot", "model", "as_of", "reason"]
+    print_frame(frame if as_json else frame.select(shown), as_json)
+
+
+for command in (
+    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, similar,
+    status, test_alerts, tune, watch,
+):  # fmt: skip
+    main.add_command(command)
+
+
+def program() -> None:
+    """What `recsys` runs."""
+    run_program(main)

@@ -1,0 +1,4 @@
+"""Questions about the published lists: what to watch, why, what is similar, and what a stranger would like.
+
+Nothing here writes.
+"""

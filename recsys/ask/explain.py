@@ -1,0 +1,113 @@
+"""Why a movie stands where it does in somebody's list: parts of its score, stars expected, movies behind it.
+
+Reads what the published run has left in its folder. Shapes: B = 1 user, I items, C = 1 candidate, P parts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsys.encode.vocabulary import Vocabulary
+from recsys.home import Home, Run
+from recsys.models import Pairs
+from recsys.rank.common import reading_ranker
+from recsys.rank.ranker import Ranker
+from recsys.rank.saved_ranker import load_ranker
+from recsys.rank.score import Candidates, penalise, score_parts
+from recsys.retrieve import Users
+from recsys.retrieve.ease import Ease
+from recsys.train.loop import predict
+from recsys.train.saved_model import SavedModel, load_model
+from recsys.warehouse import lookup
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of one user and one movie. Frames are in the order in which they are to be read."""
+
+    user_id: int
+    movie: pl.DataFrame  # one row: movie_id, title, year, genres
+    rating: float | None  # stars that the user has given it, if they have
+    rank: int | None  # its place in the published list, if it has one
+    score: float
+    rating_hat: float  # expected stars
+    parts: pl.DataFrame  # (part, value, weight, adds): `adds` sums up to the score
+    stars: pl.DataFrame  # (stars, probability)
+    affinity: float | None  # by the item-item model, whose part is its logarithm but of a new movie; None without one
+    because: pl.DataFrame  # (movie_id, title, year, rating, share): all shares add up to the affinity
+
+    def as_json(self) -> dict[str, Any]:
+        frames = {"parts": self.parts, "stars": self.stars, "because": self.because}
+        plain = {"user_id", "rating", "rank", "score", "rating_hat", "affinity"}
+        return {
+            "movie": self.movie.select("movie_id", "title", "year", "genres").row(0, named=True),
+            **{name: value for name, value in vars(self).items() if name in plain},
+            **{name: frame.to_dicts() for name, frame in frames.items()},
+        }
+
+
+def explain(home: Home, user_id: int, asked: str) -> Explanation:
+    """What the published run says of this user and the movie of this title or id.
+
+    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; ModelError if its network
+    is; UsageError if nobody has that id, or no movie is called so.
+    """
+    place = lookup.find_place(home, user_id, asked)
+    vocabulary, ranker = _load(home.run(place.run_id))
+    users = ranker.users(torch.from_numpy(vocabulary.encode_users([user_id])))
+    item_idx = torch.from_numpy(vocabulary.encode_movies(place.movie["movie_id"].to_numpy()))
+    rated = _rated(users, vocabulary, place.movies)
+    given = rated.filter(pl.col("movie_id") == place.movie["movie_id"].item())["rating"].to_list()
+    parts, rating_hat = _parts(ranker, users, item_idx)
+    prediction = predict(ranker.network, Pairs(users.user_idx, item_idx, torch.tensor([ranker.rated_at])))
+    ease = next((one for one in ranker.retrievers.values() if isinstance(one, Ease)), None)
+    shares = ease.shares(users.histories.items, item_idx)[0].double() if ease else None
+    return Explanation(
+        user_id=user_id,
+        movie=place.movie,
+        rating=given[0] if given else None,
+        rank=place.rank,
+        score=float(parts["adds"].sum()),
+        rating_hat=rating_hat,
+        parts=parts,
+        stars=pl.DataFrame({"stars": ranker.network.sizes.levels, "probability": prediction.p_BK[0].numpy()}),
+        affinity=None if shares is None else shares.sum().item(),
+        because=_by_share(rated, shares),
+    )
+
+
+def _load(run: Run) -> tuple[Vocabulary, Ranker]:
+    with reading_ranker(run, "nothing can be explained"):
+        vocabulary = Vocabulary.load(run.vocabulary)
+        return vocabulary, load_ranker(run.ranker, load_model(SavedModel(run.model / "tonight"), vocabulary))
+
+
+def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame, float]:
+    """(part, value, weight, adds), and the expected stars."""
+    by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
+    found = Candidates(item_idx[None], torch.stack(by_retriever, dim=2)[:, item_idx])
+    parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
+    weight_P = ranker.weights.of(users.histories.sizes(), ranker.parts)[0]
+    rows = list(zip(ranker.parts, parts_BCP[0, 0].tolist(), weight_P.tolist(), strict=True))
+    if ranker.config.popularity_penalty:
+        rows.append(("popularity_penalty", penalise(ranker, item_idx).item(), -1.0))
+    parts = pl.DataFrame(rows, schema=["part", "value", "weight"], orient="row")
+    return parts.with_columns(adds=pl.col("value") * pl.col("weight")), rating_hat_BC.item()
+
+
+def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.DataFrame:
+    """(movie_id, title, year, rating) of what the user has rated, in order of index."""
+    own = users.histories
+    rated = pl.DataFrame({"movie_id": vocabulary.movie_ids[own.items.numpy() - 1], "rating": own.stars.numpy()})
+    named = rated.join(movies, on="movie_id", how="left", maintain_order="left")
+    return named.select("movie_id", "title", "year", "rating")
+
+
+def _by_share(rated: pl.DataFrame, shares: Tensor | None) -> pl.DataFrame:
+    """The largest share first; none without an item-item model."""
+    if shares is None:
+        return rated.head(0).with_columns(share=pl.lit(0.0))
+    return rated.with_columns(share=pl.Series(shares.numpy())).sort("share", "movie_id", descending=[True, False])

@@ -1,0 +1,82 @@
+"""A list for somebody who comes with ratings of their own, from what the published run has left in its folder."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recsys.ask.fold_in import SavedRanker, fold_in
+from recsys.ask.titles import match_ratings, parse_ratings
+from recsys.encode.vocabulary import Vocabulary
+from recsys.errors import UsageError
+from recsys.home import Home
+from recsys.rank.common import EVERYBODY, name_service, reading_ranker
+from recsys.warehouse import lookup
+
+DEFAULT_N = 10
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """What a newcomer's ratings were taken for, and the list they get."""
+
+    rated: pl.DataFrame  # (movie_id, title, year, rating), as typed
+    served_by: str
+    rows: pl.DataFrame  # (rank, movie_id, title, year, score, rating_hat, because_titles)
+
+
+def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int | None = None) -> Newcomer:
+    """The best `n` movies for ratings typed as "Toy Story=5,Heat=4", by somebody who is e.g. gender=F age=25.
+
+    Nothing is trained, and torch is not loaded. Movies without a place in the published run count for nothing.
+
+    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; UsageError if the ratings
+    cannot be read, a title is not known, or the segment is not.
+    """
+    run_id, movies = lookup.read_served(home)
+    run = home.run(run_id)
+    with reading_ranker(run, "there is no list for somebody new"):
+        ranker, vocabulary = SavedRanker(run.ranker), Vocabulary.load(run.vocabulary)
+    rated = match_ratings(parse_ratings(ratings, ranker.described["levels"]), movies)
+    items = vocabulary.encode_movies(rated["movie_id"].to_numpy())
+    known = {int(item): stars for item, stars in zip(items, rated["rating"].to_list(), strict=True) if item}
+    stated = _stated(segment, ranker.described["properties"])
+    folded = fold_in(ranker, known, stated, n or DEFAULT_N)
+    titles = dict(movies.select("movie_id", "title").iter_rows())
+    rows = pl.DataFrame(
+        {
+            "rank": np.arange(1, len(folded.item_idx) + 1),
+            "movie_id": vocabulary.movie_ids[folded.item_idx - 1],
+            "score": folded.score,
+            "rating_hat": folded.rating_hat,
+            "because_titles": [[titles[int(vocabulary.movie_ids[item - 1])] for item in row] for row in folded.because],
+        },
+        schema_overrides={"because_titles": pl.List(pl.String)},
+    )
+    named = rows.join(movies.select("movie_id", "title", "year"), on="movie_id", how="left", maintain_order="left")
+    return Newcomer(
+        rated.select("movie_id", "title", "year", "rating"),
+        name_service(len(known), is_stated=bool(stated)),
+        named.select("rank", "movie_id", "title", "year", "score", "rating_hat", "because_titles"),
+    )
+
+
+def _stated(segment: str | None, properties: Sequence[str]) -> list[str]:
+    """What the name of a segment says, in any order: gender=F age=under 18."""
+    known = {name.casefold(): name for name in properties}
+    text = EVERYBODY if segment is None else segment.strip()
+    words = re.split(r"\s+(?=\S+=)", text)  # a value may have blanks in it
+    if text.casefold() == EVERYBODY:
+        return []
+    strange = [word for word in words if word.casefold() not in known]
+    if strange:
+        raise UsageError(
+            f"--segment: nothing is known of '{strange[0]}'; known are {', '.join(properties) or 'no properties'}"
+        )
+    meant = [known[word.casefold()] for word in words]
+    kinds = [name.partition("=")[0] for name in meant]
+    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise UsageError(f"--segment: '{text}' has two values of {twice}. Give it one")
+    return meant

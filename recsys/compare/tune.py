@@ -1,0 +1,244 @@
+"""Hyperparameter search on validation: what may be searched stands beside a config's fields, every trial is kept.
+
+The config that a network comes with is the first trial, so that no search ends with a worse one.
+"""
+
+import csv
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.compare.data import Data, Parts, cut, load_data, make_learner
+from recsys.compare.search_space import Field, search_space, with_values
+from recsys.errors import ModelError, UsageError
+from recsys.files import alone, replacing, write_json
+from recsys.home import Home
+from recsys.metrics.errors import prediction_metrics
+from recsys.models import MODELS, NetworkConfig, RatingNetwork
+from recsys.settings import Settings
+from recsys.train.choose import OWN_ERROR, Learner, configure, fit_seeded
+from recsys.train.device import pick_device
+from recsys.train.loop import Epoch, best_epoch, predict
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+logger = logging.getLogger(__name__)
+
+STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, however many epochs these have
+TRIALS_BEFORE_PRUNING = 5
+STEPS_BEFORE_PRUNING = 3
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best of all trials so far, and where they are kept."""
+
+    folder: Path
+    model: str
+    config: NetworkConfig
+    metrics: dict[str, float]  # on validation
+    default: dict[str, float]  # of the config that the network comes with; empty if it did not end well
+    trials: dict[str, int]  # by state
+
+    @property
+    def best(self) -> Path:
+        """What `recsys nightly --config` reads."""
+        return self.folder / "best.json"
+
+
+def tune(model: str, settings: Settings, minutes: float, max_trials: int | None = None) -> Tuned:
+    """Searches for `minutes`, or `max_trials` more trials, on a validation part of train; the holdout is not looked at.
+
+    What is minimised is the MAE of the median, or the own error of a network that predicts no ratings. A second call
+    with the same data and settings goes on; a trial that was killed is run again.
+
+    Raises: UsageError if there is no such network or nothing to search; ModelError if no trial ended well; HomeBusy if
+    the same search is under way; whatever reading the data raises.
+    """
+    if model not in MODELS:
+        raise UsageError(f"--model {model}: there is no such network. Next: one of {', '.join(MODELS)}")
+    if not 0 < minutes < math.inf:
+        raise UsageError(f"--minutes {minutes:g}: give a number above 0")
+    data = load_data(settings)
+    parts = cut(data, settings.split, settings.seed)
+    learner = make_learner(data, parts, settings, settings.seed)
+    default = configure(model, len(parts.fitted), learner)
+    fields = search_space(default)
+    if not fields:
+        raise UsageError(f"no field of {type(default).__name__} says between what it may be searched; see recsys/tune")
+    folder = Home(settings.home.absolute()).tuning / _name(model, data, settings, default)
+    search = Search(model, default, fields, parts, learner, folder)
+    with alone(folder, "search"):
+        return search.run(time.monotonic() + 60 * minutes, max_trials)
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: what is tried, on what, and where its trials are kept."""
+
+    model: str
+    default: NetworkConfig
+    fields: list[Field]
+    parts: Parts
+    learner: Learner
+    folder: Path
+
+    def run(self, deadline: float, max_trials: int | None) -> Tuned:
+        """`deadline` is a moment of time.monotonic(); the first trial of a search may end after it."""
+        study = self._open()
+        n_tried = 0
+        while n_tried != max_trials and self._try_one(study, deadline):
+            self._write(study)
+            n_tried += 1
+        return self._best(study)
+
+    def _open(self) -> "Study":
+        """The study as it was left; trials that a killed search left behind are queued again."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(self.folder / "trials.log"))),
+            study_name=self.model,
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(TRIALS_BEFORE_PRUNING, STEPS_BEFORE_PRUNING),
+        )
+        # with the first seed a search that goes on would draw the same points again
+        study.sampler = optuna.samplers.TPESampler(seed=self.learner.seed + len(study.trials))
+        for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+            logger.info("trial %d was killed and will be run again", trial.number)
+        if not study.trials:
+            study.enqueue_trial({field.path: field.default for field in self.fields})
+        return study
+
+    def _try_one(self, study: "Study", deadline: float) -> bool:
+        """Whether there was time for it. What does not converge counts as worse than all that does."""
+        import optuna
+
+        has_any = _has_best(study)
+        if has_any and time.monotonic() > deadline:
+            return False
+        trial = study.ask()
+        config = with_values(self.default, {field.path: field.suggest(trial) for field in self.fields})
+        watch = _watch(trial, config.training.epochs, deadline if has_any else float("inf"))
+        try:
+            metrics = self._measure(config, f"trial {trial.number}", watch)
+        except OutOfTimeError:
+            logger.info("trial %d: out of time; the next call runs it again", trial.number)
+            return False
+        except (optuna.TrialPruned, ModelError) as error:
+            reason = "no better than half of the others" if isinstance(error, optuna.TrialPruned) else str(error)
+            trial.set_user_attr("failure", reason)
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            logger.info("trial %d: given up: %s", trial.number, reason)
+            return True
+        trial.set_user_attr("metrics", metrics)
+        trial.set_user_attr("config", config.model_dump(mode="json"))
+        value = objective(metrics)
+        study.tell(trial, value)
+        logger.info("trial %d: %.4f, best %.4f; %s", trial.number, value, study.best_value, trial.params)
+        return True
+
+    def _measure(self, config: NetworkConfig, label: str, watch: Callable[[Epoch], None]) -> dict[str, float]:
+        """Every figure on validation, in the best epoch."""
+        known, unseen = (self.learner.encode(part) for part in (self.parts.fitted, self.parts.validation))
+        start = time.monotonic()
+        network, epochs = fit_seeded(
+            self.model, config, known, self.learner, validation=unseen, label=label, watch=watch
+        )
+        best = best_epoch(epochs)
+        metrics = {OWN_ERROR: best.validation_error or 0.0}
+        if isinstance(network, RatingNetwork):
+            asked = unseen.to(pick_device(self.learner.device))
+            metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
+        return metrics | {"epochs": float(best.number), "training_seconds": time.monotonic() - start}
+
+    def _write(self, study: "Study") -> None:
+        """trials.csv, and best.json once there is one."""
+        lines = [
+            {"trial": one.number, "state": one.state.name, **one.params, **one.user_attrs.get("metrics", {})}
+            for one in study.get_trials(deepcopy=False)
+        ]
+        names = list(dict.fromkeys(name for line in lines for name in line))
+        with replacing(self.folder / "trials.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(lines)
+        if _has_best(study):
+            config = study.best_trial.user_attrs["config"]
+            write_json(self.folder / "best.json", {"model": self.model, "config": config})
+
+    def _best(self, study: "Study") -> Tuned:
+        if not _has_best(study):
+            raise ModelError(
+                f"none of {len(study.trials)} trials of {self.model} ended well; see {self.folder / 'trials.csv'}. "
+                "Narrow the search of its learning rate."
+            )
+        states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
+        best = study.best_trial
+        as_shipped = self.default.model_dump(mode="json")
+        measured = [trial.user_attrs for trial in study.trials if trial.user_attrs.get("config") == as_shipped]
+        return Tuned(
+            folder=self.folder,
+            model=self.model,
+            config=MODELS[self.model].config_type.model_validate(best.user_attrs["config"]),
+            metrics=best.user_attrs["metrics"],
+            default=measured[0]["metrics"] if measured else {},
+            trials={state: states.count(state) for state in sorted(set(states))},
+        )
+
+
+class OutOfTimeError(Exception):
+    """The budget is spent in mid-training; the trial stays open and the next call queues it again."""
+
+
+def objective(metrics: dict[str, float]) -> float:
+    """What is minimised."""
+    return metrics.get("mae_median", metrics.get(OWN_ERROR, 0.0))
+
+
+def _watch(trial: "Trial", n_epochs: int, deadline: float) -> Callable[[Epoch], None]:
+    """Ends a trial that is out of time, or worse than the median of the others so far into its schedule."""
+    import optuna
+
+    def watch(epoch: Epoch) -> None:
+        if time.monotonic() > deadline and epoch.number < n_epochs:
+            raise OutOfTimeError
+        done, before = (STEPS_OF_A_SCHEDULE * number // n_epochs for number in (epoch.number, epoch.number - 1))
+        if done > before and epoch.validation_error is not None:
+            trial.report(epoch.validation_error, step=done)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    return watch
+
+
+def _has_best(study: "Study") -> bool:
+    import optuna
+
+    return bool(study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]))
+
+
+def _name(model: str, data: Data, settings: Settings, default: NetworkConfig) -> str:
+    """A search goes on only where data, split, seed and space are the same."""
+    shaping = {
+        "split": settings.split.model_dump(mode="json"),
+        "seed": settings.seed,
+        "as_of": str(settings.as_of),
+        "default": default.model_dump(mode="json"),
+        "space": [(field.path, field.search) for field in search_space(default)],
+    }
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{model}-{data.archive.dataset}-{data.snapshot}-{digest}"

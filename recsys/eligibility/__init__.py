@@ -1,1 +1,0 @@
-"""Which movies may be shown to whom: rules as somebody gives them, and as ranking applies them."""

@@ -1,0 +1,216 @@
+"""Tonight's model beside the one that is served, on the same rows of tonight's holdout: by how much they differ.
+
+What may differ by how much is recsys/evaluate/gate.py's business. Shapes: B ratings, U users.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from recsys.encode.features import Features
+from recsys.encode.vocabulary import Ids, Vocabulary
+from recsys.errors import ModelError, NotPublished
+from recsys.evaluate.holdout import judge
+from recsys.evaluate.slices import rating_slices
+from recsys.files import read_json, write_json
+from recsys.home import Run
+from recsys.metrics.bootstrap import Floats
+from recsys.metrics.decode import decode_median
+from recsys.metrics.differences import Comparison, Paired, measure_differences
+from recsys.metrics.lists import N, user_metrics
+from recsys.models import RatingNetwork
+from recsys.rank.fit import fit_ranker
+from recsys.rank.lists import list_blocks
+from recsys.rank.place import Block, block_size, rank_users
+from recsys.rank.ranker import LIKES, STARS, Ranker
+from recsys.rank.weights import Weights
+from recsys.retrieve.histories import Histories, gather_histories
+from recsys.settings import RankConfig, Settings
+from recsys.split.cut import Split
+from recsys.train.champion import open_served
+from recsys.train.choose import Learner
+from recsys.train.loop import predict
+from recsys.train.saved_model import SavedModel, load_model, read_meta
+from recsys.warehouse.outcome import MetricRow
+
+logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"  # the model of its figures in `metrics`
+AGAINST = "against=champion"  # the slice of what was compared
+KEY = ["user_id", "movie_id"]
+MIN_COMMON_SHARE = 0.5  # of tonight's holdout; with less, the two were not trained to the same end
+MIN_USERS = 20  # of any comparison: resampling fewer says nothing of how far chance goes
+TRUTH = "rating="  # slices by the stars given: who errs more on ones may be the better model
+
+
+@dataclass(frozen=True)
+class Maker:
+    """All that a model judged on a holdout was made with; `learned` are canonical ratings."""
+
+    network: RatingNetwork
+    learned: pl.DataFrame
+    learner: Learner
+    weights: Weights
+    config: RankConfig
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model's answers on the common rows."""
+
+    metrics: dict[str, float]
+    error_B: Floats  # absolute, in stars, of the median
+    ndcg: pl.DataFrame  # (user_id, ndcg_at_10) of the users with a relevant movie
+
+
+def compare_champion(
+    model: SavedModel, weights: Weights, split: Split, learner: Learner, run: Run, settings: Settings
+) -> Comparison:
+    """Judges the network and the lists of the champion where tonight's were judged; adds to metrics.json.
+
+    The champion's network is the one that never learned from its own holdout. Draws by (user_id, movie_id) hold out the
+    same pairs every night; rows that it has learned from all the same count for neither model. Where there is no
+    champion, or it cannot be judged fairly, the log and the result say why.
+    """
+    try:
+        served = open_served(run)
+        champion = open_maker(served, learner)
+        common = _common_rows(pl.read_parquet(split.holdout), champion, served)
+    except (ModelError, NotPublished, OSError, ValueError, LookupError, pl.exceptions.PolarsError) as error:
+        logger.warning("tonight's model is compared with no champion: %s", error)
+        return Comparison(why_not=str(error))
+    network = load_model(model, learner.vocabulary, learner.levels)
+    candidate = Maker(network, split.read_rest(), learner, weights, settings.rank)
+    ours, theirs = _judge_both(candidate, champion, common)
+    pairs = list(_pair(ours, theirs, candidate, common, settings.gate.min_slice_users))
+    comparison = Comparison(
+        champion=served.run_id,
+        differences=measure_differences(pairs, settings.gate.false_refusals, learner.seed),
+        coverage=(ours.metrics["coverage_at_10"], theirs.metrics["coverage_at_10"]),
+    )
+    name, split_name = read_meta(model).model, settings.split.holdout
+    _add_metrics(run, _rows(comparison, ours.metrics, theirs.metrics, name, split_name))
+    logger.info("compared with run %s on %d ratings: %s", served.run_id, len(common), _in_words(comparison))
+    return comparison
+
+
+def open_maker(served: Run, learner: Learner) -> Maker:
+    """What a run judged its own holdout with. Raises: what reading gone or damaged files does."""
+    saved, vocabulary = SavedModel(served.model / "holdout"), Vocabulary.load(served.vocabulary)
+    network = load_model(saved, vocabulary, learner.levels)
+    told = read_json(served.config)
+    own = Learner(vocabulary, learner.levels, int(told["seed"]), learner.device, Features.load(saved.folder))
+    weights, config = Weights.load(served.ranker), RankConfig.model_validate(told["rank"])
+    weights.of(torch.zeros(1), (*config.retrievers, STARS, LIKES))  # a part without a weight is a LookupError
+    return Maker(network, Split(served.split).read_rest(), own, weights, config)
+
+
+def _common_rows(holdout: pl.DataFrame, champion: Maker, served: Run) -> pl.DataFrame:
+    """Rows of tonight's holdout that the champion has not learned from. Raises: ModelError if they are too few."""
+    common = holdout.join(champion.learned.select(KEY), on=KEY, how="anti", maintain_order="left")
+    if len(common) < MIN_COMMON_SHARE * len(holdout):
+        raise ModelError(
+            f"run {served.run_id} has learned from {len(holdout) - len(common):,} of the {len(holdout):,} ratings held "
+            f"out tonight, and more than {1 - MIN_COMMON_SHARE:.0%} is too many: its seed or its split was another one"
+        )
+    return common
+
+
+def _judge_both(candidate: Maker, champion: Maker, common: pl.DataFrame) -> tuple[Judged, Judged]:
+    """Lists are of the users that both know, of movies from whose ratings by the user neither has learned."""
+    seen = pl.concat([champion.learned, candidate.learned])
+    known = candidate.learned.select("user_id").unique().sort("user_id")["user_id"].to_numpy()
+    asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
+    liked = common.filter(pl.col("rating") >= candidate.config.relevant_from).select(KEY)
+    relevant = liked.filter(pl.col("user_id").is_in(asked.tolist()))
+    ours, n_movies = list_unseen(candidate, asked, seen)
+    theirs, _ = list_unseen(champion, asked, seen)
+    return (
+        _judge(candidate, common, ours, relevant, n_movies),
+        _judge(champion, common, theirs, relevant, n_movies),
+    )
+
+
+def _judge(maker: Maker, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int) -> Judged:
+    """Coverage is of the `n_movies` that tonight's lists are made of, whoever makes the lists."""
+    rows = maker.learner.encode(common)
+    levels_K = maker.network.levels().cpu()
+    prediction = predict(maker.network, rows).cpu()
+    ndcg = user_metrics(lists, relevant).select("user_id", "ndcg_at_10")
+    metrics = {"n": float(len(common)), **judge(prediction, rows, levels_K)}
+    metrics["coverage_at_10"] = lists["movie_id"].n_unique() / n_movies
+    if len(ndcg):
+        metrics["ndcg_at_10"] = float(ndcg["ndcg_at_10"].to_numpy().mean())
+    error_B = (decode_median(prediction.p_BK, levels_K).double() - levels_K[rows.level_idx].double()).abs()
+    return Judged(metrics, error_B.numpy(), ndcg)
+
+
+def list_unseen(maker: Maker, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """(user_id, rank, movie_id) of N places for each user asked for, and of how many movies lists are made."""
+    learner = maker.learner
+    ranker = fit_ranker(maker.network, learner.encode(maker.learned), learner, maker.config, maker.weights)
+    hidden = gather_histories(learner.encode(seen), learner.sizes())
+    blocks = list_blocks(_place(ranker, asked, hidden, learner.vocabulary), learner.vocabulary)
+    none = pl.DataFrame(schema={"user_id": pl.Int32, "rank": pl.Int32, "movie_id": pl.Int32})
+    lists = pl.concat([none, *(block.select(none.columns) for block in blocks)])
+    return lists, int(ranker.listable.sum())
+
+
+def _place(ranker: Ranker, asked: Ids, hidden: Histories, vocabulary: Vocabulary) -> Iterator[Block]:
+    if not len(asked):
+        return
+    for user_idx in torch.from_numpy(vocabulary.encode_users(asked)).split(block_size(ranker)):
+        yield rank_users(ranker, replace(ranker.users(user_idx), seen=hidden.take(user_idx)), N, reasons=0)
+
+
+def _pair(
+    ours: Judged, theirs: Judged, candidate: Maker, common: pl.DataFrame, min_slice_users: int
+) -> Iterator[Paired]:
+    """Errors of all rows and of each slice of enough users, then lists; of all users with a row, by user_id."""
+    users, user_B = np.unique(common["user_id"].to_numpy(), return_inverse=True)
+    less_B = ours.error_B - theirs.error_B
+    rows, train = candidate.learner.encode(common), candidate.learner.encode(candidate.learned)
+    slices = rating_slices(train, rows, candidate.network.levels().cpu(), candidate.learner.features)
+    parts = ((name, part.numpy()) for name, part in slices if not name.startswith(TRUTH))
+    for name, part in (("all", np.arange(len(common))), *parts):
+        count_U = np.bincount(user_B[part], minlength=len(users)).astype(np.float64)
+        if (count_U > 0).sum() >= (MIN_USERS if name == "all" else min_slice_users):
+            less_U = np.bincount(user_B[part], less_B[part], len(users)).astype(np.float64)
+            yield Paired("mae_median", name, less_U, count_U)
+    if len(ours.ndcg) >= MIN_USERS:
+        less_U, count_U = np.zeros(len(users)), np.zeros(len(users))
+        place = np.searchsorted(users, ours.ndcg["user_id"].to_numpy())
+        less_U[place] = ours.ndcg["ndcg_at_10"].to_numpy() - theirs.ndcg["ndcg_at_10"].to_numpy()
+        count_U[place] = 1
+        yield Paired("ndcg_at_10", "all", less_U, count_U)
+
+
+def _rows(
+    comparison: Comparison, ours: dict[str, float], theirs: dict[str, float], name: str, split: str
+) -> Iterator[MetricRow]:
+    """The champion's figures as a model of its own, then the candidate's on the same rows, and the differences."""
+    for metric, value in theirs.items():
+        yield MetricRow(CHAMPION, split, "all", metric, value)
+    for metric, value in ours.items():
+        yield MetricRow(name, split, AGAINST, metric, value)
+    for one in comparison.differences:
+        part = AGAINST if one.slice == "all" else f"{AGAINST} {one.slice}"
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
+            yield MetricRow(name, split, part, f"{one.metric}_difference{end}", value)
+    if comparison.coverage_ratio is not None:
+        yield MetricRow(name, split, AGAINST, "coverage_at_10_ratio", comparison.coverage_ratio)
+
+
+def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
+    """To those of the evaluation, in the place of any that an earlier try has left."""
+    kept = [row for row in read_json(run.metrics) if row["model"] != CHAMPION and AGAINST not in row["slice"]]
+    write_json(run.metrics, kept + [asdict(row) for row in rows])
+
+
+def _in_words(comparison: Comparison) -> str:
+    said = [f"{one.metric} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in comparison.overall]
+    return ", ".join(said) or "of too few users to tell more than coverage"

@@ -1,0 +1,81 @@
+"""What the holdout says of lists, whoever made them: quality, intervals, and quality by kinds of users."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from recsys.encode.features import Features
+from recsys.encode.vocabulary import Vocabulary
+from recsys.evaluate.slices import measure_list_slices
+from recsys.metrics.bootstrap import bootstrap_interval
+from recsys.metrics.lists import Catalogue, list_metrics, metric_values, user_metrics
+from recsys.models import Interactions
+
+JUDGED = "network"  # the lists among others that get intervals and slices
+
+
+@dataclass(frozen=True)
+class ListQuality:
+    """Figures of lists: `metrics` by who made them, `slices` of the network's alone, by slice."""
+
+    metrics: dict[str, dict[str, float]]
+    slices: dict[str, dict[str, float]]
+
+
+def judge_lists(
+    lists: dict[str, pl.DataFrame],
+    relevant: pl.DataFrame,
+    train: Interactions,
+    vocabulary: Vocabulary,
+    features: Features,
+    listable: Tensor,
+    seed: int,
+) -> ListQuality:
+    """Quality of `lists`, by who made them; the network's with 95% intervals of each mean over users, and by slice.
+
+    Lists (user_id, rank, movie_id) are made of the items that are `listable`, (I,) bool, for the users of `train`;
+    `relevant` (user_id, movie_id) is what these users were right to be shown. An interval stands as ndcg_at_10_low and
+    ndcg_at_10_high.
+    """
+    catalogue = gather_catalogue(train, vocabulary, features, listable)
+    users = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
+    metrics = {name: list_metrics(users[name], frame, catalogue) for name, frame in lists.items()}
+    metrics[JUDGED] |= _intervals(users[JUDGED], seed)
+    return ListQuality(metrics, measure_list_slices(users[JUDGED], train, vocabulary, features))
+
+
+def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features, listable: Tensor) -> Catalogue:
+    """The movies that may be listed, by how many users of `train` rated each, and the genres that `features` knows."""
+    rated = pl.DataFrame({"user_idx": train.user_idx.numpy(), "item_idx": train.item_idx.numpy()}).unique()
+    may_be_listed = pl.DataFrame({"item_idx": listable.nonzero().squeeze(1).numpy()})
+    counts = rated.group_by("item_idx").len("n_users")
+    counted = may_be_listed.join(counts, on="item_idx", how="left", maintain_order="left").fill_null(0)
+    movies = pl.DataFrame({"movie_id": _movie_ids(counted["item_idx"], vocabulary), "n_users": counted["n_users"]})
+    return Catalogue(movies, _genres(vocabulary, features), rated["user_idx"].n_unique())
+
+
+def _genres(vocabulary: Vocabulary, features: Features) -> pl.DataFrame:
+    """(movie_id, genre)."""
+    if "genres" not in features.item:
+        return pl.DataFrame(schema={"movie_id": pl.Int32, "genre": pl.String})
+    feature = features.item["genres"]
+    known = pl.DataFrame({"item_idx": feature.rows().numpy(), "value": feature.values.numpy()}).filter(
+        pl.col("value") > 0
+    )
+    names = np.array(feature.names)
+    genre = pl.Series(names[known["value"].to_numpy() - 1], dtype=pl.String)
+    return pl.DataFrame({"movie_id": _movie_ids(known["item_idx"], vocabulary), "genre": genre})
+
+
+def _movie_ids(item_idx: pl.Series, vocabulary: Vocabulary) -> pl.Series:
+    return pl.Series(vocabulary.movie_ids[item_idx.to_numpy() - 1])
+
+
+def _intervals(users: pl.DataFrame, seed: int) -> dict[str, float]:
+    """NAME_low and NAME_high of each of `user_metrics`; nothing of no users."""
+    if users.is_empty():
+        return {}
+    ends = {name: bootstrap_interval(values, seed) for name, values in metric_values(users).items()}
+    return {f"{name}_{end}": ends[name][place] for name in ends for place, end in enumerate(("low", "high"))}

@@ -1,0 +1,111 @@
+"""Errors of kinds of ratings: by genre, by how much is known of user and movie, by the stars given; and lists of
+kinds of users.
+
+Shapes: B ratings or users, K levels.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsys.encode.features import Feature, Features
+from recsys.encode.vocabulary import Vocabulary
+from recsys.metrics.decode import Prediction
+from recsys.metrics.errors import prediction_metrics
+from recsys.metrics.lists import mean_metrics
+from recsys.models import Interactions
+
+# First count of each bucket; a count of 0 is a new user or movie. Fixed, so that nights can be compared.
+USER_ACTIVITY = (1, 21, 51, 101, 201, 501)  # training ratings of the user; MovieLens asks for twenty
+MOVIE_POPULARITY = (1, 11, 51, 201, 1001)  # training ratings of the movie
+USER_GROUPS = ("gender", "age")  # features of users by which lists are looked at
+LIST_METRICS = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10")
+
+
+def measure_slices(
+    prediction: Prediction, train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
+) -> dict[str, dict[str, float]]:
+    """Metrics of `prediction` for each slice of `holdout` that has a row, with its number of rows, `n`. On the CPU.
+
+    A rating counts in each of its movie's genres. A slice by rating looks at the truth, which no predictor can: it
+    tells which stars are missed, not how well they could be predicted.
+    """
+    measured = {}
+    for name, rows in rating_slices(train, holdout, levels_K, features):
+        if len(rows):
+            part = Prediction(prediction.p_BK[rows], prediction.mean_B[rows])
+            metrics = prediction_metrics(part, holdout.level_idx[rows], levels_K)
+            measured[name] = {"n": float(len(rows)), **metrics}
+    return measured
+
+
+def measure_list_slices(
+    users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
+) -> dict[str, dict[str, float]]:
+    """Means of `LIST_METRICS` for each slice of `users` that has one, with their number, `users_with_relevant`.
+
+    `users` as `user_metrics` gives them: those with a relevant movie. By their training ratings in `train`, and by
+    gender and age where these are known.
+    """
+    measured = {}
+    for name, rows in _user_slices(users, train, vocabulary, features):
+        if len(rows):
+            part = users[rows.numpy()].select("user_id", *LIST_METRICS)
+            measured[name] = {"users_with_relevant": float(len(rows)), **mean_metrics(part)}
+    return measured
+
+
+def _user_slices(
+    users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, the places of its users in `users`) of every slice."""
+    user_idx = torch.from_numpy(vocabulary.encode_users(users["user_id"].to_numpy()))
+    yield from _buckets("user_activity", _counts(train.user_idx, user_idx), USER_ACTIVITY)
+    for name in USER_GROUPS:
+        if name in features.user:
+            yield from _values(name, features.user[name], user_idx)
+
+
+def rating_slices(
+    train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, the places of its rows in `holdout`) of every slice."""
+    known_of_user = _counts(train.user_idx, holdout.user_idx)
+    known_of_item = _counts(train.item_idx, holdout.item_idx)
+    yield "new_user", _places(known_of_user == 0)
+    yield from _buckets("user_activity", known_of_user, USER_ACTIVITY)
+    yield "new_movie", _places(known_of_item == 0)
+    yield from _buckets("movie_popularity", known_of_item, MOVIE_POPULARITY)
+    if "genres" in features.item:
+        yield from _values("genre", features.item["genres"], holdout.item_idx)
+    for index, level in enumerate(levels_K.tolist()):
+        yield f"rating={level:g}", _places(holdout.level_idx == index)
+
+
+def _counts(train_idx: Tensor, asked_idx: Tensor) -> Tensor:
+    """(B,) how often each of `asked_idx` occurs in `train_idx`; the unknown, 0, never does."""
+    counts = torch.bincount(train_idx, minlength=int(asked_idx.max()) + 1 if len(asked_idx) else 0)
+    return torch.where(asked_idx == 0, 0, counts[asked_idx])
+
+
+def _buckets(name: str, counts_B: Tensor, firsts: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+    for first, after in zip(firsts, (*firsts[1:], None), strict=True):
+        if after is None:
+            yield f"{name}={first}+", _places(counts_B >= first)
+        else:
+            yield f"{name}={first}-{after - 1}", _places((counts_B >= first) & (counts_B < after))
+
+
+def _values(name: str, feature: Feature, idx_B: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """One slice for each value that is known of a user or a movie; what has several is in each of theirs."""
+    n_rows = len(feature.offsets) - 1
+    has_value = torch.zeros(n_rows, feature.n_values, dtype=torch.bool)
+    has_value[feature.rows(), feature.values] = True
+    for value, called in enumerate(feature.names, start=1):
+        yield f"{name}={called}", _places(has_value[idx_B, value])
+
+
+def _places(is_in_B: Tensor) -> Tensor:
+    return is_in_B.nonzero().squeeze(1)

@@ -1,0 +1,179 @@
+"""Great Expectations over SQL on a DuckDB in memory: one checkpoint over some views, and its Data Docs.
+
+What is expected of them is stated elsewhere.
+"""
+
+import importlib
+import logging
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from duckdb import DuckDBPyConnection
+
+from recsys.expect.data_docs import tidy, write_index
+
+# Without these the DuckDB dialect fails with "list index out of range" when a connection goes back to its pool.
+ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one rule saw: the offending rows of a row rule, the measured number of any other."""
+
+    passed: bool
+    observed: float
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Where Data Docs go, and what their first page says."""
+
+    folder: Path
+    title: str
+    explanation: str  # HTML of one paragraph: what the views are, and what follows from a rule that does not hold
+
+
+@contextmanager
+def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
+    """A connection to a DuckDB in memory of this name, which `run_checkpoint` opens by it as well.
+
+    It comes through SQLAlchemy because DuckDB opens a database twice only with the same configuration, and the
+    dialect adds to it. What does not fit in memory goes to the folder `spill`.
+    """
+    engine = sqlalchemy.create_engine(_address(name), **ENGINE_OPTIONS)
+    with closing(engine.raw_connection()) as pooled:
+        assert pooled.driver_connection is not None
+        connection: DuckDBPyConnection = pooled.driver_connection.duplicate()
+    try:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set temp_directory = $folder", {"folder": str(spill)})
+        yield connection
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+def run_checkpoint(
+    database: str, views: Mapping[str, Sequence[Any]], run_id: str, started_at: datetime, pages: Pages | None
+) -> dict[str, Observation]:
+    """Checks what `expect` states of each view of an open database; returns what each rule saw, by its name.
+
+    Data Docs are written under the run's name, where there is a place for them.
+    """
+    if pages:
+        shutil.rmtree(pages.folder, ignore_errors=True)  # a run taken up again must not show its first attempt beside
+    with quiet():
+        import great_expectations as gx  # here, because it takes three seconds
+
+        context: Any = gx.get_context(mode="ephemeral", project_config=_project(pages))
+        source = context.data_sources.add_sql(
+            "duckdb", connection_string=_address(database), create_temp_table=False, kwargs=ENGINE_OPTIONS
+        )
+        definitions = [
+            context.validation_definitions.add(
+                gx.ValidationDefinition(
+                    name=view,
+                    data=source.add_query_asset(view, f"select * from main.{view}").add_batch_definition_whole_table(
+                        view
+                    ),
+                    suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=expectations)),
+                )
+            )
+            for view, expectations in views.items()
+        ]
+        checkpoint = gx.Checkpoint(name="checkpoint", validation_definitions=definitions, result_format="COMPLETE")
+        name = gx.RunIdentifier(run_name=run_id, run_time=started_at)
+        result = context.checkpoints.add(checkpoint).run(run_id=name)
+        if pages:
+            context.build_data_docs()
+        source.get_execution_engine().close()
+        source.get_engine().dispose()
+    parts = result.run_results.values()
+    if pages:
+        tidy(pages.folder)
+        held = {part.suite_name: [bool(outcome.success) for outcome in part.results] for part in parts}
+        write_index(pages.folder, pages.title, held, pages.explanation)
+    return dict(_observe(outcome) for part in parts for outcome in part.results)
+
+
+def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Any:
+    """An expectation of Great Expectations by its class, under the name of a rule of ours."""
+    import great_expectations.expectations as gxe
+
+    return getattr(gxe, kind)(**arguments, description=demands, meta={"rule": rule})
+
+
+def expect_no_rows(rule: str, demands: str, query: str, **arguments: Any) -> Any:
+    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
+    from recsys.expect.counted_rows import CountedRowsExpectation
+
+    return CountedRowsExpectation(unexpected_rows_query=query, description=demands, meta={"rule": rule}, **arguments)
+
+
+@contextmanager
+def preloading() -> Iterator[None]:
+    """Imports Great Expectations beside the work in the block, if that leaves the interpreter to it: it takes seconds.
+
+    The end of the block waits for the import: a thread must not be at it while the process goes down.
+    """
+    thread = threading.Thread(target=_preload, name="preload")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _preload() -> None:
+    with quiet():
+        importlib.import_module("great_expectations")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Great Expectations logs its internals at info level, warns on import, and takes over the showing of warnings."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _address(name: str) -> str:
+    return f"duckdb:///:memory:{name}"
+
+
+def _project(pages: Pages | None) -> Any:
+    """Everything in memory except the site; no progress bars, and nothing phones home."""
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    site = {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        # what is expected stands beside what was found, so pages of expectations alone would say nothing more
+        "site_section_builders": {"expectations": "None", "profiling": "None"},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(pages and pages.folder)},
+    }
+    return DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        data_docs_sites={"night": site} if pages else {},
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+
+
+def _observe(outcome: Any) -> tuple[str, Observation]:
+    rule = outcome.expectation_config.meta["rule"]
+    assert "observed_value" in outcome.result, f"rule {rule} could not be checked: {outcome.exception_info}"
+    return rule, Observation(bool(outcome.success), outcome.result["observed_value"])

@@ -1,0 +1,1 @@
+"""Opening an archive or a folder safely. What its files mean belongs in parse."""

@@ -1,0 +1,1 @@
+"""Getting an archive: from the cache, a server, or a package."""

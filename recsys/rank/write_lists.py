@@ -1,0 +1,137 @@
+"""What a ranker is for, as Parquet files of ids: everybody's lists, lists for strangers, movies like a movie."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from recsys.encode.features import Features
+from recsys.encode.vocabulary import Vocabulary
+from recsys.files import replacing
+from recsys.progress import progress
+from recsys.rank.common import EVERYBODY
+from recsys.rank.lists import list_blocks, list_for_segment, list_similar
+from recsys.rank.place import rank_movies
+from recsys.rank.ranker import Ranker
+from recsys.rank.read_rules import Rules
+from recsys.rank.ruled import count_available
+from recsys.rank.similar import find_similar
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Files in `folder` that an audit reads beside the lists."""
+
+    folder: Path
+
+    @property
+    def available(self) -> Path:
+        """(movie_id)"""
+        return self.folder / "available.parquet"
+
+    @property
+    def shortened(self) -> Path:
+        """(user_id, n_available)"""
+        return self.folder / "shortened.parquet"
+
+    @property
+    def blocked(self) -> Path:
+        """(user_id, movie_id, genre), null is any"""
+        return self.folder / "blocked.parquet"
+
+    @property
+    def caps(self) -> Path:
+        """(movie_id, group_name, at_most)"""
+        return self.folder / "caps.parquet"
+
+
+CROSSED = ("gender", "age")  # properties that segments combine; with occupations there would be hundreds
+LISTS = pa.schema(
+    [
+        pa.field("user_id", pa.int32()),
+        pa.field("rank", pa.int32()),
+        pa.field("movie_id", pa.int32()),
+        pa.field("score", pa.float64()),
+        pa.field("rating_hat", pa.float32()),
+        pa.field("because_movie_ids", pa.list_(pa.int32())),
+        pa.field("served_by", pa.string()),
+    ]
+)
+SIMILAR = pa.schema(
+    [
+        pa.field("movie_id", pa.int32()),
+        pa.field("rank", pa.int32()),
+        pa.field("similar_movie_id", pa.int32()),
+        pa.field("similarity", pa.float64()),
+    ]
+)
+
+
+def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
+    """The `n` best unseen movies of every user, written block by block as they come."""
+    with progress("lists", len(vocabulary.user_ids), "users", logger) as advance:
+
+        def blocks() -> Iterator[pl.DataFrame]:
+            for block in list_blocks(rank_movies(ranker, n), vocabulary):
+                yield block
+                advance(block["user_id"].n_unique(), "")
+
+        _write(blocks(), LISTS, path)
+
+
+def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
+    """(segment, rank, movie_id, score) of the `n` best movies for users of whom only the segment is known."""
+    segments = name_segments(ranker.properties.names)
+    lists = [
+        list_for_segment(ranker, stated, n, vocabulary).select(
+            pl.lit(" ".join(stated) or EVERYBODY).alias("segment"), "rank", "movie_id", "score"
+        )
+        for stated in segments
+    ]
+    with replacing(path) as aside:
+        pl.concat(lists).write_parquet(aside)
+
+
+def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabulary, path: Path) -> None:
+    """(movie_id, rank, similar_movie_id, similarity) of the `n` movies most like each one that somebody rated."""
+    _write(list_similar(find_similar(ranker, features, n), vocabulary), SIMILAR, path)
+
+
+def write_known(ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, known: Known) -> None:
+    """What an audit of the lists has to know: what may be shown at all, whom rules leave fewer movies, the rules.
+
+    How many are left to a user is counted apart from the lists, unless a cap can leave them short: what fits under caps
+    is known by filling the places alone.
+    """
+    listable = ranker.listable & ~ranker.eligibility.closed_I
+    available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})
+    lengths = pl.read_parquet(lists, columns=["user_id"]).group_by("user_id").len("n_available")
+    everybody = pl.DataFrame({"user_id": vocabulary.user_ids}).join(lengths, on="user_id", how="left").fill_null(0)
+    shortened = everybody.filter(pl.col("n_available") < n).sort("user_id").cast({"n_available": pl.Int64})
+    if len(shortened) and not len(ranker.eligibility.caps.at_most_G):
+        left = count_available(ranker, torch.from_numpy(vocabulary.encode_users(shortened["user_id"].to_numpy())))
+        shortened = shortened.with_columns(n_available=pl.Series(left.numpy())).filter(pl.col("n_available") < n)
+    frames = (available, shortened, rules.blocked_table(), rules.caps_table())
+    for frame, path in zip(frames, (known.available, known.shortened, known.blocked, known.caps), strict=True):
+        with replacing(path) as aside:
+            frame.write_parquet(aside)
+
+
+def name_segments(properties: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """What is known in each segment: nothing, one property, or a gender and an age."""
+    crossed = [[name for name in properties if name.startswith(f"{kind}=")] for kind in CROSSED]
+    return [(), *((name,) for name in properties), *product(*crossed)]
+
+
+def _write(blocks: Iterator[pl.DataFrame], schema: pa.Schema, path: Path) -> None:
+    with replacing(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for block in blocks:
+            writer.write_table(block.to_arrow().cast(schema))

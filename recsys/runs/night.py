@@ -1,0 +1,270 @@
+"""A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
+
+import functools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from filelock import FileLock, Timeout
+
+from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
+from recsys.files import read_json, write_json
+from recsys.home import RUN_ID, Home, Run
+from recsys.runs.resume import (
+    describe_inputs,
+    find_last,
+    find_unfinished,
+    mark_begun,
+    mark_ended,
+    mark_step,
+    read_failure,
+    read_step,
+)
+from recsys.settings import Settings
+from recsys.version import code_version
+from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.publish import check_present, record
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@contextmanager
+def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iterator[Run]:
+    """Opens a run on the home and holds the home's lock while it lasts.
+
+    One that was killed, or failed, a while ago and had the same inputs is opened again: see `resume`. A night that ends
+    in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served stay as they are,
+    and the error goes on to the caller. `show` is called with the run when it has ended, however it did.
+
+    Raises: HomeBusy if another night is running on the same home; UsageError if nothing can be written there;
+    PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
+    """
+    home = Home(settings.home.absolute())
+    with locked(home, "a night"):
+        check_present(home)
+        inputs = describe_inputs(settings, home)
+        with _opened(home, settings, unfinished=find_unfinished(inputs, home, settings.resume_hours)) as run:
+            mark_begun(run, inputs)
+            try:
+                yield run
+                mark_ended(run, "succeeded")
+            except BaseException as error:
+                _record_failure(run, error)
+                raise
+            finally:
+                if show:
+                    show(run)
+
+
+@contextmanager
+def checking(settings: Settings) -> Iterator[Run]:
+    """Opens a run that only looks at the data: it holds the home's lock and leaves a folder, whose name ends in -check,
+    and nothing in the warehouse.
+
+    Raises: HomeBusy if a night is running on the same home; UsageError if nothing can be written there.
+    """
+    home = Home(settings.home.absolute())
+    with locked(home, "a check"), _opened(home, settings, suffix="-check") as run:
+        try:
+            yield run
+        except RecsysError as error:
+            error.run = run
+            logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller tells it to people
+            raise
+
+
+def timed(step: Callable[P, R], name: str | None = None) -> Callable[P, R]:
+    """Logs the seconds of each call, by the step's name in the design if it is not the function's; the run's log and
+    steps.json are made of these lines.
+    """
+    name = name or step.__name__
+
+    @functools.wraps(step)
+    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
+        logger.info("%s ...", name, extra={"begun": name})
+        start = time.monotonic()
+        result = step(*args, **kwargs)
+        seconds = time.monotonic() - start
+        logger.info("%s: %.1f s", name, seconds, extra={"step": name, "seconds": seconds})
+        return result
+
+    return run_step
+
+
+def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
+    """The run's row in `runs`, from the files that it has left in its folder so far."""
+    settings = read_json(run.config)
+    checked = _read(run.findings, {})
+    choice = _read(run.choice, {})
+    gate = _read(run.gate, {})
+    if verdict == "published" and gate.get("forced"):
+        reason = f"published against the gate: {'; '.join(gate['broken'])}"
+    if verdict == "published" and not reason and (failure := read_failure(run)):
+        reason = f"gone on with after it had failed: {failure}"
+    as_of = checked.get("as_of") or settings["as_of"]
+    return Outcome(
+        run_id=run.run_id,
+        as_of=datetime.fromisoformat(as_of) if as_of else None,
+        started_at=run.started_at,
+        finished_at=datetime.now(UTC),
+        dataset=checked.get("dataset"),
+        snapshot=checked.get("snapshot"),
+        model=choice.get("model"),
+        config_hash=settings["config_hash"],
+        code_version=settings["code_version"],
+        verdict=verdict,
+        reason=reason,
+        published=verdict == "published",
+        champion=gate.get("champion"),
+        seconds=_read(run.steps, {}),
+    )
+
+
+def read_metrics(run: Run) -> tuple[MetricRow, ...]:
+    """What the run has measured so far: the snapshot by its checks, the networks by their evaluation."""
+    rows = [*_read(run.findings, {}).get("metrics", []), *_read(run.metrics, [])]
+    return tuple(MetricRow(**row) for row in rows)
+
+
+@contextmanager
+def locked(home: Home, what: str) -> Iterator[None]:
+    """Holds the home's lock for `what`. The operating system lets go of it when its holder dies, however it dies.
+
+    Raises: HomeBusy, which says who holds it, if somebody else does; UsageError if nothing can be written there.
+    """
+    lock = FileLock(home.lock, timeout=0)
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(home.holder, {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    except Timeout:
+        raise HomeBusy(
+            f"{_describe_holder(home)} is running on {home.root}, and there is one at a time. Next: wait for it to "
+            "end, or give this one another --home"
+        ) from None
+    except OSError as error:
+        lock.release()
+        raise unwritable(home, error) from error
+    try:
+        yield
+    finally:
+        home.holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe_holder(home: Home) -> str:
+    """Who holds the lock, as far as can be read: it may end just now."""
+    try:
+        holder = read_json(home.holder)
+        words = f"{holder['what']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        last = find_last(home) if holder["what"] == "a night" else None
+        step = read_step(last) if last else None
+        return f"{words} (run {last.run_id}, in step {step.step})," if last and step else f"{words},"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another night"
+
+
+def unwritable(home: Home, error: OSError) -> UsageError:
+    """Of a home in which a folder or a file cannot be made."""
+    where = error.filename or home.root
+    return UsageError(
+        f"home {home.root} cannot be written: {error.strerror or error} ({where}). Next: give a folder that can be "
+        "written, with --home"
+    )
+
+
+@contextmanager
+def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | None = None) -> Iterator[Run]:
+    """A new run with its settings and its log, or the unfinished one."""
+    run = unfinished or _open_run(home, suffix)
+    named = {"config_hash": settings.config_hash(), "code_version": code_version()}
+    write_json(run.config, settings.model_dump(mode="json") | named)
+    with _logged(run):
+        if unfinished:
+            done = ", ".join(_read(run.steps, {})) or "none"
+            logger.info("going on with run %s, which has not ended well; steps that are done: %s", run.run_id, done)
+        yield run
+
+
+def _open_run(home: Home, suffix: str) -> Run:
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    name = started_at.strftime(RUN_ID)
+    taken = 1
+    run = Run(f"{name}{suffix}", started_at, home)
+    while run.folder.exists():
+        taken += 1
+        run = Run(f"{name}-{taken}{suffix}", started_at, home)
+    try:
+        run.folder.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(home, error) from error
+    return run
+
+
+def _record_failure(run: Run, error: BaseException) -> None:
+    verdict = error.verdict if isinstance(error, RecsysError) else "failed"
+    reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, RecsysError):
+        error.run = run
+    logger.error("the night ends: %s", verdict)
+    logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
+    mark_ended(run, verdict, reason, counts=not is_interruption(error))
+    try:
+        outcome = describe_run(run, verdict=verdict, reason=reason)
+        record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
+    except Exception as second:
+        # the first error is the one to act on; this one must not hide it
+        logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)
+        logger.debug("traceback", exc_info=second)
+
+
+@contextmanager
+def _logged(run: Run) -> Iterator[None]:
+    """Copies what the project logs to the run's night.log, and the seconds of each step to its steps.json."""
+    handlers = (logging.FileHandler(run.log, encoding="utf-8"), _StepSeconds(run))
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handlers[0].setFormatter(formatter)
+    project = logging.getLogger("recsys")
+    level = project.level
+    project.setLevel(logging.DEBUG)
+    for handler in handlers:
+        project.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            project.removeHandler(handler)
+            handler.close()
+        project.setLevel(level)
+
+
+class _StepSeconds(logging.Handler):
+    """Keeps the records of `timed`: which step has begun, and the seconds of each that has ended."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.seconds: dict[str, float] = _read(run.steps, {})
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if begun := getattr(record, "begun", None):
+            mark_step(self.run, begun)
+        step = getattr(record, "step", None)
+        if step is not None:
+            self.seconds[step] = round(record.__dict__["seconds"], 3)
+            write_json(self.run.steps, self.seconds)
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return read_json(path) if path.exists() else otherwise

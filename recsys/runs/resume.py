@@ -1,0 +1,144 @@
+"""Going on with a night that was killed or failed: which one it is, and what makes it the same night."""
+
+import hashlib
+import logging
+import platform
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import RecsysError
+from recsys.files import hash_file, read_json, write_json
+from recsys.home import Home, Run
+from recsys.ingest.fetch.fetch import is_path, local_archive
+from recsys.settings import RulesConfig, Settings
+from recsys.version import code_hash, code_version
+from recsys.warehouse.lookup import find_held, find_served
+
+LIBRARIES = ("torch", "numpy", "polars", "duckdb")  # results of a step are theirs, too
+MOST_FAILURES = 3  # of one night; what is broken in its folder would break it for ever
+
+Inputs = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Underway:
+    """The step that a run is in, or was in when it ended."""
+
+    step: str
+    since: str  # UTC, ISO 8601
+
+
+def describe_inputs(settings: Settings, home: Home) -> Inputs:
+    """Everything that a night's result follows from, by content: nights alike in it give the same tables.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    served = find_served(home)
+    return {
+        "settings": settings.model_dump(mode="json", exclude={"home", "resume_hours"}),
+        "source": _sign_source(settings.source),
+        "rules": _sign_rules(settings.rules),
+        "code": f"{code_version()} {code_hash()}",
+        "libraries": [platform.python_version(), *(f"{name} {version(name)}" for name in LIBRARIES)],
+        "forgotten": hash_file(home.forgotten) if home.forgotten.exists() else None,
+        "served": served["run_id"] if served else None,
+        "held": find_held(home),
+    }
+
+
+def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
+    """The newest run with these inputs that was killed, or failed, and began no more than `hours` ago.
+
+    One that was killed between its publish and its end is served by now; that is no difference.
+    """
+    oldest = datetime.now(UTC) - timedelta(hours=hours)
+    for path in sorted(home.runs.glob("*/inputs.json"), reverse=True):
+        run = home.run(path.parent.name)
+        if run.started_at < oldest:
+            return None
+        if is_unfinished(run) and _are_alike(read_json(path), inputs, run):
+            return run
+    return None
+
+
+def find_last(home: Home) -> Run | None:
+    """The newest run of the home, whatever became of it; checks are none."""
+    paths = sorted(home.runs.glob("*/inputs.json"))
+    return home.run(paths[-1].parent.name) if paths else None
+
+
+def mark_begun(run: Run, inputs: Inputs) -> None:
+    """From here on the run is unfinished."""
+    write_json(run.inputs, inputs)
+
+
+def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: bool = True) -> None:
+    """Only a run that failed is worth going on with: another verdict would be the same again.
+
+    `counts` is whether the failure is one of the night itself, not somebody's wish that it end.
+    """
+    before = read_json(run.ended)["failures"] if run.ended.exists() else 0
+    write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": before + (verdict == "failed" and counts)})
+    if verdict != "failed":
+        shutil.rmtree(run.results, ignore_errors=True)
+
+
+def read_failure(run: Run) -> str | None:
+    """Why the run failed the last time; None if it never has."""
+    ended = read_json(run.ended) if run.ended.exists() else {}
+    return str(ended["reason"]) if ended.get("verdict") == "failed" else None
+
+
+def mark_step(run: Run, step: str) -> None:
+    """Which step the run is in, for those who ask while it runs, and after it was killed."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(run.underway, {"step": step, "since": since})
+
+
+def read_step(run: Run) -> Underway | None:
+    """The step that the run was in last."""
+    return Underway(**read_json(run.underway)) if run.underway.exists() else None
+
+
+def key_of(inputs: Inputs) -> str:
+    """12 hexadecimal digits of the inputs; who is served meanwhile is no part of it."""
+    told = str(sorted((name, str(value)) for name, value in inputs.items() if name != "served"))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def is_unfinished(run: Run) -> bool:
+    """Whether it was killed, is running, or failed and may be gone on with."""
+    ended = read_json(run.ended) if run.ended.exists() else None
+    return ended is None or (ended["verdict"] == "failed" and ended["failures"] < MOST_FAILURES)
+
+
+def _are_alike(before: Inputs, now: Inputs, run: Run) -> bool:
+    differing = {name for name in {*before, *now} if before.get(name) != now.get(name)}
+    if differing == {"served"} and now["served"] == run.run_id:
+        return True
+    if differing:
+        logger.info("run %s is unfinished, but differs from tonight in: %s", run.run_id, ", ".join(sorted(differing)))
+    return not differing
+
+
+def _sign_source(source: str) -> str | None:
+    """The content of a local source; of others, which do not change, their name. None where it cannot be read: fetching
+    it tells why.
+    """
+    if not is_path(source):
+        return source
+    try:
+        return local_archive(source, Path(source), "local file").sha256
+    except (RecsysError, OSError):
+        return None
+
+
+def _sign_rules(config: RulesConfig) -> list[str]:
+    entries = (*config.blocked, *config.eligible, *config.caps)
+    return [hash_file(Path(entry)) for entry in entries if is_path(entry) and Path(entry).is_file()]

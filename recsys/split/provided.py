@@ -1,0 +1,84 @@
+"""Splits that somebody else made: two files of ratings, or the published parts of MovieLens 100K."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from recsys.errors import DataRefused, UsageError
+from recsys.files import hash_file
+from recsys.ingest.archives.archives import Files, opened
+from recsys.ingest.fetch.fetch import Archive
+from recsys.split.leaks import KEY
+from recsys.split.own_file import read_ratings
+
+PUBLISHED = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # u1 to u5 part the ratings in five; ua, ub hold out ten a user
+LINE = {"user_id": pl.Int32, "movie_id": pl.Int32, "rating": pl.Float32, "seconds": pl.Int64}
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A split as it was handed over: `train` and `holdout`, or the `name` of one of the published ones."""
+
+    name: str
+    validation_share: float
+    train: Path | None = None
+    holdout: Path | None = None
+
+    def read(
+        self, ratings: pl.DataFrame, levels: tuple[float, ...], archive: Archive
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """(train, holdout), each sorted by user_id and movie_id; `ratings` are the admitted ones of the source.
+
+        Of a published split, what the checks did not admit or who is forgotten is in neither.
+
+        Raises: UsageError if the source has no such split or a file cannot be read; DataRefused if a part is empty, or
+        its columns are not what they must be.
+        """
+        if self.train and self.holdout:
+            parts = [read_ratings(path, levels, need_rating=True) for path in (self.train, self.holdout)]
+            columns = [name for name in ratings.columns if all(name in part.columns for part in parts)]
+            first, second = (part.select(columns).sort(KEY) for part in parts)
+            return first, second
+        pairs = read_published(self.name, archive)
+        first, second = (ratings.join(part, on=KEY, how="semi").sort(KEY) for part in pairs)
+        if first.is_empty() or second.is_empty():
+            raise DataRefused(f"{self.name} of {archive.path} shares no rating with what the checks admitted of it.")
+        return first, second
+
+    def digests(self) -> list[str]:
+        """What names the content of the two files; a published split is named by the source's own snapshot."""
+        return [hash_file(path) for path in (self.train, self.holdout) if path and path.is_file()]
+
+
+def read_published(name: str, archive: Archive) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The (user_id, movie_id) of `name`.base and `name`.test in the archive.
+
+    Raises: UsageError if they are not there.
+    """
+    if archive.path is None:
+        raise _lacking(name, archive.source)
+    with opened(archive.path) as files:
+        if f"{name}.base" not in files or f"{name}.test" not in files:
+            raise _lacking(name, str(archive.path))
+        return _read_pairs(files, f"{name}.base"), _read_pairs(files, f"{name}.test")
+
+
+def _read_pairs(files: Files, name: str) -> pl.DataFrame:
+    text = BytesIO(files.open(name).read())
+    try:
+        return pl.read_csv(text, separator="\t", has_header=False, schema=LINE).select(KEY)
+    except pl.exceptions.PolarsError as error:
+        raise DataRefused(
+            f"{files.path} has a {name} that is not user, movie, rating and seconds, parted by tabs: {error}. "
+            "Pass the archive as it was published."
+        ) from None
+
+
+def _lacking(name: str, where: str) -> UsageError:
+    return UsageError(
+        f"split {name} was asked for and {where} has no {name}.base and {name}.test: the published parts come with "
+        "GroupLens's ml-100k.zip only, the copy in a package lacks them. Next: --source with that zip or its folder, "
+        "or another --split"
+    )

@@ -1,0 +1,186 @@
+"""What a training that is killed goes on from: one file of tensors and JSON for each training under way.
+
+The file is named by a hash of everything that shapes the result, so that it is found again by the same training and by
+no other; it is removed when that training ends well. It holds weights of users, so `recsys forget` removes all of them.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recsys.files import replacing
+from recsys.models import Network
+from recsys.train.device import generator_states, set_generator_states
+
+logger = logging.getLogger(__name__)
+
+OLD_SECONDS = 7 * 24 * 3600.0  # nobody starts a training again that was killed a week ago
+SLOW_SECONDS = 1.0  # a write that takes longer is of a network so large that writing each epoch would cost
+PAUSE_SECONDS = 30.0  # at the least between two slow writes: 3% of the time and a little
+DAMAGE = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the ratings gave; `validation_error` is the mean of the network's `errors`."""
+
+    number: int
+    loss: float
+    validation_error: float | None
+
+
+def best_epoch(epochs: list[Epoch]) -> Epoch:
+    """The one with the least validation error, the earliest of several."""
+    return min(epochs, key=lambda epoch: (epoch.validation_error or 0.0, epoch.number))
+
+
+@dataclass
+class TrainingState:
+    """All that changes while a network is trained, beside torch's global generators."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator  # of the rows
+    epochs: list[Epoch]
+    best: dict[str, Tensor]  # weights of the best epoch so far; empty without validation
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+class Checkpoint:
+    """Where one training is kept between its epochs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seconds = 0.0  # what the last write took
+        self._written = -PAUSE_SECONDS  # when it ended
+
+    def save(self, state: TrainingState) -> None:
+        """After each epoch; of a network so large that this takes long, not more often than twice a minute."""
+        start = time.monotonic()
+        if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
+            return
+        tensors = _tensors(state)
+        facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "tensors": len(tensors)}
+        try:
+            # not synced: a power cut may damage it, which is seen when it is read, and costs no more than having none
+            with replacing(self.path, synced=False) as aside:
+                save_file(tensors, aside, metadata={"training": json.dumps(facts)})
+        except (OSError, SafetensorError) as error:
+            logger.warning("%s cannot be written: %s. If this training is killed, it starts anew", self.path, error)
+        self._written = time.monotonic()
+        self._seconds = self._written - start
+
+    def load(self, state: TrainingState) -> bool:
+        """Puts `state`, and the global generators, where the last `save` found them; False, and nothing changed, where
+        there is none or it is damaged.
+        """
+        if not self.path.exists():
+            return False
+        try:
+            tensors, facts = _read(self.path)
+            epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
+            if not epochs or len(tensors) != facts["tensors"]:
+                raise ValueError("it is not whole")
+            _check_fits(tensors, state)
+        except DAMAGE as error:
+            logger.warning("%s is damaged and not used: %s. Training starts anew", self.path, error)
+            return False
+        state.epochs[:] = epochs
+        _restore(tensors, state)
+        return True
+
+    def remove(self) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):  # none was written, or none could be
+            self.path.unlink()
+
+
+def open_checkpoint(folder: Path | None, shaping: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
+    """Of the training that `shaping` and `data` determine; None without a folder. Those of a week ago are removed."""
+    if folder is None:
+        return None
+    remove_old(folder)
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode())
+    for column in data:
+        digest.update(f"{column.dtype}{tuple(column.shape)}".encode())
+        digest.update(column.detach().cpu().contiguous().numpy().data)
+    return Checkpoint(folder / f"{digest.hexdigest()[:24]}.safetensors")
+
+
+def remove_old(folder: Path) -> None:
+    """Also what a write that was killed has left aside."""
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if time.time() - path.stat().st_mtime > OLD_SECONDS:
+            path.unlink(missing_ok=True)
+            logger.info("removed %s: a training that nobody has taken up for a week", path)
+
+
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    """By the part that they are of. The best weights are left out where they are the present ones."""
+    parts = {
+        "network": state.network.state_dict(),
+        "best": {} if _is_best(state.epochs) else state.best,
+        "optimizer": _flatten(state.optimizer.state_dict()["state"]),
+        "generator": {"order": state.order.get_state()} | generator_states(state.device),
+    }
+    # safetensors refuses tensors that share memory, and reads from the CPU only
+    return {
+        f"{part}.{name}": tensor.detach().cpu().clone() if tensor.is_cuda else tensor.detach().contiguous()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _is_best(epochs: list[Epoch]) -> bool:
+    return epochs[-1].validation_error is not None and best_epoch(epochs) is epochs[-1]
+
+
+def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{index}.{name}": value for index, slots in state.items() for name, value in slots.items()}
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["training"])
+        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - not a dict
+
+
+def _check_fits(tensors: dict[str, Tensor], state: TrainingState) -> None:
+    """Raises: ValueError if a tensor lacks or has another shape than the network's."""
+    here = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
+    for part in ("network", "best"):
+        there = {name: tuple(tensor.shape) for name, tensor in _part(tensors, part).items()}
+        if there != here and (there or part == "network"):
+            raise ValueError(f"its weights of {part} are not those of this network")
+
+
+def _restore(tensors: dict[str, Tensor], state: TrainingState) -> None:
+    state.network.load_state_dict(_part(tensors, "network"))
+    if state.epochs[-1].validation_error is not None:
+        best = _part(tensors, "best") or _part(tensors, "network")
+        state.best.update({name: value.to(state.device) for name, value in best.items()})
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "optimizer").items():
+        index, _, name = key.partition(".")
+        slots.setdefault(int(index), {})[name] = value
+    state.optimizer.load_state_dict({"state": slots, "param_groups": state.optimizer.state_dict()["param_groups"]})
+    generators = _part(tensors, "generator")
+    state.order.set_state(generators.pop("order"))
+    set_generator_states(generators, state.device)

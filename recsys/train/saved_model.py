@@ -1,0 +1,178 @@
+"""A trained network on disk: weights as safetensors beside a readable meta.json; no pickle."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from recsys.encode.features import Features
+from recsys.encode.vocabulary import Vocabulary
+from recsys.errors import ModelError
+from recsys.files import read_json, replacing, write_json
+from recsys.models import MODELS, NetworkConfig, RatingNetwork, Sizes
+from recsys.settings import Config
+from recsys.train.choose import Choice, Learner
+from recsys.version import code_version
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 2  # of meta.json; raised when an older reader would misunderstand a newer file
+
+Metrics = dict[str, dict[str, float]]  # by split, then by metric
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """One fit: `weights.safetensors`, the features and `meta.json` in `folder`."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def meta(self) -> Path:
+        return self.folder / "meta.json"
+
+
+class Meta(Config):
+    """What meta.json says of the weights beside it."""
+
+    format: int
+    model: str  # its name in MODELS
+    config: dict[str, Any]
+    epochs: int  # that validation chose; a warm start takes fewer
+    champion: str | None  # the run whose network it began from; None: from scratch
+    levels: tuple[float, ...]  # stars that can be given, ascending
+    vocabulary: str  # hash
+    features: str  # hash
+    seed: int
+    metrics: Metrics  # of the same network and epochs, from scratch, where a holdout could be measured
+    validation: Metrics  # of every candidate, by its name
+    code_version: str
+    torch_version: str
+
+    def parsed_config(self) -> NetworkConfig:
+        return MODELS[self.model].config_type.model_validate(self.config)
+
+
+def save_model(
+    network: RatingNetwork,
+    choice: Choice,
+    learner: Learner,
+    folder: Path,
+    *,
+    metrics: Metrics | None = None,
+    champion: str | None = None,
+) -> SavedModel:
+    """Writes the weights first and meta.json last, so that a folder with a meta.json is complete.
+
+    `metrics` by split, beside those of validation; `champion` is the run that it was begun from, if any.
+    """
+    saved = SavedModel(folder)
+    with replacing(saved.weights) as aside:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, aside)
+    learner.features.save(folder)
+    meta = Meta(
+        format=FORMAT,
+        model=choice.model,
+        config=choice.config.model_dump(mode="json"),
+        epochs=choice.epochs,
+        champion=champion,
+        levels=learner.levels,
+        vocabulary=learner.vocabulary.content_hash(),
+        features=learner.features.content_hash(),
+        seed=learner.seed,
+        metrics={"validation": choice.tried.get(choice.model, {})} | (metrics or {}),
+        validation=choice.tried,
+        code_version=code_version(),
+        torch_version=torch.__version__,
+    )
+    write_json(saved.meta, meta.model_dump(mode="json"))
+    return saved
+
+
+def read_meta(saved: SavedModel) -> Meta:
+    """Raises: ModelError if there is none, or it is damaged, of another format or of a network that is no more."""
+    if not saved.meta.exists():
+        raise ModelError(f"no model in {saved.folder}: meta.json is missing. Run recsys nightly to train one.")
+    try:
+        read = read_json(saved.meta)
+        found = read["format"]
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ModelError(f"{saved.meta} is damaged: {type(error).__name__}: {error}. Train anew.") from None
+    if found != FORMAT:
+        raise ModelError(f"{saved.meta} has format {found}; this version reads format {FORMAT}. Train anew.")
+    try:
+        meta = Meta.model_validate(read)
+    except ValidationError as error:
+        raise ModelError(f"{saved.meta} is damaged: {_describe(error)}. Train anew.") from None
+    if meta.model not in MODELS:
+        raise ModelError(f"{saved.meta} names the network {meta.model}; there are {', '.join(MODELS)}. Train anew.")
+    return meta
+
+
+def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None = None) -> RatingNetwork:
+    """The network as it was saved, on the CPU, ready to predict. `levels`: the stars that it must know, if it matters.
+
+    Another version of the code is told in the log: its weights fit, and whether they mean the same nobody can tell.
+
+    Raises: ModelError if the folder holds no model, one of another format, one trained with another vocabulary, on
+    other levels, or one whose files are damaged.
+    """
+    meta = read_meta(saved)
+    _check_fits(meta, saved, vocabulary, levels)
+    try:
+        config = meta.parsed_config()
+    except ValidationError as error:
+        raise ModelError(
+            f"{saved.meta} has a config that {meta.model} does not: {_describe(error)}. Train anew."
+        ) from None
+    sizes = Sizes(vocabulary.n_users, vocabulary.n_movies, meta.levels)
+    try:
+        network = MODELS[meta.model].build(config, sizes, _load_features(saved, meta))
+        network.load_state_dict(load_file(saved.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:  # missing, cut short, of other shapes
+        raise ModelError(f"{saved.weights} does not hold the weights that meta.json describes: {error}") from None
+    assert isinstance(network, RatingNetwork), f"{meta.model} predicts no ratings"
+    return network.eval()
+
+
+def _check_fits(meta: Meta, saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None) -> None:
+    if meta.vocabulary != vocabulary.content_hash():
+        raise ModelError(
+            f"{saved.folder} was trained with vocabulary {meta.vocabulary}, not with {vocabulary.content_hash()}: "
+            "its rows would stand for other users and movies. Load it with the vocabulary of its own run."
+        )
+    if levels is not None and meta.levels != levels:
+        ours, theirs = (", ".join(f"{level:g}" for level in each) for each in (levels, meta.levels))
+        raise ModelError(
+            f"{saved.folder} was trained on the stars {theirs}, the ratings at hand have {ours}: its levels would "
+            "stand for other stars. Train anew."
+        )
+    if meta.code_version != code_version():
+        logger.info("%s was trained by version %s; this is %s", saved.folder, meta.code_version, code_version())
+
+
+def _load_features(saved: SavedModel, meta: Meta) -> Features:
+    try:
+        features = Features.load(saved.folder)
+    except (OSError, ValueError, LookupError, SafetensorError) as error:
+        raise ModelError(f"the features in {saved.folder} are damaged: {error}. Train anew.") from None
+    if features.content_hash() != meta.features:
+        raise ModelError(
+            f"the features in {saved.folder} are {features.content_hash()}, not those that it was trained with, "
+            f"{meta.features}. Train anew."
+        )
+    return features
+
+
+def _describe(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())

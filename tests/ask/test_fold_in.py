@@ -1,0 +1,138 @@
+"""What `fold_in` says in numpy is what the ranker that it was saved from says of the same stranger."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.ask.fold_in import SavedRanker, fold_in
+from recsys.rank.common import name_service
+from recsys.rank.fit import fit_ranker
+from recsys.rank.place import rank_users
+from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.read_rules import Rule, Rules
+from recsys.rank.ruled import apply_rules
+from recsys.rank.saved_ranker import save_ranker
+from recsys.settings import AlsConfig, EaseConfig, RankConfig
+from tests.support.planted import fit
+from tests.support.rankers import LEARNER, tastes, weights_of
+
+ALL_THREE = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
+
+
+def change(**fields: object) -> RankConfig:
+    return RankConfig.model_validate({**dict(ALL_THREE), **fields})
+
+
+CONFIGS = {
+    "ease": change(retrievers=("ease",)),
+    "ease with a tail": change(retrievers=("ease",), ease=EaseConfig(l2=20.0, max_items=15)),
+    "als": change(retrievers=("als",)),
+    "popularity": change(retrievers=("popularity",)),
+    "towers": change(retrievers=("triplet",)),
+    "all": change(retrievers=("ease", "als", "popularity", "triplet")),
+    "few candidates": change(candidates=8),
+    "unpopular": change(popularity_penalty=0.7),
+    "ruled": ALL_THREE,
+}
+RULES = Rules(
+    min_ratings=20,  # so that 39 and 40, which nobody has rated, are closed too
+    blocked=(Rule("blocked[0]", pl.DataFrame({"movie_id": [2, 9]}, schema={"movie_id": pl.Int32})),),
+)
+RATINGS: dict[str, dict[int, float]] = {
+    "nothing": {},
+    "one": {4: 5.0},
+    "three": {4: 5.0, 7: 2.0, 20: 4.0},
+    "three disliked": {4: 1.0, 7: 1.0, 39: 1.0},
+    "fifteen": {item: 1.0 + item % 5 for item in range(1, 31, 2)},
+    "all but two": dict.fromkeys(range(3, 41), 4.0),
+}
+STATED = {"nobody": (), "a woman": ("gender=F",), "a man of 25 who writes": ("gender=M", "age=25", "occupation=writer")}
+
+
+@dataclass(frozen=True)
+class Pair:
+    ranker: Ranker
+    saved: SavedRanker
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    config, folder = CONFIGS[request.param], tmp_path_factory.mktemp("ranker")
+    network, _ = fit("ordinal", train=tastes()[0])
+    ranker = fit_ranker(network, tastes()[0], LEARNER, config, weights_of(config))
+    if request.param == "ruled":
+        ranker = apply_rules(ranker, RULES, LEARNER)
+    save_ranker(ranker, folder)
+    return Pair(ranker, SavedRanker(folder))
+
+
+@pytest.mark.parametrize("stated", STATED.values(), ids=STATED)
+@pytest.mark.parametrize("ratings", RATINGS.values(), ids=RATINGS)
+def test_a_stranger_gets_what_the_ranker_would_give(
+    ratings: Mapping[int, float], stated: tuple[str, ...], pair: Pair
+) -> None:
+    for n in (1, 10, 60):
+        check_same(pair, ratings, stated, n)
+
+
+def check_same(pair: Pair, ratings: Mapping[int, float], stated: tuple[str, ...], n: int) -> None:
+    block = rank_users(pair.ranker, describe_stranger(pair.ranker, stated, ratings), n)
+    folded = fold_in(pair.saved, ratings, stated, n)
+    assert folded.item_idx.tolist() == block.item_idx.tolist()
+    # an affinity of little more than MIN_AFFINITY has a logarithm in which float32's rounding shows
+    np.testing.assert_allclose(folded.score, block.score.numpy(), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(folded.rating_hat, block.rating_hat.numpy(), rtol=0, atol=1e-5)
+    assert folded.because == [[item for item in row if item] for row in block.because.tolist()]
+    served_by = name_service(len(ratings), is_stated=bool(stated))
+    assert block.served_by == [served_by] * len(block.item_idx)
+
+
+def test_what_is_stated_twice_counts_once(pair: Pair) -> None:
+    once, twice = (fold_in(pair.saved, {4: 5.0}, stated, 10) for stated in (["gender=F"], ["gender=F", "gender=F"]))
+    assert once.item_idx.tolist() == twice.item_idx.tolist()
+    assert once.score.tolist() == twice.score.tolist()
+
+
+def test_who_is_served_how() -> None:
+    assert [name_service(n, is_stated=False) for n in (0, 1, 9, 10)] == [
+        "default",
+        "few ratings",
+        "few ratings",
+        "history",
+    ]
+    assert [name_service(n, is_stated=True) for n in (0, 1, 10)] == ["features", "few ratings", "history"]
+
+
+def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) -> None:
+    """39 and 40, which nobody has rated, are in every list that is long enough, but where rules close them."""
+    listed = set(fold_in(pair.saved, {4: 5.0}, (), 60).item_idx.tolist())
+    if request.node.callspec.params["pair"] == "ruled":
+        counts = pair.ranker.counts
+        assert listed == {item for item in range(1, 41) if counts[item] >= 20} - {2, 4, 9}
+    elif request.node.callspec.params["pair"] == "few candidates":
+        assert listed == set(range(1, 41)) - {4}, "n are candidates at least"
+    else:
+        assert listed == set(range(1, 41)) - {4}
+
+
+def test_more_is_known_of_those_who_say_more() -> None:
+    """Weights are those of the size at or below: 0, 1, 3 and 10 are taught in `weights_of`."""
+    by_size = weights_of(ALL_THREE).by_size
+    assert list(by_size) == [0, 1, 3, 10]
+    assert len({tuple(row.values()) for row in by_size.values()}) == 4
+
+
+def test_torch_is_not_loaded() -> None:
+    """It takes seconds, and a list for a newcomer is computed while they wait."""
+    program = "import sys, recsys.ask.fold_in, recsys.ask.newcomer; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    ).stdout.splitlines()
+    assert "recsys.ask.newcomer" in loaded
+    assert not {"torch", "prefect"} & set(loaded)

@@ -1,0 +1,111 @@
+"""The units for a real host. No systemd runs in tests: what it would read is checked, and what it would start is."""
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.serving import ROOT, find_free_port, wait_for
+
+UNITS = ("recsys-server", "recsys-worker", "recsys-watch")
+EXAMPLE = ROOT / "deployments" / "recsys.env.example"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_understood(name: str, tmp_path: Path) -> None:
+    """Every key and value, and that its programs exist, with this checkout and its Python in place of /opt/recsys."""
+    for unit in UNITS:
+        (tmp_path / f"{unit}.service").write_text(read_unit(unit))
+    paths = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    verify = ["systemd-analyze", "verify", str(tmp_path / f"{name}.service")]
+    done = subprocess.run(verify, env=paths, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    security = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=40", verify[-1]]
+    exposed = subprocess.run(security, env=paths, capture_output=True, text=True, check=False)
+    assert exposed.returncode == 0, exposed.stdout  # 4.0 of 10
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
+def test_the_timer_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "recsys-watch.service").write_text(read_unit("recsys-watch"))
+    timer = shutil.copy(ROOT / "deployments" / "systemd" / "recsys-watch.timer", tmp_path)
+    paths = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(["systemd-analyze", "verify", timer], env=paths, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_what_the_units_start_works_together(tmp_path: Path) -> None:
+    """With the example's settings: the server, what comes before the worker, the worker, and both of their ends."""
+    (tmp_path / "home").mkdir()  # systemd's StateDirectory
+    environment = read_example() | {
+        "RECSYS_HOME": str(tmp_path / "home"),
+        "PREFECT_HOME": str(tmp_path / "home" / ".prefect"),
+        "PREFECT_SERVER_API_PORT": (port := str(find_free_port())),
+        "PREFECT_API_URL": (url := f"http://127.0.0.1:{port}/api"),
+    }
+    user, _, password = environment["PREFECT_API_AUTH_STRING"].partition(":")
+    of_worker = {key: value for key, value in environment.items() if key not in list_unset()}
+    assert environment.keys() - of_worker.keys() == {"PREFECT_SERVER_API_AUTH_STRING"}
+    with started(read_commands("recsys-server", "ExecStart")[0], environment, tmp_path / "server.log"):
+        for command in read_commands("recsys-worker", "ExecStartPre"):
+            run(command, of_worker)
+        log = tmp_path / "worker.log"
+        with started(read_commands("recsys-worker", "ExecStart")[0], of_worker, log) as worker:
+            wait_for("the worker", lambda: f"'worker@{socket.gethostname()}' started" in log.read_text())
+            found = httpx.get(f"{url}/deployments/name/nightly/nightly", auth=(user, password), trust_env=False)
+            assert found.raise_for_status().json()["pull_steps"][0].popitem()[1] == {"directory": str(ROOT)}
+            run(read_commands("recsys-worker", "ExecStop")[0], of_worker | {"MAINPID": str(worker.pid)})
+        run(read_commands("recsys-worker", "ExecStopPost")[0], of_worker)
+
+
+@contextmanager
+def started(command: str, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """As systemd does: ended by SIGTERM, and it must end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run(command: str, environment: Mapping[str, str]) -> None:
+    may_fail = command.startswith("-")
+    words = shlex.split(command.removeprefix("-"))
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert may_fail or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def read_unit(name: str) -> str:
+    text = (ROOT / "deployments" / "systemd" / f"{name}.service").read_text()
+    return text.replace("/opt/recsys/.venv/bin", str(Path(sys.executable).parent)).replace("/opt/recsys", str(ROOT))
+
+
+def read_commands(unit: str, key: str) -> list[str]:
+    lines = read_unit(unit).replace("%H", socket.gethostname()).splitlines()
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
+
+
+def list_unset() -> set[str]:
+    return set(read_commands("recsys-worker", "UnsetEnvironment")[0].split())
+
+
+def read_example() -> dict[str, str]:
+    lines = EXAMPLE.read_text().splitlines()
+    settings = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    return {"PATH": os.environ["PATH"], "HOME": "/nowhere"} | {name: value for name, _, value in settings}

@@ -1,0 +1,266 @@
+"""Tonight's model beside the champion: on which rows, against whom, and when there is nobody to compare with."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys import steps
+from recsys.evaluate.champion import compare_champion, list_unseen, open_maker
+from recsys.evaluate.gate import check_gate
+from recsys.files import read_json, write_json
+from recsys.forgotten import forget
+from recsys.home import Home, Run
+from recsys.ingest.synthetic.synthetic import plant
+from recsys.metrics.differences import Comparison
+from recsys.rank.weights import Weights
+from recsys.runs.night import describe_run, night, read_metrics
+from recsys.settings import Settings
+from recsys.split.cut import Split, cut_holdout
+from recsys.train.saved_model import SavedModel, load_model
+from recsys.warehouse.outcome import MetricRow
+from tests.support.archives import write_archive
+from tests.support.nights import Night, prepare, settings_of
+
+N_USERS, N_MOVIES = 80, 60  # known to the champion; later there are some more
+GROWN = plant(N_USERS + 10, N_MOVIES + 5, 3000)
+FIRST = (pl.col("user_id") <= N_USERS) & (pl.col("movie_id") <= N_MOVIES)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A night as far as the evaluation."""
+
+    night: Night
+    settings: Settings
+    parts: Split
+    weights: Weights
+    model: SavedModel
+    metrics: tuple[MetricRow, ...]
+
+    @property
+    def run(self) -> Run:
+        return self.night.run
+
+    def compare(self, **changed: Any) -> Comparison:
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "weights": self.weights,
+            "split": self.parts,
+            "learner": self.night.learner,
+        }
+        return compare_champion(**asked | changed, run=self.run, settings=self.settings)
+
+    def rows(self) -> dict[tuple[str, str, str], float]:
+        """What stands in metrics.json of the holdout."""
+        rows = [row for row in read_metrics(self.run) if row.split == "holdout"]
+        return {(row.model, row.slice, row.metric): row.value for row in rows}
+
+
+def judge(settings: Settings, run: Run) -> Candidate:
+    tonight = prepare(settings, run)
+    parts = Split(run.split)
+    weights = steps.weigh_parts(tonight.choice, parts, tonight.learner, run, settings)
+    model = steps.train_for_holdout(tonight.choice, parts, tonight.learner, run)
+    metrics = steps.evaluate(model, tonight.choice, weights, parts, tonight.learner, run, settings)
+    return Candidate(tonight, settings, parts, weights, model, metrics)
+
+
+def publish(candidate: Candidate) -> None:
+    tonight, settings = candidate.night, candidate.settings
+    lists = tonight.score(tonight.train(settings.warm_start), candidate.weights, settings)
+    steps.publish_lists(lists, tonight.checked, tonight.run, settings)
+
+
+@dataclass(frozen=True)
+class Nights:
+    champion: Candidate
+    first: Comparison  # of the champion, before there was one
+    equal: Candidate  # the same night again
+    grown: Candidate  # a later one, with users and movies that the champion does not know
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    folder = tmp_path_factory.mktemp("versus")
+    source, home = folder / "source", Home(folder / "home")
+    settings = settings_of(home, source, gate={"min_slice_users": 20, "must_beat_bias": False, "max_mae_median": 5})
+    users = GROWN.users.filter(pl.col("user_id") <= N_USERS)
+    movies = GROWN.movies.filter(pl.col("movie_id") <= N_MOVIES)
+    write_archive(source, "canonical", GROWN.ratings.filter(FIRST), movies, users)
+    with night(settings) as run:
+        champion = judge(settings, run)
+        first = champion.compare()
+        publish(champion)
+    with night(settings) as run:
+        equal = judge(settings, run)
+    shutil.rmtree(source)
+    write_archive(source, "canonical", GROWN.ratings, GROWN.movies, GROWN.users)
+    with night(settings) as run:
+        return Nights(champion, first, equal, judge(settings, run))
+
+
+def test_the_same_night_again_is_no_difference(nights: Nights) -> None:
+    found = nights.equal.compare()
+    assert (found.champion, found.why_not) == (nights.champion.run.run_id, None)
+    assert {one.metric for one in found.overall} == {"mae_median", "ndcg_at_10"}
+    assert len(found.slices) > 5
+    assert {(one.value, one.low, one.high) for one in found.differences} == {(0.0, 0.0, 0.0)}
+    assert found.coverage_ratio == 1.0
+    check_gate(nights.equal.metrics, found, nights.equal.run, nights.equal.settings.gate)
+    outcome = describe_run(nights.equal.run, verdict="published", reason=None)
+    assert (outcome.champion, outcome.reason) == (nights.champion.run.run_id, None)
+
+
+def test_the_figures_are_those_of_the_evaluation(nights: Nights) -> None:
+    """Nothing that the champion learned from is held out tonight, so its rows are all of the holdout."""
+    nights.equal.compare()
+    rows, model = nights.equal.rows(), nights.equal.night.choice.model
+    for metric in ("mae_median", "rmse_mean", "log_loss", "ndcg_at_10", "coverage_at_10"):
+        of_evaluation = rows[model, "all", metric]
+        assert rows[model, "against=champion", metric] == pytest.approx(of_evaluation, abs=1e-12)
+        assert rows["champion", "all", metric] == pytest.approx(of_evaluation, abs=1e-12)
+    assert rows["champion", "all", "n"] == len(pl.read_parquet(nights.equal.parts.holdout))
+
+
+def test_a_night_tried_again_leaves_its_rows_once(nights: Nights) -> None:
+    for _ in range(2):
+        nights.equal.compare()
+    rows = [(row.model, row.slice, row.metric) for row in read_metrics(nights.equal.run) if row.split == "holdout"]
+    assert len(rows) == len(set(rows))
+
+
+def test_differences_stand_in_metrics_slice_by_slice(nights: Nights) -> None:
+    found = nights.grown.compare()
+    rows, model = nights.grown.rows(), nights.grown.night.choice.model
+    for one in found.differences:
+        part = "against=champion" if one.slice == "all" else f"against=champion {one.slice}"
+        ends = [rows[model, part, f"{one.metric}_difference{end}"] for end in ("", "_low", "_high")]
+        assert ends == [one.value, one.low, one.high]
+        assert one.low < one.value < one.high
+    errors = [rows["champion", "all", "mae_median"], rows[model, "against=champion", "mae_median"]]
+    assert found.overall[0].value == pytest.approx(errors[1] - errors[0])
+    assert rows[model, "against=champion", "coverage_at_10_ratio"] == found.coverage_ratio
+    assert found.slices[0].low == max(one.low for one in found.slices)
+    assert not any(one.slice.startswith("rating=") for one in found.slices)
+
+
+def test_a_later_night_is_compared_on_what_the_champion_never_learned_from(nights: Nights, tmp_path: Path) -> None:
+    """When ratings come, the draw's threshold moves a little: a few rows that were learned from are held out."""
+    held_out, rest = pl.read_parquet(nights.grown.parts.holdout), nights.grown.parts.read_rest()
+    moved = rest.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")[:20]
+    other = Split(tmp_path)
+    rest.join(moved, on=["user_id", "movie_id"], how="anti").write_parquet(other.train)
+    rest[:0].write_parquet(other.validation)
+    pl.concat([held_out, moved]).sort("user_id", "movie_id").write_parquet(other.holdout)
+    both = held_out.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")
+    assert len(both) < 0.05 * len(held_out)
+    nights.grown.compare(split=other)
+    assert nights.grown.rows()["champion", "all", "n"] == len(held_out) - len(both)
+
+
+def test_nobody_lists_what_is_hidden(nights: Nights) -> None:
+    learner = nights.grown.night.learner
+    champion = open_maker(nights.champion.run, learner)
+    candidate = replace(champion, learned=nights.grown.parts.read_rest(), learner=learner)
+    network = load_model(nights.grown.model, learner.vocabulary, learner.levels)
+    hidden = pl.concat([champion.learned, candidate.learned])
+    asked = np.arange(1, N_USERS + 1, dtype=np.int32)
+    for maker in (champion, replace(candidate, network=network)):
+        lists, n_movies = list_unseen(maker, asked, hidden)
+        assert lists.join(hidden, on=["user_id", "movie_id"], how="semi").is_empty()
+        assert lists["user_id"].unique().to_list() == asked.tolist()
+        assert lists["rank"].max() == 10
+        assert n_movies >= lists["movie_id"].n_unique()
+
+
+def test_the_first_night_has_no_champion(nights: Nights) -> None:
+    assert nights.first == Comparison(why_not=nights.first.why_not)
+    assert "no run has published from canonical" in str(nights.first.why_not)
+
+
+@contextmanager
+def instead(path: Path, content: bytes | None) -> Iterator[None]:
+    """The file holds something else for a while, or is gone."""
+    whole = path.read_bytes()
+    try:
+        path.unlink() if content is None else path.write_bytes(content)
+        yield
+    finally:
+        path.write_bytes(whole)
+
+
+DAMAGES = {
+    "model/holdout/meta.json": (None, "meta.json is missing"),
+    "model/holdout/weights.safetensors": (b"", "does not hold the weights"),
+    "model/holdout/features.json": (b"{", "are damaged"),
+    "split/train.parquet": (b"PAR1", "parquet"),
+    "split/validation.parquet": (None, "No such file"),
+    "vocabulary/users.parquet": (b"PAR1", "parquet"),
+    "ranker/weights.json": (b'{"0": {}}', "ease"),
+    "config.json": (b"{", "Expecting property name"),
+    "validation/result.json": (None, "No such file"),
+}
+
+
+@pytest.mark.parametrize("path", DAMAGES)
+def test_a_champion_that_is_gone_or_damaged_is_none(
+    nights: Nights, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    content, words = DAMAGES[path]
+    with instead(nights.champion.run.folder / path, content):
+        found = nights.equal.compare()
+    assert found == Comparison(why_not=found.why_not)
+    assert words.lower() in str(found.why_not).lower()
+    assert f"tonight's model is compared with no champion: {found.why_not}" in caplog.text
+    check_gate(nights.equal.metrics, found, nights.equal.run, nights.equal.settings.gate)
+    assert read_json(nights.equal.run.gate)["not_compared"] == found.why_not
+
+
+def test_a_champion_of_another_draw_is_none(nights: Nights, tmp_path: Path) -> None:
+    """Three quarters of what another seed holds out, the champion has learned from."""
+    everything = pl.concat([nights.equal.parts.read_rest(), pl.read_parquet(nights.equal.parts.holdout)])
+    rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed=1)
+    other = Split(tmp_path)
+    rest.write_parquet(other.train)
+    rest[:0].write_parquet(other.validation)
+    holdout.write_parquet(other.holdout)
+    why_not = str(nights.equal.compare(split=other).why_not)
+    assert f"run {nights.champion.run.run_id} has learned from" in why_not
+    assert f"of the {len(holdout):,} ratings held out tonight, and more than 50% is too many" in why_not
+
+
+def test_a_champion_of_other_stars_is_none(nights: Nights) -> None:
+    halves = replace(nights.equal.night.learner, levels=(0.5, *nights.equal.night.learner.levels))
+    assert "was trained on the stars 1, 2, 3, 4, 5" in str(nights.equal.compare(learner=halves).why_not)
+
+
+def test_a_champion_of_a_later_moment_is_none(nights: Nights) -> None:
+    """A backfill."""
+    told = read_json(nights.equal.run.findings)
+    with instead(nights.equal.run.findings, None):
+        write_json(nights.equal.run.findings, told | {"as_of": "1999-01-01T00:00:00+00:00"})
+        assert "knows the ratings before" in str(nights.equal.compare().why_not)
+
+
+def test_a_champion_that_learned_from_forgotten_users_is_none(nights: Nights) -> None:
+    forget([7], nights.equal.run.home)
+    try:
+        assert "has learned from users who asked to be forgotten" in str(nights.equal.compare().why_not)
+    finally:
+        nights.equal.run.home.forgotten.unlink()
+
+
+def test_a_forced_night_says_so_in_runs(nights: Nights) -> None:
+    forcing = nights.equal.settings.gate.model_copy(update={"max_mae_median": 0.01, "force_publish": True})
+    check_gate(nights.equal.metrics, nights.equal.compare(), nights.equal.run, forcing)
+    outcome = describe_run(nights.equal.run, verdict="published", reason=None)
+    assert str(outcome.reason).startswith("published against the gate: holdout MAE 0.")
+    assert outcome.champion == nights.champion.run.run_id
+    assert describe_run(nights.equal.run, verdict="failed", reason="no disk").reason == "no disk"

@@ -1,0 +1,214 @@
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from recsys.errors import GateHeld
+from recsys.evaluate.gate import check_gate
+from recsys.files import read_json
+from recsys.home import Home
+from recsys.metrics.differences import Comparison, Difference
+from recsys.settings import GateConfig
+from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.publish import record
+from tests.support.snapshots import make_run
+from tests.support.warehouses import make_outcome
+
+CONFIG = GateConfig(max_mae_median=0.9, must_beat_bias=True)
+ALONE = Comparison(why_not="no run has published yet")
+
+
+def metric_rows(
+    mae_median: float = 0.7, rmse: float = 0.9, bias_rmse: float = 0.95, coverage: float = 0.2
+) -> list[MetricRow]:
+    """Of one night; the rows of validation and of a genre would break every limit."""
+    return [
+        MetricRow("softmax", "validation", "all", "mae_median", 9.0),
+        MetricRow("ordinal", "validation", "all", "mae_median", 9.0),
+        MetricRow("ordinal", "validation", "all", "rmse_mean", 9.0),
+        MetricRow("ordinal", "holdout", "all", "mae_median", mae_median),
+        MetricRow("ordinal", "holdout", "all", "rmse_mean", rmse),
+        MetricRow("ordinal", "holdout", "all", "coverage_at_10", coverage),
+        MetricRow("popularity", "holdout", "all", "coverage_at_10", 0.02),
+        MetricRow("ordinal", "holdout", "genre=Drama", "mae_median", 9.0),
+        MetricRow("ordinal", "holdout", "genre=Drama", "rmse_mean", 9.0),
+        MetricRow("bias", "holdout", "all", "rmse_mean", bias_rmse),
+        MetricRow("bias", "holdout", "genre=Drama", "rmse_mean", 0.1),
+    ]
+
+
+def reason(home: Home, rows: list[MetricRow], config: GateConfig = CONFIG, comparison: Comparison = ALONE) -> str:
+    """Why the model is held back; empty if it is not."""
+    try:
+        check_gate(rows, comparison, make_run(home), config)
+    except GateHeld as error:
+        return str(error)
+    return ""
+
+
+def test_a_good_model_passes(home: Home) -> None:
+    assert reason(home, metric_rows()) == ""
+
+
+def test_a_holdout_by_time_is_judged_alike(home: Home) -> None:
+    """Its rows carry another name."""
+    rows = [replace(row, split="holdout_time") if row.split == "holdout" else row for row in metric_rows(rmse=0.96)]
+    assert "holdout RMSE 0.9600 stars is not below 0.9500" in reason(home, rows)
+
+
+def test_an_error_at_the_limit_passes(home: Home) -> None:
+    assert reason(home, metric_rows(mae_median=0.9)) == ""
+
+
+def test_a_large_error_alone_holds_back(home: Home) -> None:
+    message = reason(home, metric_rows(mae_median=0.91234))
+    assert "ordinal is held back: holdout MAE 0.9123 stars is above the gate 0.9000 (" in message
+    assert "(RECSYS_GATE__MAX_MAE_MEDIAN=0.9124 lets it pass)" in message
+    assert "RMSE" not in message
+
+
+@pytest.mark.parametrize("rmse", [0.95, 0.96])
+def test_not_beating_plain_biases_alone_holds_back(home: Home, rmse: float) -> None:
+    message = reason(home, metric_rows(rmse=rmse))
+    assert f"ordinal is held back: holdout RMSE {rmse:.4f} stars is not below 0.9500, that of plain biases (" in message
+    assert "MAE 0" not in message
+
+
+def test_the_limits_are_settings(home: Home) -> None:
+    assert reason(home, metric_rows(mae_median=1.5), GateConfig(max_mae_median=2.0)) == ""
+    assert reason(home, metric_rows(rmse=0.96), GateConfig(must_beat_bias=False)) == ""
+    assert reason(home, metric_rows(mae_median=0.7), GateConfig(max_mae_median=0.6)) != ""
+
+
+def test_every_broken_limit_is_told_and_what_to_do(home: Home) -> None:
+    message = reason(home, metric_rows(mae_median=1.0, rmse=1.0))
+    assert "MAE 1.0000 stars is above the gate 0.9000 (RECSYS_GATE__MAX_MAE_MEDIAN=1 lets it pass); " in message
+    assert "RMSE 1.0000 stars is not below 0.9500, that of plain biases (RECSYS_GATE__MUST_BEAT_BIAS=false)" in message
+    assert "Last night's table is kept" in message
+    assert str(make_run(home).metrics) in message
+    assert "recsys nightly --force-publish" in message
+
+
+@pytest.mark.parametrize("broken", ["mae_median", "rmse", "bias_rmse", "coverage"])
+def test_a_figure_that_is_not_a_number_holds_back(home: Home, broken: str) -> None:
+    assert "nan" in reason(home, metric_rows(**{broken: math.nan}))
+
+
+def test_held_back_is_exit_code_4(home: Home) -> None:
+    with pytest.raises(GateHeld) as held:
+        check_gate(metric_rows(mae_median=1.0), ALONE, make_run(home), CONFIG)
+    assert held.value.exit_code == 4
+    assert held.value.verdict == "held back"
+
+
+def test_lists_of_hardly_any_movies_hold_back(home: Home) -> None:
+    assert reason(home, metric_rows(coverage=0.01)) == ""
+    message = reason(home, metric_rows(coverage=0.0079))
+    assert "coverage@10 0.0079 is below 0.5 of 0.0200, that of lists of the most rated movies" in message
+    assert "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO=0.395 lets it pass" in message
+
+
+def against(coverage: tuple[float, float] = (0.2, 0.2), **low: float) -> Comparison:
+    """A champion than which tonight's model is surely worse by so much, in MAE, NDCG and MAE of genres."""
+    low = {"mae": 0.0, "ndcg": 0.0, "Drama": 0.0, "Horror": 0.0} | low
+    differences = (
+        Difference("mae_median", "all", low["mae"] + 0.002, low["mae"], low["mae"] + 0.004),
+        Difference("ndcg_at_10", "all", -low["ndcg"] - 0.002, -low["ndcg"] - 0.004, -low["ndcg"]),
+        *(Difference("mae_median", f"genre={name}", 1.0, low[name], 2.0) for name in ("Drama", "Horror")),
+    )
+    return Comparison("20261120T030000Z", None, differences, coverage)
+
+
+REGRESSIONS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "mae": (
+        {"mae": 0.00501},
+        "MAE is worse than that of run 20261120T030000Z by 0.0070, surely by 0.0050, and 0.005 is allowed",
+        "MAX_MAE_REGRESSION=0.0051",
+    ),
+    "ndcg": (
+        {"ndcg": 0.02},
+        "NDCG@10 is worse than that of run 20261120T030000Z by 0.0220, surely by 0.0200, and 0.01 is allowed",
+        "MAX_NDCG_REGRESSION=0.02",
+    ),
+    "slice": (
+        {"Horror": 0.05},
+        "MAE of genre=Horror is worse than that of run 20261120T030000Z by 1.0000, surely by 0.0500, and 0.03 is",
+        "MAX_SLICE_MAE_REGRESSION=0.05",
+    ),
+    "slices": (
+        {"Drama": 0.04, "Horror": 0.05},
+        "MAE of genre=Horror (of 2 slices that break this) is worse",
+        "MAX_SLICE_MAE_REGRESSION=0.05",
+    ),
+    "coverage": (
+        {"coverage": (0.13, 0.2)},
+        "coverage@10 0.1300 is 0.6500 of 0.2000, that of run 20261120T030000Z, and less than 0.7",
+        "MIN_COVERAGE_RATIO=0.65",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_a_regression_alone_holds_back(home: Home, name: str) -> None:
+    given, expected, setting = REGRESSIONS[name]
+    message = reason(home, metric_rows(), CONFIG, against(**given))
+    assert f"ordinal is held back: holdout {expected}" in message
+    assert f"(RECSYS_GATE__{setting} lets it pass)" in message
+    assert message.count("lets it pass") == 1
+
+
+def test_what_is_allowed_passes(home: Home) -> None:
+    """At the limits, and better than the champion."""
+    at_limits = against(mae=0.005, ndcg=0.01, Drama=0.03, coverage=(0.14, 0.2))
+    assert reason(home, metric_rows(), CONFIG, at_limits) == ""
+    assert reason(home, metric_rows(), CONFIG, against(mae=-0.1, ndcg=-0.1, Drama=-0.1, coverage=(0.9, 0.2))) == ""
+    assert reason(home, metric_rows(), CONFIG, against(coverage=(0.0, 0.0))) == ""
+
+
+def test_the_allowances_are_settings(home: Home) -> None:
+    worse = against(mae=0.1, ndcg=0.1, Drama=0.1, coverage=(0.1, 0.2))
+    fields = ("max_mae_regression", "max_ndcg_regression", "max_slice_mae_regression")
+    wide = CONFIG.model_copy(update=dict.fromkeys(fields, 0.1) | {"min_coverage_ratio": 0.5})
+    assert reason(home, metric_rows(), wide, worse) == ""
+    for field in fields:
+        assert field.upper() in reason(home, metric_rows(), wide.model_copy(update={field: 0.09}), worse)
+    assert "MIN_COVERAGE_RATIO" in reason(
+        home, metric_rows(), wide.model_copy(update={"min_coverage_ratio": 0.6}), worse
+    )
+
+
+def test_a_difference_that_is_not_a_number_holds_back(home: Home) -> None:
+    message = reason(home, metric_rows(), CONFIG, against(mae=math.nan))
+    assert "surely by nan, and 0.005 is allowed (no limit lets that pass)" in message
+
+
+def test_what_the_gate_found_is_kept(home: Home) -> None:
+    run = make_run(home)
+    assert reason(home, metric_rows()) == ""
+    why = "no run has published yet"
+    assert read_json(run.gate) == {"champion": None, "not_compared": why, "broken": [], "forced": False}
+    assert reason(home, metric_rows(mae_median=1.0), CONFIG, against()) != ""
+    broken = ["holdout MAE 1.0000 stars is above the gate 0.9000"]
+    kept = {"champion": "20261120T030000Z", "not_compared": None, "broken": broken, "forced": False}
+    assert read_json(run.gate) == kept
+
+
+def test_force_publishes_and_says_against_what(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    forcing = CONFIG.model_copy(update={"force_publish": True})
+    assert reason(home, metric_rows(mae_median=1.0), forcing) == ""
+    assert "ordinal is published against the gate: holdout MAE 1.0000 stars is above the gate 0.9000" in caplog.text
+    assert read_json(make_run(home).gate)["forced"]
+    assert reason(home, metric_rows(), forcing) == ""
+    assert not read_json(make_run(home).gate)["forced"]
+
+
+def test_after_a_roll_back_no_night_publishes_unasked(home: Home) -> None:
+    rolled_back = make_outcome("20261122T090000Z", verdict="rolled back", reason="by hand, from run B to run A")
+    record(rolled_back, home)
+    message = reason(home, metric_rows())
+    assert "the tables were rolled back by hand, from run B to run A, and no night may undo that unasked" in message
+    assert f"`recsys rollback --release --home {home.root}` lets nights publish again" in message
+    assert reason(home, metric_rows(), CONFIG.model_copy(update={"force_publish": True})) == ""
+    record(make_outcome("20261123T090000Z", verdict="released"), home)
+    assert reason(home, metric_rows()) == ""

@@ -1,0 +1,320 @@
+"""The promise to doubters, on files: nothing of the holdout is known but which pairs are asked for."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.errors import DataRefused, RecsysError, UsageError
+from recsys.evaluate.own_files import evaluate_files
+from recsys.settings import Settings
+from recsys.split.own_file import read_ratings
+from tests.support.planted import LEVELS, ratings
+
+SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and what is known of users and movies
+IDS = ("user_id", "movie_id")
+N = 10
+STRANGERS = (58, 59, 60)  # of whom the source knows who they are, but for the ratings
+NOBODY = (1000, 1001)  # whom it does not know
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one evaluation reported and wrote."""
+
+    report: dict[str, Any]
+    predictions: pl.DataFrame
+    lists: pl.DataFrame
+
+
+def evaluate(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame, model: str = "ordinal") -> Evaluated:
+    paths = {name: folder / f"{name}.parquet" for name in ("train", "holdout", "predictions", "lists")}
+    train.write_parquet(paths["train"])
+    holdout.write_parquet(paths["holdout"])
+    settings = Settings(source=SOURCE, home=folder / "home", model=model, n=N)
+    report = evaluate_files(
+        paths["train"], paths["holdout"], settings, predictions=paths["predictions"], lists=paths["lists"]
+    )
+    return Evaluated(report, pl.read_parquet(paths["predictions"]), pl.read_parquet(paths["lists"]))
+
+
+@pytest.fixture(scope="module")
+def train() -> pl.DataFrame:
+    """User 1 has rated every movie but those of 39 and 40, which nobody has rated; 58 to 60 have rated nothing."""
+    rated = ratings().select(*IDS, "rating").filter((pl.col("user_id") <= 57) & (pl.col("movie_id") <= 38))
+    rest = rated.filter(pl.col("user_id") != 1)
+    whole = pl.DataFrame({"user_id": [1] * 38, "movie_id": range(1, 39), "rating": [4.0] * 38}).cast(rated.schema)
+    return pl.concat([rest[:-200], whole])
+
+
+@pytest.fixture(scope="module")
+def holdout(train: pl.DataFrame) -> pl.DataFrame:
+    """Pairs that are not in train in no order, one of them twice, strangers on either side among them."""
+    rated = ratings().select(*IDS, "rating").join(train, on=IDS, how="anti").sample(fraction=1, shuffle=True, seed=1)
+    columns = {"user_id": [58, 1000, 1001], "movie_id": [39, 2000, 2001], "rating": [4.0, 2.0, 3.0]}
+    strangers = pl.DataFrame(columns)
+    return pl.concat([rated, rated.head(1), strangers.cast(rated.schema)])
+
+
+@pytest.fixture(scope="module")
+def evaluated(train: pl.DataFrame, holdout: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    return evaluate(tmp_path_factory.mktemp("evaluated"), train, holdout)
+
+
+def test_every_row_is_predicted_in_the_order_of_the_holdout(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
+    predictions = evaluated.predictions
+    assert predictions.columns == ["user_id", "movie_id", "rating_mean", "rating_median"]
+    assert predictions.select(IDS).equals(holdout.select(IDS))
+    assert predictions.null_count().sum_horizontal().item() == 0
+    assert predictions["rating_mean"].is_between(1, 5).all()
+    assert predictions["rating_median"].is_in(LEVELS).all()
+
+
+def test_the_figures_are_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
+    """Computed here from the file alone, as a doubter would."""
+    stars = holdout["rating"].to_numpy().astype(np.float64)
+    metrics = evaluated.report["metrics"]["ordinal"]
+    off_mean, off_median = (evaluated.predictions[f"rating_{of}"].to_numpy() - stars for of in ("mean", "median"))
+    assert metrics["mae_median"] == pytest.approx(np.abs(off_median).mean())
+    assert metrics["mae_mean"] == pytest.approx(np.abs(off_mean).mean())
+    assert metrics["rmse_mean"] == pytest.approx(np.sqrt((off_mean**2).mean()))
+    assert metrics["rmse_mean"] < evaluated.report["metrics"]["global_mean"]["rmse_mean"]
+
+
+def test_the_report_tells_what_was_chosen_and_is_json(evaluated: Evaluated) -> None:
+    report = evaluated.report
+    assert report["model"] == "ordinal"
+    assert 1 <= report["epochs"] <= 14
+    assert report["validation"].keys() == {"ordinal"}
+    baselines = ["global_mean", "user_mean", "movie_mean", "bias"]
+    assert list(report["metrics"]) == ["ordinal", *baselines, "ease", "als", "popularity"]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_strangers_are_predicted_as_the_unknown(evaluated: Evaluated) -> None:
+    """But for what the source says of them, which is nothing of the last two."""
+    strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
+    assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
+    of_known, *of_nobody = strangers.select("rating_mean", "rating_median").rows()
+    assert of_nobody[0] == of_nobody[1] != of_known
+
+
+def test_lists_are_for_every_user_of_either_file(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame
+) -> None:
+    lists = evaluated.lists
+    assert lists.columns == ["user_id", "rank", "movie_id", "score"]
+    everybody = set(train["user_id"]) | set(holdout["user_id"])
+    assert {*STRANGERS, *NOBODY} <= everybody
+    assert set(lists["user_id"]) == everybody
+    lengths = {user: len(places) for (user,), places in lists.group_by("user_id")}
+    unseen = {user: 40 - len(rows) for (user,), rows in train.group_by("user_id")}
+    assert lengths == {user: min(N, unseen.get(user, 40)) for user in everybody}
+    assert lengths[1] == 2, "of the two movies that nobody has rated in train"
+
+
+def test_lists_show_nothing_rated_in_train_nothing_twice_and_ascend(evaluated: Evaluated, train: pl.DataFrame) -> None:
+    lists = evaluated.lists
+    assert lists.join(train, on=IDS, how="semi").is_empty()
+    assert not lists.select(IDS).is_duplicated().any()
+    assert set(lists["movie_id"]) <= set(range(1, 41)), "movies that nobody has rated in train may be in a list, too"
+    assert lists.equals(lists.sort("user_id", "rank"))
+    for _, places in lists.group_by("user_id"):
+        assert places["rank"].to_list() == list(range(1, len(places) + 1))
+        assert places["score"].is_sorted(descending=True)
+
+
+def test_strangers_get_movies_that_are_rated_much(evaluated: Evaluated, train: pl.DataFrame) -> None:
+    counts = train.group_by("movie_id").len().sort("len", "movie_id", descending=[True, False])
+    for stranger in (*STRANGERS, *NOBODY):
+        shown = evaluated.lists.filter(pl.col("user_id") == stranger).join(counts, on="movie_id")
+        assert shown["len"].to_numpy().mean() > counts["len"].to_numpy().mean()
+
+
+def test_whom_nobody_knows_get_one_list(evaluated: Evaluated) -> None:
+    """That for anybody; those of the others are their own."""
+    lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*NOBODY, *STRANGERS)]
+    assert lists[0].equals(lists[1])
+    assert all(not other.equals(lists[0]) for other in lists[2:])
+
+
+def test_the_stars_of_the_holdout_do_not_matter(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Without them, or with the opposite ones: the same predictions, the same lists."""
+    blind = evaluate(tmp_path, train, holdout.drop("rating"))
+    opposite = evaluate(tmp_path, train, holdout.with_columns(rating=6 - pl.col("rating")))
+    for other in (blind, opposite):
+        assert other.predictions.equals(evaluated.predictions)
+        assert other.lists.equals(evaluated.lists)
+    assert blind.report["metrics"] == {}
+    assert opposite.report["metrics"] != evaluated.report["metrics"]
+    assert opposite.report["epochs"] == evaluated.report["epochs"]
+
+
+def test_the_pairs_of_the_holdout_do_not_matter_to_each_other(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Who rated what is knowledge too, stars or none; asking for a pair must not give it away."""
+    fewer = evaluate(tmp_path, train, holdout.head(50))
+    assert fewer.predictions.select(IDS).equals(evaluated.predictions.select(IDS).head(50))
+    for column in ("rating_mean", "rating_median"):
+        assert fewer.predictions[column].to_list() == pytest.approx(evaluated.predictions[column].head(50).to_list())
+    known = evaluated.lists.filter(pl.col("user_id") <= 57)
+    assert fewer.lists.filter(pl.col("user_id") <= 57).equals(known)
+
+
+def test_a_rating_in_train_does_matter(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Or the two tests above could not fail."""
+    moved = holdout.unique(IDS, maintain_order=True)[:50]
+    rest = holdout.join(moved, on=IDS, how="anti", maintain_order="left")
+    before = evaluated.predictions.join(moved, on=IDS, how="anti", maintain_order="left")
+    after = evaluate(tmp_path, pl.concat([train, moved]), rest).predictions
+    assert after.select(IDS).equals(before.select(IDS))
+    assert not after.equals(before)
+
+
+def test_a_row_in_both_files_is_refused(train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(DataRefused, match=r"1 of \d+ rows of .* are in .* as well, e\.g\. user \d+, movie \d+"):
+        evaluate(tmp_path, pl.concat([train, holdout[:1]]), holdout.unique(IDS))
+
+
+def test_the_order_of_train_does_not_matter(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    shuffled = evaluate(tmp_path, train.sample(fraction=1, shuffle=True, seed=3), holdout)
+    assert shuffled.predictions.equals(evaluated.predictions)
+    assert shuffled.lists.equals(evaluated.lists)
+
+
+def test_other_columns_and_wider_types_are_read_alike(
+    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    other = (pl.col(IDS).cast(pl.Int64), pl.col("rating").cast(pl.Int8), pl.lit(None).alias("note"))
+    wide = evaluate(tmp_path, train.with_columns(*other), holdout.with_columns(*other))
+    assert wide.predictions.equals(evaluated.predictions)
+
+
+def test_files_that_are_not_asked_for_are_not_written(
+    train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    train.write_parquet(tmp_path / "train.parquet")
+    holdout.write_parquet(tmp_path / "holdout.parquet")
+    settings = Settings(source=SOURCE, home=tmp_path / "home", model="softmax")
+    report = evaluate_files(
+        tmp_path / "train.parquet", tmp_path / "holdout.parquet", settings, predictions=None, lists=None
+    )
+    assert report["model"] == "softmax"
+    assert {path.name for path in tmp_path.iterdir()} == {"train.parquet", "holdout.parquet", "home"}
+
+
+Broken = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def with_first(**values: object) -> Broken:
+    """Replaces values of the first row."""
+
+    def broken(frame: pl.DataFrame) -> pl.DataFrame:
+        first = frame.head(1).with_columns(**{name: pl.lit(value) for name, value in values.items()})
+        return pl.concat([first, frame[1:]], how="vertical_relaxed")
+
+    return broken
+
+
+ANY_FILE: list[tuple[Broken, str]] = [
+    (lambda frame: frame.drop("movie_id"), "lacks the column movie_id; it has user_id, rating"),
+    (lambda frame: frame.head(0), "has no rows"),
+    (with_first(user_id=None), "empty fields in user_id, movie_id, rating"),
+    (with_first(rating=None), "empty fields in user_id, movie_id, rating"),
+    (with_first(rating=3.5), "has 1 ratings off the source's scale 1 to 5, e.g. 3.5; give the --source"),
+    (with_first(rating=float("nan")), "has 1 ratings off the source's scale 1 to 5, e.g. nan"),
+    (with_first(rating=6.0), "e.g. 6"),
+    (with_first(user_id=2**31), "has 1 rows whose user_id is out of the range of int32, e.g. 2147483648"),
+    (with_first(movie_id=-(2**31) - 1), "has 1 rows whose movie_id is out of the range of int32, e.g. -2147483649"),
+    (with_first(user_id=1.5), "has user_id of type Float64; ids are whole numbers"),
+    (lambda frame: frame.with_columns(pl.col("movie_id").cast(pl.String)), "has movie_id of type String"),
+    (lambda frame: frame.with_columns(pl.col("rating").cast(pl.String)), "has rating of type String"),
+]
+TRAIN_ONLY: list[tuple[Broken, str]] = [
+    (lambda frame: frame.drop("rating"), "lacks the column rating; it has user_id, movie_id"),
+    (lambda frame: pl.concat([frame, frame[-1:]]), r"rates some \(user_id, movie_id\) twice"),
+    (lambda frame: frame.head(3), "3 ratings cannot be parted"),
+]
+
+
+def refusal(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame, error: type[RecsysError], words: str) -> str:
+    with pytest.raises(error, match=words) as refused:
+        evaluate(folder, train, holdout)
+    assert not (folder / "predictions.parquet").exists()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(("breaks", "words"), ANY_FILE + TRAIN_ONLY)
+def test_a_bad_train_file_is_refused(
+    breaks: Broken, words: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    message = refusal(tmp_path, breaks(train), holdout, DataRefused, words)
+    assert "train.parquet" in message or "cannot be parted" in message
+
+
+@pytest.mark.parametrize(("breaks", "words"), ANY_FILE)
+def test_a_bad_holdout_file_is_refused(
+    breaks: Broken, words: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    assert "holdout.parquet" in refusal(tmp_path, train, breaks(holdout), DataRefused, words)
+
+
+@pytest.mark.parametrize("missing", ["train", "holdout"])
+@pytest.mark.parametrize("content", [None, b"", b"user_id,movie_id,rating\n1,1,5\n"])
+def test_a_file_that_is_missing_or_no_parquet_is_wrong_usage(
+    missing: str, content: bytes | None, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    for name, frame in (("train", train), ("holdout", holdout)):
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    broken = tmp_path / f"{missing}.parquet"
+    broken.unlink() if content is None else broken.write_bytes(content)
+    settings = Settings(source=SOURCE, home=tmp_path / "home", model="ordinal")
+    with pytest.raises(UsageError, match=rf"{missing}\.parquet cannot be read as Parquet: .*Give a file with user_id"):
+        evaluate_files(tmp_path / "train.parquet", tmp_path / "holdout.parquet", settings, predictions=None, lists=None)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "lists", "message"),
+    [
+        ("train", None, "would overwrite each other, or what is learned from"),
+        (None, "holdout", "would overwrite each other, or what is learned from"),
+        ("same", "same", "would overwrite each other"),
+        ("train/p", None, "train/p cannot be written: File exists"),
+    ],
+)
+def test_results_overwrite_nothing_and_can_be_written(
+    predictions: str | None, lists: str | None, message: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Told before anything is trained."""
+    train.write_parquet(tmp_path / "train")
+    holdout.write_parquet(tmp_path / "holdout")
+    paths = {"predictions": predictions and tmp_path / predictions, "lists": lists and tmp_path / lists}
+    settings = Settings(source=SOURCE, home=tmp_path / "home")
+    with pytest.raises(UsageError, match=message):
+        evaluate_files(tmp_path / "train", tmp_path / "holdout", settings, **paths)  # type: ignore[arg-type]
+    assert pl.read_parquet(tmp_path / "train").equals(train)
+    assert {path.name for path in tmp_path.iterdir()} == {"train", "holdout"}
+
+
+def test_the_name_of_a_file_is_no_pattern(train: pl.DataFrame, tmp_path: Path) -> None:
+    train.write_parquet(tmp_path / "t[1].parquet")
+    train.head(9).write_parquet(tmp_path / "t1.parquet")
+    assert len(read_ratings(tmp_path / "t[1].parquet", LEVELS, need_rating=True)) == len(train)
+
+
+def test_a_network_without_stars_cannot_be_evaluated(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"config": {"model": "triplet", "config": {}}})
+    with pytest.raises(UsageError, match="triplet orders movies and predicts no stars"):
+        evaluate_files(tmp_path / "train", tmp_path / "holdout", settings, predictions=None, lists=None)

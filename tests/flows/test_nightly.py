@@ -1,0 +1,460 @@
+"""Whole nights from the command line: what is published, refused, held back, and kept.
+
+Those whose process is the point have one of their own; the others are typed in this one, which has started Prefect.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from flows.cli.main import main
+from recsys.home import Home
+from recsys.ingest.synthetic.synthetic import plant
+from tests.support.archives import write_archive
+from tests.support.serving import descendants, processes, wait_for
+
+GATE = Path(__file__).parents[2] / "docs" / "gate.md"
+RECSYS = Path(sys.executable).with_name("recsys")
+SPAWN = multiprocessing.get_context("spawn")
+
+N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # a night's training takes seconds, and is still better than biases
+SOURCE = f"synthetic:{N_USERS}x{N_MOVIES}x{N_RATINGS}"
+LONG = "synthetic:3000x2000x900000"  # a night that lasts longer than the start of another
+OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
+FEW = {1: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3003: UNREADABLE}  # a row in a thousand
+N_BROKEN = 158  # of 3158, which is 5%
+
+WIDE_OPEN = {"RECSYS_GATE__MAX_MAE_MEDIAN": "5", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a `recsys nightly --json` has left on its two channels."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A night, and what a reader saw while it ran."""
+
+    night: Night
+    n_reads: int
+    seen: list[Any]  # different answers, in their order
+    failures: list[str]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A Prefect server for all nights but the first: each would start one of its own, which takes ten seconds.
+
+    What is yielded is for processes; this one has that server, too, no more settings, and as many threads as they.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        for name in [name for name in os.environ if name.startswith("RECSYS_")]:
+            patch.delenv(name)
+        import torch
+        from prefect.settings import PREFECT_API_URL
+        from prefect.testing.utilities import prefect_test_harness
+
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        with prefect_test_harness(server_startup_timeout=60):
+            yield own_environment(tmp_path_factory) | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+        torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home that the first four nights share."""
+    return Home(tmp_path_factory.mktemp("flow") / "home")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the nights that share a home: good ratings but for a few."""
+    return str(write_source(tmp_path_factory.mktemp("good") / "ml-0.1-percent", FEW))
+
+
+@pytest.fixture(scope="module")
+def first(home: Home, source: str, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """As on a machine that has just been set up: no server, no state."""
+    return run_night(home, source, own_environment(tmp_path_factory))
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of which 5% of the ratings are off the scale."""
+    return write_source(
+        tmp_path_factory.mktemp("broken") / "ml-5-percent", dict.fromkeys(range(1, N_BROKEN + 1), OFF_SCALE)
+    )
+
+
+@pytest.fixture(scope="module")
+def before(first: Night, home: Home) -> list[Any]:
+    """What the first night recommends."""
+    return recommendations(home)
+
+
+@pytest.fixture(scope="module")
+def refused(before: list[Any], home: Home, broken: Path, environment: Mapping[str, str]) -> Night:
+    return run_night(home, str(broken), environment)
+
+
+@pytest.fixture(scope="module")
+def held(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Night:
+    return type_night(home, source, {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"})
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options of a night whose network hardly learns: an L2 a thousand times too large, and two epochs."""
+    from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
+
+    config = MODELS["ordinal"].configure(N_RATINGS, 5)
+    broken = {name: 1000 * value if name.startswith("l2") and value else value for name, value in config}
+    path = tmp_path_factory.mktemp("worse") / "broken.json"
+    broken["training"] = config.training.model_copy(update={"epochs": 2})
+    config = type(config).model_validate(broken)
+    path.write_text(json.dumps({"model": "ordinal", "config": config.model_dump(mode="json")}))
+    return ["--config", str(path)]
+
+
+@pytest.fixture(scope="module")
+def outdone(before: list[Any], home: Home, source: str, environment: Mapping[str, str], worse: list[str]) -> Night:
+    """Held back by the champion, if by anything: the other limits are wide open."""
+    return type_night(home, source, WIDE_OPEN, *worse)
+
+
+@pytest.fixture(scope="module")
+def watched(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Watched:
+    """The source and seed of the first night again, in another process, while somebody reads.
+
+    Another limit makes it another night; with the very same settings its lists would not be written again.
+    """
+    done = SPAWN.Event()
+    answer, question = SPAWN.Pipe(duplex=False)
+    reader = SPAWN.Process(target=poll, args=(home, done, question), daemon=True)
+    reader.start()
+    assert answer.recv() == "reading"
+    night = run_night(home, source, {**environment, "RECSYS_GATE__MAX_MAE_MEDIAN": "0.89"})
+    done.set()
+    n_reads, seen, failures = answer.recv()
+    reader.join()
+    return Watched(night, n_reads, seen, failures)
+
+
+def test_summary_is_one_object(first: Night, home: Home) -> None:
+    assert first.exit_code == 0, first.stderr
+    summary = first.summary
+    assert {"run_id", "as_of", "snapshot", "model", "seconds"} <= summary.keys()
+    assert (summary["verdict"], summary["published"], summary["home"]) == ("published", True, str(home.root))
+    assert summary["metrics"]["holdout"]["rmse_mean"] < summary["baselines"]["bias"]["rmse_mean"]
+    assert summary["rows"] == {table: ask(home, f"select count(*) from {table}")[0][0] for table in summary["rows"]}
+    assert summary["seconds"]["publish"] > 0
+
+
+def test_slices_stand_in_the_table_beside_the_whole(first: Night, home: Home) -> None:
+    query = "select slice, value from metrics where split = 'holdout' and model = ? and metric = 'n'"
+    counts = dict(ask(home, query.replace("?", f"'{first.summary['model']}'")))
+    assert sum(n for name, n in counts.items() if name.startswith("rating=")) == N_RATINGS / 4
+    assert any(name.startswith("genre=") for name in counts)
+    assert any(name.startswith("predicted=") for name in counts)
+    whole = ask(home, "select value from metrics where split = 'holdout' and slice = 'all' and metric = 'ece'")
+    assert len(whole) == 1
+
+
+def test_a_night_with_a_config_of_its_own_judged_by_time(environment: Mapping[str, str], tmp_path: Path) -> None:
+    from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
+
+    shipped = MODELS["softmax"].configure(10_000, 5)
+    few = shipped.training.model_copy(update={"epochs": 3})
+    config = shipped.model_copy(update={"embedding_dim": 5, "training": few})
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps({"model": "softmax", "config": config.model_dump(mode="json")}))
+    home = Home(tmp_path / "home")
+    by_time = {"RECSYS_SPLIT__KIND": "time", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
+    night = type_night(home, SOURCE, by_time, "--model", "auto", "--config", str(path))
+    assert night.exit_code == 0, night.stderr
+    assert night.summary["model"] == "softmax"
+    assert night.summary["metrics"].keys() == {"validation", "holdout_time"}
+    settings = json.loads((home.runs / night.summary["run_id"] / "config.json").read_text())
+    assert settings["config"]["config"]["embedding_dim"] == 5
+
+
+def test_tables_are_of_this_run(first: Night, home: Home) -> None:
+    run_id = first.summary["run_id"]
+    users = ask(home, "select run_id, count(distinct user_id), max(rank) from recommendations group by run_id")
+    assert users == [(run_id, N_USERS, 10)]
+    assert ask(home, "select run_id, verdict, published, reason from runs") == [(run_id, "published", True, None)]
+
+
+def test_few_broken_rows_cost_no_night(first: Night, home: Home) -> None:
+    """One row in a thousand: exactly those are quarantined, the others published from."""
+    rules = {OFF_SCALE: "rating_on_scale", UNKNOWN_MOVIE: "rating_movie_known", UNREADABLE: "unreadable"}
+    query = "select source_line, rule from quarantine where run_id = $1 order by source_line"
+    assert ask(home, query, first.summary["run_id"]) == [(line, rules[text]) for line, text in sorted(FEW.items())]
+
+
+def test_broken_data_are_refused(refused: Night, home: Home, before: list[Any]) -> None:
+    assert refused.exit_code == 3
+    assert (refused.summary["verdict"], refused.summary["published"]) == ("data refused", False)
+    assert "is refused: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert recommendations(home) == before
+
+
+def test_refused_night_tells_why(refused: Night, home: Home) -> None:
+    run_id = refused.summary["run_id"]
+    told = ask(home, "select verdict, published, reason from runs where run_id = $1", run_id)
+    assert told == [("data refused", False, refused.summary["reason"])]
+    counted = "select source_table, rule, count(*), max(source_line) from quarantine where run_id = $1 group by all"
+    assert ask(home, counted, run_id) == [("ratings", "rating_on_scale", N_BROKEN, N_BROKEN)]
+
+
+def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> None:
+    assert held.exit_code == 4
+    assert (held.summary["verdict"], held.summary["published"]) == ("held back", False)
+    assert "is above the gate 0.0100" in held.stderr
+    assert recommendations(home) == before
+    errors = (
+        "select value from metrics where run_id = $1 and model = 'ordinal' and metric = 'mae_median' and slice = 'all'"
+    )
+    assert [0.3 < value < 1 for (value,) in ask(home, errors, held.summary["run_id"])] == [True, True]
+
+
+def test_a_model_worse_than_the_champion_is_held_back(
+    outdone: Night, first: Night, home: Home, before: list[Any]
+) -> None:
+    """Verdict, reason, champion and figures can be read by SQL."""
+    assert outdone.exit_code == 4
+    run_id, champion = outdone.summary["run_id"], first.summary["run_id"]
+    assert f"holdout MAE is worse than that of run {champion} by 0." in outdone.stderr
+    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in outdone.stderr
+    assert recommendations(home) == before
+    told = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
+    assert told == [("held back", False, champion, outdone.summary["reason"])]
+    (query,) = re.findall(r"```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    told = [row for row in ask(home, query) if row[0] == run_id and row[2] == "against=champion"]
+    assert [row[1:4] for row in told] == [
+        ("held back", "against=champion", "mae_median_difference"),
+        ("held back", "against=champion", "mae_median_difference_low"),
+    ]
+    assert all(row[-1] > 0.005 for row in told)
+    beside = "select value from metrics where run_id = $1 and model = $2 and slice = 'all' and metric = 'mae_median'"
+    assert ask(home, beside + " and split = 'holdout'", run_id, "champion") == ask(
+        home, beside + " and split = 'holdout'", champion, "ordinal"
+    )
+
+
+def test_an_equal_model_passes_beside_the_champion(watched: Watched, first: Night, home: Home) -> None:
+    assert watched.night.exit_code == 0, watched.night.stderr
+    run_id = watched.night.summary["run_id"]
+    ((verdict, champion),) = ask(home, "select verdict, champion from runs where run_id = $1", run_id)
+    assert (verdict, champion) == ("published", first.summary["run_id"])
+    query = "select distinct value from metrics where run_id = $1 and metric like '%difference%'"
+    assert ask(home, query, run_id) == [(0.0,)]
+
+
+def test_reader_sees_one_whole_run_at_a_time(watched: Watched, first: Night) -> None:
+    assert watched.failures == []
+    assert watched.n_reads > 20
+    run_ids = (first.summary["run_id"], watched.night.summary["run_id"])
+    assert watched.seen == [[(run_id, N_USERS * 10)] for run_id in run_ids]
+
+
+def test_same_seed_gives_the_same_table(watched: Watched, home: Home, before: list[Any]) -> None:
+    assert watched.night.exit_code == 0, watched.night.stderr
+    assert [row[:-1] for row in recommendations(home)] == [row[:-1] for row in before]
+
+
+def test_a_night_is_published_against_the_gate(
+    watched: Watched,
+    home: Home,
+    source: str,
+    environment: Mapping[str, str],
+    worse: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The last night on this home."""
+    night = type_night(home, source, WIDE_OPEN, *worse, "--force-publish")
+    assert night.exit_code == 0, night.stderr
+    assert "ordinal is published against the gate: holdout MAE is worse" in caplog.text
+    run_id = night.summary["run_id"]
+    ((verdict, reason),) = ask(home, "select verdict, reason from runs where run_id = $1", run_id)
+    assert (verdict, reason) == ("published", night.summary["reason"])
+    assert reason.startswith("published against the gate: holdout MAE is worse than that of run ")
+    assert {row[-1] for row in recommendations(home)} == {run_id}
+
+
+def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    """Drops that still name them come in as before; what is published, and what earlier nights left, has no trace."""
+    planted = plant(N_USERS, N_MOVIES, N_RATINGS)
+    theirs = 700419  # digits that no share of the metrics has
+    ratings = planted.ratings.with_columns(pl.col("user_id").replace(1, theirs))
+    users = planted.users.with_columns(pl.col("user_id").replace(1, theirs))
+    broken = {2: f"{theirs},1,99,978300760"}
+    drops = write_archive(tmp_path / "drops", "canonical", ratings, planted.movies, users, broken)
+    home = Home(tmp_path / "home")
+    first = type_night(home, str(drops))
+    assert first.exit_code == 0, first.stderr
+    assert traces(home, theirs) == {
+        "recommendations": 10, "recommendation_history": 10, "users": 1, "quarantine": 1
+    }  # fmt: skip
+
+    assert CliRunner().invoke(main, ["forget", str(theirs), "--home", str(home.root)]).exit_code == 0
+    late = "user_id,movie_id,rating,rated_at\n2,1,5,2000-12-31T23:59:58\n"
+    (drops / "ratings-late.csv").write_text(late, encoding="utf-8")
+    second = type_night(home, str(drops))
+
+    assert second.exit_code == 0, second.stderr
+    assert traces(home, theirs) == {}
+    assert ask(home, "select count(distinct user_id) from recommendations") == [(N_USERS - 1,)]
+    assert ask(home, "select count(*) from recommendations where user_id = 2 and movie_id = 1") == [(0,)]
+    assert [path.name for path in home.runs.iterdir()] == [second.summary["run_id"]]
+    assert [path.name for path in home.snapshots.glob("canonical/[!.]*")] == [second.summary["snapshot"]]
+    assert ask(home, "select count(*) from runs") == [(2,)]
+
+
+def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    home = Home(tmp_path / "home")
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([str(RECSYS), *command(home, LONG)], env=environment, stdout=quiet, stderr=quiet) as other:
+        try:
+            while not any(home.root.glob("runs/*/config.json")):
+                assert other.poll() is None
+                time.sleep(0.1)
+            night = type_night(home, SOURCE)
+            assert other.poll() is None
+        finally:
+            other.kill()
+    assert night.exit_code == 1
+    assert f"is running on {home.root}, and there is one at a time" in night.stderr
+    assert len(list(home.runs.iterdir())) == 1
+
+
+def test_a_night_that_is_told_to_end_says_so_and_leaves_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SIGTERM, as a machine that is shut down sends it; no server is configured, so Prefect has started one."""
+    home, quiet = Home(tmp_path / "home"), subprocess.DEVNULL
+    environment = own_environment(tmp_path_factory)
+    line = [str(RECSYS), *command(home, LONG)]
+    with subprocess.Popen(line, env=environment, stdout=quiet, stderr=quiet) as night:
+        wait_for("the night", lambda: any(home.root.glob("runs/*/validation")))
+        started = descendants(night.pid)
+        assert any("prefect" in line for line in started.values())
+        night.terminate()
+        assert night.wait(30) == 143
+    assert started.items() & processes().items() == set()
+    assert ask(home, "select verdict from runs") == [("failed",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "oracle"], "'oracle' is not one of 'auto', 'ordinal', 'ordinal_basic'"),
+        (["--n", "0"], "n = 0: Input should be greater than or equal to 1"),
+        (["--as-of", "yesterday"], "--as-of"),
+        (["--source", "ml-7"], "--source ml-7 is neither a dataset nor a path that exists"),
+    ],
+)
+def test_wrong_usage(options: list[str], complaint: str, tmp_path: Path, environment: Mapping[str, str]) -> None:
+    night = type_night(Home(tmp_path), SOURCE, {}, *options)
+    assert night.exit_code == 2
+    assert complaint in night.stderr
+    assert "Traceback" not in night.stderr
+
+
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Nothing that the developer has set for nights of their own, and a Prefect without a past."""
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RECSYS_"))}
+    threads = {"OMP_NUM_THREADS": "1"}  # two of them on a busy machine wait for each other most of the time
+    return rest | threads | {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+
+
+def command(home: Home, source: str, *options: str) -> list[str]:
+    fixed = ("--model", "ordinal", "--json")
+    return ["nightly", "--source", source, "--home", str(home.root), *fixed, *options]
+
+
+def run_night(home: Home, source: str, environment: Mapping[str, str], *options: str) -> Night:
+    """In a process of its own."""
+    line = [str(RECSYS), *command(home, source, *options)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    return Night(done.returncode, done.stdout, done.stderr)
+
+
+def type_night(home: Home, source: str, variables: Mapping[str, str] | None = None, *options: str) -> Night:
+    """In this process, whose Prefect is that of `environment`."""
+    done = CliRunner().invoke(main, command(home, source, *options), env=variables)
+    return Night(done.exit_code, done.stdout, done.stderr)
+
+
+def write_source(path: Path, broken_lines: Mapping[int, str]) -> Path:
+    """Good ratings in the layout of ML-1M, and the lines given."""
+    planted = plant(N_USERS, N_MOVIES, N_RATINGS)
+    return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
+
+
+def ask(home: Home, query: str, *params: str) -> list[Any]:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        return connection.execute(query, params).fetchall()
+
+
+def recommendations(home: Home) -> list[Any]:
+    """All rows; their run_id comes last."""
+    return ask(home, "select * exclude run_id, run_id from recommendations order by user_id, rank")
+
+
+def traces(home: Home, user_id: int) -> dict[str, int]:
+    """Rows by table in which the id can be read anywhere."""
+    tables = [name for (name,) in ask(home, "select table_name from duckdb_tables()")]
+    found = {
+        table: ask(home, f"select count(*) from {table} where contains(to_json({table})::varchar, $1)", str(user_id))
+        for table in tables
+    }
+    return {table: count for table, [(count,)] in found.items() if count}
+
+
+def poll(home: Home, done: Event, results: Connection) -> None:
+    """A reader in a process of its own: asks again and again, once more when all is `done`, and reports."""
+    n_reads, seen, failures = 0, list[Any](), list[str]()
+    results.send("reading")
+    over = False
+    while not over:
+        over = done.is_set()
+        try:
+            answer = ask(home, "select run_id, count(*) from recommendations group by run_id")
+        except duckdb.Error as error:
+            failures.append(repr(error))
+        else:
+            seen += [answer] if answer not in seen else []
+        n_reads += 1
+        time.sleep(0.2)  # often enough to see each run, and to leave time to the one who publishes
+    results.send((n_reads, seen, failures))

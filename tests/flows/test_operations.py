@@ -1,0 +1,121 @@
+"""The commands that bring nights back, as they are typed: a backfill of made-up nights, then there and back again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+
+from flows.cli.main import main
+from recsys.home import Home
+from recsys.ingest.synthetic.synthetic import plant
+from tests.support.archives import write_archive
+
+PLANTED = plant(100, 60, 3000)
+NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (2100, 2999)]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[pytest.MonkeyPatch]:
+    """One Prefect server for all nights; settings that need no more than some seconds of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_MODEL", "nmf")
+        patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=60):
+            yield patch
+
+
+@pytest.fixture(scope="module")
+def home(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("operations")
+    source = write_archive(folder / "source", "canonical", PLANTED.ratings, PLANTED.movies, PLANTED.users)
+    environment.setenv("RECSYS_SOURCE", str(source))
+    environment.setenv("RECSYS_HOME", str(folder / "home"))
+    return Home(folder / "home")
+
+
+def run(*arguments: str, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def backfill() -> list[Any]:
+    """Two nights, the first of which is far from the second."""
+    first, last = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in NIGHTS)
+    step = f"{int((NIGHTS[1] - NIGHTS[0]).total_seconds() // 60)}m"
+    filled: list[Any] = json.loads(run("backfill", "--from", first, "--to", last, "--step", step, "--json").stdout)
+    return filled
+
+
+def served(home: Home) -> str:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        ((run_id,),) = connection.sql("select distinct run_id from recommendations").fetchall()
+    return str(run_id)
+
+
+def test_nights_there_and_back(home: Home) -> None:
+    """One story, since each night takes seconds."""
+    filled = backfill()
+    assert [night["verdict"] for night in filled] == ["published", "published"], "each is the newest when it is made"
+    first, second = (night["run_id"] for night in filled)
+    assert served(home) == second
+
+    again = backfill()
+    assert [(night["verdict"], night["run_id"]) for night in again] == [
+        ("there already", first),
+        ("there already", second),
+    ]
+
+    # what is served is of a later night: an earlier one goes to the history alone
+    earlier = json.loads(run("nightly", "--as-of", "2000-06-01T00:00:00", "--json").stdout)
+    assert (earlier["verdict"], earlier["published"]) == ("backfilled", False)
+    assert served(home) == second
+
+    # the same night again
+    same = json.loads(run("nightly", "--as-of", filled[1]["as_of"], "--json").stdout)
+    assert (same["verdict"], same["published"]) == ("unchanged", False)
+    assert same["reason"] == f"the lists are those of run {second}, which is being served"
+    assert served(home) == second
+
+    assert f"run {first} is served in the place of {second}" in run("rollback", first).stdout
+    assert served(home) == first
+    held = run("nightly", exit_code=4)
+    assert "rolled back" in held.stderr
+    assert "recsys rollback --release" in held.stderr
+    assert served(home) == first
+
+    listed = json.loads(run("rollback", "--list", "--json").stdout)
+    assert [(row["run_id"], row["is_served"], row["is_kept"]) for row in listed] == [
+        (second, False, True),
+        (first, True, True),
+    ]
+    assert "the next night that passes the gate takes its place" in run("rollback", "--release").stdout
+    tonight = json.loads(run("nightly", "--json").stdout)
+    assert tonight["verdict"] == "published"
+    assert served(home) == tonight["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["rollback", "20200101T000000Z", "--release"], "not both"),
+        (["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "0d"], "'0d' is no time between nights"),
+        (["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "day"], "write it as 1d, 12h or 30m"),
+        (["backfill", "--from", "2000-01-02", "--to", "2000-01-01"], "is before --from"),
+        (["backfill", "--from", "2000-01-02"], "--to"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(home: Home, arguments: list[str], complaint: str) -> None:
+    assert complaint in run(*arguments, exit_code=2).stderr
+
+
+def test_without_a_table_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    assert "does not exist yet" in run("rollback", "--home", str(tmp_path), exit_code=1).stderr

@@ -1,0 +1,170 @@
+"""A night's name, lock, log and row in `runs`, however it ends; nothing is trained here."""
+
+import logging
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
+from recsys.files import read_json, write_json
+from recsys.home import Home, Run
+from recsys.runs.night import checking, night, read_metrics, timed
+from recsys.settings import Settings
+from recsys.version import code_version
+from recsys.warehouse.lookup import list_runs
+
+
+def end_with(error: BaseException, settings: Settings) -> Run:
+    """A night that gets as far as the checks and then ends."""
+    with pytest.raises(type(error)), night(settings) as run:
+        found = {"dataset": "ml-100k", "snapshot": "f4b0f0f5bbca", "as_of": "1998-04-22T23:10:39+00:00"}
+        write_json(run.findings, found)
+        write_json(run.choice, {"model": "ordinal"})
+        metric = {"model": "bias", "split": "holdout", "slice": "all", "metric": "rmse_mean", "value": 0.95}
+        write_json(run.metrics, [metric])
+        raise error
+    return run
+
+
+@pytest.fixture
+def settings(home: Home) -> Settings:
+    return Settings(home=home.root)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "reason"),
+    [
+        (DataRefused("5% are broken"), "data refused", "5% are broken"),
+        (GateHeld("MAE 0.9"), "held back", "MAE 0.9"),
+        (ModelError("diverged"), "failed", "diverged"),
+        (ZeroDivisionError("by zero"), "failed", "ZeroDivisionError: by zero"),
+        (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
+    ],
+)
+def test_every_end_is_a_row_in_runs(
+    error: BaseException, verdict: str, reason: str, settings: Settings, home: Home
+) -> None:
+    run = end_with(error, settings)
+    row = list_runs(home, 1).row(0, named=True)
+    assert row["run_id"] == run.run_id
+    assert (row["verdict"], row["reason"], row["published"]) == (verdict, reason, False)
+    assert (row["dataset"], row["snapshot"], row["model"]) == ("ml-100k", "f4b0f0f5bbca", "ordinal")
+    assert row["as_of"] == datetime(1998, 4, 22, 23, 10, 39, tzinfo=UTC)
+    assert row["config_hash"] == settings.config_hash()
+    assert [metric.model for metric in read_metrics(run)] == ["bias"]
+    assert f"reason: {reason}" in run.log.read_text()
+
+
+def test_an_error_knows_its_run(settings: Settings) -> None:
+    error = DataRefused("no")
+    run = end_with(error, settings)
+    assert error.run == run
+    assert RecsysError.run is None
+
+
+def test_an_error_is_not_hidden_by_a_warehouse_that_cannot_be_written(
+    settings: Settings, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(GateHeld), night(settings) as run:
+        home.warehouse.write_bytes(b"not a database")
+        raise GateHeld("MAE 0.9")
+    assert home.warehouse.read_bytes() == b"not a database"
+    assert "the run could not be recorded" in run.log.read_text()
+    assert not [record for record in caplog.records if record.exc_info and record.levelno > logging.DEBUG]
+
+
+def test_a_damaged_warehouse_is_told_before_the_work(settings: Settings, home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.warehouse.write_bytes(b"not a database")
+    with pytest.raises(PublishError, match=r"history in it would be lost"), night(settings):
+        pytest.fail("the night began")
+    assert home.warehouse.read_bytes() == b"not a database"
+
+
+def test_a_home_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = Settings(home=tmp_path / "file")
+    with pytest.raises(UsageError, match=r"cannot be written: .*--home"), night(settings):
+        pytest.fail("the night began")
+
+
+def test_a_machine_without_git_knows_the_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", code_version())
+
+
+def test_nights_of_one_second_get_names_of_their_own(settings: Settings) -> None:
+    runs = []
+    for _ in range(3):
+        with night(settings) as run:
+            runs.append(run)
+    assert len({run.folder for run in runs}) == 3
+    assert all(re.fullmatch(r"\d{8}T\d{6}Z(-\d+)?", run.run_id) for run in runs)
+    assert [run.run_id for run in runs] == sorted(run.run_id for run in runs)
+
+
+def test_one_night_at_a_time(settings: Settings, home: Home) -> None:
+    with night(settings), pytest.raises(HomeBusy, match=re.escape(str(home.root))), night(settings):
+        pytest.fail("two nights at once")
+    with night(settings):
+        pass  # the lock is free again
+
+
+def test_looking_at_data_leaves_a_folder_and_no_row(settings: Settings, home: Home) -> None:
+    with pytest.raises(DataRefused) as refusal, checking(settings) as run:
+        timed(len)("abc")
+        raise DataRefused("5% are broken")
+    assert refusal.value.run == run
+    assert re.fullmatch(r"\d{8}T\d{6}Z(-\d+)?-check", run.run_id)
+    assert read_json(run.config)["config_hash"] == settings.config_hash()
+    assert list(read_json(run.steps)) == ["len"]
+    assert "data refused: 5% are broken" in run.log.read_text()
+    assert not home.warehouse.exists()
+
+
+def test_nobody_looks_while_a_night_runs(settings: Settings) -> None:
+    with night(settings), pytest.raises(HomeBusy), checking(settings):
+        pytest.fail("two at once")
+
+
+def test_looking_needs_no_warehouse_that_can_be_read(settings: Settings, home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.warehouse.write_bytes(b"not a database")
+    with checking(settings):
+        pass
+    assert home.warehouse.read_bytes() == b"not a database"
+
+
+def test_settings_are_kept_with_the_run(settings: Settings) -> None:
+    with night(settings) as run:
+        kept = read_json(run.config)
+    assert kept["n"] == settings.n
+    assert kept["config_hash"] == settings.config_hash()
+
+
+def test_log_and_seconds_of_the_steps_are_kept(settings: Settings) -> None:
+    def add(a: int, b: int) -> int:
+        logging.getLogger("recsys.somewhere").debug("adding %d", a)
+        return a + b
+
+    with night(settings) as run:
+        assert timed(add)(1, b=2) == 3
+    assert list(read_json(run.steps)) == ["add"]
+    assert read_json(run.steps)["add"] >= 0
+    assert "adding 1" in run.log.read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO", run.log.read_text(), flags=re.MULTILINE)
+
+
+def test_logging_is_as_before_afterwards(settings: Settings) -> None:
+    project = logging.getLogger("recsys")
+    before = project.level, list(project.handlers)
+    with night(settings):
+        pass
+    assert (project.level, list(project.handlers)) == before
+
+
+def test_code_version_names_the_package_and_the_commit() -> None:
+    in_checkout = (Path(__file__).parents[2] / ".git").exists()
+    assert re.fullmatch(r"\d+\.\d+\.\d+" + (r"\+g[0-9a-f]+(-dirty)?" if in_checkout else ""), code_version())

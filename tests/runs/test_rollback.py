@@ -1,0 +1,120 @@
+"""Going back to an earlier run, and what nights may do afterwards, on warehouses of two and more runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from recsys.errors import HomeBusy, NotPublished, PublishError, UsageError
+from recsys.home import Home
+from recsys.runs.night import locked
+from recsys.runs.rollback import list_targets, release, roll_back
+from recsys.warehouse.lookup import find_held, find_published, find_served
+from recsys.warehouse.publish import publish, record
+from tests.support.warehouses import make_frames, make_outcome, write_night
+
+RUNS = ("20261121T030000Z", "20261122T030000Z", "20261123T030000Z")
+
+
+@pytest.fixture
+def home(home: Home, tmp_path: Path) -> Home:
+    """Three runs have published, which tell themselves by their `rating_hat`: 1, 2 and 3."""
+    for stars, run_id in enumerate(RUNS, start=1):
+        tonight = write_night(tmp_path / run_id, make_frames(rating_hat=stars))
+        publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
+    return home
+
+
+def stars_served(home: Home) -> list[tuple[float, str]]:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        return connection.sql("select distinct rating_hat, run_id from recommendations").fetchall()
+
+
+def test_without_a_name_it_is_the_run_before(home: Home) -> None:
+    back = roll_back(home)
+    assert (back.from_run, back.to_run, back.rows["recommendations"]) == (RUNS[2], RUNS[1], 8)
+    assert stars_served(home) == [(2.0, RUNS[1])]
+    assert roll_back(home).to_run == RUNS[0]
+    assert stars_served(home) == [(1.0, RUNS[0])]
+
+
+def test_forth_again_by_name(home: Home) -> None:
+    roll_back(home, RUNS[0])
+    roll_back(home, RUNS[2])
+    assert stars_served(home) == [(3.0, RUNS[2])]
+
+
+def test_what_is_served_is_known_to_the_next_night(home: Home) -> None:
+    """It is the champion, and what tonight's data are compared with."""
+    roll_back(home, RUNS[0])
+    served = find_served(home)
+    assert served
+    assert served["run_id"] == RUNS[0]
+    assert find_published(home, "planted") == (RUNS[0], "0123456789ab")
+
+
+def test_is_a_row_of_its_own(home: Home) -> None:
+    back = roll_back(home, RUNS[0])
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        rows = connection.sql(
+            f"select verdict, reason, published, dataset, model from runs where run_id = '{back.run_id}'"
+        )
+        assert rows.fetchall() == [
+            ("rolled back", f"by hand, from run {RUNS[2]} to run {RUNS[0]}", True, "planted", "ordinal")
+        ]
+
+
+def test_holds_nights_back_until_it_is_released(home: Home) -> None:
+    assert find_held(home) is None
+    roll_back(home, RUNS[1])
+    assert find_held(home) == f"by hand, from run {RUNS[2]} to run {RUNS[1]}"
+    record(make_outcome("20261124T030000Z", "held back", "after a roll-back"), home)
+    assert find_held(home)
+    assert release(home) == RUNS[1]
+    assert find_held(home) is None
+    with pytest.raises(UsageError, match="no roll-back holds nights back"):
+        release(home)
+
+
+def test_publishing_against_it_lifts_it_too(home: Home, tmp_path: Path) -> None:
+    roll_back(home, RUNS[1])
+    later = replace(make_outcome("20991124T030000Z"), finished_at=make_outcome("r").finished_at.replace(year=2099))
+    publish(later, write_night(tmp_path / "later", make_frames()), home)
+    assert find_held(home) is None
+
+
+@pytest.mark.parametrize(
+    ("run_id", "message"),
+    [
+        ("20261119T030000Z", f"no run 20261119T030000Z has published on .* Next: choose one of {RUNS[1]}, {RUNS[0]}"),
+        (RUNS[2], f"run {RUNS[2]} is being served already. Next: choose one of {RUNS[1]}, {RUNS[0]}"),
+    ],
+)
+def test_a_run_that_cannot_be_meant_is_told(home: Home, run_id: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        roll_back(home, run_id)
+
+
+def test_a_run_whose_tables_are_gone_is_passed_over_unless_it_is_named(home: Home) -> None:
+    (home.run(RUNS[1]).served / "movies.parquet").unlink()
+    assert list_targets(home).select("run_id", "is_served", "is_kept").rows() == [
+        (RUNS[2], True, True),
+        (RUNS[1], False, False),
+        (RUNS[0], False, True),
+    ]
+    with pytest.raises(PublishError, match=r"movies.parquet is not there"):
+        roll_back(home, RUNS[1])
+    assert roll_back(home).to_run == RUNS[0]
+    with pytest.raises(UsageError, match=f"there is no run before {RUNS[0]}, which is being served"):
+        roll_back(home)
+
+
+def test_nothing_served_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotPublished, match="does not exist yet"):
+        roll_back(Home(tmp_path / "empty"))
+
+
+def test_waits_for_no_night(home: Home) -> None:
+    with locked(home, "a night"), pytest.raises(HomeBusy):
+        roll_back(home)

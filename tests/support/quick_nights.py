@@ -1,0 +1,88 @@
+"""Whole nights of a few seconds, in processes of their own that have everything imported already."""
+
+import json
+import logging
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from recsys.home import Home
+from tests.support.planted import quick_config
+
+SOURCE = "synthetic:60x40x2000"
+
+forkserver = multiprocessing.get_context("forkserver")
+
+
+def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> dict[str, Any]:
+    """Settings whose network learns for three epochs, and whose gate lets it pass all the same."""
+    config = {"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")}
+    gate = {"max_mae_median": 5, "must_beat_bias": False, "min_popularity_coverage_ratio": 0}
+    return {"home": str(home), "source": str(source), "config": config, "gate": gate, **fields}
+
+
+def preload() -> None:
+    """Starts the process that nights are forked from anew: one that an earlier test has started knows nothing of ours,
+    neither modules nor environment.
+    """
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    forkserver.set_forkserver_preload(
+        ["tests.support.quick_nights", "flows.nightly", "great_expectations", "recsys.models"]
+    )
+
+
+def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | None:
+    """Runs the flow in another process; returns its exit code, which is -9 if it was killed as it logged `kill_at`."""
+    server = os.environ.get("PREFECT_API_URL", "")
+    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at, server))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "the night has not ended within two minutes"
+    return process.exitcode
+
+
+def _night(parameters: str, kill_at: str | None, server: str) -> None:
+    assert os.environ.get("PREFECT_API_URL", "") == server, "else each night starts a server of its own"
+    from flows.nightly import nightly
+    from recsys.settings import Settings
+
+    if kill_at:
+        logging.getLogger("recsys").addHandler(_Killer(kill_at))
+    nightly(Settings.model_validate(json.loads(parameters)))
+    os._exit(0)  # without taking the interpreter apart: threads of Prefect hold objects of DuckDB
+
+
+class _Killer(logging.Handler):
+    """`kill -9` of this process by itself, at a line of the log."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self.at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tables_of(home: Home) -> dict[str, list[Any]]:
+    """Every row of the tables that are served, less the run's name."""
+    tables = ("recommendations", "default_recommendations", "similar_movies", "movies", "users")
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        columns = {
+            table: [name for name, *_ in connection.sql(f"describe {table}").fetchall() if name != "run_id"]
+            for table in tables
+        }
+        return {
+            table: connection.sql(f"select {', '.join(names)} from {table} order by all").fetchall()
+            for table, names in columns.items()
+        }
+
+
+def ask(home: Home, query: str) -> list[Any]:
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        return connection.sql(query).fetchall()

@@ -1,0 +1,314 @@
+"""A training that was killed ends as if nothing had happened."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from recsys.encode.vocabulary import fit_vocabulary
+from recsys.models import MODELS, Interactions, Network
+from recsys.train import checkpoint as checkpoint_module
+from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingState, open_checkpoint
+from recsys.train.choose import Learner, fit_seeded
+from recsys.train.device import make_generator
+from recsys.train.loop import fit_network, steps_per_epoch
+from recsys.train.step import make_optimizer
+from tests.support.planted import LEVELS, ROOT, build_any, concat, parts, quick_config, ratings, same_weights
+from tests.support.trainings import describe, train
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+class Killed(BaseException):
+    """What a test in this process has in place of kill -9; nothing catches it either."""
+
+
+def start(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """tests/support/trainings.py, with other threads and other hashes than this process."""
+    command = [sys.executable, "-m", "tests.support.trainings", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_in_other_processes(tmp_path: Path) -> None:
+    """softmax draws its dropout, so that the generators must be where they were; all others below, in this process."""
+    name, step, epochs = "softmax", 24, 4
+    killed = start(name, tmp_path, step)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = tmp_path.iterdir()
+    with safe_open(left, framework="pt") as file:
+        assert len(json.loads(file.metadata()["training"])["epochs"]) == epochs
+    again = start(name, tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == describe(*train(name, None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def fit(name: str, folder: Path | None, die_at: int | None = None, **training: Any) -> tuple[Network, list[Epoch]]:
+    """Six epochs of four steps in this process; dies at the `die_at`-th loss."""
+    config = quick_config(name, **{"epochs": 6, "batch_size": 250} | training)
+    network = build_any(name, config)
+    if die_at:
+        die(network, die_at)
+    known, unseen = parts()
+    checkpoint = Checkpoint(folder / "training.safetensors") if folder else None
+    return network, fit_network(network, known, config.training, validation=unseen, checkpoint=checkpoint)
+
+
+@cache
+def fit_alive(name: str) -> tuple[Network, list[Epoch]]:
+    """What a training without a checkpoint ends with: for comparing only."""
+    return fit(name, None)
+
+
+def die(network: Network, step: int) -> None:
+    plain, steps = network.loss, iter(range(1, step + 1))
+
+    def loss(batch: Interactions) -> torch.Tensor:
+        if next(steps) == step:
+            raise Killed
+        return plain(batch)
+
+    network.loss = loss  # type: ignore[method-assign]
+
+
+@every_model
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_a_killed_training_ends_with_the_same_weights(name: str, share: float, tmp_path: Path) -> None:
+    """Killed at its first step, in the middle, at its last step."""
+    expected, all_epochs = fit_alive(name)
+    config = quick_config(name, batch_size=250)
+    n_steps = 6 * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
+    with pytest.raises(Killed):
+        fit(name, tmp_path, die_at=max(1, round(share * n_steps)))
+    torch.rand(5)  # chance goes on in between
+    network, epochs = fit(name, tmp_path)
+    assert epochs == all_epochs
+    assert same_weights(network, expected)
+
+
+def test_killed_twice(tmp_path: Path) -> None:
+    for step in (10, 10):
+        with pytest.raises(Killed):
+            fit("softmax", tmp_path, die_at=step)
+    network, epochs = fit("softmax", tmp_path)
+    assert epochs == fit_alive("softmax")[1]
+    assert same_weights(network, fit_alive("softmax")[0])
+
+
+def test_the_best_weights_survive_though_they_are_not_the_last(tmp_path: Path) -> None:
+    """Of a rate so high that the first epochs are the best."""
+    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50}
+    expected, epochs = fit("softmax", None, **wild)
+    best = min(epochs, key=lambda epoch: epoch.validation_error or 9.0).number
+    assert best < 5
+    with pytest.raises(Killed):
+        fit("softmax", tmp_path, die_at=5 * 20 + 3, **wild)
+    assert any(name.startswith("best.") for name in load_file(tmp_path / "training.safetensors"))
+    assert same_weights(fit("softmax", tmp_path, **wild)[0], expected)
+
+
+def test_patience_that_ran_out_before_the_end_was_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after its last epoch, before it could tidy up: no epoch is added."""
+    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1}
+    expected, epochs = fit("softmax", None, **wild)
+    assert len(epochs) < 6
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", lambda self: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            fit("softmax", tmp_path, **wild)
+    network, again = fit("softmax", tmp_path, **wild)
+    assert again == epochs
+    assert same_weights(network, expected)
+
+
+def test_without_validation_the_last_weights_count(tmp_path: Path) -> None:
+    def train(die_at: int | None, folder: Path | None) -> Network:
+        config = quick_config("softmax", batch_size=250)
+        network = build_any("softmax", config)
+        if die_at:
+            die(network, die_at)
+        checkpoint = Checkpoint(folder / "training.safetensors") if folder else None
+        fit_network(network, parts()[0], config.training, checkpoint=checkpoint)
+        return network
+
+    with pytest.raises(Killed):
+        train(10, tmp_path)
+    assert same_weights(train(None, tmp_path), train(None, None))
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    with pytest.raises(Killed):
+        fit("softmax", tmp_path, die_at=14)
+    return tmp_path / "training.safetensors"
+
+
+def test_what_it_says(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="recsys.train.loop"):
+        fit("softmax", killed.parent)
+    assert caplog.messages[0] == "train: goes on after epoch 3, where it was killed"
+    assert caplog.messages[-1].startswith("train: 3,000 of 6,000 ratings in 6 epochs in ")
+    assert not killed.exists()
+
+
+def test_it_is_readable_without_pickle(killed: Path) -> None:
+    with safe_open(killed, framework="pt") as file:
+        facts = json.loads(file.metadata()["training"])
+        names = set(file.keys())
+    assert [epoch["number"] for epoch in facts["epochs"]] == [1, 2, 3]
+    assert {name.partition(".")[0] for name in names} >= {"network", "optimizer", "generator"}
+    assert {path.name for path in killed.parent.iterdir()} == {killed.name}
+
+
+def damage(path: Path, kind: str) -> None:
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    told = json.loads(facts["training"])
+    if kind == "cut short":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "not safetensors":
+        path.write_bytes(b"x" * 1000)
+    elif kind == "without facts":
+        save_file(tensors, path)
+    elif kind == "without chance":
+        save_file({name: value for name, value in tensors.items() if "generator" not in name}, path, facts)
+    elif kind == "without a weight":
+        save_file({name: value for name, value in tensors.items() if "user_embedding" not in name}, path, facts)
+    elif kind == "of another shape":
+        name = "network.user_embedding.weight"
+        save_file(tensors | {name: tensors[name][1:].contiguous()}, path, facts)
+    elif kind == "without an optimizer":
+        save_file({name: value for name, value in tensors.items() if "optimizer" not in name}, path, facts)
+    elif kind == "of epochs that are none":
+        save_file(tensors, path, {"training": json.dumps(told | {"epochs": [{"loss": 1.0}]})})
+    else:
+        assert kind == "without epochs"
+        save_file(tensors, path, {"training": json.dumps(told | {"epochs": []})})
+
+
+KINDS = (
+    "cut short",
+    "empty",
+    "not safetensors",
+    "without facts",
+    "without chance",
+    "without a weight",
+    "of another shape",
+    "without an optimizer",
+    "of epochs that are none",
+    "without epochs",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_or_foreign_one_is_named_and_training_starts_anew(
+    kind: str, killed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(killed, kind)
+    network, epochs = fit("softmax", killed.parent)
+    assert f"{killed} is damaged and not used: " in caplog.text
+    assert "Training starts anew" in caplog.text
+    assert epochs == fit_alive("softmax")[1]
+    assert same_weights(network, fit_alive("softmax")[0])
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    network, _ = fit("softmax", tmp_path / "file")
+    assert "file/training.safetensors cannot be written" in caplog.text
+    assert same_weights(network, fit_alive("softmax")[0])
+
+
+def test_slow_writes_are_not_made_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick_config("softmax")
+    network = build_any("softmax", config)
+    optimizer = make_optimizer(network, config.training)
+    state = TrainingState(network, optimizer, make_generator(0), [], {})
+
+    def epochs_kept(checkpoint: Checkpoint) -> list[int]:
+        kept = []
+        for number in range(1, 4):
+            state.epochs.append(Epoch(number, 1.0, None))
+            checkpoint.save(state)
+            with safe_open(checkpoint.path, framework="pt") as file:
+                kept.append(len(json.loads(file.metadata()["training"])["epochs"]))
+        state.epochs.clear()
+        return kept
+
+    assert epochs_kept(Checkpoint(tmp_path / "quick")) == [1, 2, 3]
+    monkeypatch.setattr(checkpoint_module, "SLOW_SECONDS", 0.0)
+    assert epochs_kept(Checkpoint(tmp_path / "slow")) == [1, 1, 1]
+    monkeypatch.setattr(checkpoint_module, "PAUSE_SECONDS", 0.0)
+    assert epochs_kept(Checkpoint(tmp_path / "slow, later")) == [1, 2, 3]
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the checkpoints that were opened."""
+    opened: list[str] = []
+    plain = Checkpoint.load
+
+    def load(self: Checkpoint, state: TrainingState) -> bool:
+        opened.append(self.path.name)
+        return plain(self, state)
+
+    monkeypatch.setattr(Checkpoint, "load", load)
+    yield opened
+    assert list(tmp_path.iterdir()) == []  # every training ended well
+
+
+def test_everything_that_shapes_the_result_names_it(
+    tmp_path: Path, watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, unseen = parts()
+    learner = Learner(fit_vocabulary(ratings()), LEVELS, seed=0, device="cpu", checkpoints=tmp_path)
+    config = quick_config("softmax", epochs=1)
+    other_stars = replace(known, level_idx=known.level_idx.flip(0))
+    other_day = replace(known, rated_at=known.rated_at + 1)
+
+    fit_seeded("softmax", config, known, learner)
+    fit_seeded("softmax", config, known, learner, label="again")
+    assert watched[0] == watched[1]
+    fit_seeded("softmax", quick_config("softmax", epochs=2), known, learner)
+    fit_seeded("ordinal", quick_config("ordinal", epochs=1), known, learner)
+    fit_seeded("softmax", config, known, replace(learner, seed=1))
+    fit_seeded("softmax", config, known, learner, validation=unseen)
+    fit_seeded("softmax", config, known, learner, stop_after=1)
+    for rows in (other_stars, other_day, concat(known, unseen), known.take(torch.arange(1, 1000))):
+        fit_seeded("softmax", config, rows, learner)
+    fit_seeded("softmax", config, known, replace(learner, levels=(1.0, 2.0, 3.0, 4.0, 4.5)))
+    monkeypatch.setattr("recsys.train.choose.code_hash", lambda: "another")
+    fit_seeded("softmax", config, known, learner)
+    assert len(set(watched)) == len(watched) - 1
+
+
+def test_without_a_folder_there_is_none() -> None:
+    assert open_checkpoint(None, {}, []) is None
+
+
+def test_what_nobody_took_up_for_a_week_goes(tmp_path: Path) -> None:
+    for name, age in (("old", OLD_SECONDS + 60), (".old.safetensors.17", OLD_SECONDS + 60), ("new", OLD_SECONDS - 60)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    open_checkpoint(tmp_path, {}, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -1,0 +1,95 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from recsys.compare.plots import draw_learning_rates
+from recsys.errors import ModelError
+from recsys.models import MODELS, Interactions
+from recsys.models.softmax import SoftmaxNetwork
+from recsys.train.learning_rate import HIGHEST, LOWEST, LearningRateCurve, find_learning_rate
+from tests.support.planted import build, build_any, parts, quick_config, same_weights
+
+
+def curve_of(name: str, seed: int = 0) -> LearningRateCurve:
+    config = quick_config(name)
+    return find_learning_rate(build_any(name, config), parts()[0], config.training, seed=seed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_curve_falls_and_the_suggestion_is_where_it_does(name: str) -> None:
+    curve = curve_of(name)
+    assert len(curve.rates) == len(curve.losses) <= 100
+    assert curve.rates[0] == LOWEST
+    assert all(after > before for before, after in zip(curve.rates, curve.rates[1:], strict=False))
+    assert all(math.isfinite(loss) for loss in curve.losses)
+    least = min(curve.losses)
+    assert least < curve.losses[0]
+    assert curve.suggestion == pytest.approx(curve.rates[curve.losses.index(least)] / 10)
+    assert LOWEST < curve.suggestion <= HIGHEST / 10
+
+
+@pytest.mark.parametrize("name", ["ordinal", "softmax"])
+def test_the_network_stays_as_it_is_and_so_does_chance(name: str) -> None:
+    config = quick_config(name)
+    network, twin = build(name, config), build(name, config)
+    before = torch.get_rng_state()
+    find_learning_rate(network, parts()[0], config.training)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same_weights(network, twin)
+
+
+def test_all_draws_come_from_the_seed() -> None:
+    assert curve_of("softmax", seed=1) == curve_of("softmax", seed=1) != curve_of("softmax", seed=2)
+
+
+@pytest.mark.parametrize("name", ["ordinal", "dot_bias"])
+def test_seeds_agree_on_the_suggestion(name: str) -> None:
+    """Within a factor of ten: which rows come first should not decide."""
+    suggestions = [curve_of(name, seed).suggestion for seed in range(3)]
+    assert max(suggestions) <= 10 * min(suggestions)
+
+
+class Exploding(SoftmaxNetwork):
+    """Has a loss of one until it was asked `last` times, then of `after`."""
+
+    last, after = 40, 5.0
+
+    def loss(self, batch: Interactions) -> torch.Tensor:
+        self.asked = getattr(self, "asked", 0) + 1
+        return super().loss(batch) * 0 + (1.0 if self.asked <= self.last else self.after)
+
+
+def explode(last: int, after: float) -> LearningRateCurve:
+    config = quick_config("softmax")
+    network = build("softmax", config)
+    network.__class__ = type("Exploding", (Exploding,), {"last": last, "after": after})
+    return find_learning_rate(network, parts()[0], config.training)
+
+
+def test_it_ends_where_the_loss_explodes() -> None:
+    """Each step asks for the loss twice; smoothing takes a few to believe that five times the least is five times."""
+    curve = explode(40, 5.0)
+    assert len(curve.losses) == 23
+    assert max(curve.losses) < 4
+    assert len(explode(40, 1e9).losses) == 20
+    assert len(explode(40, 3.9).losses) == 100
+
+
+@pytest.mark.parametrize("after", [math.nan, math.inf])
+def test_it_ends_where_the_loss_is_no_number(after: float) -> None:
+    assert len(explode(40, after).losses) == 20
+
+
+def test_a_network_without_a_loss_at_any_rate_is_refused() -> None:
+    with pytest.raises(ModelError, match="the loss is nan at a learning rate of 1e-06 already"):
+        explode(0, math.nan)
+
+
+def test_curves_can_be_drawn(tmp_path: Path) -> None:
+    curves = {name: curve_of(name) for name in ("ordinal", "softmax")}
+    draw_learning_rates(curves, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    draw_learning_rates({"ordinal": curves["ordinal"]}, tmp_path / "one.png")
+    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "rates.png").read_bytes()
