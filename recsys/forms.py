@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from recsys.ingest.datasets import DATASETS
+from recsys.datasets import DATASETS
 
 Source = Annotated[
     str,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from recsys.datasets import DATASETS
 from recsys.home import Home
-from recsys.ingest.datasets import DATASETS
 from tests.support.archives import write_stand_in
 
 

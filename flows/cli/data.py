@@ -35,7 +35,7 @@ def datasets(local: bool, home: Path | None, as_json: bool) -> None:
       recsys datasets
       recsys datasets --local --home data
     """
-    from recsys.ingest.datasets import FOOTNOTE, list_datasets
+    from recsys.ingest.editions import FOOTNOTE, list_datasets
     from recsys.ingest.retention import list_local
 
     if local:

@@ -42,7 +42,7 @@ def recommend(
       recsys recommend --segment "gender=F age=25"
       recsys recommend --ratings "Toy Story=5,Heat=4"
     """
-    from recsys.warehouse import lookup
+    from recsys.ask import lookup
 
     if user_id is not None and segment is None and ratings is None:
         _print_list(lookup.recommend(home_of(home), user_id), f"user {user_id}", n, as_json)
@@ -70,7 +70,7 @@ def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None
       recsys similar "Toy Story"
       recsys similar "the matrix (1999)" --n 5
     """
-    from recsys.warehouse.lookup import similar as look_up
+    from recsys.ask.lookup import similar as look_up
 
     movie, rows = look_up(home_of(home), asked)
     rows = rows.head(n) if n else rows

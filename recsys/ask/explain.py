@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from recsys.ask import lookup
 from recsys.encode.vocabulary import Vocabulary
 from recsys.home import Home, Run
 from recsys.models import Pairs
@@ -17,11 +18,10 @@ from recsys.rank.common import reading_ranker
 from recsys.rank.ranker import Ranker
 from recsys.rank.saved_ranker import load_ranker
 from recsys.rank.score import Candidates, penalise, score_parts
-from recsys.retrieve import Users
 from recsys.retrieve.ease import Ease
+from recsys.retrieve.retriever import Users
 from recsys.train.loop import predict
 from recsys.train.saved_model import SavedModel, load_model
-from recsys.warehouse import lookup
 
 
 @dataclass(frozen=True)

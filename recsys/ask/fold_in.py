@@ -13,16 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
-from recsys.rank.common import (
-    LEAST_CONFIDENCE,
-    MIN_AFFINITY,
-    MIN_CHANCE,
-    MIN_STARS,
-    MOST_CONFIDENCE,
-    REASONS,
-    ROUNDING,
-    read_description,
-)
+from recsys.rank.common import MIN_CHANCE, MIN_STARS, REASONS, ROUNDING, read_description
+from recsys.retrieve.scales import LEAST_CONFIDENCE, MIN_AFFINITY, MOST_CONFIDENCE
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

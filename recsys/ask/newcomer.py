@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys.ask import lookup
 from recsys.ask.fold_in import SavedRanker, fold_in
 from recsys.ask.titles import match_ratings, parse_ratings
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import UsageError
 from recsys.home import Home
 from recsys.rank.common import EVERYBODY, name_service, reading_ranker
-from recsys.warehouse import lookup
 
 DEFAULT_N = 10
 

@@ -18,11 +18,9 @@ Each file is read once: what it was read as lies in `home.parsed`, named by its 
 import hashlib
 import logging
 import os
-import re
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,11 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import sql
+from recsys.datasets import HALF_STARS
 from recsys.errors import DataRefused, SourceError
 from recsys.files import hash_file, read_json, write_json
 from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
-from recsys.ingest.datasets import HALF_STARS
+from recsys.ingest.parse.drop_files import Drop, hash_drops, list_drops
 from recsys.ingest.parse.formats import DROPS, read_drop
 from recsys.schema import REJECTS
 
@@ -46,37 +45,7 @@ READING = 1  # raise it whenever the same file would be read differently
 
 REQUIRED = ("ratings", "movies")
 
-FILE_NAME = re.compile(rf"({'|'.join(DROPS)})([-_. ].*)?\.(csv|parquet)", re.IGNORECASE)
 UNUSED_DAYS = 30  # after which what a file was read as is forgotten: the file is gone, or came back changed
-
-
-@dataclass(frozen=True)
-class Drop:
-    """One file, and the table it has rows of."""
-
-    path: Path
-    table: str
-    sha256: str
-
-
-def list_drops(folder: Path) -> list[Drop]:
-    """The drops of a directory, by name; hidden files and folders are none.
-
-    Raises: SourceError if one cannot be read.
-    """
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    found = [(path, match) for path in paths if (match := FILE_NAME.fullmatch(path.name))]
-    try:
-        return [Drop(path, match[1].lower(), hash_file(path)) for path, match in found]
-    except OSError as error:
-        raise SourceError(
-            f"{error.filename} cannot be read: {error.strerror}. Next: let it be read, or take it away"
-        ) from error
-
-
-def hash_drops(drops: list[Drop]) -> str:
-    """SHA-256 of what lies there: names and bytes."""
-    return hashlib.sha256("".join(f"{drop.path.name} {drop.sha256}\n" for drop in drops).encode()).hexdigest()
 
 
 def read_drops(

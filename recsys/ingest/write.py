@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from recsys.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.errors import SourceError
 from recsys.files import sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.ingest.content import LINES, write_table
-from recsys.ingest.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.ingest.drops import read_drops
 from recsys.ingest.fetch.fetch import Archive
 from recsys.ingest.parse.formats import read_tables

@@ -19,8 +19,6 @@ REASONS = 3  # because-movies per recommendation
 
 EVERYBODY = "all"  # the segment of whom nothing is known
 FEW_RATINGS = 10  # a user with fewer is served as one with few
-LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.2, 2.0  # of ALS in a rating, whatever the stars
-MIN_AFFINITY = 1e-4  # what a movie without affinity counts as
 MIN_STARS = 0.1  # networks of the write-ups may expect less than none
 MIN_CHANCE = 1e-4  # of stars that are relevant
 

@@ -15,12 +15,12 @@ from recsys.rank.place import block_size
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
-from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
 from recsys.retrieve.histories import Histories, gather_histories
 from recsys.retrieve.new_movies import find_new_movies
 from recsys.retrieve.popularity import Properties, fit_popularity, gather_properties
+from recsys.retrieve.retriever import Retriever
 from recsys.retrieve.towers import gather_towers
 from recsys.settings import RankConfig
 from recsys.train.choose import Learner, configure, fit_seeded

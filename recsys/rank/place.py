@@ -15,7 +15,7 @@ from recsys.rank.ranker import Ranker
 from recsys.rank.reasons import find_reasons
 from recsys.rank.score import blend, find_candidates, penalise, score_parts
 from recsys.rank.selection import select_places
-from recsys.retrieve import Users
+from recsys.retrieve.retriever import Users
 
 SCORES_PER_BLOCK = 2**22  # of every movie for the users of a block: 16 MB for each retriever
 MIN_USERS_PER_BLOCK = 64  # fewer rows cost time; more, above 32 MB, memory that is fetched anew for every block

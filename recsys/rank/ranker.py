@@ -13,10 +13,10 @@ from torch import Tensor
 from recsys.models import RatingNetwork
 from recsys.rank.eligibility import Eligibility
 from recsys.rank.weights import Weights
-from recsys.retrieve import Retriever, Users
 from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
 from recsys.retrieve.popularity import Properties
+from recsys.retrieve.retriever import Retriever, Users
 from recsys.settings import RankConfig
 
 STARS, LIKES = "stars", "likes"  # the parts that the rating network adds

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from recsys.rank.common import ROUNDING
-from recsys.retrieve import Retriever
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories
+from recsys.retrieve.retriever import Retriever
 
 SHARES_AT_ONCE = 2**20  # in memory, padding included: 4 MB, and twice that for where they stand
 

@@ -18,12 +18,12 @@ from recsys.rank.common import FORMAT, read_description
 from recsys.rank.eligibility import open_to_all
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
-from recsys.retrieve import Retriever
 from recsys.retrieve.als import Als
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
 from recsys.retrieve.popularity import Popularity, Properties
+from recsys.retrieve.retriever import Retriever
 from recsys.retrieve.towers import Towers
 from recsys.settings import RankConfig
 from recsys.train.loop import predict

@@ -12,7 +12,7 @@ from recsys.models import Pairs
 from recsys.rank.common import MIN_CHANCE, MIN_STARS
 from recsys.rank.eligibility import MovieBar
 from recsys.rank.ranker import Ranker
-from recsys.retrieve import Users
+from recsys.retrieve.retriever import Users
 from recsys.retrieve.top_n import top_columns
 from recsys.train.loop import predict
 

@@ -1,5 +1,1 @@
-"""The first stage of a list: which movies a user might rate at all, from who rated what."""
-
-from recsys.retrieve.retriever import Retriever, Users
-
-__all__ = ["Retriever", "Users"]
+"""The first stage of a list: candidates, from who rated what. Their order is decided in `recsys.rank`."""

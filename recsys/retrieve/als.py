@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recsys.rank.common import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
+from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
 from recsys.train.device import make_generator
 

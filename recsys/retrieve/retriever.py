@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recsys.rank.common import MIN_AFFINITY
 from recsys.retrieve.histories import Histories
+from recsys.retrieve.scales import MIN_AFFINITY
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from recsys.ask.explain import Explanation, explain
+from recsys.ask.lookup import read_served
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.rank.common import MIN_AFFINITY
-from recsys.warehouse.lookup import read_served
+from recsys.retrieve.scales import MIN_AFFINITY
 from tests.support.nights import QUIET, SILENT
 
 LEVELS = [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from recsys.ask.explain import explain
+from recsys.ask.lookup import read_served, recommend_default
 from recsys.ask.newcomer import recommend_for
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.warehouse.lookup import read_served, recommend_default
 
 RECSYS = Path(sys.executable).with_name("recsys")
 

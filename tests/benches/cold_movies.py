@@ -16,8 +16,8 @@ from recsys.models import Interactions
 from recsys.rank.place import block_size
 from recsys.rank.ranker import Ranker
 from recsys.rank.score import Candidates, blend, score_parts
-from recsys.retrieve import Users
 from recsys.retrieve.histories import gather_histories
+from recsys.retrieve.retriever import Users
 from recsys.settings import Settings
 from recsys.split.cut import cut_validation
 from tests.benches.learned import Trained, make_ranker, train_once

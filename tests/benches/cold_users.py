@@ -20,8 +20,8 @@ from recsys.metrics.lists import user_metrics
 from recsys.models import Sizes
 from recsys.rank.place import block_size, rank_users
 from recsys.rank.ranker import Ranker
-from recsys.retrieve import Users
 from recsys.retrieve.histories import Histories, gather_histories
+from recsys.retrieve.retriever import Users
 from recsys.settings import Settings
 from recsys.split.cut import cut_validation
 from tests.benches.learned import Trained, make_ranker, train_once

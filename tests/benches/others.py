@@ -19,9 +19,9 @@ from recsys.metrics.lists import user_metrics
 from recsys.models import Pairs, RatingNetwork
 from recsys.rank.lists import list_alone
 from recsys.rank.ranker import Ranker
-from recsys.retrieve import Retriever, Users
 from recsys.retrieve.ease import fit_ease
 from recsys.retrieve.histories import Histories
+from recsys.retrieve.retriever import Retriever, Users
 from recsys.settings import EaseConfig
 from recsys.train.device import pick_device
 from recsys.train.loop import predict

@@ -1,15 +1,8 @@
 import re
 from dataclasses import fields
 
-from recsys.ingest.datasets import (
-    CITATION,
-    DATASETS,
-    HALF_STARS,
-    RESEARCH_ONLY,
-    RESEARCH_SHARED,
-    WHOLE_STARS,
-    list_datasets,
-)
+from recsys.datasets import CITATION, DATASETS, HALF_STARS, RESEARCH_ONLY, RESEARCH_SHARED, WHOLE_STARS
+from recsys.ingest.editions import list_datasets
 from recsys.ingest.parse.layouts import LAYOUTS
 
 EDITIONS = ("ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small", "ml-latest")

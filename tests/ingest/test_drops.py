@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import sql
 from recsys.checks.check import check_ratings
+from recsys.datasets import HALF_STARS, WHOLE_STARS
 from recsys.errors import DataRefused, SourceError
 from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home, Run
-from recsys.ingest.datasets import HALF_STARS, WHOLE_STARS
-from recsys.ingest.drops import list_drops
 from recsys.ingest.fetch.fetch import fetch_archive
+from recsys.ingest.parse.drop_files import list_drops
 from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.write import write_snapshot
 from recsys.settings import CheckConfig

@@ -8,8 +8,8 @@ import duckdb
 import polars as pl
 import pytest
 
+from recsys.datasets import DATASETS
 from recsys.ingest.archives.archives import opened
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch.fetch import local_archive
 from recsys.ingest.parse.formats import read_tables
 from recsys.ingest.parse.layouts import LAYOUTS, recognise

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from recsys.datasets import DATASETS
 from recsys.errors import RecsysError, SourceError, UsageError
 from recsys.files import hash_file
 from recsys.home import Home
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.parse.formats import read_drop
 from recsys.ingest.synthetic.synthetic import plant

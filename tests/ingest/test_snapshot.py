@@ -11,12 +11,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.datasets import DATASETS
 from recsys.errors import DataRefused
 from recsys.files import read_json
 from recsys.forgotten import forget, read_forgotten
 from recsys.home import Home
 from recsys.ingest import readings, write
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.readings import is_free_of
 from recsys.ingest.snapshot import Snapshot

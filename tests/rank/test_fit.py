@@ -14,7 +14,7 @@ from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.score import find_candidates, score_parts
 from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
-from recsys.retrieve import Users
+from recsys.retrieve.retriever import Users
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from tests.support.planted import LEVELS, SIZES, concat, fit
 from tests.support.rankers import LEARNER, indifferent, items_of, rows_of, tastes

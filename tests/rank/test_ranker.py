@@ -12,11 +12,11 @@ from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_alone, rank_movies, rank_users
 from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.weights import Weights
-from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
 from recsys.retrieve.histories import Histories, gather_histories
 from recsys.retrieve.popularity import fit_popularity, gather_properties
+from recsys.retrieve.retriever import Retriever
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from recsys.train.loop import fit_network, predict
 from tests.support.planted import LEVELS, SIZES, fit, interactions, parts

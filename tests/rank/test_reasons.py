@@ -6,9 +6,9 @@ import torch
 from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import describe_stranger
 from recsys.rank.reasons import find_reasons
-from recsys.retrieve import Retriever
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
+from recsys.retrieve.retriever import Retriever
 from recsys.settings import AlsConfig, EaseConfig
 from tests.support.planted import SIZES
 from tests.support.rankers import CPU, ease_of, hand_made, histories_of, random_histories

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recsys import steps
+from recsys.ask.lookup import recommend
 from recsys.errors import PublishError, UsageError
 from recsys.files import read_json
 from recsys.home import Home
@@ -24,7 +25,6 @@ from recsys.rank.weights import Weights
 from recsys.runs.night import night
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Settings, WarmStartConfig
 from recsys.train.saved_model import SavedModel, load_model
-from recsys.warehouse.lookup import recommend
 from tests.support.nights import QUIET, SILENT, Night, prepare, settings_of, write_source
 from tests.support.planted import SIZES, fit
 from tests.support.rankers import LEARNER, items_of, lists_of, tastes, weights_of

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from recsys.models import Interactions
-from recsys.rank.common import MIN_AFFINITY
 from recsys.rank.fit import fit_ranker
 from recsys.rank.ranker import Ranker, describe_stranger
 from recsys.rank.weights import NO_WEIGHTS
-from recsys.retrieve import Retriever, Users
+from recsys.retrieve.retriever import Retriever, Users
+from recsys.retrieve.scales import MIN_AFFINITY
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from tests.support.planted import SIZES
 from tests.support.rankers import LEARNER, indifferent, tastes

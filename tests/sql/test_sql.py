@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import sql
+from recsys.ask import lookup as questions
 from recsys.warehouse import lookup
 from recsys.warehouse.audit_rules import ROW_RULES
 from recsys.warehouse.publish import TABLES
@@ -534,7 +535,8 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 
 
 def test_every_rule_and_every_question_has_a_case() -> None:
-    asked = re.findall(r'sql\.read\("(\w+)"\)', Path(lookup.__file__).read_text(encoding="utf-8"))
+    texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lookup, questions)]
+    asked = re.findall(r'sql\.read\("(\w+)"\)', "".join(texts))
     assert {*(rule.name for rule in ROW_RULES), "measure_lists", *asked} == {re.split(r"\W", name)[0] for name in CASES}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.ingest.datasets import DATASETS, GENRES_1M, GENRES_100K
+from recsys.datasets import DATASETS, GENRES_1M, GENRES_100K
 from recsys.ingest.parse.layouts import OCCUPATIONS
 from recsys.ingest.synthetic.synthetic import plant
 

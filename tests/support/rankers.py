@@ -14,11 +14,11 @@ from recsys.rank.eligibility import open_to_all
 from recsys.rank.place import Block
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
-from recsys.retrieve import Retriever, Users
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories, gather_histories
 from recsys.retrieve.new_movies import find_new_movies
 from recsys.retrieve.popularity import gather_properties
+from recsys.retrieve.retriever import Retriever, Users
 from recsys.settings import RankConfig
 from recsys.train.choose import Learner
 from tests.support import planted

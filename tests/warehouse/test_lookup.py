@@ -6,9 +6,10 @@ import duckdb
 import polars as pl
 import pytest
 
+from recsys.ask.lookup import recommend, recommend_default, similar
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
-from recsys.warehouse.lookup import list_runs, recommend, recommend_default, sample, similar
+from recsys.warehouse.lookup import list_runs, sample
 from recsys.warehouse.publish import publish, record
 from tests.support.warehouses import STARTED_AT, Frames, make_frames, make_outcome, write_night
 

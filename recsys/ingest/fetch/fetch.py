@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from recsys.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
 from recsys.errors import SourceError, SourceOutage, UsageError
 from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest.archives.archives import Files, opened
 from recsys.ingest.archives.signatures import file_looks_like, shown
-from recsys.ingest.datasets import DATASETS, GROUPLENS, Dataset
-from recsys.ingest.drops import hash_drops, list_drops
 from recsys.ingest.fetch import wheel
 from recsys.ingest.fetch.download import download, locked
-from recsys.ingest.parse.layouts import LAYOUTS, LayoutName, file_names, recognise
+from recsys.ingest.parse.drop_files import hash_drops, list_drops
+from recsys.ingest.parse.layouts import LAYOUTS, file_names, recognise
 from recsys.ingest.synthetic import synthetic
 
 log = logging.getLogger(__name__)

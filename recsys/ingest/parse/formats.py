@@ -11,10 +11,11 @@ import duckdb
 import pyarrow as pa
 
 import sql
+from recsys.datasets import LayoutName
 from recsys.errors import DataRefused, SourceError
 from recsys.forgotten import quote
 from recsys.ingest.archives.archives import Files, check_regular, directory_entry, opened
-from recsys.ingest.parse.layouts import LAYOUTS, Layout, LayoutName, drop_text
+from recsys.ingest.parse.layouts import LAYOUTS, Layout, drop_text
 from recsys.ingest.parse.lines import LINES, Lines, read_lines
 from recsys.ingest.parse.rows import Row, movie_row, user_row, with_flags
 from recsys.ingest.parse.texts import Text

@@ -4,16 +4,14 @@ import codecs
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import pyarrow as pa
 
+from recsys.datasets import GENOME, LayoutName
 from recsys.errors import SourceError
 from recsys.ingest.archives.archives import Files
 from recsys.ingest.parse.texts import UTF8_MARK, Text, header_names
 from recsys.schema import LINKS, MOVIES, RATINGS, TABLES, TAGS, USERS
-
-LayoutName = Literal["ml-100k", "ml-1m", "ml-10m", "csv", "atomic", "canonical"]
 
 Fields = Mapping[str, str]
 
@@ -21,7 +19,6 @@ Fields = Mapping[str, str]
 PUBLISHED_TITLE = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)(?P<medium> \((?:TV|V)\))?")
 WHOLE_NUMBER = re.compile(r"(\d+)(?:\.0+)?", re.ASCII)  # other tools write years that may be missing as 1995.0
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
-GENOME = ("genome-scores.csv", "genome-tags.csv")  # tag relevance, computed by GroupLens, beside some editions
 SHOWN = 50  # characters of a field that an error repeats
 
 # The README of ML-1M; users.dat holds positions in this list.

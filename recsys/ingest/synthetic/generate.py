@@ -17,10 +17,10 @@ from typing import BinaryIO
 
 import polars as pl
 
+from recsys.datasets import DATASETS
 from recsys.errors import SourceError, UsageError
 from recsys.files import replacing, sync
 from recsys.ingest.archives.zips import LIMITS
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.synthetic.catalogue import draw_catalogue
 from recsys.ingest.synthetic.draws import World, draw_block, draw_world, list_blocks
 from recsys.progress import progress

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.datasets import DATASETS
 from recsys.errors import SourceError
 from recsys.ingest.archives.archives import check_regular, opened
 from recsys.ingest.archives.zips import Limits, shown
-from recsys.ingest.datasets import DATASETS
 from tests.conftest import RealArchive
 from tests.support.archives import write_stand_in
 from tests.support.hostile import (

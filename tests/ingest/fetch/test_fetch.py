@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from recsys.datasets import DATASETS
 from recsys.errors import SourceError, SourceOutage, UsageError
 from recsys.files import hash_file
 from recsys.home import Home
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch import wheel
 from recsys.ingest.fetch.fetch import Archive, fetch_archive
 from recsys.ingest.synthetic.synthetic import plant

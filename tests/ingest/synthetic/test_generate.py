@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.main import main
+from recsys.datasets import DATASETS
 from recsys.errors import SourceError, UsageError
 from recsys.home import Home
-from recsys.ingest.datasets import DATASETS
 from recsys.ingest.fetch.fetch import UNNAMED_CSV, fetch_archive
 from recsys.ingest.synthetic import generate as module
 from recsys.ingest.synthetic.catalogue import NO_GENRES

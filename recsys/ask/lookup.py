@@ -1,0 +1,132 @@
+"""What people ask of the published lists: one short-lived, read-only connection per question."""
+
+from dataclasses import dataclass
+
+import polars as pl
+from duckdb import DuckDBPyConnection
+
+import sql
+from recsys.ask.titles import find_movie
+from recsys.errors import NotPublished, UsageError
+from recsys.home import Home
+from recsys.warehouse.lookup import check_published, next_night, reading, select
+
+SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
+
+
+def recommend(home: Home, user_id: int) -> pl.DataFrame:
+    """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
+
+    Empty for a user to whom their ratings and the rules leave nothing.
+
+    Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
+    """
+    with reading(home) as connection:
+        check_published(connection, home)
+        _check_user(connection, home, user_id)
+        return select(connection, sql.read("recommend"), user_id=user_id)
+
+
+def recommend_default(home: Home, segment: str) -> pl.DataFrame:
+    """The list for users the model does not know, best first: rank, title, year, score.
+
+    `segment` is all, or what such a user is, in any order: gender=F age=25.
+
+    Raises: NotPublished if there are no such lists; UsageError if there is none for that segment, naming others.
+    """
+    with reading(home) as connection:
+        check_published(connection, home)
+        segments = _segments(connection)
+        if not segments:
+            raise NotPublished(_lacks(home, "default lists"))
+        meant = [known for known in segments if _words(known) == _words(segment)]
+        if not meant:
+            raise UsageError(
+                f"there is no default list for '{segment}'; there are lists for {_enumerate(segments)}. Next: choose "
+                "one of these, or see all in the table default_recommendations"
+            )
+        return select(connection, sql.read("recommend_default"), segment=meant[0])
+
+
+def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The movie asked for, by title or movie_id, as one row of movie_id, title, year, genres, n_ratings, similarity to
+    what was asked; and the movies similar to it, best first: rank, title, year, genres, similarity.
+
+    The second is empty for a movie that nobody has rated.
+
+    Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
+    """
+    with reading(home) as connection:
+        check_published(connection, home)
+        if not connection.sql("from similar_movies limit 1").fetchall():
+            raise NotPublished(_lacks(home, "similar movies"))
+        movie = find_movie(asked, select(connection, sql.read("rated_movies")))
+        return movie, select(connection, sql.read("similar"), movie_id=movie["movie_id"].item())
+
+
+@dataclass(frozen=True)
+class Place:
+    """A movie in a user's published list, or not in it."""
+
+    run_id: str  # that published the lists
+    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity to what was asked
+    rank: int | None
+    movies: pl.DataFrame  # all of them, with the same columns but the last
+
+
+def find_place(home: Home, user_id: int, asked: str) -> Place:
+    """Where the movie of this title or id stands in the user's list.
+
+    Raises: NotPublished if there are no lists; UsageError if nobody has that id, or no movie is called so.
+    """
+    with reading(home) as connection:
+        check_published(connection, home)
+        _check_user(connection, home, user_id)
+        movies = select(connection, sql.read("rated_movies"))
+        movie = find_movie(asked, movies)
+        known = {"user_id": user_id, "movie_id": movie["movie_id"].item()}
+        ((run_id, rank),) = connection.execute(sql.read("find_place"), known).fetchall()
+        return Place(run_id, movie, rank, movies)
+
+
+def read_served(home: Home) -> tuple[str, pl.DataFrame]:
+    """The run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
+
+    Raises: NotPublished if there are no lists.
+    """
+    with reading(home) as connection:
+        check_published(connection, home)
+        ((run_id,),) = connection.execute("select any_value(run_id) from recommendations").fetchall()
+        return run_id, select(connection, sql.read("rated_movies"))
+
+
+def _check_user(connection: DuckDBPyConnection, home: Home, user_id: int) -> None:
+    known = select(connection, sql.read("known_users"), user_id=user_id).row(0, named=True)
+    if not known["is_known"]:
+        raise UsageError(
+            f"user {user_id} is not known: {home.warehouse} has {known['n_users']:,} users, with ids from "
+            f"{known['first_user_id']} to {known['last_user_id']}. Next: choose one from its table users"
+            f"{_instead(_segments(connection))}"
+        )
+
+
+def _segments(connection: DuckDBPyConnection) -> list[str]:
+    return [segment for (segment,) in connection.sql(sql.read("list_segments")).fetchall()]
+
+
+def _words(segment: str) -> list[str]:
+    return sorted(segment.casefold().split())
+
+
+def _enumerate(segments: list[str]) -> str:
+    more = f" and {len(segments) - SEGMENTS_NAMED} more" if len(segments) > SEGMENTS_NAMED else ""
+    return ", ".join(f"'{segment}'" for segment in segments[:SEGMENTS_NAMED]) + more
+
+
+def _instead(segments: list[str]) -> str:
+    """What there is for a user nobody knows."""
+    return f", or see a default list with --segment: {_enumerate(segments)}" if segments else ""
+
+
+def _lacks(home: Home, what: str) -> str:
+    return f"{home.warehouse} holds no {what}: the run that published it made none. Next: {next_night(home)}"
