@@ -5,6 +5,7 @@
     ├── SourceError         exit 1   a source that cannot be found, fetched or opened
     │   └── SourceOutage    exit 1   one that could not be reached just now: worth another try
     ├── DataRefused         exit 3   data that were read and must not be published from
+    ├── StepTimeout         exit 1   a step exceeded its time limit
     ├── ModelError          exit 1   training diverged, or a saved model that does not fit
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
     ├── PublishError        exit 1   the tables about to be published failed their audit
@@ -42,6 +43,10 @@ class SourceOutage(SourceError):
 class DataRefused(RecsysError):
     exit_code = 3
     verdict = "data refused"
+
+
+class StepTimeout(RecsysError):
+    pass
 
 
 class ModelError(RecsysError):

@@ -19,8 +19,10 @@ from recsys.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-TOLD_TO_END = 128 + signal.SIGTERM  # the exit code that shells know
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # the exit codes that shells know
 WIDTH_OF_A_FILE = 160  # columns of a table that goes to a file or a pipe
+
+received_signal: list[int] = []  # the exit code of the signal that ended this process, if one did
 
 Command = Callable[..., None]
 
@@ -38,13 +40,15 @@ def shared(command: Command) -> Command:
             if debug:
                 raise
             fail(str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            fail("interrupted", exit_code_of(error))
         except BrokenPipeError:
             raise  # the reader has seen enough, as in `| head`; click ends that quietly
         except Exception as error:
             if debug:
                 raise
             if is_interruption(error):
-                fail("ended by a signal, in the middle of a query", TOLD_TO_END)
+                fail("interrupted", exit_code_of(error))
             fail(f"unexpected {type(error).__name__}: {error}. Run it again with --debug for the traceback.", 1)
 
     return run_command
@@ -88,7 +92,8 @@ def run_program(main: Callable[[], None]) -> None:
     """
     exit_code: list[int] = [1]
     atexit.register(_leave, exit_code)  # the first to be registered, so the last to run
-    signal.signal(signal.SIGTERM, _end)  # or the server that Prefect starts for a night would outlive us
+    signal.signal(signal.SIGTERM, _terminate)  # by an exception, so that a night records how it ended
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         main()
     except SystemExit as end:
@@ -96,14 +101,27 @@ def run_program(main: Callable[[], None]) -> None:
         raise
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(TOLD_TO_END)
+def _terminate(*_: object) -> None:
+    received_signal.append(TERMINATED)
+    raise SystemExit(TERMINATED)
+
+
+def _interrupt(*_: object) -> None:
+    received_signal.append(INTERRUPTED)
+    raise KeyboardInterrupt
 
 
 def _leave(exit_code: list[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code[0])
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of an error that a signal caused. DuckDB raises one of its own when a signal interrupts a query."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return received_signal[-1] if received_signal else TERMINATED
 
 
 def make_settings(*, config: Path | None = None, **options: Any) -> Any:

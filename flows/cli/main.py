@@ -1,5 +1,6 @@
 """The command line. It imports what a command needs when that command runs, so that `recsys --help` is instant."""
 
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import click
 
 from flows.cli.console import (
     config_option,
+    exit_code_of,
+    fail,
     home_of,
     home_option,
     json_option,
@@ -23,12 +26,16 @@ from flows.cli.networks import compare, networks, tune
 from flows.cli.nights import backfill, rollback
 from flows.cli.tables import export, status
 from flows.cli.watch import test_alerts, watch
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, is_interruption
+from recsys.home import Home
 
 MODELS = (
     "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
     "mlp_deep", "recurrent", "recurrent_gru", "wide_deep", "nmf", "hybrid",
 )  # fmt: skip
+
+
+logger = logging.getLogger("recsys.cli")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -69,14 +76,21 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
       recsys nightly --source synthetic:500x300x20000 --home /tmp/try --json
     """
     settings = make_settings(gate={"force_publish": True} if force_publish else None, **options)
-    from flows.nightly import nightly as run_night
+    logger.info("night on %s, tables in %s", settings.source, settings.home / "warehouse.duckdb")
+    from flows.launch import run_nightly
     from recsys.runs.summary import render, summarise
 
     try:
-        summary = run_night(settings)
+        summary = run_nightly(settings)
     except RecsysError as error:
         if as_json and error.run:
             print_json(summarise(error.run, {}, verdict=error.verdict, reason=str(error)).__dict__)
+        raise
+    except BaseException as error:
+        if is_interruption(error):
+            from recsys.runs.resume import describe_interruption
+
+            fail(describe_interruption(Home(settings.home.absolute())), exit_code_of(error))
         raise
     if as_json:
         print_json(summary.__dict__)

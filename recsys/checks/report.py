@@ -16,7 +16,8 @@ from recsys.files import read_json
 from recsys.home import Run
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.write import is_known, write_snapshot
-from recsys.runs.night import checking, timed
+from recsys.runs.night import checking
+from recsys.runs.step import timed
 from recsys.settings import Settings
 
 STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "red", "not compared": "dim"}

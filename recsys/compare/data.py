@@ -10,7 +10,8 @@ from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary
 from recsys.ingest.fetch.fetch import Archive, fetch_archive
 from recsys.ingest.write import write_snapshot
-from recsys.runs.night import checking, timed
+from recsys.runs.night import checking
+from recsys.runs.step import timed
 from recsys.settings import Settings, SplitConfig
 from recsys.split.cut import cut_holdout, cut_validation, split_validation
 from recsys.split.leaks import check_apart, check_order

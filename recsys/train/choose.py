@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -71,6 +72,12 @@ class Choice:
     config: NetworkConfig
     epochs: int
     tried: dict[str, dict[str, float]]
+
+    @classmethod
+    def from_json(cls, described: Any) -> "Choice":
+        """The choice from its fields as JSON."""
+        config = MODELS[described["model"]].config_type.model_validate(described["config"])
+        return cls(described["model"], config, described["epochs"], described["tried"])
 
 
 def choose(
