@@ -33,6 +33,7 @@ class Child:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None = None  # output is appended here; None: the output of the parent
+    pause_seconds: float = 1.0  # before a restart, times the number of exits before this one
     process: subprocess.Popen[bytes] | None = None
     exits: list[float] = field(default_factory=list)  # unexpected ones, by the monotonic clock
 
@@ -58,7 +59,7 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def report_exit(self) -> None:
-        """Reports why the process ended, then waits before the restart: one second more after each exit.
+        """Reports why the process ended, then pauses before the restart, longer after each exit.
 
         Raises: ClickException if it has exited too often.
         """
@@ -71,7 +72,7 @@ class Child:
             where = f"see {self.log}" if self.log else "see the lines above"
             raise click.ClickException(f"{message}, {MAX_EXITS} times within {EXITS_SECONDS / 60:.0f} minutes; {where}")
         click.echo(f"{message}; restarting it ({len(self.exits)} of at most {MAX_EXITS - 1} restarts)")
-        time.sleep(len(self.exits) - 1)
+        time.sleep(self.pause_seconds * (len(self.exits) - 1))
 
     def stop(self) -> None:
         if self.process:

@@ -112,7 +112,8 @@ def test_port_in_use_is_refused(served: Served, tmp_path: Path) -> None:
 
 def test_child_that_exits_too_often_is_not_restarted(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    child = Child("server", ("version",), os.environ, log, exits=[time.monotonic() - EXITS_SECONDS - 1])
+    long_ago = time.monotonic() - EXITS_SECONDS - 1
+    child = Child("server", ("version",), os.environ, log, pause_seconds=0.01, exits=[long_ago])
     with running(child):
         for _ in range(MAX_EXITS - 1):
             child.process.kill()  # type: ignore[union-attr]
