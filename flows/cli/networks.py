@@ -104,7 +104,7 @@ def plan_work(
     n_seeds: int,
     epochs: Any,
     **options: Any,
-) -> list[tuple[Any, Any, Path]]:
+) -> list[tuple[Any, Any, Path | None]]:
     """Plan, settings and folder for each source. All are validated before the first network is trained.
 
     Raises: UsageError for an invalid argument.
