@@ -58,6 +58,11 @@ home_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]",
 )
+source_option = click.option(
+    "--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]"
+)
+n_option = click.option("--n", type=int, help="Movies per user.  [default: 10]")
+seed_option = click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

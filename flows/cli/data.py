@@ -17,6 +17,7 @@ from flows.cli.console import (
     print_frame,
     print_json,
     report_errors,
+    source_option,
 )
 from recsys.errors import RecsysError
 from recsys.home import Run
@@ -49,7 +50,7 @@ def datasets(local: bool, home: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @home_option
 @click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Validate only ratings before T.")
 @json_option

@@ -12,10 +12,13 @@ from flows.cli.console import (
     home_option,
     json_option,
     make_settings,
+    n_option,
     print_frame,
     print_json,
     report_errors,
     run_program,
+    seed_option,
+    source_option,
 )
 from flows.cli.data import check, datasets, forget, generate
 from flows.cli.lists import explain, recommend, similar
@@ -56,12 +59,12 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @home_option
 @click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the better one on validation.")
 @click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Use only ratings before T, e.g. 1998-04-01.")
-@click.option("--n", type=int, help="Movies per user.  [default: 10]")
-@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@n_option
+@seed_option
 @click.option("--force-publish", is_flag=True, help="Publish even if the gate holds the model back; recorded in runs.")
 @config_option
 @json_option

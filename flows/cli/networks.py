@@ -16,6 +16,7 @@ from flows.cli.console import (
     print_frame,
     print_json,
     report_errors,
+    source_option,
 )
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -158,7 +159,7 @@ def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> No
 
 @click.command()
 @click.option("--model", required=True, help="Network to tune.")
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @click.option("--minutes", type=float, required=True, help="Time limit. Another call continues the search.")
 @click.option("--trials", "max_trials", type=click.IntRange(min=1), help="Maximum number of additional trials.")
 @click.option("--seed", type=int, help="Seed of the split, the network and the search.  [default: 0]")

@@ -12,9 +12,12 @@ from flows.cli.console import (
     home_option,
     json_option,
     make_settings,
+    n_option,
     print_frame,
     print_json,
     report_errors,
+    seed_option,
+    source_option,
 )
 from recsys.errors import UsageError
 
@@ -85,11 +88,11 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
 @click.option("--from", "first", type=datetime.fromisoformat, required=True, metavar="T", help="The first night.")
 @click.option("--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last night, included.")
 @click.option("--step", type=Step(), default="1d", show_default=True, help="Time from one night to the next.")
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @home_option
 @click.option("--model", help="Network, as in recsys nightly.")
-@click.option("--n", type=int, help="Movies per user.  [default: 10]")
-@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@n_option
+@seed_option
 @json_option
 @report_errors
 def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **options: Any) -> None:

@@ -14,6 +14,8 @@ from recsys.home import Home
 from recsys.warehouse.publish import publish
 from tests.support.warehouses import make_frames, make_outcome, write_night
 
+pytestmark = pytest.mark.xdist_group("served_night")
+
 
 @pytest.fixture
 def served(home: Home, tmp_path: Path) -> Home:
