@@ -1,7 +1,6 @@
 """Prefect commands as child processes: start, restart and stop them."""
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,9 +18,8 @@ PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 STOP_SECONDS = 20.0  # how long a process may take to stop before it is killed
 MAX_EXITS = 5  # give up after this many exits within EXITS_SECONDS
 EXITS_SECONDS = 600.0
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: a forked child must not load libraries
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Child:
     exits: list[float] = field(default_factory=list)  # unexpected ones, by the monotonic clock
 
     def start(self) -> None:
-        parent = os.getpid()
+        die_with_parent = partial(PRCTL, PR_SET_PDEATHSIG, signal.SIGKILL) if PRCTL else None
         with self.log.open("ab") if self.log else nullcontext() as output:
             self.process = subprocess.Popen(
                 [*PREFECT, *self.command],
@@ -47,7 +46,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509  # safe: this process has one thread
+                preexec_fn=die_with_parent,  # noqa: PLW1509  # safe: this process has one thread
             )
 
     @property
@@ -98,11 +97,3 @@ def run(environment: Mapping[str, str], *module: str) -> tuple[bool, str]:
     command = [sys.executable, "-m", *module]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     return done.returncode == 0, f"{done.stdout}{done.stderr}"
-
-
-def _die_with(parent: int) -> None:
-    """Runs in the child before exec: a `kill -9` of the parent must not leave a server or worker behind."""
-    if LIBC:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(1)
