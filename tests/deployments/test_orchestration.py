@@ -41,7 +41,7 @@ from tests.support.sinks import Sink
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("served")]
 
 
 @pytest.fixture(scope="module")
