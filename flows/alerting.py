@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_UI_URL
 
 from flows.show import has_server
-from flows.zombies import Zombie
 from recsys.alerts.alert import Kind, make_alert
 from recsys.alerts.send import send
 from recsys.errors import RecsysError, UsageError
@@ -70,16 +68,6 @@ def tell_of(flow: str, flow_run: AFlowRun, state: State[Any]) -> None:
         run_url=url_of(flow_run.id),
     )
     send(alert, settings)
-
-
-def tell_of_zombie(zombie: Zombie) -> None:
-    """Of a run that was closed because its process was gone; those within another run end with that."""
-    with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(zombie.flow_run_id)
-        name = client.read_flow(flow_run.flow_id).name
-    logger.warning("closed %s, a run of %s: %s", zombie.name, name, zombie.message)
-    if flow_run.state and flow_run.parent_task_run_id is None:
-        tell_of(name, flow_run, flow_run.state)
 
 
 def read_settings() -> Any:

@@ -426,7 +426,7 @@ def test_the_command_says_who_was_told(home: Home, hook: Sink, monkeypatch: pyte
     assert (nobody.exit_code, "set RECSYS_ALERT_WEBHOOK_URL" in nobody.stderr) == (2, True)
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
     told = CliRunner().invoke(main, arguments)
-    assert (told.exit_code, told.stdout) == (0, "webhook: told\n")
+    assert (told.exit_code, told.stdout) == (0, "webhook: sent\n")
     assert hook.received[0]["kind"] == "test"
     hook.statuses = [404]
     assert CliRunner().invoke(main, arguments).exit_code == 1
