@@ -10,7 +10,7 @@ from prefect.states import Failed
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from flows.alerting import read_settings, tell_of_zombie
+from flows.alerting import alert_about_zombie, read_settings
 from flows.endings import ending_in_words
 from flows.show import has_server
 from flows.zombies import close_zombies
@@ -48,7 +48,7 @@ def patrol(home: Home, max_age_hours: float) -> Status:
     """
     if has_server():
         for zombie in close_zombies():
-            tell_of_zombie(zombie)
+            alert_about_zombie(zombie)
     try:
         found = status(home, max_age_hours)
     except NotPublished as error:

@@ -157,11 +157,11 @@ def _close(client: "SyncPrefectClient", run: "FlowRun", because: str) -> Iterato
 @click.option("--min-age", default=60.0, show_default=True, help="Seconds that a run must have been in its state.")
 def main(pool: str, because: str, min_age: float) -> None:
     """Closes flow runs whose process is gone; says which, and sends the alerts that are wanted."""
-    from flows.alerting import tell_of_zombie
+    from flows.alerting import alert_about_zombie
 
     for zombie in close_zombies(pool, because, timedelta(seconds=min_age)):
         click.echo(f"closed {zombie.name}, which was {zombie.was}: {zombie.message}")
-        tell_of_zombie(zombie)
+        alert_about_zombie(zombie)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import pytest
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import Planted, plant
 from recsys.runs.night import night
+from recsys.warehouse.build import LISTS, SERVED
 from recsys.warehouse.lookup import list_nights
-from recsys.warehouse.publish import LISTS, SERVED
 from tests.support.archives import write_archive
 from tests.support.nights import prepare, publish_night, settings_of
 

@@ -26,8 +26,8 @@ from recsys.ingest.write import write_snapshot
 from recsys.runs.night import night
 from recsys.settings import CheckConfig, LimitConfig, Settings, WarmStartConfig
 from recsys.split.cut import split_ratings
+from recsys.warehouse.build import SERVED
 from recsys.warehouse.lookup import list_runs
-from recsys.warehouse.publish import SERVED
 from tests.support.bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
 from tests.support.servers import Site, serving
 from tests.support.spoiling import Kind, write_drops

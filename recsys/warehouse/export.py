@@ -24,8 +24,9 @@ from recsys.errors import PublishError, UsageError
 from recsys.files import alone, read_json, sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
+from recsys.warehouse.build import LISTS, RECORDS, SERVED
 from recsys.warehouse.lookup import check_published, reading
-from recsys.warehouse.publish import LISTS, RECORDS, SERVED, SPARE_BYTES
+from recsys.warehouse.publish import SPARE_BYTES
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import pytest
 
 from recsys.home import Home
 from recsys.settings import HistoryConfig
-from recsys.warehouse.publish import LISTS, RECORDS, SERVED, publish
+from recsys.warehouse.build import LISTS, RECORDS, SERVED
 from tests.support.consumers import FULL, NIGHTS, PAGE, blocks, write_world
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 LINES = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| `")]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recsys.warehouse.publish import TABLES
+from recsys.warehouse.build import TABLES
 from tests.support.consumers import blocks, write_world
 
 VERSION = "1.4.5"  # the newest of 1.4

@@ -16,7 +16,7 @@ import sql
 from recsys.ask import lookup as questions
 from recsys.warehouse import lookup
 from recsys.warehouse.audit_rules import ROW_RULES
-from recsys.warehouse.publish import TABLES
+from recsys.warehouse.build import TABLES
 
 Row = tuple[Any, ...]
 

@@ -9,10 +9,11 @@ import duckdb
 import polars as pl
 
 from recsys.home import Home
+from recsys.warehouse.build import STORAGE_VERSION
 from recsys.warehouse.export import export
 from recsys.warehouse.outcome import MetricRow, Outcome
-from recsys.warehouse.publish import STORAGE_VERSION, publish, record
-from tests.support.warehouses import Frames, make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import Frames, make_frames, make_outcome, publish, write_night
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consumers.md").read_text(encoding="utf-8")
 NIGHTS = tuple(f"202611{day}T030000Z" for day in (19, 20, 21, 22))

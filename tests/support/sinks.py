@@ -1,4 +1,4 @@
-"""Where alerts arrive in tests: a real web server and a real mail server on loopback, which keep what they are sent."""
+"""Recipients of alerts in tests: a real web server and a real mail server on loopback, which keep what they receive."""
 
 import json
 import socketserver
@@ -25,15 +25,15 @@ from recsys.home import Home
 
 @dataclass
 class Sink:
-    """What came, and how the next ones are answered."""
+    """The requests received, and how the next ones are answered."""
 
     address: str = ""
     port: int = 0
-    received: list[dict[str, Any]] = field(default_factory=list)  # of those answered with 200
-    statuses: list[int] = field(default_factory=list)  # one a request, in order; then 200
+    received: list[dict[str, Any]] = field(default_factory=list)  # bodies that were answered with 200
+    statuses: list[int] = field(default_factory=list)  # of the next answers, in order; then 200
     headers: list[Message] = field(default_factory=list)  # of each request
     said: bytes = b""  # the body of every answer
-    drips: bool = False  # answers one header after the other, and never comes to an end
+    drips: bool = False  # sends one header after another without end
     released: threading.Event = field(default_factory=threading.Event)
 
     def of_kind(self, kind: str, home: Home) -> list[dict[str, Any]]:
@@ -74,27 +74,28 @@ def webhook() -> Iterator[Sink]:
 
 @dataclass
 class Mailbox:
-    """Mail as it was sent: who it was for, and each message."""
+    """The mail received, and how the next commands are answered."""
 
     port: int = 0
-    recipients: list[str] = field(default_factory=list)  # those it took
+    recipients: list[str] = field(default_factory=list)  # those that were accepted
     messages: list[EmailMessage] = field(default_factory=list)
-    logins: list[str] = field(default_factory=list)  # what came with AUTH
-    secured: bool = False  # whether the last conversation was encrypted
+    logins: list[str] = field(default_factory=list)  # AUTH commands
+    secured: bool = False  # whether the last session was encrypted
     refuses: bool = False  # every recipient
-    answers: dict[str, list[str]] = field(default_factory=dict)  # by the command, in order; then the usual
+    answers: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # of the next commands by their verb, in order; then the default
     offers: tuple[str, ...] = ("AUTH PLAIN",)
 
     @property
     def texts(self) -> list[str]:
-        """Of each message, decoded: its headers and its body."""
+        """The decoded headers and body of each message."""
         return [f"{dict(message.items())}\n{message.get_content()}" for message in self.messages]
 
 
 @contextmanager
 def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterator[Mailbox]:
-    """As much of SMTP as a client needs that sends plain text; with a certificate, encrypted once the client asks, or
-    `at_once`.
+    """An SMTP server for plain text; with a certificate, encrypted by STARTTLS or, if `at_once`, from the start.
 
     Source: RFC 5321, section 3; RFC 3207, section 4; RFC 4954, section 4.
     """
@@ -112,7 +113,7 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
 
         def handle(self) -> None:
             box.secured = False
-            with suppress(ssl.SSLError):  # of a client that does not believe the certificate
+            with suppress(ssl.SSLError):  # a client that does not trust the certificate
                 if at_once:
                     self.secure()
                 self.converse()
@@ -123,12 +124,12 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
             while line := self.rfile.readline():
                 command = line.decode().strip()
                 verb = command.partition(" ")[0].upper()
-                told = box.answers.get(verb)
-                self.obey(verb, command, told.pop(0) if told else None)
+                answers = box.answers.get(verb)
+                self.answer(verb, command, answers.pop(0) if answers else None)
                 if verb == "QUIT":
                     return
 
-        def obey(self, verb: str, command: str, told: str | None) -> None:
+        def answer(self, verb: str, command: str, planned: str | None) -> None:
             if verb == "EHLO":
                 offers = ["sink", *box.offers]
                 self.say(*(f"250{'-' if offer != offers[-1] else ' '}{offer}" for offer in offers))
@@ -137,19 +138,19 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
                 self.secure()
             elif verb == "AUTH":
                 box.logins.append(command)
-                self.say(told or "235 welcome")
+                self.say(planned or "235 welcome")
             elif verb == "RCPT":
-                told = told or ("550 nobody here" if box.refuses else "250 ok")
-                box.recipients += [command.partition("<")[2].partition(">")[0]] if told.startswith("2") else []
-                self.say(told)
+                planned = planned or ("550 nobody here" if box.refuses else "250 ok")
+                box.recipients += [command.partition("<")[2].partition(">")[0]] if planned.startswith("2") else []
+                self.say(planned)
             elif verb == "DATA":
                 self.say("354 go on")
                 message = message_from_bytes(self.read_message(), policy=default)
-                told = told or "250 kept"
-                box.messages += [message] if told.startswith("2") else []
-                self.say(told)
+                planned = planned or "250 kept"
+                box.messages += [message] if planned.startswith("2") else []
+                self.say(planned)
             else:
-                self.say(told or ("221 bye" if verb == "QUIT" else "250 ok"))
+                self.say(planned or ("221 bye" if verb == "QUIT" else "250 ok"))
 
         def read_message(self) -> bytes:
             lines = []
@@ -166,7 +167,7 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
 
 
 def write_certificate(path: Path) -> Path:
-    """A certificate for localhost that vouches for itself, and its key, in one file."""
+    """Writes a self-signed certificate for localhost and its key into one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     today = datetime.now(UTC)
@@ -181,9 +182,9 @@ def write_certificate(path: Path) -> Path:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    told = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    encoding = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, *told) + certificate.public_bytes(serialization.Encoding.PEM)
+        key.private_bytes(serialization.Encoding.PEM, *encoding) + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
 
