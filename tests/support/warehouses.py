@@ -1,6 +1,6 @@
-"""Nights to publish, of any size: every user has rated one movie and is recommended the ones that follow it.
+"""Nights to publish, of any size: every user has rated one movie and is recommended the next ones by movie_id.
 
-Those are also the most similar to it. Default lists are of the first movies, for all in order, for some the other way.
+These are also the movies similar to it. Default lists hold the first movies: in order for all, reversed for a segment.
 """
 
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def make_outcome(
 
 
 def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: float = 4.0) -> Frames:
-    """User u has rated movie u % n_movies + 1; `rating_hat` is the same in every row, so a mixture would show."""
+    """User u has rated movie u % n_movies + 1; `rating_hat` is the same in every row, so that a mixture shows."""
     user_id = np.arange(1, n_users + 1, dtype=np.int32)
     movie_id = np.arange(1, n_movies + 1, dtype=np.int32)
     rated = user_id % n_movies + 1

@@ -148,7 +148,7 @@ def test_some_tables_are_added_to_those_of_the_run(served: Home, lake: Path) -> 
 def test_an_unknown_table_is_refused(served: Home, lake: Path) -> None:
     with pytest.raises(UsageError, match=r"'film' cannot be exported\. Next: choose from recommendations, default"):
         export(served, lake, ["movies", "film"])
-    with pytest.raises(UsageError, match=r"history' cannot be exported \(recommendation_history is what the partitio"):
+    with pytest.raises(UsageError, match=r"history' cannot be exported \(recommendation_history holds the same as the"):
         export(served, lake, ["recommendation_history"])
     assert not lake.exists()
 

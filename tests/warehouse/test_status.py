@@ -11,7 +11,7 @@ from flows.cli.main import main
 from recsys.errors import NotPublished
 from recsys.home import Home
 from recsys.warehouse.publish import record
-from recsys.warehouse.status import LONGEST_REASON, render, status
+from recsys.warehouse.status import MAX_REASON, render, status
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
@@ -73,7 +73,7 @@ def test_a_failed_night_is_reported_with_its_reason(served: Home) -> None:
         f"fresh: {SERVED}last good night 25.0 h ago, limit 26 h; last night {SECOND}: held back: MAE"
     )
     assert line.endswith(
-        f"limit 0.8; next: `recsys runs --limit 5 --home {served.root}`, put that right, "
+        f"limit 0.8; next: `recsys runs --limit 5 --home {served.root}`, fix the cause, "
         f"then `recsys nightly --home {served.root}`"
     )
     assert "\n" not in line and "\x1b" not in line
@@ -82,7 +82,7 @@ def test_a_failed_night_is_reported_with_its_reason(served: Home) -> None:
 
 def test_a_long_reason_is_truncated(served: Home) -> None:
     record(ended(SECOND, "failed", "x" * 9999), served)
-    assert "x" * LONGEST_REASON + "…; next" in render(status(served, 26, after(hours=25)))
+    assert "x" * MAX_REASON + "…; next" in render(status(served, 26, after(hours=25)))
 
 
 def test_backfills_and_releases_are_not_nights(served: Home) -> None:
@@ -98,8 +98,10 @@ def test_a_rollback_that_blocks_publishing_is_reported(served: Home) -> None:
     record(ended(SECOND, "rolled back", reason, hours=1), served)
     found = status(served, 26, after(hours=2))
     assert found.ok and found.held == reason
-    told = f"; nights are held back by a roll-back: {reason}; next: `recsys rollback --release --home {served.root}`"
-    assert told in render(found)
+    expected = (
+        f"; publishing is blocked by a roll-back: {reason}; next: `recsys rollback --release --home {served.root}` to "
+    )
+    assert expected in render(found)
     record(ended(THIRD, "released", hours=2), served)
     assert status(served).held is None
 
