@@ -1,6 +1,6 @@
-"""Great Expectations over SQL on a DuckDB in memory: one checkpoint over some views, and its Data Docs.
+"""Runs Great Expectations over SQL on an in-memory DuckDB database: one checkpoint over some views, and its Data Docs.
 
-What is expected of them is stated elsewhere.
+The expectations themselves are stated by the callers.
 """
 
 import importlib
@@ -8,9 +8,9 @@ import logging
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,22 @@ from recsys.expect.data_docs import tidy, write_index
 ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
+NO_ROWS = "CountedRowsExpectation"  # our own kind of expectation; every other kind is a class of Great Expectations
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one rule demands of a view. Importing it does not import Great Expectations."""
+
+    rule: str
+    demands: str  # in words, for the Data Docs
+    kind: str  # NO_ROWS, or the name of a class of Great Expectations
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What one rule saw: the offending rows of a row rule, the measured number of any other."""
+    """The result of one rule: the number of offending rows for a row rule, the measured value for any other."""
 
     passed: bool
     observed: float
@@ -41,12 +54,17 @@ class Pages:
     explanation: str  # HTML of one paragraph: what the views are, and what follows from a rule that does not hold
 
 
-@contextmanager
-def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
-    """A connection to a DuckDB in memory of this name, which `run_checkpoint` opens by it as well.
+# Called with the name of an open database, the expectations by view, the run's id and start, and the Data Docs to
+# write; returns the result of each rule by its name. `run_checkpoint` is the one that a night uses.
+Validate = Callable[[str, Mapping[str, Sequence[Expectation]], str, datetime, Pages | None], dict[str, Observation]]
 
-    It comes through SQLAlchemy because DuckDB opens a database twice only with the same configuration, and the
-    dialect adds to it. What does not fit in memory goes to the folder `spill`.
+
+@contextmanager
+def opened_database(name: str, spill: Path | None = None) -> Iterator[DuckDBPyConnection]:
+    """A connection to the in-memory DuckDB database of this name, shared with every other connection by that name.
+
+    It is made by SQLAlchemy because DuckDB refuses a second connection with a different configuration, and the
+    dialect adds to the configuration. Data that does not fit in memory goes to the folder `spill`.
     """
     engine = sqlalchemy.create_engine(_address(name), **ENGINE_OPTIONS)
     with closing(engine.raw_connection()) as pooled:
@@ -54,7 +72,8 @@ def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
         connection: DuckDBPyConnection = pooled.driver_connection.duplicate()
     try:
         connection.execute("set timezone = 'UTC'")
-        connection.execute("set temp_directory = $folder", {"folder": str(spill)})
+        if spill:
+            connection.execute("set temp_directory = $folder", {"folder": str(spill)})
         yield connection
     finally:
         connection.close()
@@ -62,11 +81,11 @@ def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
 
 
 def run_checkpoint(
-    database: str, views: Mapping[str, Sequence[Any]], run_id: str, started_at: datetime, pages: Pages | None
+    database: str, views: Mapping[str, Sequence[Expectation]], run_id: str, started_at: datetime, pages: Pages | None
 ) -> dict[str, Observation]:
-    """Checks what `expect` states of each view of an open database; returns what each rule saw, by its name.
+    """Validates each view of an open database with Great Expectations; returns the result of each rule by its name.
 
-    Data Docs are written under the run's name, where there is a place for them.
+    Data Docs are written under the run's name if `pages` is given.
     """
     if pages:
         shutil.rmtree(pages.folder, ignore_errors=True)  # a run taken up again must not show its first attempt beside
@@ -84,7 +103,7 @@ def run_checkpoint(
                     data=source.add_query_asset(view, f"select * from main.{view}").add_batch_definition_whole_table(
                         view
                     ),
-                    suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=expectations)),
+                    suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=[*map(_build, expectations)])),
                 )
             )
             for view, expectations in views.items()
@@ -104,18 +123,24 @@ def run_checkpoint(
     return dict(_observe(outcome) for part in parts for outcome in part.results)
 
 
-def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Any:
+def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Expectation:
     """An expectation of Great Expectations by its class, under the name of a rule of ours."""
+    return Expectation(rule, demands, kind, arguments)
+
+
+def expect_no_rows(rule: str, demands: str, query: str) -> Expectation:
+    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
+    return Expectation(rule, demands, NO_ROWS, {"unexpected_rows_query": query})
+
+
+def _build(expectation: Expectation) -> Any:
+    """The object of Great Expectations, which is imported here because it takes three seconds."""
     import great_expectations.expectations as gxe
 
-    return getattr(gxe, kind)(**arguments, description=demands, meta={"rule": rule})
-
-
-def expect_no_rows(rule: str, demands: str, query: str, **arguments: Any) -> Any:
-    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
     from recsys.expect.counted_rows import CountedRowsExpectation
 
-    return CountedRowsExpectation(unexpected_rows_query=query, description=demands, meta={"rule": rule}, **arguments)
+    build = CountedRowsExpectation if expectation.kind == NO_ROWS else getattr(gxe, expectation.kind)
+    return build(**expectation.arguments, description=expectation.demands, meta={"rule": expectation.rule})
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.errors import PublishError
-from recsys.expect.checkpoint import Observation, Pages, expect, expect_no_rows, opened_database, quiet, run_checkpoint
+from recsys.expect.checkpoint import Observation, Pages, expect, expect_no_rows, opened_database, run_checkpoint
 from recsys.settings import AuditConfig
 from recsys.warehouse.audit_rules import CONTRACT, ROW_RULES, Measure, RowRule, limited
 from recsys.warehouse.outcome import TONIGHT
@@ -73,9 +73,7 @@ def audit(file: Path, run_id: str, n: int | None, beside: Beside | None, docs: P
             measured = _read_measures(connection, run_id) if beside else {}
         limits = list(limited(measured, beside.limits)) if beside else []
         pages = Pages(docs, f"What the audit of {escape(run_id)} found", EXPLANATION) if docs else None
-        with quiet():
-            views = _expectations(rules, limits)
-        seen = run_checkpoint(_name(run_id), views, run_id, datetime.now(UTC), pages)
+        seen = run_checkpoint(_name(run_id), _expectations(rules, limits), run_id, datetime.now(UTC), pages)
         broken = [_describe_rows(connection, rule, seen[rule.name]) for rule in rules if not seen[rule.name].passed]
         broken += [_describe_measure(*pair, measured) for pair in limits if not seen[_key(pair[0])].passed]
     if broken:
