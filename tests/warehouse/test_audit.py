@@ -581,12 +581,10 @@ def test_data_docs_can_be_read_offline(home: Home, tmp_path: Path) -> None:
     index = (docs / "index.html").read_text(encoding="utf-8")
     assert "What the audit of r1 found" in index
     assert 'class="fail"' not in index
-    pages = {path.relative_to(docs / "validations").parts[0]: path for path in (docs / "validations").rglob("*.html")}
-    assert {*pages} == {rule.table for rule in ROW_RULES} | {"measures"}
+    assert "<td>measures</td>" in index
     for rule in ROW_RULES:
-        page = pages[rule.table].read_text(encoding="utf-8")
-        assert f"no {rule.offence}" in unescape(page)
-        assert not re.search(r"(src|href)=.?https?:", page.partition("<body")[0])
+        assert f"<td>{rule.table}</td><td>{rule.name}</td><td>no {rule.offence}</td>" in unescape(index)
+    assert not re.search(r"(src|href)=", index)
 
 
 def test_every_broken_rule_is_named(tmp_path: Path) -> None:
