@@ -18,7 +18,6 @@ import duckdb
 import pytest
 
 from recsys import steps
-from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, GateHeld, PublishError, RecsysError, SourceError, UsageError
 from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import fetch_archive
@@ -30,6 +29,7 @@ from recsys.warehouse.build import SERVED
 from recsys.warehouse.lookup import list_runs
 from tests.support.bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
 from tests.support.servers import Site, serving
+from tests.support.snapshots import check_ratings
 from tests.support.spoiling import Kind, write_drops
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad-input.md"

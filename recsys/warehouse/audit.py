@@ -77,7 +77,7 @@ def audit(
 ) -> None:
     """Passes if the tables of a warehouse are fit to be served: lists of `n` movies that `run_id` made.
 
-    Without `inputs` and `n`, only the rules that need nothing but the tables are checked. Data Docs go to the folder
+    Without `inputs` and `n`, only the rules that need nothing but the tables are checked. The page of the results goes to the folder
     `docs`.
 
     Raises: PublishError that names every broken rule with its number of offending rows and one example, and every

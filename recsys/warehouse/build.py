@@ -68,7 +68,7 @@ class Tonight:
     caps: Path | None = None  # (movie_id, group_name, at_most)
     rating_scale: tuple[float, ...] = ()  # stars; empty if unknown
     limits: AuditConfig = field(default_factory=AuditConfig)  # for the lists as a whole
-    audit_docs: Path | None = None  # folder for the Data Docs of the audit
+    audit_docs: Path | None = None  # folder for the page with the results of the audit
     copies: Path | None = None  # folder for a Parquet copy of each served table, which `restore` reads
 
     @property
