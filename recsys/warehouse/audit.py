@@ -77,8 +77,8 @@ def audit(
 ) -> None:
     """Passes if the tables of a warehouse are fit to be served: lists of `n` movies that `run_id` made.
 
-    Without `inputs` and `n`, only the rules that need nothing but the tables are checked. The page of the results goes to the folder
-    `docs`.
+    Without `inputs` and `n`, only the rules that need nothing but the tables are checked. docs: folder for the page of
+    the results.
 
     Raises: PublishError that names every broken rule with its number of offending rows and one example, and every
     broken limit.
