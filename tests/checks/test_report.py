@@ -19,11 +19,10 @@ from recsys.errors import SourceError
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.settings import CheckConfig, Settings
-from recsys.warehouse.publish import publish
 from tests.support.archives import write_archive
 from tests.support.snapshots import check_ratings, make_run, make_tables, write_tables
 from tests.support.validators import count_offences
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 RECSYS = Path(sys.executable).with_name("recsys")
 

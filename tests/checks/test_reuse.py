@@ -19,9 +19,8 @@ from recsys.errors import DataRefused
 from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
 from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
-from recsys.warehouse.publish import publish
 from tests.support.snapshots import START, Tables, check_ratings, make_run, make_tables, write_tables
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 CONFIG = CheckConfig(
     max_bad_share=0.5, min_ratings=2, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))

@@ -9,8 +9,7 @@ from click.testing import CliRunner, Result
 
 from flows.cli.main import main
 from recsys.home import Home
-from recsys.warehouse.publish import publish
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 
 @pytest.fixture
