@@ -160,14 +160,14 @@ def send_alert_of(zombie: Zombie) -> None:
     """Logs a closed run and sends its alert. A subflow has none of its own: its parent run is reported."""
     from prefect.client.orchestration import get_client
 
-    from flows.alerting import tell_of
+    from flows.alerting import alert_about
 
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(zombie.flow_run_id)
         name = client.read_flow(flow_run.flow_id).name
     logger.warning("closed %s, a run of %s: %s", zombie.name, name, zombie.message)
     if flow_run.state and flow_run.parent_task_run_id is None:
-        tell_of(name, flow_run, flow_run.state)
+        alert_about(name, flow_run, flow_run.state)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -32,9 +32,10 @@ from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
 from recsys.train.choose import Choice, Learner, check_rates, choose_trained, learn
 from recsys.train.saved_model import SavedModel, load_model, save_model
+from recsys.warehouse.build import Tonight
 from recsys.warehouse.lookup import find_lists, find_served
 from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
-from recsys.warehouse.publish import Tonight, backfill, publish, record, serves_the_same
+from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
 

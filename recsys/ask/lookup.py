@@ -1,4 +1,4 @@
-"""What people ask of the published lists: one short-lived, read-only connection per question."""
+"""Queries of people on the published lists: one short-lived, read-only connection per query."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
 from recsys.warehouse.lookup import check_published, next_night, reading, select
 
-SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
+SEGMENTS_NAMED = 12  # in an error message; a data set has dozens of segments
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
     """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
-    Empty for a user to whom their ratings and the rules leave nothing.
+    Empty for a user for whom ratings and rules leave no movie.
 
-    Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
+    Raises: NotPublished if there are no lists yet; UsageError for an unknown id, naming the default lists.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -30,31 +30,31 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
 def recommend_default(home: Home, segment: str) -> pl.DataFrame:
     """The list for users the model does not know, best first: rank, title, year, score.
 
-    `segment` is all, or what such a user is, in any order: gender=F age=25.
+    `segment` is all or values of columns of users in any order, such as gender=F age=25.
 
-    Raises: NotPublished if there are no such lists; UsageError if there is none for that segment, naming others.
+    Raises: NotPublished if there are no default lists; UsageError for an unknown segment, naming others.
     """
     with reading(home) as connection:
         check_published(connection, home)
         segments = _segments(connection)
         if not segments:
             raise NotPublished(_lacks(home, "default lists"))
-        meant = [known for known in segments if _words(known) == _words(segment)]
-        if not meant:
+        found = [known for known in segments if _words(known) == _words(segment)]
+        if not found:
             raise UsageError(
                 f"there is no default list for '{segment}'; there are lists for {_enumerate(segments)}. Next: choose "
                 "one of these, or see all in the table default_recommendations"
             )
-        return select(connection, sql.read("recommend_default"), segment=meant[0])
+        return select(connection, sql.read("recommend_default"), segment=found[0])
 
 
 def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The movie asked for, by title or movie_id, as one row of movie_id, title, year, genres, n_ratings, similarity to
-    what was asked; and the movies similar to it, best first: rank, title, year, genres, similarity.
+    """Finds a movie by title or movie_id: one row of movie_id, title, year, genres, n_ratings and the similarity of its
+    title to `asked`. Also returns its similar movies, best first: rank, title, year, genres, similarity.
 
-    The second is empty for a movie that nobody has rated.
+    The second frame is empty for a movie without ratings.
 
-    Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
+    Raises: NotPublished if no similar movies are published; UsageError if no movie matches.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -66,18 +66,18 @@ def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @dataclass(frozen=True)
 class Place:
-    """A movie in a user's published list, or not in it."""
+    """The position of a movie in a user's published list."""
 
-    run_id: str  # that published the lists
-    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity to what was asked
-    rank: int | None
-    movies: pl.DataFrame  # all of them, with the same columns but the last
+    run_id: str  # the run that published the lists
+    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity of the title to the search text
+    rank: int | None  # None: not in the list
+    movies: pl.DataFrame  # all movies, with the same columns except similarity
 
 
 def find_place(home: Home, user_id: int, asked: str) -> Place:
-    """Where the movie of this title or id stands in the user's list.
+    """The position of the movie with this title or id in the user's list.
 
-    Raises: NotPublished if there are no lists; UsageError if nobody has that id, or no movie is called so.
+    Raises: NotPublished if there are no lists; UsageError for an unknown user id, or if no movie matches.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -90,7 +90,7 @@ def find_place(home: Home, user_id: int, asked: str) -> Place:
 
 
 def read_served(home: Home) -> tuple[str, pl.DataFrame]:
-    """The run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
+    """The served run, and all movies: movie_id, title, year, genres, n_ratings.
 
     Raises: NotPublished if there are no lists.
     """
@@ -124,7 +124,7 @@ def _enumerate(segments: list[str]) -> str:
 
 
 def _instead(segments: list[str]) -> str:
-    """What there is for a user nobody knows."""
+    """A hint at the default lists, for an unknown user."""
     return f", or see a default list with --segment: {_enumerate(segments)}" if segments else ""
 
 

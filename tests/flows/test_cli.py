@@ -11,8 +11,7 @@ from click.testing import CliRunner, Result
 from flows.cli.console import report_errors
 from flows.cli.main import main
 from recsys.home import Home
-from recsys.warehouse.publish import publish
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 pytestmark = pytest.mark.xdist_group("served_night")
 
