@@ -90,7 +90,7 @@ def _run_network(name: str, setting: Setting) -> Trial:
     known, asked = (setting.learner.encode(part) for part in (setting.parts.train, setting.parts.holdout))
     trial = _measure_rater if isinstance(network, RatingNetwork) else _measure_orderer
     measured = trial(network, known, asked, setting)
-    order = _order(partial(score, network), known, asked, setting)
+    order = _order(partial(score, network), known, setting)
     cost = {
         "parameters": float(sum(weight.numel() for weight in network.parameters())),
         "training_seconds": seconds,
@@ -129,7 +129,7 @@ def _run_baseline(name: str, setting: Setting) -> Trial:
         levels_K = torch.tensor(sizes.levels)
         metrics = number_metrics(fitted(asked.user_idx, asked.item_idx), levels_K[asked.level_idx], levels_K)
         metrics["mse_mean"] = metrics["rmse_mean"] ** 2
-    order = _order(lambda pairs: fitted(pairs.user_idx, pairs.item_idx), known, asked, setting)
+    order = _order(lambda pairs: fitted(pairs.user_idx, pairs.item_idx), known, setting)
     return Trial(setting.split, name, setting.learner.seed, metrics=metrics | order | {"training_seconds": seconds})
 
 
@@ -138,7 +138,6 @@ def _popularity(known: Interactions, learner: Learner) -> Predict:
     return lambda users, items: counts[items]
 
 
-def _order(by: Score, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, float]:
-    learner = setting.learner
-    ndcg = measure_order(by, known, asked, learner.sizes(), setting.relevant_from, learner.seed)
+def _order(by: Score, known: Interactions, setting: Setting) -> dict[str, float]:
+    ndcg = measure_order(by, known, setting.parts.holdout, setting.learner, setting.relevant_from)
     return {} if ndcg is None else {"ndcg_at_10_by_score": ndcg}

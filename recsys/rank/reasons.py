@@ -3,7 +3,7 @@
 Shapes: P places, B users, R rated movies of each, N places of each.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.rank.common import ROUNDING
 from recsys.retrieve.ease import Ease
-from recsys.retrieve.histories import Histories
+from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever
 
 SHARES_AT_ONCE = 2**20  # in memory, padding included: 4 MB, and twice that for where they stand
@@ -34,7 +34,7 @@ def find_reasons(
     first_B = n_places_B.cumsum(0) - n_places_B
     liked = _liked(histories)
     sizes_B = liked.sizes()[users]
-    for rows_B in _alike(sizes_B, int(n_places_B.max())):
+    for rows_B in split_by_size(sizes_B * int(n_places_B.max()), SHARES_AT_ONCE):
         own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
         place_BN = first_B[rows_B, None] + torch.arange(int(n_places_B[rows_B].max()))
         is_place_BN = place_BN < (first_B + n_places_B)[rows_B, None]
@@ -51,16 +51,6 @@ def _liked(histories: Histories) -> Histories:
     is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
     offsets = torch.bincount(users[is_liked] + 1, minlength=len(histories) + 1).cumsum(0)
     return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
-
-
-def _alike(sizes_B: Tensor, n_places: int) -> Iterator[Tensor]:
-    """Users who like something, in blocks of alike numbers of movies, so that padding them wastes little."""
-    order = sizes_B.argsort(stable=True)
-    sizes, first = sizes_B[order].tolist(), int((sizes_B == 0).sum())
-    for last in range(first + 1, len(sizes) + 1):
-        if last == len(sizes) or (last + 1 - first) * sizes[last] * n_places > SHARES_AT_ONCE:
-            yield order[first:last]
-            first = last
 
 
 def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:

@@ -3,13 +3,12 @@
 Shapes: U users, I items, R rows of either, D embedding_dim, L the longest history of some rows.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from recsys.retrieve.histories import Histories
+from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
@@ -85,7 +84,8 @@ def _solve(trusted: Histories, other_ID: Tensor, unobserved: float, config: AlsC
     dim, device = other_ID.shape[1], other_ID.device
     everywhere_DD = unobserved * other_ID.T @ other_ID
     solved_RD = torch.zeros(len(trusted), dim, device=device)
-    for rows_B in _by_size(trusted.sizes(), dim):
+    # a row takes one vector for each rating, and at least `dim` for its matrix
+    for rows_B in split_by_size(trusted.sizes(), VECTORS_PER_BLOCK, min_size=dim):
         q_BLD, c_BL1 = _padded(trusted.take(rows_B), other_ID)
         weighted_BLD = c_BL1 * q_BLD
         left_BDD = weighted_BLD.transpose(1, 2) @ q_BLD + everywhere_DD
@@ -94,20 +94,6 @@ def _solve(trusted: Histories, other_ID: Tensor, unobserved: float, config: AlsC
         vectors_BD1 = torch.cholesky_solve(weighted_BLD.sum(1)[:, :, None], torch.linalg.cholesky(left_BDD))
         solved_RD[rows_B.to(device)] = vectors_BD1.squeeze(2)
     return solved_RD
-
-
-def _by_size(sizes_R: Tensor, dim: int) -> Iterator[Tensor]:
-    """Rows that have ratings, in blocks of alike size, so that padding them to the longest wastes little.
-
-    A row takes as many vectors as it has ratings, and `dim` for its matrix: one that has few takes more for that.
-    """
-    order = sizes_R.argsort(stable=True)
-    sizes, first = sizes_R[order].tolist(), int((sizes_R == 0).sum())
-    for last in range(first + 1, len(sizes) + 1):
-        is_full = last == len(sizes) or (last + 1 - first) * max(sizes[last], dim) > VECTORS_PER_BLOCK
-        if is_full:
-            yield order[first:last]
-            first = last
 
 
 def _padded(own: Histories, other_ID: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 Shapes: U users, I items (index 0 of both is "unknown"), B users of one block, N ratings.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,19 @@ def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
     users, items = keys[is_last] // n_items, keys[is_last] % n_items
     stars = levels_K[train.level_idx.cpu()[order[is_last]]]
     return Histories(_offsets(torch.bincount(users, minlength=n_users)), items, stars, n_items)
+
+
+def split_by_size(sizes_R: Tensor, limit: int, min_size: int = 0) -> Iterator[Tensor]:
+    """Rows of nonzero size in blocks of similar size, so that padding a block to its longest row wastes little.
+
+    A block holds at most `limit` numbers after padding, or one row; a row counts as `min_size` at least.
+    """
+    order = sizes_R.argsort(stable=True)
+    sizes, first = sizes_R[order].tolist(), int((sizes_R == 0).sum())
+    for last in range(first + 1, len(sizes) + 1):
+        if last == len(sizes) or (last + 1 - first) * max(sizes[last], min_size) > limit:
+            yield order[first:last]
+            first = last
 
 
 def _offsets(sizes: Tensor) -> Tensor:

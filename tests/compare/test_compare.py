@@ -123,7 +123,8 @@ def test_a_baselines_figures(setting: Setting) -> None:
         assert "log_loss" not in trial.metrics
     counts = torch.bincount(known.item_idx, minlength=sizes.n_items).float()
     popular = run_trial("popularity", setting).metrics
-    by_count = measure_order(lambda pairs: counts[pairs.item_idx], known, asked, sizes, 4.0, seed=0)
+    holdout = setting.parts.holdout
+    by_count = measure_order(lambda pairs: counts[pairs.item_idx], known, holdout, setting.learner, 4.0)
     assert popular.keys() == {"ndcg_at_10_by_score", "training_seconds"}
     assert popular["ndcg_at_10_by_score"] == by_count
 
