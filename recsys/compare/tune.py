@@ -19,12 +19,10 @@ from recsys.compare.search_space import Field, search_space, with_values
 from recsys.errors import ModelError, UsageError
 from recsys.files import alone, replacing, write_json
 from recsys.home import Home
-from recsys.metrics.errors import prediction_metrics
-from recsys.models import MODELS, NetworkConfig, RatingNetwork
+from recsys.models import MODELS, NetworkConfig
 from recsys.settings import Settings
-from recsys.train.choose import OWN_ERROR, Learner, configure, fit_seeded
-from recsys.train.device import pick_device
-from recsys.train.loop import Epoch, best_epoch, predict
+from recsys.train.choose import OWN_ERROR, Learner, configure, fit_and_measure
+from recsys.train.loop import Epoch
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -152,18 +150,11 @@ class Search:
         return True
 
     def _measure(self, config: NetworkConfig, label: str, watch: Callable[[Epoch], None]) -> dict[str, float]:
-        """Every figure on validation, in the best epoch."""
-        known, unseen = (self.learner.encode(part) for part in (self.parts.fitted, self.parts.validation))
-        start = time.monotonic()
-        network, epochs = fit_seeded(
-            self.model, config, known, self.learner, validation=unseen, label=label, watch=watch
-        )
-        best = best_epoch(epochs)
-        metrics = {OWN_ERROR: best.validation_error or 0.0}
-        if isinstance(network, RatingNetwork):
-            asked = unseen.to(pick_device(self.learner.device))
-            metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
-        return metrics | {"epochs": float(best.number), "training_seconds": time.monotonic() - start}
+        """Return the validation metrics of the best epoch."""
+        fitted, validation = self.parts.fitted, self.parts.validation
+        _, best, metrics = fit_and_measure(self.model, config, fitted, validation, self.learner, label, watch)
+        seconds = metrics.pop("training_seconds")
+        return metrics | {"epochs": float(best.number), "training_seconds": seconds}
 
     def _write(self, study: "Study") -> None:
         """trials.csv, and best.json once there is one."""
