@@ -119,7 +119,7 @@ def evaluate(
         check_order(known, holdout)
     train, asked = learner.encode(known), learner.encode(holdout)
     errors = measure_errors(network, train, asked)
-    ranker = fit_ranker(network, train, learner, settings.rank, weights)
+    ranker = fit_ranker(network, train, learner, settings.rank, weights, keep=True)  # for compare_champion
     lists = measure_lists(ranker, train, holdout, learner, settings.n)
     details = measure_details(network, train, asked, learner.features)
     name = settings.split.holdout

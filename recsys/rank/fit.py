@@ -1,5 +1,6 @@
 """A ranker learned from ratings: its retrievers, and on validation the weights of its parts."""
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -36,10 +37,42 @@ RATINGS_TO_TRUST = 3  # so many, and a user's own ratings say as much as popular
 USERS = 3_000  # of validation, drawn by the seed: five weights are known well from fewer
 
 
+_kept: dict[str, Ranker] = {}  # at most one: the last ranker fitted with `keep`, by its inputs
+
+
 def fit_ranker(
-    network: RatingNetwork, train: Interactions, learner: Learner, config: RankConfig, weights: Weights
+    network: RatingNetwork,
+    train: Interactions,
+    learner: Learner,
+    config: RankConfig,
+    weights: Weights,
+    *,
+    keep: bool = False,
 ) -> Ranker:
-    """Retrievers of the same interactions beside the network that they trained."""
+    """Fit the retrievers to `train`, the ratings that `network` was trained on.
+
+    With `keep`, the result stays in memory for the next call, which reuses it if its inputs are the same: a night ranks
+    with the same retrievers in two steps, and fitting them takes minutes on the largest editions.
+    """
+    key = _digest(train, learner, config)
+    kept = _kept.pop(key, None)
+    _kept.clear()
+    ranker = replace(kept, network=network, weights=weights) if kept else _fit(network, train, learner, config, weights)
+    if keep:
+        _kept[key] = ranker
+    return ranker
+
+
+def _digest(train: Interactions, learner: Learner, config: RankConfig) -> str:
+    """Identify everything that a ranker depends on, apart from its network and weights."""
+    settings = (learner.sizes(), learner.features.content_hash(), learner.seed, learner.device, config)
+    digest = hashlib.sha256(repr(settings).encode())
+    for column in vars(train).values():
+        digest.update(column.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _fit(network: RatingNetwork, train: Interactions, learner: Learner, config: RankConfig, weights: Weights) -> Ranker:
     moment = int(train.rated_at.max()) + 1 if len(train) else 0
     histories = gather_histories(train, learner.sizes())
     properties = gather_properties(learner.features, len(histories))

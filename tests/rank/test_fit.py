@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from recsys.encode.features import NO_FEATURES
 from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit as fit_module
 from recsys.rank.fit import SIZES as TAUGHT_SIZES
@@ -52,6 +53,24 @@ def test_retrievers_come_in_the_order_of_the_setting() -> None:
     network = indifferent(SIZES.n_users, SIZES.n_items)
     turned = fit_ranker(network, tastes()[0], LEARNER, config, NO_WEIGHTS)
     assert turned.parts == ("popularity", "ease", "stars", "likes")
+
+
+def test_a_kept_ranker_is_reused_once_for_the_same_inputs(network: RatingNetwork) -> None:
+    train, other = tastes()[0], indifferent(SIZES.n_users, SIZES.n_items)
+    first = fit_ranker(network, train, LEARNER, CONFIG, NO_WEIGHTS, keep=True)
+    second, third = (fit_ranker(other, train, LEARNER, CONFIG, Weights({0: {}})) for _ in range(2))
+    assert second.retrievers is first.retrievers
+    assert (second.network, second.weights) == (other, Weights({0: {}}))
+    assert third.retrievers is not first.retrievers
+    flipped = train.take(torch.arange(len(train)).flip(0))
+    for rows, learner, config in (
+        (flipped, LEARNER, CONFIG),
+        (train, replace(LEARNER, seed=1), CONFIG),
+        (train, replace(LEARNER, features=NO_FEATURES), CONFIG),
+        (train, LEARNER, CONFIG.model_copy(update={"als": AlsConfig(embedding_dim=5)})),
+    ):
+        kept = fit_ranker(network, train, LEARNER, CONFIG, NO_WEIGHTS, keep=True)
+        assert fit_ranker(network, rows, learner, config, NO_WEIGHTS).retrievers is not kept.retrievers
 
 
 def test_how_long_each_retriever_took_is_said(caplog: pytest.LogCaptureFixture) -> None:
