@@ -24,7 +24,7 @@ from recsys.rank.read_rules import read_rules as rules_of
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
-from recsys.rank.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
+from recsys.rank.write_lists import AuditInputs, write_default_lists, write_audit_inputs, write_lists, write_similar
 from recsys.runs.night import describe_run, read_metrics
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
@@ -164,7 +164,7 @@ def score(
     write_lists(ranker, settings.n, learner.vocabulary, run.recommendations)
     write_default_lists(ranker, settings.n, learner.vocabulary, run.default_recommendations)
     write_similar(ranker, learner.features, settings.rank.n_similar, learner.vocabulary, run.similar_movies)
-    write_known(ranker, rules, run.recommendations, settings.n, learner.vocabulary, Known(run.known))
+    write_audit_inputs(ranker, rules, run.recommendations, settings.n, learner.vocabulary, AuditInputs(run.known))
     save_ranker(ranker, run.ranker)
     _add_metrics(run, _about_tonight(ranker, rules, run, settings))
     return run.recommendations
@@ -198,7 +198,7 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
 
 
 def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Tonight:
-    known = Known(run.known)
+    known = AuditInputs(run.known)
     return Tonight(
         recommendations=lists,
         movies=checked.movies,

@@ -12,7 +12,7 @@ from typing import Any
 from recsys.compare.data import Data, cut, load_data, make_learner
 from recsys.compare.plan import Plan
 from recsys.compare.plots import draw_comparison, draw_reliability
-from recsys.compare.results import Row, Shelf, summarise, write_results
+from recsys.compare.results import Row, TrialStore, summarise, write_results
 from recsys.compare.trial import Setting, Trial, run_trial
 from recsys.errors import ModelError, UsageError
 from recsys.files import alone
@@ -54,7 +54,7 @@ def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     with written(folder):
         data = load_data(settings)
-        Shelf(folder, _conditions(data, plan, settings))
+        TrialStore(folder, _conditions(data, plan, settings))
     for how in plan.splits.values():
         cut(data, how, plan.seeds[0])
     logger.info("results go to %s; the same command with --out %s goes on there", folder, folder)
@@ -69,8 +69,8 @@ def compare(job: Job) -> Comparison:
     """
     plan, settings, data, folder = job.plan, job.settings, job.data, job.folder
     with alone(folder, "comparison"), written(folder):
-        shelf = Shelf(folder, _conditions(data, plan, settings))
-        trials, descriptions = _run(plan, data, settings, shelf)
+        store = TrialStore(folder, _conditions(data, plan, settings))
+        trials, descriptions = _run(plan, data, settings, store)
         rows = summarise(trials)
         found = {"id": folder.name, "dataset": data.archive.dataset, "snapshot": data.snapshot,
                  "code_version": code_version(), "splits": descriptions, "seeds": list(plan.seeds)}  # fmt: skip
@@ -91,7 +91,7 @@ def check_complete(found: list[Comparison]) -> None:
         )
 
 
-def _run(plan: Plan, data: Data, settings: Settings, shelf: Shelf) -> tuple[list[Trial], dict[str, str]]:
+def _run(plan: Plan, data: Data, settings: Settings, store: TrialStore) -> tuple[list[Trial], dict[str, str]]:
     trials, descriptions = [], {}
     for split, how in plan.splits.items():
         for seed in plan.seeds:
@@ -102,7 +102,7 @@ def _run(plan: Plan, data: Data, settings: Settings, shelf: Shelf) -> tuple[list
             descriptions[split] = f"{_describe(how)}; {sizes}"
             logger.info("split %s, seed %d: %s", split, seed, sizes)
             for model in plan.models:
-                trials.append(shelf.take_or_run(split, model, seed, partial(run_trial, model, setting)))
+                trials.append(store.take_or_run(split, model, seed, partial(run_trial, model, setting)))
     return trials, descriptions
 
 

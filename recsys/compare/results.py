@@ -73,7 +73,7 @@ def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     return [dict(zip(names, key, strict=True)) | {"value": statistics.fmean(found)} for key, found in values.items()]
 
 
-class Shelf:
+class TrialStore:
     """Where finished trials are kept, one file each, so that a comparison that was killed goes on where it stopped."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Ranker:
         return (*self.retrievers, STARS, LIKES)
 
     def users(self, user_idx: Tensor) -> Users:
-        """Known ones, with their histories."""
+        """AuditInputs ones, with their histories."""
         histories = self.histories.take(user_idx)
         return Users(user_idx, histories, self.properties.of_users_UF[user_idx], seen=histories)
 

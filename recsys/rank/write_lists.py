@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Known:
+class AuditInputs:
     """Files in `folder` that an audit reads beside the lists."""
 
     folder: Path
@@ -105,7 +105,9 @@ def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabu
     _write(list_similar(find_similar(ranker, features, n), vocabulary), SIMILAR, path)
 
 
-def write_known(ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, known: Known) -> None:
+def write_audit_inputs(
+    ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, known: AuditInputs
+) -> None:
     """What an audit of the lists has to know: what may be shown at all, whom rules leave fewer movies, the rules.
 
     How many are left to a user is counted apart from the lists, unless a cap can leave them short: what fits under caps

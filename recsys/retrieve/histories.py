@@ -78,7 +78,7 @@ class Histories:
 
 
 def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
-    """Known interactions grouped by user, each (user, item) once; of a pair rated twice, the last row counts."""
+    """AuditInputs interactions grouped by user, each (user, item) once; of a pair rated twice, the last row counts."""
     levels_K, n_users, n_items = torch.tensor(sizes.levels), sizes.n_users, sizes.n_items
     keys, order = (train.user_idx.cpu() * n_items + train.item_idx.cpu()).sort(stable=True)
     is_last = torch.ones(len(keys), dtype=torch.bool)
