@@ -24,7 +24,7 @@ from recsys.rank.read_rules import read_rules as rules_of
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
-from recsys.rank.write_lists import AuditInputs, write_default_lists, write_audit_inputs, write_lists, write_similar
+from recsys.rank.write_lists import AuditInputs, write_audit_inputs, write_default_lists, write_lists, write_similar
 from recsys.runs.night import describe_run, read_metrics
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split

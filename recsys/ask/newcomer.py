@@ -42,7 +42,7 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
     rated = match_ratings(parse_ratings(ratings, ranker.described["levels"]), movies)
     items = vocabulary.encode_movies(rated["movie_id"].to_numpy())
     known = {int(item): stars for item, stars in zip(items, rated["rating"].to_list(), strict=True) if item}
-    stated = _stated(segment, ranker.described["properties"])
+    stated = _parse_segment(segment, ranker.described["properties"])
     folded = fold_in(ranker, known, stated, n or DEFAULT_N)
     titles = dict(movies.select("movie_id", "title").iter_rows())
     rows = pl.DataFrame(
@@ -63,7 +63,7 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
     )
 
 
-def _stated(segment: str | None, properties: Sequence[str]) -> list[str]:
+def _parse_segment(segment: str | None, properties: Sequence[str]) -> list[str]:
     """What the name of a segment says, in any order: gender=F age=under 18."""
     known = {name.casefold(): name for name in properties}
     text = EVERYBODY if segment is None else segment.strip()

@@ -17,7 +17,7 @@ from recsys.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-TAKEN_FROM = 0.75  # similarity below which a movie is not taken for the one that was asked for
+MIN_SIMILARITY = 0.75  # similarity below which a movie is not taken for the one that was asked for
 OTHER_ARTICLE = 0.98  # "the heat" for Heat, after The Heat; who types no article means either
 PART = 0.97  # "star wars" for Star Wars: Episode IV - A New Hope, after any that is called so entirely
 OTHER_YEAR = 0.97  # a year off by one: premiere and release differ; all three together are still above LETTERS
@@ -152,14 +152,14 @@ def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
         if len(others):
             logger.info("'%s' is taken for %s; also called so: %s", asked, _describe(movie), _list(others))
         return movie
-    nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= TAKEN_FROM)
+    nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= MIN_SIMILARITY)
     if nearest.is_empty():
-        raise UsageError(_deny(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
+        raise UsageError(_describe_miss(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
     logger.info("'%s' is taken for %s", asked, _describe(nearest))
     return nearest
 
 
-def _deny(asked: str, nearest: pl.DataFrame) -> str:
+def _describe_miss(asked: str, nearest: pl.DataFrame) -> str:
     meant = f"did you mean {_list(nearest)}?" if len(nearest) else "none is called nearly so."
     hint = " If these are several movies, each needs its own =STARS." if "," in asked else ""
     return f"no movie is called '{asked}'; {meant}{hint} Next: give the title as the table movies has it, or a movie_id"

@@ -52,7 +52,7 @@ def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
     split; DataRefused if the data are refused or a part would be empty; whatever fetching and reading raise.
     """
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
-    with written(folder):
+    with writing_to(folder):
         data = load_data(settings)
         TrialStore(folder, _conditions(data, plan, settings))
     for how in plan.splits.values():
@@ -68,7 +68,7 @@ def compare(job: Job) -> Comparison:
     fails is a row of its own.
     """
     plan, settings, data, folder = job.plan, job.settings, job.data, job.folder
-    with alone(folder, "comparison"), written(folder):
+    with alone(folder, "comparison"), writing_to(folder):
         store = TrialStore(folder, _conditions(data, plan, settings))
         trials, descriptions = _run(plan, data, settings, store)
         rows = summarise(trials)
@@ -142,7 +142,7 @@ def new_folder(home: Home) -> Path:
 
 
 @contextmanager
-def written(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield

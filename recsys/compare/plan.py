@@ -96,12 +96,12 @@ def _parse_models(models: str | None, settings: Settings) -> tuple[str, ...]:
     named = tuple(dict.fromkeys(words))
     for name in named:
         if name not in EVERYTHING:
-            raise UsageError(f"--models {name}: there is no such network.{_meant(name)} Next: all, or some of "
+            raise UsageError(f"--models {name}: there is no such network.{_suggest(name)} Next: all, or some of "
                              f"{', '.join(EVERYTHING)}")  # fmt: skip
     return named
 
 
-def _meant(name: str) -> str:
+def _suggest(name: str) -> str:
     close = difflib.get_close_matches(name, EVERYTHING, n=1)
     return f" Did you mean {close[0]}?" if close else ""
 

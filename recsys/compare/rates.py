@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.compare.compare import new_folder, written
+from recsys.compare.compare import new_folder, writing_to
 from recsys.compare.data import cut, load_data, make_learner
 from recsys.compare.plan import Plan
 from recsys.compare.plots import draw_learning_rates
@@ -77,7 +77,7 @@ def _write(
 ) -> Rates:
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     suggested = {name: curve.suggestion for name, curve in curves.items()}
-    with written(folder):
+    with writing_to(folder):
         found = {"suggested": suggested, "stated": stated, "failures": failures}
         shown = {name: {"rates": curve.rates, "losses": curve.losses} for name, curve in curves.items()}
         write_json(folder / "learning_rates.json", found | {"curves": shown})

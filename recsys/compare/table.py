@@ -23,13 +23,13 @@ OWN = {"own_error": "own error", "ndcg_at_10_by_score": "NDCG@10 by score"}
 COST = {"epochs": "epochs", "parameters": "parameters", "training_seconds": "seconds"}
 REPORTED = {"reported": "reported"}
 COLUMNS = STARS | OWN | COST | REPORTED
-DISPENSABLE = (  # on a narrow terminal, the first of them goes first
+DROP_ORDER = (  # on a narrow terminal, the first of them goes first
     "mse_mean", "mae_mode", "mae_mean", "ece", "parameters", "reported", "log_loss", "epochs", "mae_rounded",
     "ndcg_at_10_by_score", "own_error", "training_seconds",
 )  # fmt: skip
 
 MISSING_RANKS_LAST = 1e9
-ENDLESS = 10_000  # characters; a console measures nothing as longer than itself
+UNLIMITED_WIDTH = 10_000  # characters; a console measures nothing as longer than itself
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
@@ -38,7 +38,7 @@ def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> s
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
         console.print(f"{split}: {description}", soft_wrap=True)
-        table, left_out = _fitting(of_split, console)
+        table, left_out = _fit_width(of_split, console)
         console.print(table)
         if left_out:
             console.print(f"no room for {', '.join(left_out)}: see results.csv", soft_wrap=True)
@@ -58,13 +58,13 @@ def _place(row: Row) -> tuple[float, float, str]:
     return mae, -ndcg, row.model
 
 
-def _fitting(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
+def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
     """The table with as many columns as there is room for, and the names of the others: no figure is ever cut."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
-    for key in (*DISPENSABLE, None):
+    for key in (*DROP_ORDER, None):
         table = _table(rows, shown)
-        if key is None or Console(width=ENDLESS).measure(table).minimum <= console.width:
+        if key is None or Console(width=UNLIMITED_WIDTH).measure(table).minimum <= console.width:
             break
         if key in shown:
             shown.remove(key)

@@ -99,7 +99,7 @@ def test_without_the_folder_of_the_run_there_are_none(served_night: Home, tmp_pa
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
-    with pytest.raises(NotPublished, match=rf"runs/{run_id} does not hold what its lists were made with.* Next: "):
+    with pytest.raises(NotPublished, match=rf"runs/{run_id} has no saved ranker, so .* Next: "):
         recommend_for(home, "20=5")
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_folder_is_told_by_name(served_night: Home, tmp_path: Path, da
     path = home.run(run_id).folder / damaged
     os.truncate(path, 90) if how == "cut" else path.unlink()
     for asked in (lambda: recommend_for(home, "20=5"), lambda: explain(home, 5, "3")):
-        with pytest.raises(NotPublished, match=rf"runs/{run_id}.*, without which .*\. Next: `recsys nightly"):
+        with pytest.raises(NotPublished, match=rf"runs/{run_id}.*, so .*\. Next: `recsys nightly"):
             asked()
 
 

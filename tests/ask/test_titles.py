@@ -8,7 +8,7 @@ from io import BytesIO
 import polars as pl
 import pytest
 
-from recsys.ask.titles import TAKEN_FROM, find_movie, find_movies, match_ratings, parse_ratings
+from recsys.ask.titles import MIN_SIMILARITY, find_movie, find_movies, match_ratings, parse_ratings
 from recsys.errors import UsageError
 from tests.conftest import RealArchive
 
@@ -258,7 +258,7 @@ def test_what_is_clear_is_not_told(asked: str, movies: pl.DataFrame, caplog: pyt
 
 
 def test_another_number_is_another_movie(movies: pl.DataFrame) -> None:
-    assert find_movies("Toy Story 4", movies)["similarity"][0] < TAKEN_FROM
+    assert find_movies("Toy Story 4", movies)["similarity"][0] < MIN_SIMILARITY
     expected = r"no movie is called 'Toy Story 4'; did you mean Toy Story \(1995\), .*; Toy Story 2 \(1999\), movie_id"
     with pytest.raises(UsageError, match=expected):
         find_movie("Toy Story 4", movies)

@@ -18,8 +18,8 @@ from recsys.rank.write_lists import (
     SIMILAR,
     AuditInputs,
     name_segments,
-    write_default_lists,
     write_audit_inputs,
+    write_default_lists,
     write_lists,
     write_similar,
 )
