@@ -82,11 +82,11 @@ def test_segments_are_called_as_their_default_lists_are(served_night: Home, titl
     ("ratings", "segment", "complaint"),
     [
         ("No Such Film=5", None, "no movie is called 'No Such Film'"),
-        ("20=9", None, "9 stars for '20' are not on the scale of these ratings: 1, 2, 3, 4, 5"),
-        ("20", None, "is not a title and its stars"),
-        ("20=5", "gender=X", "nothing is known of 'gender=X'; known are gender=F, gender=M, age=18"),
-        ("20=5", "all gender=F", "nothing is known of 'all'"),
-        ("20=5", "", "nothing is known of ''"),
+        ("20=9", None, "9 stars for '20' are not on the rating scale. Next: give one of 1, 2, 3, 4, 5"),
+        ("20", None, "is not a title with stars"),
+        ("20=5", "gender=X", "'gender=X' is unknown. Next: use gender=F, gender=M, age=18"),
+        ("20=5", "all gender=F", "'all' is unknown"),
+        ("20=5", "", "'' is unknown"),
         ("20=5", "gender=F gender=m", "'gender=F gender=m' has two values of gender"),
     ],
 )

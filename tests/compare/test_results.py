@@ -94,7 +94,7 @@ def test_a_damaged_trial_is_run_again(damage: str, tmp_path: Path) -> None:
 
 def test_damaged_conditions_are_named(tmp_path: Path) -> None:
     (tmp_path / "conditions.json").touch()
-    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Give another --out"):
+    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Next: give another --out"):
         TrialStore(tmp_path, {"snapshot": "abc"})
     (tmp_path / "conditions.json").write_text('{"snapshot": "abc", "more": 1}')
     with pytest.raises(UsageError, match="more was 1, now it is None"):
@@ -108,7 +108,7 @@ def test_no_figure_is_cut_on_a_narrow_terminal(width: int) -> None:
     table = page.split("\n\n")[0]
     assert "…" not in page
     assert "0.6123" in table
-    assert ("no room for MSE" in table) == (width < 200)
+    assert ("columns left out: MSE" in table) == (width < 200)
 
 
 def test_trials_of_other_conditions_do_not_stand_beside_these(tmp_path: Path) -> None:
@@ -136,4 +136,4 @@ def test_networks_without_stars_come_last_with_their_own_error() -> None:
     page = render(summarise([ranks_only, TRIALS[0]]), {"random": ""})
     assert page.index("softmax") < page.index("popularity")
     assert "0.1250" in page
-    assert "Own error, of what predicts no stars (popularity): pairs." in page
+    assert "Own error, of networks that predict no stars (popularity): pairs." in page

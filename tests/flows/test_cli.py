@@ -116,7 +116,7 @@ def test_recommend_for_ratings_for_machines(served_night: Home) -> None:
     ("words", "complaint"),
     [
         (("recommend", "--ratings", "No Such Film=5"), "no movie is called 'No Such Film'"),
-        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: nothing is known of 'gender=X'"),
+        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: 'gender=X' is unknown"),
         (("explain", "777", "20"), "user 777 is not known"),
         (("explain", "5", "No Such Film"), "no movie is called 'No Such Film'"),
     ],
