@@ -243,15 +243,29 @@ def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> 
 def _try_network(
     name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner, tuned: TunedConfig | None
 ) -> tuple[Choice, Network]:
+    config = configure(name, len(train), learner, tuned)
+    label = f"{name} on validation"
+    network, best, metrics = fit_and_measure(name, config, train, validation, learner, label)
+    logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
+    return Choice(name, config, best.number, {name: metrics}), network
+
+
+def fit_and_measure(
+    name: str,
+    config: NetworkConfig,
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    learner: Learner,
+    label: str,
+    watch: Callable[[Epoch], None] | None = None,
+) -> tuple[Network, Epoch, dict[str, float]]:
+    """Train a network with this config on `train`; return it, its best epoch, and its metrics on `validation`."""
     known, unseen = learner.encode(train), learner.encode(validation)
-    config = configure(name, len(known), learner, tuned)
     start = time.monotonic()
-    network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=f"{name} on validation")
+    network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=label, watch=watch)
     best = best_epoch(epochs)
     metrics = {OWN_ERROR: best.validation_error or 0.0}
     if isinstance(network, RatingNetwork):
         asked = unseen.to(pick_device(learner.device))
         metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
-    metrics["training_seconds"] = time.monotonic() - start
-    logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
-    return Choice(name, config, best.number, {name: metrics}), network
+    return network, best, metrics | {"training_seconds": time.monotonic() - start}

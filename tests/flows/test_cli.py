@@ -119,7 +119,7 @@ def test_recommend_for_own_ratings_json(served_night: Home) -> None:
     ("words", "complaint"),
     [
         (("recommend", "--ratings", "No Such Film=5"), "no movie is called 'No Such Film'"),
-        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: nothing is known of 'gender=X'"),
+        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: 'gender=X' is unknown"),
         (("explain", "777", "20"), "user 777 is not known"),
         (("explain", "5", "No Such Film"), "no movie is called 'No Such Film'"),
     ],
