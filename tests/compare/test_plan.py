@@ -89,7 +89,7 @@ def test_where_the_results_of_each_source_go(
     ("model", "config", "message"),
     [
         ("nmf", {}, "--config is for nmf, which is not among --models softmax,triplet"),
-        ("triplet", {"margin": 1}, r"this is no config of triplet: .*training: Field required"),
+        ("triplet", {"margin": 1}, r"invalid config for triplet: .*training: Field required"),
     ],
 )
 def test_a_config_is_of_a_network_that_is_compared(model: str, config: dict[str, object], message: str) -> None:

@@ -182,7 +182,7 @@ def test_nobody_lists_what_is_hidden(nights: Nights) -> None:
 
 def test_the_first_night_has_no_champion(nights: Nights) -> None:
     assert nights.first == Comparison(why_not=nights.first.why_not)
-    assert "no run has published from canonical" in str(nights.first.why_not)
+    assert "no run on canonical has been published" in str(nights.first.why_not)
 
 
 @contextmanager
