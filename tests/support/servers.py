@@ -136,7 +136,7 @@ def serving(site: Site) -> Iterator[Site]:
 
 @contextmanager
 def proxying() -> Iterator[tuple[str, list[str]]]:
-    """A proxy that resolves the hosts `*.example` to loopback. Yields its address and the URLs that it was asked for."""
+    """A proxy that resolves `*.example` to loopback. Yields its address and the URLs that it was asked for."""
     asked: list[str] = []
 
     class Proxy(Handler):

@@ -44,16 +44,8 @@ def fetch_copy(path: Path) -> None:
 def download_wheel(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        *PIP_RETRIES,
-    )
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    pip = (sys.executable, "-m", "pip", "download", *quiet, *PIP_RETRIES)
     exact = ("--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements), "--dest", str(folder))
     done = subprocess.run([*pip, *exact], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""Downloads from a real server on loopback that misbehaves in the ways that the internet does: tests/support/servers.py."""
+"""Downloads from a real server on loopback that misbehaves like servers on the internet (tests/support/servers.py)."""
 
 import errno
 import logging
