@@ -260,7 +260,7 @@ def test_a_directory_without_ratings_is_refused(tmp_path: Path, home: Home) -> N
 def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, home: Home) -> None:
     path = tmp_path / "ml-1m.zip"
     path.write_text("not a zip")
-    with pytest.raises(SourceError, match="is not a zip that can be read"):
+    with pytest.raises(SourceError, match="is not a readable zip"):
         fetch_archive(str(path), home)
 
 
