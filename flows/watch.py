@@ -55,7 +55,7 @@ def patrol(home: Home, max_age_hours: float) -> Status:
         _tell_once(home, None, str(error), max_age_hours)
         raise
     if found.ok:
-        home.told.unlink(missing_ok=True)
+        home.last_late_alert.unlink(missing_ok=True)
     else:
         _tell_once(home, _last_success(found), render(found), max_age_hours)
     return found
@@ -63,14 +63,14 @@ def patrol(home: Home, max_age_hours: float) -> Status:
 
 def _tell_once(home: Home, last_success: str | None, reason: str, max_age_hours: float) -> None:
     """Of the night that is missing after `last_success`; again when it has been missing for another night's time."""
-    if home.told.exists():
-        told = read_json(home.told)
+    if home.last_late_alert.exists():
+        told = read_json(home.last_late_alert)
         since = datetime.now(UTC) - datetime.fromisoformat(told["at"])
         if told["last_success"] == last_success and since < timedelta(hours=max_age_hours):
             return
     answers = send(make_alert("late", home, flow="watch", reason=reason), read_settings())
     if not answers or None in answers.values():  # else nobody knows yet
-        write_json(home.told, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
+        write_json(home.last_late_alert, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
 
 
 def _last_success(found: Status) -> str | None:
