@@ -57,7 +57,7 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
         _send_late_alert(home, None, str(error), max_age_hours)
         raise
     if found.ok:
-        home.told.unlink(missing_ok=True)
+        home.last_late_alert.unlink(missing_ok=True)
     else:
         _send_late_alert(home, _last_success(found), render(found), max_age_hours)
     return found
@@ -65,14 +65,14 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
 
 def _send_late_alert(home: Home, last_success: str | None, reason: str, max_age_hours: float) -> None:
     """Sends one alert for the night missing after `last_success`, and repeats it every `max_age_hours`."""
-    if home.told.exists():
-        sent = read_json(home.told)
+    if home.last_late_alert.exists():
+        sent = read_json(home.last_late_alert)
         since = datetime.now(UTC) - datetime.fromisoformat(sent["at"])
         if sent["last_success"] == last_success and since < timedelta(hours=max_age_hours):
             return
     problems = send(make_alert("late", home, flow="watch", reason=reason), read_settings())
     if not problems or None in problems.values():  # if every sink failed, the next call tries again
-        write_json(home.told, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
+        write_json(home.last_late_alert, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
 
 
 def _last_success(found: Status) -> str | None:

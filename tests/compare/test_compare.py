@@ -249,7 +249,7 @@ def test_one_process_at_a_time_writes_to_a_folder(home: Path, tmp_path: Path) ->
     with alone(tmp_path / "out", "comparison"):
         shown = run(home, "--models", "bias", "--out", tmp_path / "out")
     assert shown.exit_code == 1
-    assert f"the comparison in {tmp_path / 'out'} is under way already" in shown.stderr
+    assert f"the comparison in {tmp_path / 'out'} is already running" in shown.stderr
 
 
 def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_one_export_at_a_time(served: Home, lake: Path) -> None:
     lake.mkdir()
     with (
         alone(lake / "_latest.json", "export"),
-        pytest.raises(HomeBusy, match=r"the export in .* is under way already"),
+        pytest.raises(HomeBusy, match=r"the export in .* is already running"),
     ):
         export(served, lake)
 
