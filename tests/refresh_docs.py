@@ -1,8 +1,8 @@
 """`make refresh-docs`: runs the commands whose output the documentation shows, and writes what they print.
 
-Three kinds of output. Blocks of README.md between a comment and the end of a code fence are replaced, docs/list.svg is
-drawn, and docs/commands.md and docs/settings.md are written from the command line and from the settings. A comment
-says what a block was made with:
+Three kinds of output. Blocks of README.md and docs/asking.md, from a comment to the end of a code fence, are replaced.
+docs/list.svg is drawn. docs/commands.md, docs/settings.md and docs/tables.md are written from the command line, the
+settings and the schema. The comment says what a block was made with:
 
     <!-- output of `recsys runs`, 2026-11-30, recsys 0.1.0, defaults 1a2b3c4d5e6f -->
 
@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+import sql
 from flows.cli.main import main as cli
 from recsys import __version__
 from recsys.models import MODELS
@@ -34,8 +37,9 @@ from recsys.settings import CANDIDATES, Settings
 from tests.conftest import REAL_DATA
 
 ROOT = Path(__file__).parents[1]
-README, PICTURE = ROOT / "README.md", ROOT / "docs" / "list.svg"
-COMMANDS, SETTINGS = ROOT / "docs" / "commands.md", ROOT / "docs" / "settings.md"
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", DOCS / "asking.md")
+PICTURE = DOCS / "list.svg"
 BLOCK = re.compile(
     r"<!-- output of `(?P<command>[^`]+)`, (?P<made_on>\S+), recsys (?P<version>\S+), defaults (?P<defaults>\w+) -->\n"
     r"```(?P<kind>\w*)\n(?P<text>.*?)```\n",
@@ -61,11 +65,12 @@ SHOWN = {
 
 def main() -> None:
     """Refreshes everything; the night takes about a minute."""
-    COMMANDS.write_text(render_commands(), encoding="utf-8")
-    SETTINGS.write_text(render_settings(), encoding="utf-8")
+    for name, render in GENERATED.items():
+        (DOCS / name).write_text(render(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        text = README.read_text(encoding="utf-8")
-        README.write_text(BLOCK.sub(lambda block: refresh(block["command"], Path(folder)), text), encoding="utf-8")
+        for page in PAGES:
+            text = page.read_text(encoding="utf-8")
+            page.write_text(BLOCK.sub(lambda block: refresh(block["command"], Path(folder)), text), encoding="utf-8")
         PICTURE.write_text(draw_list(Path(folder) / "data"), encoding="utf-8")
 
 
@@ -135,8 +140,8 @@ def render_commands() -> str:
     """docs/commands.md: the help of every command."""
     parts = [
         "# Commands",
-        "Every command with its options, as `recsys COMMAND --help` prints them. `make refresh-docs` writes this page. What "
-        "the exit codes mean is in the [contract](contract.md#exit-codes).",
+        "Every command with its options, as `recsys COMMAND --help` prints them. What the exit codes mean is in the\n"
+        "[contract](contract.md#exit-codes). `make refresh-docs` writes this page.",
     ]
     for name, command in sorted(cli.commands.items()):
         context = click.Context(command, info_name=f"recsys {name}", max_content_width=110, terminal_width=110)
@@ -149,12 +154,12 @@ def render_settings() -> str:
     groups: dict[str, list[str]] = {}
     for path, default, description in list_settings(Settings):
         variable = "RECSYS_" + "__".join(path).upper()
-        cell = description.replace("|", r"\|")
-        groups.setdefault(".".join(path[:-1]), []).append(f"| `{variable}` | {_cell(default)} | {cell} |")
+        row = f"| `{variable}` | {_in_cell(default)} | {_in_row(description)} |"
+        groups.setdefault(".".join(path[:-1]), []).append(row)
     parts = [
         "# Settings",
-        "Every setting with its environment variable, its default, its unit and its reason. The command line and Prefect's "
-        "form set the same values. `make refresh-docs` writes this page from `recsys/settings/`.",
+        "Every setting with its environment variable, its default, its unit and its reason. The command line and\n"
+        "Prefect's form set the same values. `make refresh-docs` writes this page from `recsys/settings/`.",
     ]
     for group, rows in groups.items():
         heading = f"`{group}`" if group else "A night"
@@ -174,10 +179,51 @@ def list_settings(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterato
         yield from list_settings(group, (*path, name))
 
 
-def _cell(default: Any) -> str:
+def render_tables() -> str:
+    """docs/tables.md: every table, view and macro of the warehouse with the comments that it carries."""
+    parts = [
+        "# Tables",
+        "Every table, view and macro of `warehouse.duckdb`, as its own comments describe it. How to open and query\n"
+        "them is in [Reading the tables](consumers.md). `make refresh-docs` writes this page from `sql/schema.sql`.",
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(sql.read("schema"))
+        described = connection.sql(
+            "select table_name, comment from duckdb_tables() union all "
+            "select view_name, comment from duckdb_views() where not internal order by table_name"
+        )
+        for name, comment in described.fetchall():
+            rows = connection.execute(
+                "select column_name, data_type, comment from duckdb_columns() where table_name = $name "
+                "order by column_index",
+                {"name": name},
+            ).fetchall()
+            cells = [f"| `{column}` | {kind.lower()} | {_in_row(about)} |" for column, kind, about in rows]
+            heading = [
+                f"## `{name}`",
+                "",
+                *textwrap.wrap(comment, 118),
+                "",
+                "| column | type | meaning |",
+                "|---|---|---|",
+            ]
+            parts.append("\n".join([*heading, *cells]))
+        macros = "select function_name, comment from duckdb_functions() where not internal order by function_name"
+        for name, comment in connection.sql(macros).fetchall():
+            parts.append("\n".join([f"## `{name}(moment)`", "", *textwrap.wrap(comment, 118)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_cell(default: Any) -> str:
     value = to_jsonable_python(default)
     return "" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
+
+def _in_row(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+GENERATED = {"commands.md": render_commands, "settings.md": render_settings, "tables.md": render_tables}
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from recsys.settings.names import Config
 
 
 class GateConfig(Config):
-    """When tonight's model may replace last night's table; see docs/gate.md.
+    """When tonight's model may replace last night's table; see docs/evaluation.md.
 
     A regression is what the model that is served does better on the same holdout. It holds a night back only where the
     bootstrap over users is sure of more than is allowed.
