@@ -6,13 +6,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from recsys import errors
+from recsys import __version__, errors
 from recsys.errors import RecsysError
 from tests.refresh_docs import BLOCK, DOCS, GENERATED, PAGES, PICTURE, ROOT, Shown, hash_defaults, shorten
 
 STALE = "the documentation shows an older output. Next: make refresh-docs"
 BLOCKS = [(page, block) for page in PAGES for block in BLOCK.finditer(page.read_text(encoding="utf-8"))]
 CONTRACT = (DOCS / "contract.md").read_text(encoding="utf-8")
+BENCHMARKS = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+MEASURED = re.compile(r"Measured (\d{4}-\d\d-\d\d), recsys (\d+\.\d+\.\d+):\s(`.+`.*)", flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("name", sorted(GENERATED))
@@ -53,9 +55,23 @@ def test_lines_that_are_left_out_become_an_ellipsis() -> None:
     assert shorten(text, Shown(lines=2)) == "Night 1\n\n…"
 
 
-def test_a_release_makes_older_figures_stale() -> None:
-    assert is_older("0.0.9", changelog="## 0.2.0, unreleased\n## 0.1.0, 2026-11-30\n")
-    assert not is_older("0.1.0", changelog="## 0.2.0, unreleased\n## 0.1.0, 2026-11-30\n")
+def test_every_table_of_benchmarks_says_when_and_how_it_was_measured() -> None:
+    """In the paragraph above it. Tables of an older release are measured again, or leave the page."""
+    paragraphs = BENCHMARKS.split("\n\n")
+    above = [paragraphs[place - 1] for place, text in enumerate(paragraphs) if text.startswith("|")]
+    captions = [MEASURED.fullmatch(text.strip()) for text in above]
+    assert len(above) > 8
+    assert [text for text, caption in zip(above, captions, strict=True) if caption is None] == []
+    old = [caption[0] for caption in captions if caption and is_older(caption[2])]
+    assert old == [], "Next: measure these tables again with the command above them"
+
+
+def test_only_earlier_releases_make_figures_stale() -> None:
+    """Those of the present version are measured before it is released."""
+    changelog = "## 0.3.0, unreleased\n## 0.2.0, 2026-12-01\n## 0.1.0, 2026-11-21\n"
+    assert is_older("0.1.9", "0.3.0", changelog)
+    assert not is_older("0.2.0", "0.3.0", changelog)
+    assert not is_older("0.1.0", "0.2.0", changelog)
 
 
 def test_the_contract_lists_every_exit_code() -> None:
@@ -68,11 +84,12 @@ def is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, RecsysError)
 
 
-def is_older(version: str, changelog: str | None = None) -> bool:
-    """Whether the version is older than the latest release that CHANGELOG.md names."""
+def is_older(version: str, present: str = __version__, changelog: str | None = None) -> bool:
+    """Whether the version is older than the latest release before the present one, by CHANGELOG.md."""
     text = changelog if changelog is not None else (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    released = re.findall(r"^## \[?v?(\d+\.\d+\.\d+)\]?(?!.*unreleased)", text, flags=re.MULTILINE)
-    return bool(released) and numbers(version) < max(map(numbers, released))
+    named = re.findall(r"^## \[?v?(\d+\.\d+\.\d+)\]?(?!.*unreleased)", text, flags=re.MULTILINE)
+    earlier = [numbers(release) for release in named if numbers(release) < numbers(present)]
+    return bool(earlier) and numbers(version) < max(earlier)
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -65,3 +65,11 @@ def test_the_index_names_every_page() -> None:
     linked = {*re.findall(r"\]\((docs/[\w/-]+\.md)\)", README)}
     assert pages <= linked
     assert all((ROOT / path).exists() for path in linked)
+
+
+def test_experiments_are_listed_by_decision() -> None:
+    """That the links lead to their sections is for `tests/docs/test_site.py`."""
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    index, *sections = re.split(r"^## (?!Index)", page, flags=re.MULTILINE)
+    titles = [section.splitlines()[0].rpartition(" (")[0] for section in sections]
+    assert titles and [title for title in titles if f"[{title}](#" not in index] == []
