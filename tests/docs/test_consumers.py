@@ -14,7 +14,7 @@ import pytest
 from recsys.home import Home
 from recsys.settings import HistoryConfig
 from recsys.warehouse.publish import LISTS, RECORDS, SERVED, publish
-from tests.support.consumers import FULL, NIGHTS, PAGE, blocks
+from tests.support.consumers import FULL, NIGHTS, PAGE, blocks, write_world
 from tests.support.warehouses import make_frames, make_outcome, write_night
 
 LINES = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| `")]
@@ -53,6 +53,13 @@ ANSWERS = {  # in the order of the page
     "quarantine": Answer(1, ("ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')),
     "parquet": Answer(150, (1, 1, 3), (50, 3, 14)),
 }
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("consumers")
+    write_world(folder)
+    return folder
 
 
 @pytest.fixture
