@@ -4,7 +4,7 @@
     make serve ARGS="--port 4201 --home /srv/nights"
 
 Server and worker are started again when they die. What Prefect remembers lies in `.prefect` below the home folder,
-beside the tables that the nights publish. docs/hosting.md tells of passwords, PostgreSQL and other ways to run it.
+beside the tables that the nights publish. docs/operations.md tells of passwords, PostgreSQL and other ways to run it.
 """
 
 import os

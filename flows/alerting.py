@@ -100,7 +100,7 @@ def read_settings() -> Any:
             f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
         )
         raise UsageError(
-            f"{problems}. Nobody is told of anything before that is put right; see docs/alerts.md"
+            f"{problems}. Nobody is told of anything before that is put right; see docs/operations.md"
         ) from None
 
 

@@ -59,7 +59,7 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
     if not problems:
         raise UsageError(
             "nobody would be told of anything. Next: set RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_EMAIL_TO or "
-            "RECSYS_ALERT_FILE; see docs/alerts.md"
+            "RECSYS_ALERT_FILE; see docs/operations.md"
         )
     if as_json:
         print_json(problems)

@@ -117,7 +117,7 @@ def describe_served(home: Home) -> str:
 
 
 def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") -> str:
-    """What to type; docs/runbook.md says more of each."""
+    """What to type; docs/operations.md says more of each."""
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
     night = f"recsys nightly {where}{_options(run)}"

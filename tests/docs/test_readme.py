@@ -73,3 +73,14 @@ def test_experiments_are_listed_by_decision() -> None:
     index, *sections = re.split(r"^## (?!Index)", page, flags=re.MULTILINE)
     titles = [section.splitlines()[0].rpartition(" (")[0] for section in sections]
     assert titles and [title for title in titles if f"[{title}](#" not in index] == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    named: dict[str, str] = {}
+    for layer in ("deployments", "flows", "recsys", "sql", "tests"):
+        for path in (ROOT / layer).rglob("*"):
+            if path.is_file() and path.suffix != ".pyc":
+                text = path.read_text(encoding="utf-8", errors="replace")
+                named |= dict.fromkeys(re.findall(r"\bdocs/[\w/-]+\.md\b", text), str(path.relative_to(ROOT)))
+    assert len(named) > 3
+    assert {page: path for page, path in named.items() if not (ROOT / page).exists()} == {}
