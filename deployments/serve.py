@@ -4,7 +4,7 @@
     make serve ARGS="--port 4201 --home /srv/nights"
 
 The server and the worker are restarted when they die. Prefect keeps its state in `.prefect` in the home folder, next to
-the tables that the nights publish. docs/hosting.md describes passwords, PostgreSQL and other ways to run it.
+the tables that the nights publish. docs/operations.md describes passwords, PostgreSQL and other ways to run it.
 
 Prefect's own `serve()` does not replace this (tried with Prefect 3.8.8): it starts no server, and a run that is active
 when it is stopped stays RUNNING and keeps its concurrency slot.

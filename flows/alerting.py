@@ -93,7 +93,7 @@ def read_settings() -> Any:
         problems = "; ".join(
             f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
         )
-        raise UsageError(f"{problems}. No alert is sent until this is fixed; see docs/alerts.md") from None
+        raise UsageError(f"{problems}. No alert is sent until this is fixed; see docs/operations.md") from None
 
 
 def _variable(*loc: int | str) -> str:

@@ -9,7 +9,7 @@ RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by its start in UTC, so that names s
 
 @dataclass(frozen=True)
 class Home:
-    """The folder given by `--home`; see the README for its tree."""
+    """The folder given by `--home`; docs/contract.md has its tree."""
 
     root: Path
 

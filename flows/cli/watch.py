@@ -23,7 +23,7 @@ from flows.cli.tables import print_status
 def watch(max_age: float, home: Path | None, as_json: bool) -> None:
     """Check for missing and dead nights, and send alerts.
 
-    Alerts are configured by RECSYS_ALERT_…; see docs/alerts.md. One alert is sent for each missing night. With
+    Alerts are configured by RECSYS_ALERT_…; see docs/operations.md. One alert is sent for each missing night. With
     PREFECT_API_URL, runs whose process is gone are closed as well. Exit code 1 if the published tables are too old.
     Needs neither a server nor a worker, so it can run from a system timer.
 
@@ -60,7 +60,7 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
     if not problems:
         raise UsageError(
             "no alerts are configured. Next: set RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_EMAIL_TO or RECSYS_ALERT_FILE; "
-            "see docs/alerts.md"
+            "see docs/operations.md"
         )
     if as_json:
         print_json(problems)

@@ -116,7 +116,7 @@ def describe_served(home: Home) -> str:
 
 
 def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") -> str:
-    """The command to run; docs/runbook.md explains each case."""
+    """The command to run; docs/operations.md explains each case."""
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
     night = f"recsys nightly {where}{_options(run)}"

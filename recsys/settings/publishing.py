@@ -6,7 +6,7 @@ from recsys.settings.names import Config
 
 
 class GateConfig(Config):
-    """Conditions under which tonight's model replaces last night's table; see docs/gate.md.
+    """Conditions under which tonight's model replaces last night's table; see docs/evaluation.md.
 
     A regression is the difference by which the champion, the model that is being served, is better on the same holdout.
     A night is held back only if a bootstrap over users shows a regression above the limit with confidence.

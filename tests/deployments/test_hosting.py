@@ -86,7 +86,7 @@ def test_image_contains_the_files_it_needs() -> None:
 
 
 def test_work_pools_have_the_variables_of_the_docs() -> None:
-    page = (ROOT / "docs" / "hosting.md").read_text()
+    page = (ROOT / "docs" / "operations.md").read_text()
     named = re.findall(r"^ {8}(\w+):", page.partition("job_variables:")[2].partition("\n\n")[0], re.MULTILINE)
     assert "volumes" in named
     kinds = Path(prefect.__file__).parent / "server" / "api" / "collections_data" / "views"

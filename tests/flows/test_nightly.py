@@ -28,7 +28,7 @@ from recsys.ingest.synthetic.synthetic import plant
 from tests.support.archives import write_archive
 from tests.support.serving import descendants, processes, wait_for
 
-GATE = Path(__file__).parents[2] / "docs" / "gate.md"
+GATE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 RECSYS = Path(sys.executable).with_name("recsys")
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -259,7 +259,9 @@ def test_a_model_worse_than_the_champion_is_held_back(
     assert recommendations(home) == before
     told = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
     assert told == [("held back", False, champion, outdone.summary["reason"])]
-    (query,) = re.findall(r"```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (query,) = re.findall(
+        r"### Reading the verdict.*?```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     told = [row for row in ask(home, query) if row[0] == run_id and row[2] == "against=champion"]
     assert [row[1:4] for row in told] == [
         ("held back", "against=champion", "mae_median_difference"),

@@ -1,0 +1,110 @@
+"""What README.md and docs/asking.md show, compared with a night on MovieLens 100K.
+
+The night uses a quick network, so the lines have the same form, the figures of all baselines are close to those that
+are shown, and the network's own figures are not compared. Without the real archive only the form is.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from flows.cli.main import main
+from recsys import steps
+from recsys.home import Home
+from recsys.runs.night import night
+from recsys.runs.summary import render, summarise
+from recsys.split.cut import split_ratings
+from tests.conftest import RealArchive
+from tests.docs.test_outputs import BLOCKS, CONTRACT, STALE, block_of
+from tests.support.nights import prepare, publish_night, settings_of
+
+pytestmark = pytest.mark.slow
+TOLERANCE = (
+    0.02  # of a figure of README.md, whatever its unit: far more than machines differ, less than a change of the model
+)
+STAND_INS = {
+    "Toy Story": "The Quiet Harbour",
+    "Heat": "The Crimson Harbour",
+    "Fargo": "The Last Harbour",
+    "Braveheart": "The Hidden Harbour",
+}
+HEADINGS = ("rank ", "title ", "part ", "movie_id ", "served_by: ", "model ")
+BASELINES = {"bias", "ease", "als", "popularity"}
+Archives = Callable[[str], RealArchive]
+
+
+@dataclass(frozen=True)
+class RealNight:
+    home: Home
+    printed: str
+    is_real: bool
+
+
+def test_a_night_prints_what_the_pages_show(real_archive: Archives, tmp_path: Path) -> None:
+    """One test, because of the night."""
+    archive = real_archive("ml-100k")
+    made = make_night(archive, Home(tmp_path / "home"))
+    compare_figures(made)
+    compare_examples(made)
+    check_metric_names(made.home)
+
+
+def make_night(archive: RealArchive, home: Home) -> RealNight:
+    settings = settings_of(home, archive.path)
+    with night(settings) as run:
+        tonight = prepare(settings, run)
+        parts = split_ratings(tonight.checked, run, settings.split, settings.seed)
+        judged = steps.train_for_holdout(tonight.choice, parts, tonight.learner, run)
+        weights = tonight.weigh(settings)
+        steps.evaluate(judged, tonight.choice, weights, parts, tonight.learner, run, settings)
+        publish_night(tonight, settings)
+        printed = render(summarise(run, {}))
+    return RealNight(home, printed, archive.is_real)
+
+
+def compare_figures(made: RealNight) -> None:
+    """Each heading that README.md shows is printed, in this order; so is each baseline, with figures close to these."""
+    printed = iter(made.printed.splitlines())
+    compared = set()
+    for line in block_of("recsys nightly").splitlines():
+        name, *figures = line.split()[:1] + re.findall(r" (\d+\.\d{4})", line)
+        if line.startswith(HEADINGS):
+            assert any(other.split() == line.split() for other in printed), line
+        elif figures and name in BASELINES and made.is_real:
+            other = next(other for other in printed if other.split()[:1] == [name])
+            values = [float(figure) for figure in re.findall(r" (\d+\.\d{4})", other)]
+            assert values == pytest.approx([float(figure) for figure in figures], abs=TOLERANCE), STALE
+            compared.add(name)
+    assert compared == BASELINES or not made.is_real
+
+
+def compare_examples(made: RealNight) -> None:
+    for _, block in BLOCKS[1:]:
+        command, pasted = block["command"], block["text"].splitlines()[1:]
+        for real, stand_in in () if made.is_real else STAND_INS.items():
+            command = command.replace(real, stand_in)
+        shown = CliRunner().invoke(main, [*shlex.split(command)[1:], "--home", str(made.home.root)])
+        assert shown.exit_code == 0, shown.stderr
+        printed = [line.split() for line in shown.stdout.splitlines()]
+        assert printed[0][0] == pasted[0].split()[0] or not made.is_real
+        for line in pasted:
+            assert not line.startswith(HEADINGS) or line.split() in printed
+
+
+def check_metric_names(home: Home) -> None:
+    """docs/contract.md names every metric of the night; an ellipsis there stands for any ending or beginning."""
+    table = CONTRACT.split("## Metrics")[1].split("## Files")[0]
+    named = {
+        name for row in re.findall(r"^\| (`.+?) \|", table, flags=re.MULTILINE) for name in re.findall("`(.+?)`", row)
+    }
+    patterns = [re.escape(name).replace("…", ".+") for name in named]
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        measured = [name for (name,) in connection.sql("select distinct metric from metrics").fetchall()]
+    assert len(measured) > 20
+    assert [name for name in measured if not any(re.fullmatch(pattern, name) for pattern in patterns)] == []
