@@ -148,10 +148,14 @@ def test_seconds_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 CONFIG = MODELS["softmax"].configure(10_000, 5)
 ROW = MetricRow("ordinal", "holdout", "all", "mae_median", 0.63)
+FILE = Path("/home/file.parquet")
 RESULTS: dict[str, Any] = {
     "fetch_archive": Archive("x.zip", "ml-100k", "ab", "local file", Path("/data/x.zip"), "ml-100k"),
     "check_ratings": Checked(
-        *(Path(f"/home/{n}") for n in range(6)), datetime(1998, 4, 22, tzinfo=UTC), (1.0, 2.0), {"ratings": 5}
+        **{name: FILE for name in ("ratings", "movies", "users", "tags", "links", "quarantine")},
+        as_of=datetime(1998, 4, 22, tzinfo=UTC),
+        rating_scale=(1.0, 2.0),
+        counts={"ratings": 5},
     ),
     "split": Split(Path("/home/split")),
     "choose_network": Choice("softmax", CONFIG, 3, {"softmax": {"mae_median": 0.7}}),
