@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from flows.alerting import find_prefect_secrets
-from flows.failures import read_settings
 from flows.cli.main import main
+from flows.failures import read_settings
 from recsys.alerts.alert import Alert, Kind, make_alert
 from recsys.alerts.scrub import scrub
 from recsys.alerts.send import send

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from recsys import nightly
 from recsys.checks.check import Checked
 from recsys.errors import ModelError, SourceError, SourceOutage, StepTimeout
 from recsys.files import read_json, write_json
@@ -15,13 +14,12 @@ from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import Archive
 from recsys.metrics.differences import Comparison, Difference
 from recsys.models import MODELS
+from recsys.nightly import STEPS
 from recsys.rank.weights import Weights
 from recsys.runs.step import Executor, Step, restore, timed
 from recsys.split.cut import Split
 from recsys.train.choose import Choice
 from recsys.warehouse.outcome import MetricRow, Published
-
-STEPS = [step for step in vars(nightly).values() if isinstance(step, Step)]
 
 
 @pytest.fixture
@@ -152,7 +150,7 @@ FILE = Path("/home/file.parquet")
 RESULTS: dict[str, Any] = {
     "fetch_archive": Archive("x.zip", "ml-100k", "ab", "local file", Path("/data/x.zip"), "ml-100k"),
     "check_ratings": Checked(
-        **{name: FILE for name in ("ratings", "movies", "users", "tags", "links", "quarantine")},
+        **dict.fromkeys(("ratings", "movies", "users", "tags", "links", "quarantine"), FILE),
         as_of=datetime(1998, 4, 22, tzinfo=UTC),
         rating_scale=(1.0, 2.0),
         counts={"ratings": 5},
