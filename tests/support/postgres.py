@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on loopback, of Debian's package, for as long as a test wants it."""
+"""A real PostgreSQL server on loopback, from Debian's package."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ PASSWORD = "pg-secret-7c1f"
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL, with its password, of an empty database; it is gone when the block is left."""
+    """Yields the URL, with the password, of an empty database that is removed at the end of the block."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if not programs:
         pytest.skip("no PostgreSQL below /usr/lib/postgresql; Debian's package is called postgresql")
     initdb = programs[-1]
     as_other: tuple[str, ...] = ()
-    with TemporaryDirectory(prefix="postgres-") as name:  # the test's own folder is closed to other users
+    with TemporaryDirectory(prefix="postgres-") as name:  # other users cannot read the test's own folder
         folder = Path(name)
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             shutil.chown(folder, "postgres", "postgres")
