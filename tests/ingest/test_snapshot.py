@@ -1,5 +1,4 @@
 import json
-import random
 import subprocess
 import sys
 import time
@@ -264,7 +263,7 @@ def test_a_refused_source_leaves_nothing(tmp_path: Path, planted: Planted, home:
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
-    """Real processes, killed at random while writing: a snapshot is complete or does not exist."""
+    """Real processes, killed while writing: a snapshot is complete or does not exist."""
     source = "synthetic:2000x1000x200000"
     program = (
         "import sys; from pathlib import Path; from recsys.home import Home; "
@@ -272,13 +271,12 @@ def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
         "from recsys.ingest.write import write_snapshot; home = Home(Path(sys.argv[1])); "
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )
-    chance = random.Random(0)
     left: set[Path] = set()
-    for _ in range(4):
+    for seconds in (0.02, 0.15):
         with subprocess.Popen([sys.executable, "-c", program, str(home.root), source]) as child:
             while child.poll() is None and not set(home.snapshots.glob("*/.aside*")) - left:
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.2))
+            time.sleep(seconds)
             child.kill()
         left = set(home.snapshots.glob("*/.aside*"))
         if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill: then it must be complete
