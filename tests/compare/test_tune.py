@@ -119,7 +119,10 @@ def test_a_budget_that_is_spent_ends_the_search_in_mid_training(tmp_path: Path) 
 
 
 def test_one_search_at_a_time(home: Path, found: Tuned) -> None:
-    with FileLock(found.folder.with_name(f".{found.folder.name}.lock")), pytest.raises(HomeBusy, match="is under way"):
+    with (
+        FileLock(found.folder.with_name(f".{found.folder.name}.lock")),
+        pytest.raises(HomeBusy, match="is already running"),
+    ):
         tune("softmax", settings_for(home), minutes=1, max_trials=1)
 
 

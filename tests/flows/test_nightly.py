@@ -3,7 +3,6 @@
 Those whose process is the point have one of their own; the others are typed in this one, which has started Prefect.
 """
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -13,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -158,8 +156,9 @@ def outdone(before: list[Any], home: Home, source: str, worse: list[str]) -> Nig
 
 @pytest.fixture(scope="module")
 def watched(before: list[Any], home: Home, source: str) -> Watched:
-    """The source and seed of the first night again, in another process, while a reader polls. PREFECT_API_URL points to a
-    port that nothing listens on.
+    """The source and seed of the first night again, in another process, while a reader polls.
+
+    PREFECT_API_URL points to a port that nothing listens on.
 
     Another limit makes it another night; with the same settings its lists would not be written again.
     """
@@ -389,19 +388,18 @@ def test_sigterm_ends_a_night_in_good_order(tmp_path: Path) -> None:
 def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
     """On a real pseudo-terminal, whose driver sends the signal. docs/benchmarks.md has the seconds."""
     home = Home(tmp_path / "home")
-    terminal, inner = pty.openpty()
-    line = [str(RECSYS), *command(home, LONG)]
-    night = subprocess.Popen(line, env=BARE, stdin=inner, stdout=inner, stderr=inner, preexec_fn=lambda: become(inner))
-    os.close(inner)
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(RECSYS, [str(RECSYS), *command(home, LONG)], BARE)
+    shown = read_in_background(terminal)
     try:
-        shown = read_in_background(terminal)
         wait_for("the training", lambda: is_training(home))
         os.write(terminal, b"\x03")
-        assert night.wait(60) == 130
-    finally:
-        night.kill()
-        night.wait()
-        os.close(terminal)
+        _, status = wait_for("the end", lambda: (ended := os.waitpid(pid, os.WNOHANG))[0] and ended)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    assert os.waitstatus_to_exitcode(status) == 130
     (run,) = home.runs.iterdir()
     words = " ".join(b"".join(shown).decode().split())
     assert f"interrupted in step choose_network of run {run.name}" in words
@@ -464,7 +462,7 @@ def command(home: Home, source: str, *options: str) -> list[str]:
     return ["nightly", "--source", source, "--home", str(home.root), *fixed, *options]
 
 
-def run_night(home: Home, source: str, *options: str) -> Night:
+def run_night(home: Home, source: str, environment: Mapping[str, str], *options: str) -> Night:
     """In a process of its own."""
     line = [str(RECSYS), *command(home, source, *options)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
@@ -490,12 +488,6 @@ def started(home: Home, source: str, **variables: str) -> Iterator["subprocess.P
 
 def is_training(home: Home) -> bool:
     return any("choose_network" in path.read_text() for path in home.root.glob("runs/*/underway.json"))
-
-
-def become(terminal: int) -> None:
-    """Makes `terminal` the controlling terminal of a new session, as a shell's child has one."""
-    os.setsid()
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def read_in_background(terminal: int) -> list[bytes]:
