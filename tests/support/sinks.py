@@ -140,7 +140,7 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
                 box.logins.append(command)
                 self.say(planned or "235 welcome")
             elif verb == "RCPT":
-                planned = planned or ("550 nobody here" if box.refuses else "250 ok")
+                planned = planned or ("550 unknown" if box.refuses else "250 ok")
                 box.recipients += [command.partition("<")[2].partition(">")[0]] if planned.startswith("2") else []
                 self.say(planned)
             elif verb == "DATA":
