@@ -1,1 +1,1 @@
-"""Running nights on a schedule: the deployment, and a local Prefect that serves it."""
+"""Running nights on a schedule: the deployments, and a local Prefect server and worker for them."""

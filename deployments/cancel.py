@@ -1,6 +1,9 @@
-"""Ends the nights that run before their worker does: each would outlive it, and Prefect show it as running for ever.
+"""Cancels running nights before their worker stops. A night would outlive its worker, and Prefect would show it as
+running forever.
 
-python -m deployments.cancel        on the server of PREFECT_API_URL; MAINPID is the worker, as systemd calls it
+    python -m deployments.cancel
+
+It calls the server of PREFECT_API_URL. MAINPID, which systemd sets, is the process id of the worker.
 """
 
 import os
@@ -14,19 +17,24 @@ import httpx
 
 from flows.zombies import POOL, find_parent, find_process
 
-STOP_SECONDS = 20.0  # what a night gets to end by itself
+STOP_SECONDS = 20.0  # how long a night may take to stop before it is killed
+UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")  # types of states
 
 
 def cancel_nights(api: httpx.Client, worker: int | None) -> None:
-    """Asks `worker`, a process id, to end its nights, and ends those that no worker answers for any more."""
-    with suppress(httpx.TransportError, OSError):  # the server is gone, or the terminal; the worker ends all the same
-        nights = _find_nights(api, "PENDING", "RUNNING", "CANCELLING")
+    """Cancels every unfinished night; what still runs after `STOP_SECONDS` is killed.
+
+    The worker, whose process id is `worker`, terminates its own nights. A second SIGTERM would interrupt their
+    clean-up, so only nights of a worker that died are signalled here.
+    """
+    with suppress(httpx.TransportError, OSError):  # the server or the terminal is gone: stop the worker all the same
+        nights = find_nights(api, *UNFINISHED)
         for night in nights:
             _set_state(api, night, "CANCELLING")
             _signal_orphan(night, worker, signal.SIGTERM)
-        click.echo("stopping; a night that runs is cancelled, the published tables stay")
+        click.echo("stopping: running nights are cancelled, the published tables stay")
         deadline = time.monotonic() + STOP_SECONDS
-        while (nights := _find_nights(api, "CANCELLING")) and time.monotonic() < deadline:
+        while (nights := find_nights(api, "CANCELLING")) and time.monotonic() < deadline:
             for night in nights:
                 if _find_process(night) is None:
                     _set_state(api, night, "CANCELLED")
@@ -36,12 +44,18 @@ def cancel_nights(api: httpx.Client, worker: int | None) -> None:
             _set_state(api, night, "CANCELLED")
 
 
+def find_nights(api: httpx.Client, *states: str) -> list[dict[str, Any]]:
+    """The flow runs of our work pool that are in one of `states`."""
+    wanted = {"flow_runs": {"state": {"type": {"any_": states}}}, "work_pools": {"name": {"any_": [POOL]}}}
+    return list(api.post("/flow_runs/filter", json=wanted).raise_for_status().json())
+
+
 def _signal_orphan(night: dict[str, Any], worker: int | None, number: signal.Signals) -> None:
-    """Reaches a night whose worker was killed."""
+    """Signals the process group of a night, unless `worker` is its parent. Prefect starts a group for each night."""
     pid = _find_process(night)
     if pid is not None and worker != find_parent(pid):
         with suppress(ProcessLookupError):
-            os.killpg(pid, number)  # Prefect starts each in a group of its own
+            os.killpg(pid, number)
 
 
 def _find_process(night: dict[str, Any]) -> int | None:
@@ -50,12 +64,6 @@ def _find_process(night: dict[str, Any]) -> int | None:
 
 def _set_state(api: httpx.Client, night: dict[str, Any], state: str) -> None:
     api.post(f"/flow_runs/{night['id']}/set_state", json={"state": {"type": state}}).raise_for_status()
-
-
-def _find_nights(api: httpx.Client, *states: str) -> list[dict[str, Any]]:
-    """Our pool's flow runs that are in one of `states`."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": states}}}, "work_pools": {"name": {"any_": [POOL]}}}
-    return list(api.post("/flow_runs/filter", json=wanted).raise_for_status().json())
 
 
 def main() -> None:

@@ -3,8 +3,11 @@
     make serve
     make serve ARGS="--port 4201 --home /srv/nights"
 
-Server and worker are started again when they die. What Prefect remembers lies in `.prefect` below the home folder,
-beside the tables that the nights publish. docs/operations.md tells of passwords, PostgreSQL and other ways to run it.
+The server and the worker are restarted when they die. Prefect keeps its state in `.prefect` in the home folder, next to
+the tables that the nights publish. docs/operations.md describes passwords, PostgreSQL and other ways to run it.
+
+Prefect's own `serve()` does not replace this (tried with Prefect 3.8.8): it starts no server, and a run that is active
+when it is stopped stays RUNNING and keeps its concurrency slot.
 """
 
 import os
@@ -18,71 +21,77 @@ from pathlib import Path
 import click
 import httpx
 
-from deployments.cancel import cancel_nights
-from deployments.children import Child, run, running
-from deployments.surroundings import AUTH, DATABASE, Surroundings
+from deployments.cancel import UNFINISHED, cancel_nights, find_nights
+from deployments.environment import AUTH, DATABASE, ServeEnvironment
+from deployments.processes import Child, run, running
 from flows.zombies import POOL, WORKER_ENDED
 from recsys.settings import Settings
 
-START_SECONDS = 120.0  # a server on a busy machine, its first start with the database to make
-POWER_CUT = "`make serve` or its machine was cut off while this night ran"
+START_SECONDS = 120.0  # allows for a busy machine and for creating the database
+SERVE_ENDED = "`make serve` was killed, or its machine went down, while this night ran"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port of the server.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Where the server listens."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help=f"Address to listen on. Other than loopback: needs {AUTH}.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help=f"On which address; others than this need {AUTH}.")
-@click.option("--home", type=click.Path(path_type=Path), help="Of tables and runs.  [default: data, or $RECSYS_HOME]")
+@click.option(
+    "--home", type=click.Path(path_type=Path), help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]"
+)
 def main(port: int, host: str, home: Path | None) -> None:
-    """Serve the deployments from this machine: server, worker and schedules, until Ctrl-C."""
+    """Run a Prefect server, a worker and the schedules on this machine until Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, _end)
-    around = Surroundings(host, port, (home or Settings().home).absolute(), dict(os.environ))
-    around.check()
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
+            signal.signal(number, _interrupt)
+    environment = ServeEnvironment(host, port, (home or Settings().home).absolute(), dict(os.environ))
+    environment.check()
     with suppress(KeyboardInterrupt):
-        _serve(around)
+        _serve(environment)
     click.echo("stopped")
 
 
-def _end(*_: object) -> None:
-    """Ends `main`, once: a second Ctrl-C would leave running what the first is about to stop."""
+def _interrupt(*_: object) -> None:
+    """Interrupts `main` once: a second Ctrl-C would leave processes running that the first is about to stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _serve(around: Surroundings) -> None:
-    around.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = around.state / "server.log"
+def _serve(environment: ServeEnvironment) -> None:
+    environment.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = environment.state / "server.log"
     log.unlink(missing_ok=True)
-    has_database = any(around.given.get(name) for name in DATABASE)
-    click.echo(f"starting Prefect on {around.url}, its state in {'its database and ' * has_database}{around.state}")
-    server = Child(
-        "server", ("server", "start", "--host", around.host, "--port", str(around.port)), around.of_server(), log
+    has_database = any(environment.inherited.get(name) for name in DATABASE)
+    click.echo(
+        f"starting Prefect on {environment.url}, state in {'its database and ' * has_database}{environment.state}"
     )
-    name = f"serve@{socket.gethostname()}"
-    worker = Child("worker", ("worker", "start", "--pool", POOL, "--name", name), around.of_clients())
+    start_server = ("server", "start", "--host", environment.host, "--port", str(environment.port))
+    server = Child("server", start_server, environment.for_server(), log)
+    start_worker = ("worker", "start", "--pool", POOL, "--name", f"serve@{socket.gethostname()}")
+    worker = Child("worker", start_worker, environment.for_clients())
     with (
-        # First, because a Ctrl-C while Python reads httpx's parts would make a clean end look like a broken one.
-        httpx.Client(base_url=f"{around.url}/api", timeout=30, trust_env=False, auth=around.auth) as api,
+        # Opened first: a Ctrl-C while Python imports parts of httpx would look like an error.
+        httpx.Client(base_url=f"{environment.url}/api", timeout=30, trust_env=False, auth=environment.auth) as api,
         running(server),
     ):
-        if not _is_soon_healthy(api, server):
+        if not _wait_until_healthy(api, server):
             raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")
-        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # refused when it is there from last time
-        _close_zombies(around, POWER_CUT)
-        _deploy(around)
+        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # rejected if it exists, which is fine
+        _close_zombies(environment, api, SERVE_ENDED)
+        _deploy(environment)
         with running(worker):
             try:
-                click.echo(_explain(around))
-                _keep_up(around, api, server, worker)
+                click.echo(_describe(environment))
+                _supervise(environment, api, server, worker)
             finally:
                 cancel_nights(api, worker.pid)
 
 
-def _is_soon_healthy(api: httpx.Client, server: Child) -> bool:
+def _wait_until_healthy(api: httpx.Client, server: Child) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.is_alive:
         with suppress(httpx.TransportError):
@@ -92,42 +101,44 @@ def _is_soon_healthy(api: httpx.Client, server: Child) -> bool:
     return False
 
 
-def _deploy(around: Surroundings) -> None:
+def _deploy(environment: ServeEnvironment) -> None:
     command = ("prefect", "--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
-    went_well, said = run(around.of_clients(), *command)
-    if not went_well:
-        raise click.ClickException(f"prefect deploy failed:\n{said}")
+    succeeded, output = run(environment.for_clients(), *command)
+    if not succeeded:
+        raise click.ClickException(f"prefect deploy failed:\n{output}")
 
 
-def _close_zombies(around: Surroundings, because: str) -> None:
-    """Ends, for Prefect, the nights whose process is gone: each would block those to come. No worker may run."""
-    went_well, said = run(around.of_clients(), "flows.zombies", "--because", because, "--min-age", "0")
-    if not went_well:
-        click.echo("nights that a worker left behind may still show as running:", err=True)
-    click.echo(said, nl=False, err=not went_well)
+def _close_zombies(environment: ServeEnvironment, api: httpx.Client, because: str) -> None:
+    """Closes nights whose process is gone; each would block the next ones. Must run while no worker does."""
+    if not find_nights(api, *UNFINISHED):
+        return
+    succeeded, output = run(environment.for_clients(), "flows.zombies", "--because", because, "--min-age", "0")
+    if not succeeded:
+        click.echo("dead nights may still show as running, because closing them failed:", err=True)
+    click.echo(output, nl=False, err=not succeeded)
 
 
-def _explain(around: Surroundings) -> str:
+def _describe(environment: ServeEnvironment) -> str:
     prefect = Path(sys.executable).with_name("prefect")
-    password = f'PREFECT_API_AUTH_STRING="${AUTH}" ' if around.auth else ""
+    password = f'PREFECT_API_AUTH_STRING="${AUTH}" ' if environment.auth else ""
     return (
-        f"UI             {around.ui_url}\n"
-        f"a night now    {password}PREFECT_API_URL={around.url}/api {prefect} deployment run nightly/nightly\n"
+        f"UI             {environment.ui_url}\n"
+        f"a night now    {password}PREFECT_API_URL={environment.url}/api {prefect} deployment run nightly/nightly\n"
         "stop           Ctrl-C"
     )
 
 
-def _keep_up(around: Surroundings, api: httpx.Client, server: Child, worker: Child) -> None:
-    """Until Ctrl-C, or one of the two dies too often."""
+def _supervise(environment: ServeEnvironment, api: httpx.Client, server: Child, worker: Child) -> None:
+    """Restarts the server and the worker when they die. Returns only by Ctrl-C, or when one exits too often."""
     while True:
         if not server.is_alive:
-            server.tell_death()
+            server.report_exit()
             server.start()
-            if _is_soon_healthy(api, server):
-                click.echo("the Prefect server answers again, its history as it was")
+            if _wait_until_healthy(api, server):
+                click.echo("the Prefect server is back, with its history")
         elif not worker.is_alive:
-            worker.tell_death()
-            _close_zombies(around, WORKER_ENDED)
+            worker.report_exit()
+            _close_zombies(environment, api, WORKER_ENDED)
             worker.start()
         time.sleep(0.5)
 

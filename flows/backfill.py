@@ -1,4 +1,4 @@
-"""Past nights, one after the other: the same flow with another `as_of` each time."""
+"""Past nights in order: the nightly flow, once for each `as_of`."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ logger = logging.getLogger("recsys.backfill")
 
 @dataclass(frozen=True)
 class Filled:
-    """What became of one night."""
+    """The outcome of one night."""
 
     as_of: datetime  # UTC
     run_id: str | None
@@ -38,17 +38,17 @@ class Filled:
 @flow(name="backfill", description=__doc__, flow_run_name=name_of_backfill, **ALERTING)
 @ending_in_words
 def backfill(
-    first: Annotated[datetime, Field(description="The first night: it knows the ratings before this moment.")],
-    last: Annotated[datetime, Field(description="The last night, included.")],
-    step: Annotated[timedelta, Field(description="From one night to the next.")] = timedelta(days=1),
+    first: Annotated[datetime, Field(description="The first night. It uses the ratings before this moment.")],
+    last: Annotated[datetime, Field(description="The last night, inclusive.")],
+    step: Annotated[timedelta, Field(description="Time from one night to the next.")] = timedelta(days=1),
     settings: Settings | SkipJsonSchema[None] = None,
 ) -> list[Filled]:
-    """Makes the missing nights from `first` to `last`, both included, in order. A night that has lists is skipped, so a
-    backfill that was ended goes on where it was; one that is refused or held back does not end it.
+    """Runs the missing nights from `first` to `last`, both inclusive, in order.
 
-    Only a night later than the one being served is served; all others go to the history.
+    Nights that have lists are skipped, so a backfill that was interrupted can be repeated. It continues after a night
+    that is refused or held back. Only a night later than the published one is published; others go to the history.
 
-    Raises: UsageError for moments without order; whatever else ends a night and is no verdict on its data or model.
+    Raises: UsageError for invalid moments; every error of a night except DataRefused and GateHeld.
     """
     settings = settings or Settings()
     moments = list(list_moments(first, last, step))
@@ -67,15 +67,15 @@ def backfill(
 
 
 def list_moments(first: datetime, last: datetime, step: timedelta) -> Iterator[datetime]:
-    """`first`, and every `step` after it up to `last`, in UTC; a moment without time zone is UTC.
+    """`first`, then every `step` up to `last`, in UTC; a moment without a time zone is UTC.
 
-    Raises: UsageError if `last` is before `first`, or the step leads nowhere.
+    Raises: UsageError if `last` is before `first`, or `step` is not positive.
     """
     first, last = (moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, last))
     if step <= timedelta(0):
-        raise UsageError(f"--step {step} leads nowhere; give one above 0, as 1d or 12h")
+        raise UsageError(f"--step {step} is not positive; give a time such as 1d or 12h")
     if last < first:
-        raise UsageError(f"--to {last.isoformat()} is before --from {first.isoformat()}; change the two")
+        raise UsageError(f"--to {last.isoformat()} is before --from {first.isoformat()}; swap them")
     while first <= last:
         yield first
         first += step

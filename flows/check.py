@@ -1,4 +1,4 @@
-"""Validation alone: is tonight's source fit for a night? Nothing is trained, nothing is published."""
+"""Validates a source without running a night: nothing is trained or published."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ from recsys.settings import Settings
 @flow(name="check", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @ending_in_words
 def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | None:
-    """What each rule has found, as `recsys check --json` prints it.
+    """Returns the result of each rule, in the form that `recsys check --json` prints.
 
-    Raises: DataRefused if the night would be.
+    Raises: DataRefused if a night would refuse the source.
     """
     try:
         run = check_source(settings or Settings())
@@ -36,5 +36,5 @@ def _show(run: Run) -> dict[str, Any] | None:
     if found:
         columns = ("table", "rule", "verdict", "offending", "observed", "demand")
         rows = [{name: str(rule.get(name, "")) for name in columns} for rule in found["rules"]]
-        show_rows(rows, "rules", f"What each rule found in {found['dataset']}; see {found['data_docs']}")
+        show_rows(rows, "rules", f"Results of each rule for {found['dataset']}; see {found['data_docs']}")
     return found

@@ -1,4 +1,4 @@
-"""The tournament: networks side by side on the same rows, a report that is kept."""
+"""Compares networks on the same rows and writes a report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +22,12 @@ from recsys.settings import Settings
 def compare(
     models: Annotated[str, Field(description="Networks and baselines, separated by commas, or all.")] = "all",
     splits: Annotated[str, Field(description="random, time or last, separated by commas.")] = "random",
-    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Repeat with so many seeds.")] = 1,
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Number of seeds to repeat with.")] = 1,
     settings: Settings | SkipJsonSchema[None] = None,
 ) -> Path:
-    """As `recsys compare`; returns the folder of its results, below HOME/comparisons.
+    """The same as `recsys compare`. Returns the folder of the results, in HOME/comparisons.
 
-    Raises: UsageError for a network or split that there is not; ModelError if a network could not be trained.
+    Raises: UsageError for an unknown network or split; ModelError if a network could not be trained.
     """
     from recsys.compare.compare import check_complete, prepare
     from recsys.compare.compare import compare as run_comparison
@@ -40,7 +40,7 @@ def compare(
         {"split": row.split, "model": row.model, **_figures(row), "failures": "; ".join(row.failures)}
         for row in found.rows
     )
-    show_rows(rows, "comparison", f"{found.dataset}, snapshot {found.snapshot}; all of it in {found.folder}")
+    show_rows(rows, "comparison", f"{found.dataset}, snapshot {found.snapshot}; full results in {found.folder}")
     if has_server():
         attempt(show_images, {name: found.folder / f"{name}.png" for name in ("results", "reliability")})
     check_complete([found])

@@ -1,4 +1,4 @@
-"""What runs are called in Prefect: by what a person looks for, data and moment."""
+"""Names of flow runs in the Prefect UI: the source and the moment of a night."""
 
 from pathlib import PurePath
 from typing import Any
@@ -9,25 +9,25 @@ from recsys.settings import Settings
 
 
 def name_of_night() -> str:
-    """As `ml-1m before 2003-01-01 00:00`, or `ml-100k, all ratings`."""
+    """For example `ml-1m before 2003-01-01 00:00`, or `ml-100k, all ratings`."""
     return name_of(flow_run.parameters.get("settings"))
 
 
 def name_of_backfill() -> str:
-    """As `ml-1m from 1998-04-01 to 1998-04-07`."""
+    """For example `ml-1m from 1998-04-01 to 1998-04-07`."""
     given = flow_run.parameters
     first, last = (str(given[name])[:10] for name in ("first", "last"))
-    return f"{_source_of(_known(given.get('settings')))} from {first} to {last}"
+    return f"{_source_of(_parse_settings(given.get('settings')))} from {first} to {last}"
 
 
 def name_of(given: Any) -> str:
-    """The same of settings, of what will become some, or of those of the environment if there are none."""
-    settings = _known(given)
+    """The name for settings, or for a dict of settings; None stands for the settings of the environment."""
+    settings = _parse_settings(given)
     moment = f" before {settings.as_of:%Y-%m-%d %H:%M}" if settings.as_of else ", all ratings"
     return f"{_source_of(settings)}{moment}"
 
 
-def _known(given: Any) -> Settings:
+def _parse_settings(given: Any) -> Settings:
     return given if isinstance(given, Settings) else Settings.model_validate(given or {})
 
 

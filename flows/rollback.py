@@ -1,4 +1,4 @@
-"""Earlier lists put back, and nights held back until that is lifted."""
+"""Publishes the lists of an earlier run again, and holds nights back until that is released."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,22 +22,23 @@ def rollback(
     run_id: Annotated[
         Annotated[str, Field(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$")] | SkipJsonSchema[None],
         Field(
-            description="The run whose lists are served again, as 20261121T030000Z. Left empty: the run before the "
-            "present one. Nights are held back until release.",
+            description="The run to publish again, for example 20261121T030000Z. If empty: the run before the current "
+            "one. Nights are held back until the release.",
         ),
     ] = None,
-    release: Annotated[bool, Field(description="Only let nights publish again after a roll-back.")] = False,
+    release: Annotated[bool, Field(description="Only let nights publish again after a rollback.")] = False,
     home: Annotated[
-        Path | SkipJsonSchema[None], Field(description="Folder of warehouse.duckdb. Left empty: the worker's setting.")
+        Path | SkipJsonSchema[None],
+        Field(description="Folder of warehouse.duckdb. If empty: the setting of the worker."),
     ] = None,
 ) -> str:
-    """Returns the run that is being served now.
+    """Returns the id of the run that is published afterwards.
 
-    Raises: UsageError if there is no such run to go back to, or nothing to release; PublishError; HomeBusy.
+    Raises: UsageError if there is no such run, or nothing to release; PublishError; HomeBusy.
     """
     place = Home((home or Settings().home).absolute())
     if release:
         return rolling.release(place)
     done = rolling.roll_back(place, run_id)
-    show_rows([{name: str(value) for name, value in asdict(done).items()}], "rollback", "What was done")
+    show_rows([{name: str(value) for name, value in asdict(done).items()}], "rollback", "Result of the rollback")
     return done.to_run

@@ -1,67 +1,47 @@
-"""Steps of a night as Prefect's tasks: what a finished one returned is kept until the night ends well."""
+"""The steps of a night as Prefect tasks, so that the UI shows the state, the log and the seconds of each."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+import functools
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.states import Completed
 
 from recsys.errors import SourceOutage
-from recsys.files import read_json
-from recsys.home import Run
-from recsys.runs.night import timed
-from recsys.runs.resume import key_of
+from recsys.runs.step import Executor, Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-HOUR = 3600.0
-ROOT = Path("/")  # keys are whole paths: a run's results lie, and go, with the rest of it
 
-_results: ContextVar[tuple[Path, str] | None] = ContextVar("results", default=None)  # folder, key of the run's inputs
+class TaskExecutor(Executor):
+    """Executes each step as a task run. A step whose result was kept by an earlier attempt ends in the state Cached."""
 
+    def __call__(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `Executor`; retries are Prefect's, so that the UI shows them as such."""
 
-def step(function: Callable[P, R], name: str, *, hours: float = 1, **options: Any) -> Task[P, R]:
-    """A plain function of `recsys` as a task called `name`, ended with an error when it takes longer than `hours`.
+        @functools.wraps(step.function)
+        def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
+            kept = self.find_kept(step)
+            if kept is None:
+                return self.attempt(step, *args, **kwargs)
+            return cast(
+                R, Completed(name="Cached", message="The result of an earlier attempt is used.", data=kept.value)
+            )
 
-    Its result is kept by the run's inputs: source, settings, rules, code (see `recsys.runs.resume`). Where
-    there is one, the function is not called.
-    """
-    return Task(
-        timed(function, name),
-        name=name,
-        cache_policy=CacheKeyFnPolicy(cache_key_fn=_key_of_result),
-        persist_result=True,
-        result_storage=ROOT,
-        timeout_seconds=hours * HOUR,
-        **options,
-    )
-
-
-@contextmanager
-def keeping_results(run: Run) -> Iterator[None]:
-    """While the block lasts, steps look for their results in the run's folder, and leave them there."""
-    token = _results.set((run.results, key_of(read_json(run.inputs))))
-    try:
-        yield
-    finally:
-        _results.reset(token)
+        task = Task(
+            run_step,
+            name=step.name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(step.retry_delays),
+            retry_delay_seconds=list(step.retry_delays),
+            retry_condition_fn=is_outage,
+        )
+        return task(*args, **kwargs)
 
 
 def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Only what may be gone in a moment is worth another try: a misspelt name is not."""
+    """Whether the source may be reachable again in a moment; a misspelt name is not retried."""
     return isinstance(state.result(raise_on_failure=False), SourceOutage)
-
-
-def _key_of_result(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
-    """Where the result lies, from the root on; None, and so no result is kept, outside of a night."""
-    kept = _results.get()
-    if kept is None:
-        return None
-    folder, key = kept
-    return str((folder / f"{context.task.name}-{key}").relative_to(ROOT))

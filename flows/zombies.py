@@ -1,11 +1,12 @@
-"""Flow runs that Prefect believes to be running, although their process is gone: found, and closed as crashed.
+"""Zombies: flow runs that Prefect shows as running although their process is gone. They are closed as crashed.
 
-A worker reports how the runs it started ended. One that is killed, by a power cut or for want of memory, reports
-nothing: its runs stay RUNNING, and a limit of one night at a time cancels every night to come.
+A worker reports how its runs ended. A worker that is killed, by a power cut or for lack of memory, reports nothing: its
+runs stay RUNNING, and the limit of one night at a time then cancels every later night.
 
-    python -m flows.zombies        closes them, on the server of PREFECT_API_URL; run it where the worker runs
+    python -m flows.zombies        closes them on the server of PREFECT_API_URL; run it on the worker's machine
 """
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 POOL = "nights"  # as in prefect.yaml
 WORKER_ENDED = "the worker that ran this night ended"
-WORKER = "prefect.worker.name"  # the label in which Prefect keeps who started a run
+WORKER = "prefect.worker.name"  # the label in which Prefect keeps the worker that started a run
 PROC = Path("/proc")
+
+logger = logging.getLogger("recsys.zombies")
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Zombie:
 
     flow_run_id: UUID
     name: str  # Prefect's, as "amber-lynx"
-    was: str  # the type of its state until now, as "RUNNING"
-    pid: int | None  # of the process that is gone; None if Prefect was never told
-    message: str  # what the UI now says of it
+    was: str  # the type of its state before, as "RUNNING"
+    pid: int | None  # of the process that is gone; None if Prefect has no record of it
+    message: str  # of its new state, as shown in the UI
 
 
 def close_zombies(
@@ -45,9 +48,9 @@ def close_zombies(
 ) -> list[Zombie]:
     """Closes as CRASHED the flow runs of `pool` whose process is gone, and the subflows within them; returns them.
 
-    `min_age` is how long a run must have been in its state: what is just being started has no process yet, and what has
-    just ended is still being reported. Left alone are runs whose worker is named after another host (`worker@host`)
-    and all runs of a pool that starts no processes.
+    `min_age` is how long a run must have been in its state: a run that is being started has no process yet, and a run
+    that has just ended may not have been reported yet. Runs of a worker on another host (named `worker@host`) and pools
+    of other types than process are left alone.
     """
     from prefect.client.orchestration import get_client
 
@@ -67,8 +70,8 @@ def close_zombies(
 def find_process(flow_run_id: str, recorded_pid: str | None) -> int | None:
     """The id of the process on this machine that runs a flow run; None if it is gone.
 
-    Ids of processes are used again, so that only one counts that Prefect started for this very run, as its environment
-    tells. When Prefect was told no id, all processes are looked at; where there is no /proc, the id alone is believed.
+    Process ids are reused, so the environment of the process must name this flow run. Without a recorded id, all
+    processes are searched. Without /proc, the recorded id alone decides.
     """
     if not PROC.is_dir():
         return int(recorded_pid) if recorded_pid and _exists(int(recorded_pid)) else None
@@ -77,18 +80,18 @@ def find_process(flow_run_id: str, recorded_pid: str | None) -> int | None:
 
 
 def find_parent(pid: int) -> int | None:
-    """Who started a process, or has taken it over; None if it is gone, or where there is no /proc."""
+    """The id of the parent of a process; None if the process is gone or there is no /proc."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])  # names may hold blanks
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])  # names may contain spaces
     return None
 
 
 def _runs(pid: int, flow_run_id: str) -> bool:
     folder = PROC / str(pid)
-    with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
         try:
             return f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode() in (folder / "environ").read_bytes().split(b"\0")
-        except PermissionError:  # somebody else's process: better a run too many left open than one closed that lives
+        except PermissionError:  # of another user: leaving a dead run open is better than closing a living one
             return b"prefect" in (folder / "cmdline").read_bytes()
     return False
 
@@ -120,7 +123,7 @@ def _find_unfinished(client: "SyncPrefectClient", pool: str) -> "list[FlowRun]":
 
 
 def _find_subflows(client: "SyncPrefectClient", run: "FlowRun") -> "list[FlowRun]":
-    """Those that ran in the process of `run`: one of a deployment has a process of its own."""
+    """The subflows that ran in the process of `run`. A subflow of a deployment has its own process."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 
     within = FlowRunFilter(state=_unfinished(), parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
@@ -136,7 +139,7 @@ def _unfinished() -> "FlowRunFilterState":
 
 
 def _close(client: "SyncPrefectClient", run: "FlowRun", because: str) -> Iterator[Zombie]:
-    """Closes a run and what ran within it, unless its last words have come in meanwhile."""
+    """Closes a run and its subflows, unless its state has changed since it was read."""
     from prefect.states import Crashed
 
     for subflow in _find_subflows(client, run):
@@ -146,22 +149,36 @@ def _close(client: "SyncPrefectClient", run: "FlowRun", because: str) -> Iterato
         return
     pid = int(run.infrastructure_pid) if run.infrastructure_pid else None
     process = f"its process ({pid}) is gone" if pid else "it has no process"
-    message = f"{because}; {process}. Readers see whole tables, as before; start it again or wait for the next one"
-    client.set_flow_run_state(run.id, Crashed(message=message), force=True)  # one that is cancelled may not crash, else
+    message = (
+        f"{because}; {process}. The published tables are complete and unchanged; start it again or wait for the next"
+    )
+    client.set_flow_run_state(run.id, Crashed(message=message), force=True)  # CANCELLING to CRASHED needs force
     yield Zombie(run.id, run.name, run.state.type.value, pid, message)
 
 
+def send_alert_of(zombie: Zombie) -> None:
+    """Logs a closed run and sends its alert. A subflow has none of its own: its parent run is reported."""
+    from prefect.client.orchestration import get_client
+
+    from flows.alerting import alert_about
+
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(zombie.flow_run_id)
+        name = client.read_flow(flow_run.flow_id).name
+    logger.warning("closed %s, a run of %s: %s", zombie.name, name, zombie.message)
+    if flow_run.state and flow_run.parent_task_run_id is None:
+        alert_about(name, flow_run, flow_run.state)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--pool", default=POOL, show_default=True, help="The work pool whose runs to look at.")
-@click.option("--because", default=WORKER_ENDED, show_default=True, help="What the UI says of why they ended.")
+@click.option("--pool", default=POOL, show_default=True, help="The work pool whose runs are checked.")
+@click.option("--because", default=WORKER_ENDED, show_default=True, help="The cause, shown in the UI and in alerts.")
 @click.option("--min-age", default=60.0, show_default=True, help="Seconds that a run must have been in its state.")
 def main(pool: str, because: str, min_age: float) -> None:
-    """Closes flow runs whose process is gone; says which, and sends the alerts that are wanted."""
-    from flows.alerting import tell_of_zombie
-
+    """Close flow runs whose process is gone, list them, and send an alert for each."""
     for zombie in close_zombies(pool, because, timedelta(seconds=min_age)):
         click.echo(f"closed {zombie.name}, which was {zombie.was}: {zombie.message}")
-        tell_of_zombie(zombie)
+        send_alert_of(zombie)
 
 
 if __name__ == "__main__":

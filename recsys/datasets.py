@@ -1,11 +1,11 @@
-"""The editions of MovieLens that `--source` knows by name."""
+"""The editions of MovieLens that `--source` accepts by name."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 LayoutName = Literal["ml-100k", "ml-1m", "ml-10m", "csv", "atomic", "canonical"]
 
-GENOME = ("genome-scores.csv", "genome-tags.csv")  # tag relevance, computed by GroupLens, beside some editions
+GENOME = ("genome-scores.csv", "genome-tags.csv")  # tag relevance computed by GroupLens, part of some editions
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
@@ -40,34 +40,34 @@ GENRES_1M = (
     "Western",
 )
 GENRES_100K = (*GENRES_1M, "unknown")
-# From 10M on the files say Children where the READMEs beside them say Children's, and know IMAX, which these do not.
+# From ML-10M on, the files have Children, where their READMEs say Children's, and IMAX, which the READMEs omit.
 GENRES_LATER = tuple(sorted((*GENRES_1M, "Children", "IMAX")))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One edition. `md5` is the one GroupLens publishes; None where the file may change, and with it the counts.
+    """One edition. `md5` is published by GroupLens; None if the file, and with it the counts, may change.
 
-    Source: the README of each edition, and the .md5 file that GroupLens keeps beside each zip.
+    Source: the README of each edition, and the .md5 file next to each zip.
     """
 
     name: str
     layout: LayoutName  # of the files inside, see recsys/ingest/parse/layouts.py
     rating_scale: tuple[float, ...]  # stars, ascending
-    genres: tuple[str, ...]  # that a movie of this edition can have, sorted
+    genres: tuple[str, ...]  # possible genres of a movie, sorted
     ratings: int
-    users: int  # who rated
+    users: int  # with ratings
     movies: int
     licence: str
     tags: int = 0
     md5: str | None = None
-    folder: str = ""  # the one inside the zip, where it is not called like the edition
-    unused: tuple[str, ...] = ()  # published files that nothing here reads
+    folder: str = ""  # inside the zip, if its name is not that of the edition
+    unused: tuple[str, ...] = ()  # published files that are not read
     citation: str = CITATION
 
     @property
     def file(self) -> str:
-        """The archive's name, at GroupLens and in the cache."""
+        """Name of the archive at GroupLens and in the cache."""
         return f"{self.name}.zip"
 
     @property
@@ -104,7 +104,7 @@ EDITIONS = (
         rating_scale=HALF_STARS,
         genres=GENRES_LATER,
         ratings=10_000_054,
-        users=69_878,  # the README's 71,567 is the highest id: users of ratings and of tags were drawn apart
+        users=69_878,  # the README's 71,567 is the highest id: users with ratings and with tags were drawn separately
         movies=10_681,
         tags=95_580,
         licence=RESEARCH_ONLY,

@@ -1,17 +1,18 @@
-"""Every error a person can cause or must act on, in one tree.
+"""Every error that a user can cause or has to act on, in one tree.
 
-    RecsysError             exit 1   anything below; never raised itself
-    ├── UsageError          exit 2   an argument or setting that cannot be meant
-    ├── SourceError         exit 1   a source that cannot be found, fetched or opened
-    │   └── SourceOutage    exit 1   one that could not be reached just now: worth another try
-    ├── DataRefused         exit 3   data that were read and must not be published from
-    ├── ModelError          exit 1   training diverged, or a saved model that does not fit
+    RecsysError             exit 1   base class; never raised itself
+    ├── UsageError          exit 2   an invalid argument or setting
+    ├── SourceError         exit 1   a source cannot be found, fetched or opened
+    │   └── SourceOutage    exit 1   a source cannot be reached at the moment: a retry may succeed
+    ├── DataRefused         exit 3   the data were read and are not good enough to publish from
+    ├── StepTimeout         exit 1   a step exceeded its time limit
+    ├── ModelError          exit 1   training diverged, or a saved model does not fit
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
     ├── PublishError        exit 1   the tables about to be published failed their audit
-    ├── NotPublished        exit 1   a question to tables that do not exist yet
+    ├── NotPublished        exit 1   a query of tables that do not exist yet
     └── HomeBusy            exit 1   another night is running on the same home
 
-A message names the thing, its value, the limit and the next step. Our own mistakes are `assert`s, not these.
+A message names the thing, its value, the limit and the next step. Bugs of our own are `assert`s instead.
 """
 
 from typing import ClassVar
@@ -20,11 +21,11 @@ from recsys.home import Run
 
 
 class RecsysError(Exception):
-    """Base of every error above; `exit_code` is what the command line returns, `verdict` what `runs` records."""
+    """Base of every error above. The command line exits with `exit_code`; the table `runs` records `verdict`."""
 
     exit_code: ClassVar[int] = 1
     verdict: ClassVar[str] = "failed"
-    run: Run | None = None  # the night that it ended, if any
+    run: Run | None = None  # the night that was ended by this error, if any
 
 
 class UsageError(RecsysError):
@@ -42,6 +43,10 @@ class SourceOutage(SourceError):
 class DataRefused(RecsysError):
     exit_code = 3
     verdict = "data refused"
+
+
+class StepTimeout(RecsysError):
+    pass
 
 
 class ModelError(RecsysError):
@@ -66,5 +71,5 @@ class HomeBusy(RecsysError):
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether somebody wanted the run to end. A signal that comes while DuckDB runs a query is an error of its own."""
+    """Whether the run was interrupted by a signal. DuckDB raises an error of its own if it comes during a query."""
     return not isinstance(error, Exception) or "Query interrupted" in str(error)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a power cut, never meets half of one."""
+"""Writes files atomically: a reader never sees half of one, even after a power failure."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from recsys.errors import HomeBusy
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success syncs it and renames it over `path`, on failure removes it.
 
-    Without `synced` a reader still never meets half of a file, but a power cut may leave one.
+    Without `synced`, replacing is still atomic for readers, but a power failure may leave half of a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -59,16 +59,16 @@ def hash_file(path: Path) -> str:
 
 @contextmanager
 def alone(folder: Path, what: str) -> Iterator[None]:
-    """Holds the lock of a folder in which one process at a time does something long.
+    """Locks a folder in which only one process at a time may run `what`.
 
-    Raises: HomeBusy if another one does.
+    Raises: HomeBusy if another process holds the lock.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise HomeBusy(f"the {what} in {folder} is under way already. Wait for it to end, or stop it.") from None
+        raise HomeBusy(f"the {what} in {folder} is already running. Next: wait until it ends, or stop it") from None
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""Users who asked to be forgotten: who they are, and what in a text could be about one of them.
+"""Users who asked to be forgotten: the list of their ids, and SQL that removes their rows and their ids in texts.
 
-The list itself must keep their ids, or the next delivery would bring them back; it is the only place that does.
+The list has to keep the ids, or the next delivery would bring the users back. No other place keeps them.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ from recsys.errors import SourceError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home
 
-RAW = ("rejects", "quarantine")  # tables that hold rows of the source as text
+RAW = ("rejects", "quarantine")  # tables with rows of the source as text
 WITHHELD = '{"line":"(withheld: it may be of a user who is forgotten)"}'
-LONGEST_QUOTE = 300  # characters of a row that a message repeats
+MAX_QUOTE_LENGTH = 300  # characters of a row that is quoted in a message
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The users whose rows no snapshot and no published table may hold; `asked_at` in UTC, by user_id."""
+    """The users whose rows must not be in any snapshot or published table; `asked_at` maps user_id to a time in UTC."""
 
     asked_at: dict[int, datetime]
 
@@ -34,11 +34,11 @@ class Forgotten:
 
     @cached_property
     def digest(self) -> str:
-        """Equal for equal sets of users."""
+        """The same for the same set of users."""
         return hashlib.sha256(",".join(map(str, self.user_ids)).encode()).hexdigest()
 
     def condition(self, table: str, columns: list[str]) -> str:
-        """The SQL condition that keeps a row: it is not of a forgotten user."""
+        """Returns the SQL condition for rows that are not of a forgotten user."""
         if not self.user_ids:
             return "true"
         if "user_id" in columns:
@@ -48,8 +48,8 @@ class Forgotten:
         return "true"
 
     def projection(self, table: str) -> str:
-        """The SQL columns of a kept row. A line that could not be read, and that has the number of a forgotten user in
-        it, may be theirs: it goes on counting, but its text is withheld. So is that of a row quoted in a reason.
+        """Returns the SQL columns of a kept row. An unreadable line that contains the id of a forgotten user may be
+        theirs: it is still counted, but its text is withheld, as is a row that is quoted in the reason of a run.
         """
         if not self.user_ids:
             return "*"
@@ -68,15 +68,15 @@ class Forgotten:
 
 
 def quote(text: str) -> str:
-    """A row of a source as a message repeats it: shortened, and in braces of its own and no others, by which it is
-    found again should its user be forgotten.
+    """Quotes a row of a source in a message: shortened, and in braces without inner ones, so that `projection` finds
+    it if its user is forgotten later.
     """
     inner = text.translate(str.maketrans("{}", "()"))
-    return f"{{{inner}}}" if len(inner) <= LONGEST_QUOTE else f"{{{inner[:LONGEST_QUOTE]}…}}"
+    return f"{{{inner}}}" if len(inner) <= MAX_QUOTE_LENGTH else f"{{{inner[:MAX_QUOTE_LENGTH]}…}}"
 
 
 def read_forgotten(home: Home) -> Forgotten:
-    """Raises: SourceError when the list cannot be read: then nobody can tell whom to leave out."""
+    """Reads the list of a home. Raises: SourceError if it cannot be read."""
     if not home.forgotten.exists():
         return Forgotten({})
     try:
@@ -84,18 +84,18 @@ def read_forgotten(home: Home) -> Forgotten:
         return Forgotten({int(user_id): datetime.fromisoformat(moment) for user_id, moment in asked.items()})
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SourceError(
-            f"{home.forgotten}, the list of users who asked to be forgotten, cannot be read: {error}. Nothing is done "
-            "before it can, or they would come back. Next: put it right, or bring it back from a copy"
+            f"{home.forgotten}, the list of users who asked to be forgotten, cannot be read: {error}. Nothing is read "
+            "or published, because their data would come back. Next: repair it, or restore it from a backup"
         ) from error
 
 
 def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
-    """Adds users to the list; one who is on it already keeps the moment of the first request.
+    """Adds users to the list. One who is on it already keeps the time of the first request.
 
-    Trainings that were killed lose their checkpoints: those hold what was learned of these users, and no training that
-    leaves them out could go on from there.
+    The checkpoints of killed trainings are removed: they were learned from these users, and a training without them
+    could not resume from there.
 
-    Raises: UsageError if a checkpoint cannot be removed; the users are on the list then.
+    Raises: UsageError if a checkpoint cannot be removed; the users are on the list nevertheless.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     forgotten = _write(dict.fromkeys(user_ids, now) | read_forgotten(home).asked_at, home)
@@ -104,16 +104,16 @@ def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
             path.unlink()
         except OSError as error:
             raise UsageError(
-                f"{path} holds what was learned of users who asked to be forgotten and cannot be removed: {error}. "
-                "They are on the list all the same. Next: remove it"
+                f"{path} was learned from users who asked to be forgotten and cannot be removed: {error}. The users "
+                "are on the list nevertheless. Next: remove it"
             ) from error
     return forgotten
 
 
 def remember(user_ids: Iterable[int], home: Home) -> Forgotten:
-    """Takes users off the list: the next night reads whatever the source still says of them.
+    """Removes users from the list: the next night reads their rows again if the source still has them.
 
-    Raises: UsageError for a user who is not on it.
+    Raises: UsageError for a user who is not on the list.
     """
     asked_at = read_forgotten(home).asked_at
     for user_id in user_ids:

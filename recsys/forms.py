@@ -1,4 +1,4 @@
-"""Settings as a form shows them: what Prefect's UI makes fields of, and its server checks, is their JSON schema."""
+"""The JSON schema of settings, from which Prefect's UI makes a form and with which its server validates parameters."""
 
 from typing import Annotated
 
@@ -21,15 +21,15 @@ Source = Annotated[
 
 
 def as_form(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Of a JSON schema of settings, what a form shows: empty fields that say what they are if left so.
+    """Moves the defaults of a JSON schema into the descriptions, so that a form shows empty fields.
 
-    A form fills in the defaults that a schema states, and what is filled in takes the place of the environment's.
+    A form would submit a default as a value, which would override the environment of the worker.
     """
     for field in schema["properties"].values():
         default = field.pop("default", None)
         if default is not None and not isinstance(default, dict):
             field["description"] = f"{field.get('description', '')} Left empty: the worker's setting, else {default}."
-        if field.get("type") == "boolean":  # which a form shows as a switch: it has no place for neither
+        if field.get("type") == "boolean":  # a form shows a switch, which cannot be left empty
             field["enum"] = [True, False]
             del field["type"]
     return schema

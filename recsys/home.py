@@ -1,10 +1,10 @@
-"""Where everything lives below `--home`: every path of the project has its one home here."""
+"""Every path below `--home`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by the moment it began, UTC, so that names sort by time
+RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by its start in UTC, so that names sort by time
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Home:
 
     @property
     def parsed(self) -> Path:
-        """What each file of a directory of drops was read as, named by its content, so that it is read once."""
+        """Parsed files of directories of drops, named by content, so that each is parsed once."""
         return self.root / "parsed"
 
     @property
@@ -40,48 +40,48 @@ class Home:
 
     @property
     def checkpoints(self) -> Path:
-        """Trainings under way, or killed: one file each, removed when it ends."""
+        """Checkpoints of trainings that are running or were killed: one file each, removed at the end."""
         return self.root / "checkpoints"
 
     @property
     def comparisons(self) -> Path:
-        """What `recsys compare` found: one folder each, named as runs are."""
+        """Results of `recsys compare`: one folder each, named like a run."""
         return self.root / "comparisons"
 
     @property
     def tuning(self) -> Path:
-        """Searches of `recsys tune`, one folder each: every trial, and the best config so far."""
+        """Searches of `recsys tune`, one folder each: all trials, and the best config so far."""
         return self.root / "tuning"
 
     @property
     def warehouse(self) -> Path:
-        """The DuckDB file that consumers open; always a complete, audited one."""
+        """The DuckDB file that consumers open; always complete and audited."""
         return self.root / "warehouse.duckdb"
 
     def run(self, run_id: str) -> "Run":
-        """The run of this name, whether its folder is still there or not."""
+        """Returns the run of this name, whether or not its folder still exists."""
         started_at = datetime.strptime(run_id.partition("-")[0], RUN_ID).replace(tzinfo=UTC)
         return Run(run_id, started_at, self)
 
     @property
     def lock(self) -> Path:
-        """Held by the one night that runs on this home."""
+        """The lock of the night that is running on this home."""
         return self.root / ".night.lock"
 
     @property
-    def told(self) -> Path:
-        """Of which missing night people were told last."""
+    def last_late_alert(self) -> Path:
+        """The missing night that was the subject of the last alert."""
         return self.root / ".late.json"
 
     @property
     def holder(self) -> Path:
-        """Who holds the lock, for the words of a refusal."""
+        """Which process holds the lock, for the error message of another one."""
         return self.root / ".night.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One night: its name and its folder. `run_id` is its start in UTC, e.g. `20261121T030000Z`: it sorts by time."""
+    """One night: its name and its folder. `run_id` is its start in UTC, e.g. `20261121T030000Z`, and sorts by time."""
 
     run_id: str
     started_at: datetime  # UTC
@@ -98,37 +98,37 @@ class Run:
 
     @property
     def inputs(self) -> Path:
-        """Everything that the run follows from; one with the same inputs goes on with it if it does not end well."""
+        """Everything that determines the result; a later run with the same inputs resumes this one if it failed."""
         return self.folder / "inputs.json"
 
     @property
     def ended(self) -> Path:
-        """How the run ended; not there while it runs, and if it was killed."""
+        """How the run ended; missing while it is running, and after a kill."""
         return self.folder / "ended.json"
 
     @property
     def underway(self) -> Path:
-        """The step that it is in."""
+        """The current step."""
         return self.folder / "underway.json"
 
     @property
     def results(self) -> Path:
-        """What each finished step returned; gone when the night ends well."""
+        """What each finished step returned; removed when the night succeeds."""
         return self.folder / "results"
 
     @property
     def validation(self) -> Path:
-        """What the checks found: results, quarantine.parquet, Data Docs."""
+        """Results of the checks, quarantine.parquet and Data Docs."""
         return self.folder / "validation"
 
     @property
     def findings(self) -> Path:
-        """What each rule found, and whether the data were refused."""
+        """The result of each rule, and whether the data were refused."""
         return self.validation / "result.json"
 
     @property
     def quarantine(self) -> Path:
-        """The refused lines, also when the night was refused."""
+        """The refused lines; written even if the night was refused."""
         return self.validation / "quarantine.parquet"
 
     @property
@@ -137,7 +137,7 @@ class Run:
 
     @property
     def checked(self) -> Path:
-        """The admitted rows of the tables of which not all were admitted."""
+        """The accepted rows of each table that has refused rows."""
         return self.folder / "checked"
 
     @property
@@ -151,17 +151,17 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """Weights as safetensors beside meta.json, one sub-folder per fit."""
+        """Weights as safetensors with meta.json, one sub-folder per fit."""
         return self.folder / "model"
 
     @property
     def choice(self) -> Path:
-        """Which network validation chose, and what every candidate scored there."""
+        """The network chosen on validation, and the result of every candidate."""
         return self.model / "choice.json"
 
     @property
     def ranker(self) -> Path:
-        """What orders tonight's lists beside the network: weights that validation taught, and the retrievers."""
+        """What ranks tonight's lists besides the network: the weights learned on validation, and the retrievers."""
         return self.folder / "ranker"
 
     @property
@@ -170,12 +170,12 @@ class Run:
 
     @property
     def gate(self) -> Path:
-        """What the gate found: the champion, or why there is none to compare, and what held the model back."""
+        """Result of the gate: the champion, or why there is none to compare with, and what held the model back."""
         return self.folder / "gate.json"
 
     @property
     def steps(self) -> Path:
-        """Seconds of each finished step."""
+        """Duration of each finished step, in seconds."""
         return self.folder / "steps.json"
 
     @property
@@ -189,12 +189,12 @@ class Run:
 
     @property
     def served(self) -> Path:
-        """The tables that this run published, as Parquet files: what a roll-back puts back."""
+        """The tables that this run published, as Parquet files: a rollback restores these."""
         return self.folder / "served"
 
     @property
     def known(self) -> Path:
-        """What the audit of tonight's lists reads beside them."""
+        """Files that the audit reads besides tonight's lists."""
         return self.folder / "audit"
 
     @property
@@ -204,7 +204,7 @@ class Run:
 
     @property
     def default_recommendations(self) -> Path:
-        """Tonight's lists for users the model does not know, before they are published."""
+        """Tonight's lists for users unknown to the model, before they are published."""
         return self.folder / "default_recommendations.parquet"
 
     @property

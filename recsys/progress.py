@@ -1,4 +1,4 @@
-"""Progress of a long step or a download: a bar on a terminal, now and then a plain line in a log."""
+"""Progress of a long step or a download: a bar on a terminal, a plain line every few seconds in a log."""
 
 import logging
 import sys
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-LINE_EVERY_SECONDS = 10.0  # in a log; often enough to see that a step lives
+LINE_EVERY_SECONDS = 10.0  # between two lines of a log
 
-Advance = Callable[[int, str], None]
-Receive = Callable[[int], None]
-Watch = Callable[[str, float], None]  # what is being done, and the share of it that is done
+Advance = Callable[[int, str], None]  # by an amount, with a note on what was done
+Receive = Callable[[int], None]  # a number of bytes
+Watch = Callable[[str, float], None]  # called with a label and the share that is done
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """While the block lasts, `watch` is told of all progress, beside whoever reads the terminal or the log."""
+    """Within the block, `watch` is called on all progress of a known total, in addition to the bar or the log."""
     token = _watch.set(watch)
     try:
         yield
@@ -28,142 +28,108 @@ def watched(watch: Watch) -> Iterator[None]:
 
 @contextmanager
 def progress(label: str, total: int, unit: str, logger: logging.Logger, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(amount, note)` for `total` units, of which `done` were done earlier.
+    """Yields `advance(amount, note)` for `total` units, of which `done` were done before.
 
-    Ends with one log line that says how much was done, and how fast.
+    Logs one line at the end: how much was done, and how fast.
     """
-    speed, watch = _Speed(), _watch.get()
-    with _bar(label, total, done) if sys.stderr.isatty() else _lines(label, total, unit, logger, done) as show:
+    with _shown(_Meter(label, total, unit, done), logger) as advance:
+        yield advance
+
+
+@contextmanager
+def transfer(label: str, total: int | None, logger: logging.Logger) -> Iterator[Receive]:
+    """Yields `receive(n_bytes)` for a file of `total` bytes, None if the size is unknown.
+
+    Logs one line at the end: how much was received, and how fast.
+    """
+    with _shown(_ByteMeter(label, total), logger) as advance:
+        yield lambda n_bytes: advance(n_bytes, "")
+
+
+@contextmanager
+def _shown(meter: "_Meter", logger: logging.Logger) -> Iterator[Advance]:
+    watch = _watch.get()
+    with _bar(meter) if sys.stderr.isatty() else _lines(meter, logger) as show:
 
         def advance(amount: int, note: str) -> None:
-            speed.amount += amount
-            show(amount, note, speed)
-            if watch:
-                watch(label, (done + speed.amount) / total)
+            meter.amount += amount
+            show(note)
+            if watch and meter.total:
+                watch(meter.label, meter.reached / meter.total)
 
         yield advance
-    whole = f"{speed.amount:,}" if speed.amount == total else f"{speed.amount:,} of {total:,}"
-    logger.info("%s: %s %s in %.1f s, %s", label, whole, unit, speed.seconds, speed)
-
-
-class _Speed:
-    """Of what was done since this was made."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.amount = 0
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def seconds_for(self, amount: int) -> float:
-        return self.seconds / max(self.amount, 1) * amount
-
-    def __str__(self) -> str:
-        """To three figures: no more of them are the same twice."""
-        return f"{float(f'{self.amount / max(self.seconds, 1e-9):.3g}'):,.0f} a second"
-
-
-Show = Callable[[int, str, _Speed], None]
+    logger.info("%s: %s", meter.label, meter.summary())
 
 
 @contextmanager
-def _bar(label: str, total: int, done: int) -> Iterator[Show]:
+def _bar(meter: "_Meter") -> Iterator[Callable[[str], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total, completed=done, note="")
-        yield lambda amount, note, speed: bars.update(task, advance=amount, note=f"{speed}; {note}")
+        task = bars.add_task(meter.label, total=meter.total, completed=meter.done, line="")
+        yield lambda note: bars.update(task, completed=meter.reached, line=meter.line(note))
 
 
 @contextmanager
-def _lines(label: str, total: int, unit: str, logger: logging.Logger, done: int) -> Iterator[Show]:
+def _lines(meter: "_Meter", logger: logging.Logger) -> Iterator[Callable[[str], None]]:
     last = time.monotonic()
 
-    def show(amount: int, note: str, speed: _Speed) -> None:
-        nonlocal done, last
-        done += amount
+    def show(note: str) -> None:
+        nonlocal last
         if time.monotonic() - last >= LINE_EVERY_SECONDS:
             last = time.monotonic()
-            left_seconds = speed.seconds_for(total - done)
-            logger.info(
-                "%s: %s of %s %s, %s, %.0f s left; %s",
-                label, f"{done:,}", f"{total:,}", unit, speed, left_seconds, note,
-            )  # fmt: skip
+            logger.info("%s: %s", meter.label, meter.line(note))
 
     yield show
 
 
-@contextmanager
-def transfer(label: str, done: int, total: int | None, logger: logging.Logger) -> Iterator[Receive]:
-    """Yields `receive(n_bytes)` for a file of `total` bytes, None where nobody knows, of which `done` are here already.
+class _Meter:
+    """Counts what was done since it was made, and puts it in words."""
 
-    Ends with one log line that says how much came, and how fast.
-    """
-    start, received = time.monotonic(), 0
-    with (
-        _transfer_bar(label, done, total)
-        if sys.stderr.isatty()
-        else _transfer_lines(label, done, total, logger) as show
-    ):
+    def __init__(self, label: str, total: int | None, unit: str = "", done: int = 0) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, done
+        self.start, self.amount = time.monotonic(), 0
 
-        def receive(n_bytes: int) -> None:
-            nonlocal received
-            received += n_bytes
-            show(n_bytes)
+    @property
+    def reached(self) -> int:
+        return self.done + self.amount
 
-        yield receive
-    seconds = time.monotonic() - start
-    before = f", {megabytes(done)} were here already" if done else ""
-    logger.info("%s: %s in %.1f s, %s%s", label, megabytes(received), seconds, rate(received, seconds), before)
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.start, 1e-9)
+
+    @property
+    def left(self) -> str:
+        missing = (self.total or 0) - self.reached
+        return f"{self.seconds / max(self.amount, 1) * missing:.0f} s left"
+
+    def rate(self) -> str:
+        """To three figures: the others are noise."""
+        return f"{float(f'{self.amount / self.seconds:.3g}'):,.0f} a second"
+
+    def line(self, note: str) -> str:
+        return f"{self.reached:,} of {self.total:,} {self.unit}, {self.rate()}, {self.left}; {note}"
+
+    def summary(self) -> str:
+        counted = f"{self.amount:,}" if self.amount == self.total else f"{self.amount:,} of {self.total:,}"
+        return f"{counted} {self.unit} in {self.seconds:.1f} s, {self.rate()}"
 
 
-def megabytes(n_bytes: float) -> str:
+class _ByteMeter(_Meter):
+    """The same in megabytes."""
+
+    def rate(self) -> str:
+        return f"{_megabytes(self.amount / self.seconds)}/s"
+
+    def line(self, note: str) -> str:
+        of = "" if self.total is None else f" of {_megabytes(self.total)}, {self.left}"
+        return f"{_megabytes(self.amount)}{of}, {self.rate()}"
+
+    def summary(self) -> str:
+        return f"{_megabytes(self.amount)} in {self.seconds:.1f} s, {self.rate()}"
+
+
+def _megabytes(n_bytes: float) -> str:
     return f"{n_bytes / 1e6:,.1f} MB"
-
-
-def rate(n_bytes: float, seconds: float) -> str:
-    return f"{megabytes(n_bytes / max(seconds, 1e-9))}/s"
-
-
-@contextmanager
-def _transfer_bar(label: str, done: int, total: int | None) -> Iterator[Receive]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    text = TextColumn("{task.description}")
-    columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total, completed=done)
-        yield lambda n_bytes: bars.update(task, advance=n_bytes)
-
-
-@contextmanager
-def _transfer_lines(label: str, done: int, total: int | None, logger: logging.Logger) -> Iterator[Receive]:
-    start = last = time.monotonic()
-    received = 0
-
-    def receive(n_bytes: int) -> None:
-        nonlocal received, last
-        received += n_bytes
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_SECONDS:
-            last = now
-            here = done + received
-            of = (
-                ""
-                if total is None
-                else f" of {megabytes(total)}, {(total - here) * (now - start) / received:.0f} s left"
-            )
-            logger.info("%s: %s%s, %s", label, megabytes(here), of, rate(received, now - start))
-
-    yield receive

@@ -1,4 +1,4 @@
-"""The canonical tables every edition of MovieLens is turned into, and their types."""
+"""The canonical tables and types into which every edition of MovieLens is converted."""
 
 import pyarrow as pa
 
@@ -18,16 +18,16 @@ MOVIES = pa.schema(
         pa.field("movie_id", pa.int32(), nullable=False),
         pa.field("title", pa.string(), nullable=False),  # as published, without the year
         pa.field("year", pa.int16()),  # of release
-        pa.field("genres", pa.list_(pa.string()), nullable=False),  # empty when none are listed
+        pa.field("genres", pa.list_(pa.string()), nullable=False),  # empty if none are listed
     ]
 )
 
-# Only what the edition gives; a column the edition lacks is null throughout.
+# A column that the edition does not have is null.
 USERS = pa.schema(
     [
         pa.field("user_id", pa.int32(), nullable=False),
         pa.field("gender", pa.string()),
-        pa.field("age", pa.int16()),  # years; ML-1M gives the lower end of a range
+        pa.field("age", pa.int16()),  # years; in ML-1M the lower end of a range
         pa.field("occupation", pa.string()),
         pa.field("zip_code", pa.string()),
     ]
@@ -37,7 +37,7 @@ TAGS = pa.schema(
     [
         pa.field("user_id", pa.int32(), nullable=False),
         pa.field("movie_id", pa.int32(), nullable=False),
-        pa.field("tag", pa.string(), nullable=False),  # as typed, without blanks around it
+        pa.field("tag", pa.string(), nullable=False),  # as typed, without surrounding blanks
         pa.field("tagged_at", RATED_AT, nullable=False),
     ]
 )
@@ -50,13 +50,13 @@ LINKS = pa.schema(
     ]
 )
 
-# Every table that a source may give; an edition without one has it empty.
+# Every table that a source may have; it is empty for an edition without it.
 TABLES: dict[str, pa.Schema] = {"ratings": RATINGS, "movies": MOVIES, "users": USERS, "tags": TAGS, "links": LINKS}
 
-# Ratings that were known for a while: a later one of the same pair, or a retraction, ended each at `until`.
+# Ratings that were valid until a later rating of the same pair, or a retraction, replaced them at `until`.
 SUPERSEDED = RATINGS.append(pa.field("until", RATED_AT, nullable=False))
 
-# Lines of the source that could not be turned into a row at all.
+# Lines of the source that could not be parsed as a row.
 REJECTS = pa.schema(
     [
         pa.field("source_table", pa.string(), nullable=False),  # a name in TABLES, or retractions

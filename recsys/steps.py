@@ -24,7 +24,7 @@ from recsys.rank.read_rules import read_rules as rules_of
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
-from recsys.rank.write_lists import Known, write_default_lists, write_known, write_lists, write_similar
+from recsys.rank.write_lists import AuditInputs, write_audit_inputs, write_default_lists, write_lists, write_similar
 from recsys.runs.night import describe_run, read_metrics
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
@@ -32,9 +32,10 @@ from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
 from recsys.train.choose import Choice, Learner, check_rates, choose_trained, learn
 from recsys.train.saved_model import SavedModel, load_model, save_model
+from recsys.warehouse.build import Tonight
 from recsys.warehouse.lookup import find_lists, find_served
 from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
-from recsys.warehouse.publish import Tonight, backfill, publish, record, serves_the_same
+from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
 
@@ -119,7 +120,7 @@ def evaluate(
         check_order(known, holdout)
     train, asked = learner.encode(known), learner.encode(holdout)
     errors = measure_errors(network, train, asked)
-    ranker = fit_ranker(network, train, learner, settings.rank, weights)
+    ranker = fit_ranker(network, train, learner, settings.rank, weights, keep=True)  # for compare_champion
     lists = measure_lists(ranker, train, holdout, learner, settings.n)
     details = measure_details(network, train, asked, learner.features)
     name = settings.split.holdout
@@ -164,7 +165,7 @@ def score(
     write_lists(ranker, settings.n, learner.vocabulary, run.recommendations)
     write_default_lists(ranker, settings.n, learner.vocabulary, run.default_recommendations)
     write_similar(ranker, learner.features, settings.rank.n_similar, learner.vocabulary, run.similar_movies)
-    write_known(ranker, rules, run.recommendations, settings.n, learner.vocabulary, Known(run.known))
+    write_audit_inputs(ranker, rules, run.recommendations, settings.n, learner.vocabulary, AuditInputs(run.known))
     save_ranker(ranker, run.ranker)
     _add_metrics(run, _about_tonight(ranker, rules, run, settings))
     return run.recommendations
@@ -198,7 +199,7 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
 
 
 def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Tonight:
-    known = Known(run.known)
+    known = AuditInputs(run.known)
     return Tonight(
         recommendations=lists,
         movies=checked.movies,

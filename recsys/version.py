@@ -1,4 +1,4 @@
-"""Which code is running."""
+"""The version of the running code."""
 
 import hashlib
 import subprocess
@@ -8,20 +8,20 @@ from recsys import __version__
 
 
 def code_version() -> str:
-    """The package's version, and the commit where it runs from a checkout: `0.1.0+g5677af9`, `-dirty` if changed."""
+    """The package's version, with the commit in a checkout: `0.1.0+g5677af9`, with `-dirty` if files were changed."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return __version__
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git here, or not our checkout: the version says enough
+    except (OSError, subprocess.CalledProcessError):  # git is missing, or this is not a checkout of ours
         return __version__
     return f"{__version__}+g{described.stdout.strip()}"
 
 
 def code_hash() -> str:
-    """12 hexadecimal digits of all that a night runs: a change that is not committed yet has another one."""
+    """Hash of all code that a night runs, including uncommitted changes. 12 hexadecimal digits."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for layer in ("flows", "recsys", "sql"):

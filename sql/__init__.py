@@ -1,4 +1,4 @@
-"""One `select` per file, each saying what; the Python that runs them does the writing."""
+"""One `select` per file, which states what is selected; Python code runs it and writes the result."""
 
 from functools import cache
 from pathlib import Path

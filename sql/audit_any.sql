@@ -1,6 +1,6 @@
--- audit_any: tables without a single recommendation, which would leave every reader with nothing.
+-- audit_any: tables without any recommendation.
 --
--- grain   one row if there is none
+-- grain   one row, or none if there are recommendations
 -- reads   recommendations, users
 -- params  none
 -- ties    none

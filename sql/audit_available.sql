@@ -1,9 +1,9 @@
--- audit_available: movies in a user's list, a default one or one of similar movies that may not be shown tonight.
+-- audit_available: movies in a list of a user, a segment or a similar movie that may not be shown tonight.
 --
 -- grain   one row per movie_id
 -- reads   lists (movie_id), available (movie_id), movies (movie_id)
 -- params  none
--- ties    none; a movie that nobody knows is the business of audit_known
+-- ties    none; a movie that is missing from movies is left to audit_known
 select lists.movie_id, count(*) as n_rows
 from lists
 semi join movies using (movie_id)

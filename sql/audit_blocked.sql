@@ -1,8 +1,8 @@
--- audit_blocked: recommended movies that a rule keeps from the user.
+-- audit_blocked: recommended movies that a rule blocks for the user.
 --
 -- grain   one row per (user_id, rank)
 -- reads   recommendations (user_id, rank, movie_id), movies (movie_id, genres),
---         blocked (user_id, movie_id, genre), null where any counts
+--         blocked (user_id, movie_id, genre); null matches any
 -- params  none
 -- ties    none
 with
@@ -24,7 +24,7 @@ recommended_genres as (
     where list_has_any(movies.genres, (select list(blocked.genre) from blocked where blocked.genre is not null))
 ),
 
--- one join for each form of a rule, each on equal keys: nulls are equal to nothing
+-- one equality join for each form of a rule, because null equals nothing
 offending as (
     select user_id, rank, movie_id
     from recommendations

@@ -1,4 +1,4 @@
--- audit_contract: tables, views and columns that are missing, not expected, of another type, or without a comment.
+-- audit_contract: tables, views and columns that are missing, unexpected, of another type, or without a comment.
 --
 -- grain   one row per (table_name, column_name); column_name is empty for the table itself
 -- reads   columns_promised, columns_found (table_name, column_name, data_type, is_nullable, comment)

@@ -1,6 +1,6 @@
--- audit_default_all: tables of default lists without a list for all, to whom no other one may apply.
+-- audit_default_all: tables of default lists without a list for all, which serves users of no other segment.
 --
--- grain   one row if there is none, though there are others
+-- grain   one row if there are default lists but none for all
 -- reads   default_recommendations (segment)
 -- params  none
 -- ties    none

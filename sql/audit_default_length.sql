@@ -1,9 +1,9 @@
--- audit_default_length: default lists neither n movies long nor, where fewer may be shown, all of those.
+-- audit_default_length: default lists with neither n movies nor all the movies that may be shown.
 --
 -- grain   one row per segment
 -- reads   default_recommendations (segment), available (movie_id), caps (movie_id), audited (n)
 -- params  none
--- ties    none; lists that caps may leave shorter are the business of audit_room
+-- ties    none; lists that caps may shorten are left to audit_room
 with
 
 lengths as (

@@ -1,4 +1,4 @@
--- audit_distinct: movies that stand in one list more than once.
+-- audit_distinct: movies that appear more than once in one list.
 --
 -- grain   one row per (user_id, segment, similar_to, movie_id)
 -- reads   lists (user_id, segment, similar_to, movie_id)

@@ -1,4 +1,4 @@
--- audit_known: rows of lists whose user or movies the published tables do not name.
+-- audit_known: rows of lists with a user or a movie that is missing from the tables users and movies.
 --
 -- grain   one row per (user_id, segment, similar_to, rank)
 -- reads   lists (user_id, segment, similar_to, rank, movie_id), movies (movie_id), users (user_id)

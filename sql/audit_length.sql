@@ -1,4 +1,4 @@
--- audit_length: users whose list is neither n movies long nor, where fewer are left to them, all of those.
+-- audit_length: users whose list has neither n movies nor all the movies that they may be shown.
 --
 -- grain   one row per user_id, users without any list included
 -- reads   users (user_id), recommendations (user_id), ratings (user_id, movie_id), available (movie_id),
@@ -27,7 +27,7 @@ lengths as (
         least(
             (select n from audited),
             (select count(*) from available) - coalesce(seen.n_seen, 0),
-            shortened.n_available -- null for most, which least() ignores
+            shortened.n_available -- null for most users; least() ignores it
         ) as n_expected,
     from users
     left join seen using (user_id)

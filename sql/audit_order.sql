@@ -1,9 +1,9 @@
--- audit_order: rows whose score is higher than that of the better rank before them.
+-- audit_order: rows with a higher score than the row of the rank before.
 --
 -- grain   one row per (user_id, segment, similar_to, rank)
 -- reads   lists (user_id, segment, similar_to, rank, movie_id, score)
 -- params  none
--- ties    equal scores are in order; equal ranks, which audit_ranks refuses, go by movie_id
+-- ties    equal scores are valid; equal ranks, which audit_ranks refuses, are sorted by movie_id
 with
 
 neighbours as (

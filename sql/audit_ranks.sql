@@ -1,12 +1,12 @@
--- audit_ranks: rows whose rank leaves a gap, repeats another, or does not count from 1.
+-- audit_ranks: rows whose rank leaves a gap, repeats another, or does not start at 1.
 --
--- grain   one row per place of a list that has another rank than it should
+-- grain   one row per row of a list with an unexpected rank
 -- reads   lists (user_id, segment, similar_to, rank)
 -- params  none
--- ties    equal ranks are equal: the second one offends
+-- ties    of equal ranks, the second row is reported
 with
 
--- a list of numbers per list costs half of what numbering every row does, and few lists are left for that
+-- comparing a list of ranks per list costs half of numbering every row; only the wrong lists are numbered
 wrong as (
     select user_id, segment, similar_to, list_sort(list(rank)) as ranks
     from lists

@@ -1,11 +1,11 @@
--- audit_room: lists of users or segments shorter than n though caps leave room for another movie.
+-- audit_room: lists of users or segments shorter than n although caps leave room for another movie.
 --
--- grain   one row per (user_id, segment), of the first 1,000 lists that are too short: each is asked about every movie
+-- grain   one row per (user_id, segment), for the first 1,000 short lists, because each is checked against every movie
 -- reads   lists (user_id, segment, similar_to, movie_id), available (movie_id), ratings (user_id, movie_id),
 --         movies (movie_id, genres), blocked (user_id, movie_id, genre), caps (movie_id, group_name, at_most),
 --         audited (n)
 -- params  none
--- ties    none: without caps there are no rows, since what else leaves a list short is counted by audit_length
+-- ties    none; without caps there are no rows, because audit_length counts the other short lists
 with
 
 short as (
@@ -34,7 +34,7 @@ full_groups as (
     having count(*) >= caps.at_most
 ),
 
--- why a movie may not be added
+-- reasons why a movie may not be added
 closed as (
     select list_no, movie_id
     from listed

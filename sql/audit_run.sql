@@ -1,6 +1,6 @@
--- audit_run: rows that carry another run_id than the run being published.
+-- audit_run: rows with the run_id of another run than the one being published.
 --
--- grain   one row per foreign run_id
+-- grain   one row per other run_id
 -- reads   recommendations (run_id), default_recommendations (run_id), similar_movies (run_id), audited (run_id)
 -- params  none
 -- ties    none

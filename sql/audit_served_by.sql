@@ -1,4 +1,4 @@
--- audit_served_by: lists said to be made from something that is none of the four things a list is made from.
+-- audit_served_by: lists whose served_by is not one of the four valid values.
 --
 -- grain   one row per (user_id, served_by)
 -- reads   recommendations (user_id, served_by)

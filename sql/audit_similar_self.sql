@@ -1,4 +1,4 @@
--- audit_similar_self: movies that are said to be similar to themselves.
+-- audit_similar_self: movies listed as similar to themselves.
 --
 -- grain   one row per (movie_id, rank)
 -- reads   similar_movies (movie_id, rank, similar_movie_id)

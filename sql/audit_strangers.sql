@@ -1,4 +1,4 @@
--- audit_strangers: users served as strangers though they have rated, or by ratings that they have not given.
+-- audit_strangers: users with ratings served by default or features, or users without ratings served by ratings.
 --
 -- grain   one row per (user_id, served_by)
 -- reads   recommendations (user_id, served_by), ratings (user_id)

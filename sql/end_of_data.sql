@@ -1,9 +1,9 @@
--- end_of_data: the newest moment at which something happened to the ratings.
+-- end_of_data: the latest time at which a rating was given, replaced or retracted.
 --
--- grain   one row; null where there is no rating
+-- grain   one row; null without ratings
 -- reads   ratings (rated_at) as admitted, stored_superseded (until), moments (started_at)
 -- params  none
--- ties    none; a retraction of a day to come has happened to the snapshot, but not yet to the world
+-- ties    none; a retraction dated after the start of the run does not count
 select
     greatest(
         max(ratings.rated_at),

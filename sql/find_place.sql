@@ -1,6 +1,6 @@
--- find_place: where a movie stands in a user's list, and which run published the lists.
+-- find_place: the rank of a movie in a user's list, and the run that published the lists.
 --
--- grain   one row; rank is null where the movie is not in the list
+-- grain   one row; rank is null if the movie is not in the list
 -- reads   recommendations (user_id, rank, movie_id, run_id)
 -- params  $user_id integer, $movie_id integer
 -- ties    none, a movie is in a list once

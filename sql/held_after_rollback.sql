@@ -1,6 +1,6 @@
--- held_after_rollback: the roll-back after which nobody has let nights publish again.
+-- held_after_rollback: the roll-back that blocks publishing, until it is released.
 --
--- grain   one row, or none where nights may publish
+-- grain   one row, or none if nights may publish
 -- reads   runs (run_id, verdict, reason)
 -- params  none
 -- ties    none: run_id is unique and sorts by time

@@ -1,10 +1,10 @@
--- known_ratings: the ratings that were known at as_of, those too that were replaced or taken back later.
+-- known_ratings: the ratings known at as_of, including those that were replaced or retracted later.
 --
 -- grain   one row per rating
 -- reads   stored_ratings (user_id, movie_id, rating, rated_at, file_row_number),
 --         stored_superseded (the same, until), moments (as_of)
 -- params  none: this is a view
--- ties    none; the rows of superseded count from -1 downwards, so that a number names one row
+-- ties    none; superseded rows are numbered from -1 downwards, so that every number is unique
 select
     stored_ratings.user_id,
     stored_ratings.movie_id,

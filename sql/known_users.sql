@@ -1,4 +1,4 @@
--- known_users: how many users the tables know, their range of ids, and whether $user_id is one of them.
+-- known_users: the number of users, the range of their ids, and whether $user_id is one of them.
 --
 -- grain   one row
 -- reads   users (user_id)

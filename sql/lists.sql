@@ -1,10 +1,10 @@
--- lists: every list that is served in one form, whether of a user, a segment or a movie; the other two are null.
+-- lists: all lists in one form; of user_id, segment and similar_to, the two that do not apply are null.
 --
 -- grain   one row per (user_id, segment, similar_to, rank)
 -- reads   recommendations (user_id, rank, movie_id, score), default_recommendations (segment, rank, movie_id, score),
 --         similar_movies (movie_id, rank, similar_movie_id, similarity)
 -- params  none
--- ties    none, rows are in no order
+-- ties    none, rows are not sorted
 select user_id, null::varchar as segment, null::integer as similar_to, rank, movie_id, score
 from recommendations
 union all

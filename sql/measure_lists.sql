@@ -1,13 +1,13 @@
--- measure_lists: what tonight's lists are like as a whole, and beside those before; null where that cannot be told.
+-- measure_lists: measures of tonight's lists as a whole and in comparison with those before; null if undefined.
 --
 -- grain   one row
--- reads   recommendations (user_id, rank, movie_id, score, rating_hat, served_by), in which rank 1 stands for a list,
---         lists_before (user_id, rank, movie_id, served_by): those of the same data set that are served, or none
+-- reads   recommendations (user_id, rank, movie_id, score, rating_hat, served_by), counting lists by rank 1,
+--         lists_before (user_id, rank, movie_id, served_by): the served lists, if of the same data set
 -- params  $n_available bigint: movies that may be shown; $lowest, $highest double: the ends of the rating scale, in stars
 -- ties    none
 with
 
--- lists of another depth than before are compared as far down as both go
+-- lists of different lengths are compared up to the shorter length
 depths as (
     select
         least((select max(rank) from recommendations), (select max(rank) from lists_before)) as depth,
@@ -38,7 +38,7 @@ strangers_before as (
     where rank = 1
 ),
 
--- as recsys/metrics/churn.py has it: of the movies in a user's list before, those that are gone
+-- as in recsys/metrics/churn.py: the share of a user's earlier movies that are no longer listed
 listed_before as (
     select user_id, count(*) as n_movies
     from lists_before
@@ -88,7 +88,7 @@ listed_first as (
     group by movie_id
 ),
 
--- who chooses from few movies cannot but share them, and what few users share says nothing
+-- with few movies, lists overlap anyway; with few users, the share means nothing
 favourite as (
     select max(listed_first.n_users) / any_value(acquaintances.n_users) as share
     from listed_first

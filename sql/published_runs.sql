@@ -1,4 +1,4 @@
--- published_runs: every run that made lists and published them, and whether these are the ones being served.
+-- published_runs: every run that published lists, and whether its lists are being served.
 --
 -- grain   one row per run_id, the newest first
 -- reads   runs (every column), recommendations (run_id)

@@ -1,57 +1,19 @@
--- read_ratings: the lines of a ratings file as rows; a line that cannot be one is kept whole, with the reason.
+-- read_ratings: the lines of a ratings file as rows; a line that cannot be read is kept as it is, with the reason.
 --
 -- grain   one row per line of the file
--- reads   parted_lines (source_line, line, fields, problem)
+-- reads   parted_lines (source_line, line, fields, problem), the macros of read_fields
 -- params  $separator text, $n_fields integer, $user_id, $movie_id, $rating, $rated_at integer positions from 1
--- ties    none: order is not promised
---
--- A field must be written in digits: try_cast alone would read 4.7 as the id 5 and 1_0 as the rating 10. A moment is
--- in seconds since 1970, up to the year 9999, or an ISO date and time, UTC unless it says otherwise.
+-- ties    none; the rows are in no particular order
 with
-
-texts as (
-    select
-        parted_lines.source_line,
-        parted_lines.line,
-        parted_lines.problem,
-        parted_lines.fields[$user_id] as user_id,
-        parted_lines.fields[$movie_id] as movie_id,
-        parted_lines.fields[$rating] as rating,
-        parted_lines.fields[$rated_at] as rated_at
-    from parted_lines($separator, $n_fields) as parted_lines
-),
 
 readings as (
     select
-        texts.source_line,
-        case when regexp_full_match(texts.user_id, '\d+') then try_cast(texts.user_id as integer) end as user_id,
-        case when regexp_full_match(texts.movie_id, '\d+') then try_cast(texts.movie_id as integer) end as movie_id,
-        case
-            when regexp_full_match(texts.rating, '-?\d+(\.\d+)?') then try_cast(texts.rating as float)
-        end as rating,
-        case
-            when not regexp_full_match(texts.rated_at, '\d+') then try_cast(texts.rated_at as timestamptz)
-            when try_cast(texts.rated_at as bigint) <= 253402300799 then to_timestamp(texts.rated_at::bigint)
-        end as rated_at,
-        texts as text
-    from texts
-),
-
-judged as (
-    select
-        readings.*,
-        case
-            when text.problem is not null then text.problem
-            when coalesce(user_id, 0) < 1
-                then format('user_id ''{}'' is not a whole number from 1 to 2147483647', left(text.user_id, 50))
-            when coalesce(movie_id, 0) < 1
-                then format('movie_id ''{}'' is not a whole number from 1 to 2147483647', left(text.movie_id, 50))
-            when not coalesce(isfinite(rating), false)
-                then format('rating ''{}'' is not a number', left(text.rating, 50))
-            when not coalesce(year(rated_at) between 1 and 9999, false)
-                then format('rated_at ''{}'' is neither seconds since 1970 nor a date and time', left(text.rated_at, 50))
-        end as why
-    from readings
+        parted_lines.*,
+        read_id(fields[$user_id]) as user_id,
+        read_id(fields[$movie_id]) as movie_id,
+        read_stars(fields[$rating]) as rating,
+        read_moment(fields[$rated_at]) as rated_at
+    from parted_lines($separator, $n_fields) as parted_lines
 )
 
 select
@@ -60,6 +22,12 @@ select
     movie_id,
     rating,
     rated_at,
-    why,
-    case when why is not null then text.line end as line
-from judged
+    coalesce(
+        problem,
+        wrong_id('user_id', fields[$user_id], user_id),
+        wrong_id('movie_id', fields[$movie_id], movie_id),
+        wrong_stars('rating', fields[$rating], rating),
+        wrong_moment('rated_at', fields[$rated_at], rated_at)
+    ) as why,
+    case when why is not null then line end as line
+from readings

@@ -1,52 +1,18 @@
--- read_retractions: the lines of a file of retractions as rows; a line that cannot be one is kept, with the reason.
+-- read_retractions: the lines of a file of retractions as rows; a line that cannot be read is kept, with the reason.
 --
 -- grain   one row per line of the file
--- reads   parted_lines (source_line, line, fields, problem)
+-- reads   parted_lines (source_line, line, fields, problem), the macros of read_fields
 -- params  $separator text, $n_fields integer, $user_id, $movie_id, $retracted_at integer positions from 1
--- ties    none: order is not promised
---
--- Numbers and moments as in read_ratings.
+-- ties    none; the rows are in no particular order
 with
-
-texts as (
-    select
-        parted_lines.source_line,
-        parted_lines.line,
-        parted_lines.problem,
-        parted_lines.fields[$user_id] as user_id,
-        parted_lines.fields[$movie_id] as movie_id,
-        parted_lines.fields[$retracted_at] as retracted_at
-    from parted_lines($separator, $n_fields) as parted_lines
-),
 
 readings as (
     select
-        texts.source_line,
-        case when regexp_full_match(texts.user_id, '\d+') then try_cast(texts.user_id as integer) end as user_id,
-        case when regexp_full_match(texts.movie_id, '\d+') then try_cast(texts.movie_id as integer) end as movie_id,
-        case
-            when not regexp_full_match(texts.retracted_at, '\d+') then try_cast(texts.retracted_at as timestamptz)
-            when try_cast(texts.retracted_at as bigint) <= 253402300799 then to_timestamp(texts.retracted_at::bigint)
-        end as retracted_at,
-        texts as text
-    from texts
-),
-
-judged as (
-    select
-        readings.*,
-        case
-            when text.problem is not null then text.problem
-            when coalesce(user_id, 0) < 1
-                then format('user_id ''{}'' is not a whole number from 1 to 2147483647', left(text.user_id, 50))
-            when coalesce(movie_id, 0) < 1
-                then format('movie_id ''{}'' is not a whole number from 1 to 2147483647', left(text.movie_id, 50))
-            when not coalesce(year(retracted_at) between 1 and 9999, false)
-                then format(
-                    'retracted_at ''{}'' is neither seconds since 1970 nor a date and time', left(text.retracted_at, 50)
-                )
-        end as why
-    from readings
+        parted_lines.*,
+        read_id(fields[$user_id]) as user_id,
+        read_id(fields[$movie_id]) as movie_id,
+        read_moment(fields[$retracted_at]) as retracted_at
+    from parted_lines($separator, $n_fields) as parted_lines
 )
 
 select
@@ -54,6 +20,11 @@ select
     user_id,
     movie_id,
     retracted_at,
-    why,
-    case when why is not null then text.line end as line
-from judged
+    coalesce(
+        problem,
+        wrong_id('user_id', fields[$user_id], user_id),
+        wrong_id('movie_id', fields[$movie_id], movie_id),
+        wrong_moment('retracted_at', fields[$retracted_at], retracted_at)
+    ) as why,
+    case when why is not null then line end as line
+from readings

@@ -1,6 +1,6 @@
--- remembered_runs: the runs whose lists the history has.
+-- remembered_runs: the runs in recommendation_history.
 --
--- grain   one row per run_id, in order
+-- grain   one row per run_id, sorted
 -- reads   recommendation_history (run_id)
 -- params  none
 -- ties    none

@@ -1,4 +1,4 @@
--- sample: the head of the first user's list, to show what the tables hold.
+-- sample: the first rows of the first user's list, as an example of the tables.
 --
 -- grain   one row per rank
 -- reads   recommendations (user_id), recommendations_named (user_id, rank, title, year, rating_hat, because_titles)

@@ -1,11 +1,11 @@
--- schema: every table and view of warehouse.duckdb, what each column means, and its unit.
+-- schema: every table, view and macro of warehouse.duckdb, with the meaning and unit of each column.
 --
--- grain   the comment of each table says it
--- reads   nothing; runs once, on an empty file
+-- grain   stated in the comment of each table
+-- reads   nothing; runs once on an empty file
 -- params  none
--- ties    rows are inserted in the order of the keys named here
+-- ties    rows are inserted in the order of the keys in the comments
 --
--- `recommendations` has no primary key: its index would cost more than the table, and the audit proves the same.
+-- `recommendations` has no primary key: its index would cost more than the table, and the audit checks the same.
 
 create table movies (
     movie_id integer primary key,
@@ -15,13 +15,13 @@ create table movies (
     n_ratings bigint,
 );
 
-comment on table movies is 'Movies as ingested; one row per movie_id.';
-comment on column movies.movie_id is 'MovieLens id.';
-comment on column movies.title is 'As published, without the year.';
-comment on column movies.year is 'Year of release; null where the title states none.';
-comment on column movies.genres is 'Empty where none are listed.';
+comment on table movies is 'All movies of the data set; one row per movie_id.';
+comment on column movies.movie_id is 'Identifies the movie, as in MovieLens.';
+comment on column movies.title is 'Title without the year of release.';
+comment on column movies.year is 'Year of release; null if the title does not contain it.';
+comment on column movies.genres is 'Genres of the movie; empty if none are listed.';
 comment on column movies.n_ratings is
-    'Ratings known to the run that published the table; null where an older version published it.';
+    'Number of ratings known to the run that published the table; null if an older version of recsys published it.';
 
 create table users (
     user_id integer primary key,
@@ -31,12 +31,12 @@ create table users (
     zip_code varchar,
 );
 
-comment on table users is 'Users as ingested; one row per user_id. What the edition does not give is null.';
-comment on column users.user_id is 'MovieLens id.';
-comment on column users.gender is 'M or F.';
-comment on column users.age is 'Years; ML-1M gives the lower end of a range.';
-comment on column users.occupation is 'One of the occupations the edition lists.';
-comment on column users.zip_code is 'Postal code as the user typed it.';
+comment on table users is 'All users of the data set; one row per user_id. Columns that the edition does not provide are null.';
+comment on column users.user_id is 'Identifies the user, as in MovieLens.';
+comment on column users.gender is 'Gender: M or F.';
+comment on column users.age is 'Age in years; in ML-1M the lower end of an age range.';
+comment on column users.occupation is 'Occupation, one of those that the edition lists.';
+comment on column users.zip_code is 'Postal code as the user entered it.';
 
 create table recommendations (
     user_id integer not null,
@@ -50,20 +50,20 @@ create table recommendations (
 );
 
 comment on table recommendations is
-    'Tonight''s movies for every user, none of them rated yet; one row per (user_id, rank), sorted so.';
-comment on column recommendations.user_id is 'For whom; see users.';
-comment on column recommendations.rank is 'Place in the user''s list, without gaps; 1 = best.';
-comment on column recommendations.movie_id is 'What; see movies.';
+    'The recommended movies of every user, none of which the user has rated; one row per (user_id, rank), in that order.';
+comment on column recommendations.user_id is 'The user who receives the list; see users.';
+comment on column recommendations.rank is 'Position in the user''s list, without gaps; 1 = best.';
+comment on column recommendations.movie_id is 'The recommended movie; see movies.';
 comment on column recommendations.score is
-    'Orders the list, higher = better. Has no unit: compare it within one user only.';
-comment on column recommendations.rating_hat is 'Expected stars, not clipped to the scale. Does not order the list.';
+    'Sort key of the list, higher = better. It has no unit: compare it only within one user.';
+comment on column recommendations.rating_hat is 'Expected rating in stars, not clipped to the scale. The list is not sorted by it.';
 comment on column recommendations.because_movie_ids is
-    'Movies the user has rated that speak loudest for this one, the loudest first, three at most; empty where none does.';
+    'Up to three movies rated by the user that contribute most to this recommendation, the strongest first; empty if none contributes.';
 comment on column recommendations.served_by is
-    'What the list is made from, the same in all its rows: history (ten ratings of the user or more), few ratings (one to nine), features (no rating, but gender, age or occupation) or default (nothing is known).';
+    'The data that the list is based on, the same in all its rows: history (at least ten ratings of the user), few ratings (one to nine), features (no rating, but gender, age or occupation) or default (no data about the user).';
 comment on column recommendations.run_id is 'The run that published the table, the same in every row; see runs.';
 
--- A plain join and group by, so that a filter on user_id reaches the table: one user's list then costs milliseconds.
+-- A plain join and group by, so that a filter on user_id is pushed down: one user's list takes milliseconds.
 create view recommendations_named as
 with
 
@@ -100,18 +100,18 @@ from recommendations
 inner join movies using (movie_id)
 left join because using (user_id, rank);
 
-comment on view recommendations_named is 'recommendations with the names of its movies; one row per (user_id, rank).';
-comment on column recommendations_named.user_id is 'For whom; see users.';
-comment on column recommendations_named.rank is 'Place in the user''s list; 1 = best.';
-comment on column recommendations_named.movie_id is 'What; see movies.';
+comment on view recommendations_named is 'The table recommendations with the titles of its movies; one row per (user_id, rank).';
+comment on column recommendations_named.user_id is 'The user who receives the list; see users.';
+comment on column recommendations_named.rank is 'Position in the user''s list; 1 = best.';
+comment on column recommendations_named.movie_id is 'The recommended movie; see movies.';
 comment on column recommendations_named.title is 'The movie''s title, without the year.';
 comment on column recommendations_named.year is 'The movie''s year of release, or null.';
 comment on column recommendations_named.genres is 'The movie''s genres.';
-comment on column recommendations_named.score is 'Orders the list, higher = better; compare it within one user only.';
-comment on column recommendations_named.rating_hat is 'Expected stars, not clipped to the scale.';
-comment on column recommendations_named.because_movie_ids is 'Movies the user has rated that speak for this one.';
-comment on column recommendations_named.because_titles is 'Their titles, in the same order.';
-comment on column recommendations_named.served_by is 'What the list is made from; see recommendations.';
+comment on column recommendations_named.score is 'Sort key of the list, higher = better; compare it only within one user.';
+comment on column recommendations_named.rating_hat is 'Expected rating in stars, not clipped to the scale.';
+comment on column recommendations_named.because_movie_ids is 'Movies rated by the user that contribute most to this recommendation.';
+comment on column recommendations_named.because_titles is 'The titles of because_movie_ids, in the same order.';
+comment on column recommendations_named.served_by is 'The data that the list is based on; see recommendations.served_by.';
 comment on column recommendations_named.run_id is 'The run that published the table; see runs.';
 
 create table recommendation_history (
@@ -124,14 +124,14 @@ create table recommendation_history (
 );
 
 comment on table recommendation_history is
-    'The lists of the latest runs that published or were backfilled, the newest included; one row per (run_id, user_id, rank), the oldest as_of first. How many runs is the setting history.runs.';
+    'The lists of the latest runs, published or backfilled, including the newest; one row per (run_id, user_id, rank), the oldest as_of first. The setting history.runs limits the number of runs.';
 comment on column recommendation_history.run_id is 'The run that made the list; see runs.';
-comment on column recommendation_history.as_of is 'Only ratings before this moment were used; the same in all rows of a run.';
-comment on column recommendation_history.user_id is 'For whom; one who has been forgotten since is gone.';
-comment on column recommendation_history.rank is 'Place in the user''s list, without gaps; 1 = best.';
-comment on column recommendation_history.movie_id is 'What; see movies.';
+comment on column recommendation_history.as_of is 'The run used only ratings before this time; the same in all rows of a run.';
+comment on column recommendation_history.user_id is 'The user who received the list. Users who asked to be forgotten are removed.';
+comment on column recommendation_history.rank is 'Position in the user''s list, without gaps; 1 = best.';
+comment on column recommendation_history.movie_id is 'The recommended movie; see movies.';
 comment on column recommendation_history.score is
-    'Orders the list, higher = better; compare it within one run and user only.';
+    'Sort key of the list, higher = better; compare it only within one run and user.';
 
 create macro recommendations_as_of(moment) as table
 with
@@ -153,9 +153,9 @@ from recommendation_history
 semi join newest using (run_id);
 
 comment on macro table recommendations_as_of is
-    'recommendations_as_of(moment): the lists of the run with the latest as_of up to a moment, as far back as recommendation_history goes. Where the file is attached under another name, put that name into search_path first.';
+    'recommendations_as_of(moment): the lists of the run with the latest as_of up to that time, from recommendation_history. If the file is attached under another name, add that name to search_path first.';
 
--- Of two runs with the same as_of the later one is the newer.
+-- Of two runs with the same as_of, the later run counts as newer.
 create view recommendation_changes as
 with
 
@@ -206,14 +206,14 @@ full join before on now.user_id = before.user_id and now.movie_id = before.movie
 where now.rank is distinct from before.rank and (select run_id from earlier) is not null;
 
 comment on view recommendation_changes is
-    'How the lists being served differ from those of the run before; one row per (user_id, movie_id) that entered a list, left it or moved in it. Empty where there is no run before.';
-comment on column recommendation_changes.user_id is 'Whose list; see users.';
-comment on column recommendation_changes.movie_id is 'What; see movies.';
-comment on column recommendation_changes.change is 'entered, left or moved.';
-comment on column recommendation_changes.rank_before is 'Its place in the list before; null if it has entered.';
-comment on column recommendation_changes.rank is 'Its place in the list now; null if it has left.';
-comment on column recommendation_changes.run_id_before is 'The run before, by as_of; see runs.';
-comment on column recommendation_changes.run_id is 'The run that is being served; see runs.';
+    'Differences between the served lists and those of the previous run; one row per (user_id, movie_id) that entered a list, left it or moved within it. Empty if there is no previous run.';
+comment on column recommendation_changes.user_id is 'The user whose list changed; see users.';
+comment on column recommendation_changes.movie_id is 'The movie that entered, left or moved; see movies.';
+comment on column recommendation_changes.change is 'Kind of change: entered, left or moved.';
+comment on column recommendation_changes.rank_before is 'Position in the previous list; null if the movie entered.';
+comment on column recommendation_changes.rank is 'Position in the served list; null if the movie left.';
+comment on column recommendation_changes.run_id_before is 'The previous run by as_of; see runs.';
+comment on column recommendation_changes.run_id is 'The run whose lists are served; see runs.';
 
 create table default_recommendations (
     segment varchar not null,
@@ -224,13 +224,13 @@ create table default_recommendations (
 );
 
 comment on table default_recommendations is
-    'Tonight''s movies for users the model does not know, by what is known of them; one row per (segment, rank), sorted so.';
+    'The recommended movies for users without a list of their own, by segment; one row per (segment, rank), in that order.';
 comment on column default_recommendations.segment is
-    'For whom: all, or what a user must be, e.g. gender=F, or gender=F age=25; the words of users.';
-comment on column default_recommendations.rank is 'Place in the segment''s list, without gaps; 1 = best.';
-comment on column default_recommendations.movie_id is 'What; see movies.';
+    'The users that the list is for: all, or values of columns of users, e.g. gender=F or gender=F age=25.';
+comment on column default_recommendations.rank is 'Position in the segment''s list, without gaps; 1 = best.';
+comment on column default_recommendations.movie_id is 'The recommended movie; see movies.';
 comment on column default_recommendations.score is
-    'Orders the list, higher = better. Has no unit: compare it within one segment only.';
+    'Sort key of the list, higher = better. It has no unit: compare it only within one segment.';
 comment on column default_recommendations.run_id is
     'The run that published the table, the same in every row; see runs.';
 
@@ -248,15 +248,15 @@ from default_recommendations
 inner join movies using (movie_id);
 
 comment on view default_recommendations_named is
-    'default_recommendations with the names of its movies; one row per (segment, rank).';
-comment on column default_recommendations_named.segment is 'For whom: all, or what a user must be.';
-comment on column default_recommendations_named.rank is 'Place in the segment''s list; 1 = best.';
-comment on column default_recommendations_named.movie_id is 'What; see movies.';
+    'The table default_recommendations with the titles of its movies; one row per (segment, rank).';
+comment on column default_recommendations_named.segment is 'The users that the list is for; see default_recommendations.segment.';
+comment on column default_recommendations_named.rank is 'Position in the segment''s list; 1 = best.';
+comment on column default_recommendations_named.movie_id is 'The recommended movie; see movies.';
 comment on column default_recommendations_named.title is 'The movie''s title, without the year.';
 comment on column default_recommendations_named.year is 'The movie''s year of release, or null.';
 comment on column default_recommendations_named.genres is 'The movie''s genres.';
 comment on column default_recommendations_named.score is
-    'Orders the list, higher = better; compare it within one segment only.';
+    'Sort key of the list, higher = better; compare it only within one segment.';
 comment on column default_recommendations_named.run_id is 'The run that published the table; see runs.';
 
 create table similar_movies (
@@ -268,12 +268,12 @@ create table similar_movies (
 );
 
 comment on table similar_movies is
-    'The movies most similar to each that somebody rated, by who watches it, who likes it and what it is; one row per (movie_id, rank), sorted so.';
-comment on column similar_movies.movie_id is 'To which; see movies.';
-comment on column similar_movies.rank is 'Place in the movie''s list, without gaps; 1 = most similar.';
-comment on column similar_movies.similar_movie_id is 'What; see movies.';
+    'The most similar movies of every movie with a rating, by their viewers, their ratings and their features; one row per (movie_id, rank), in that order.';
+comment on column similar_movies.movie_id is 'The movie for which similar movies are listed; see movies.';
+comment on column similar_movies.rank is 'Position in the list of this movie, without gaps; 1 = most similar.';
+comment on column similar_movies.similar_movie_id is 'The similar movie; see movies.';
 comment on column similar_movies.similarity is
-    'Orders the list, higher = more similar; a mean of cosines, at most 1. Compare it within one movie only.';
+    'Sort key of the list, higher = more similar: a mean of cosines, at most 1. Compare it only within one movie.';
 comment on column similar_movies.run_id is 'The run that published the table, the same in every row; see runs.';
 
 create view similar_movies_named as
@@ -292,17 +292,17 @@ from similar_movies
 inner join movies using (movie_id)
 inner join movies as others on others.movie_id = similar_movies.similar_movie_id;
 
-comment on view similar_movies_named is 'similar_movies with the names of its movies; one row per (movie_id, rank).';
-comment on column similar_movies_named.movie_id is 'To which; see movies.';
-comment on column similar_movies_named.title is 'Its title, without the year.';
-comment on column similar_movies_named.year is 'Its year of release, or null.';
-comment on column similar_movies_named.rank is 'Place in its list; 1 = most similar.';
-comment on column similar_movies_named.similar_movie_id is 'What; see movies.';
+comment on view similar_movies_named is 'The table similar_movies with the titles of its movies; one row per (movie_id, rank).';
+comment on column similar_movies_named.movie_id is 'The movie for which similar movies are listed; see movies.';
+comment on column similar_movies_named.title is 'The title of movie_id, without the year.';
+comment on column similar_movies_named.year is 'The year of release of movie_id, or null.';
+comment on column similar_movies_named.rank is 'Position in the list of movie_id; 1 = most similar.';
+comment on column similar_movies_named.similar_movie_id is 'The similar movie; see movies.';
 comment on column similar_movies_named.similar_title is 'The similar movie''s title, without the year.';
 comment on column similar_movies_named.similar_year is 'The similar movie''s year of release, or null.';
 comment on column similar_movies_named.similar_genres is 'The similar movie''s genres.';
 comment on column similar_movies_named.similarity is
-    'Orders the list, higher = more similar; compare it within one movie only.';
+    'Sort key of the list, higher = more similar; compare it only within one movie.';
 comment on column similar_movies_named.run_id is 'The run that published the table; see runs.';
 
 create table runs (
@@ -322,23 +322,23 @@ create table runs (
 );
 
 comment on table runs is
-    'Every night, those that published nothing too; one row per run_id. What a night never learned is null.';
-comment on column runs.run_id is 'When the run began, UTC, e.g. 20261121T030000Z; sorts by time.';
-comment on column runs.as_of is 'Only ratings before this moment were used.';
-comment on column runs.started_at is 'When the run began.';
-comment on column runs.finished_at is 'When its verdict was known.';
+    'Every run, including those that published nothing; one row per run_id. Columns are null if the run ended before their value was known.';
+comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z; sorts by time.';
+comment on column runs.as_of is 'The run used only ratings before this time.';
+comment on column runs.started_at is 'Start of the run.';
+comment on column runs.finished_at is 'Time at which the verdict was known.';
 comment on column runs.dataset is 'Name of the data set, e.g. ml-1m.';
-comment on column runs.snapshot is 'First 12 hexadecimal digits of the SHA-256 of its content.';
-comment on column runs.model is 'The network that was chosen.';
-comment on column runs.config_hash is 'Equal for runs with equal settings.';
-comment on column runs.code_version is 'Version of the program.';
+comment on column runs.snapshot is 'Version of the data: the first 12 hexadecimal digits of the SHA-256 of its content.';
+comment on column runs.model is 'The network that the run chose.';
+comment on column runs.config_hash is 'Hash of the settings; equal for runs with equal settings.';
+comment on column runs.code_version is 'Version of recsys.';
 comment on column runs.verdict is
-    'published; unchanged (the lists were those being served already); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were put back) or released (nights may publish again after that); data refused, held back or failed.';
+    'Result of the run: published; unchanged (equal lists were already served); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were restored); released (nights may publish again after a roll-back); data refused; held back; or failed.';
 comment on column runs.reason is
-    'Why nothing was published, in words; of a run that was published against the gate what the gate said, of a roll-back which run; null otherwise.';
-comment on column runs.published is 'True if the run''s recommendations were served.';
+    'Why nothing was published. For a run published in spite of the gate: the message of the gate. For a roll-back: the restored run. Otherwise null.';
+comment on column runs.published is 'True if the lists of the run were served at any time.';
 comment on column runs.champion is
-    'The run that was being served and whose model was measured beside this one''s; null where there was none to compare.';
+    'The run that was served at that time and whose model was evaluated for comparison; null if there was none.';
 
 create table run_steps (
     run_id varchar not null,
@@ -348,10 +348,10 @@ create table run_steps (
 );
 
 comment on table run_steps is
-    'How long each step of a run took, up to its publishing; one row per (run_id, step), in the order in which they ended.';
-comment on column run_steps.run_id is 'See runs.';
-comment on column run_steps.step is 'As the flow names it, e.g. train_for_tonight.';
-comment on column run_steps.seconds is 'From its start to its end.';
+    'Duration of each step of a run up to publishing; one row per (run_id, step), in the order in which the steps ended.';
+comment on column run_steps.run_id is 'The run; see runs.';
+comment on column run_steps.step is 'Name of the step in the flow, e.g. train_for_tonight.';
+comment on column run_steps.seconds is 'Duration of the step in seconds.';
 
 create table metrics (
     run_id varchar not null,
@@ -363,13 +363,13 @@ create table metrics (
     primary key (run_id, model, split, slice, metric),
 );
 
-comment on table metrics is 'Figures of every run in long form; one row per (run_id, model, split, slice, metric).';
-comment on column metrics.run_id is 'See runs.';
-comment on column metrics.model is 'A network; what it is measured beside, as bias, popularity, or ease and als that make lists alone; champion: the model that was served, on the rows that it never learned from; or snapshot: the data themselves.';
-comment on column metrics.split is 'The ratings it was measured on: validation or holdout (holdout_time and holdout_last where the newest were held out); tonight is the lists that are published; source is all that came.';
-comment on column metrics.slice is 'The part of the split: all, e.g. genre=Drama, e.g. predicted=0.6-0.7, a bin of predicted probability, e.g. rule=blocked[0], what a rule costs, or against=champion, the rows on which the champion was compared, and against=champion genre=Drama, a part of these.';
-comment on column metrics.metric is 'What is measured, then the decoder or the cut: mae_median, ndcg_at_10; ndcg_at_10_low and _high are the ends of its 95% interval over users; mae_median_difference is that of the model less the champion''s, and its ends leave chance no more than the setting gate.false_refusals; coverage_at_10_ratio is over the champion''s.';
-comment on column metrics.value is 'Stars for mae and rmse, bits for novelty, seconds for names that end so, else without unit.';
+comment on table metrics is 'Metrics of every run in long form; one row per (run_id, model, split, slice, metric).';
+comment on column metrics.run_id is 'The run; see runs.';
+comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); or snapshot (the data itself).';
+comment on column metrics.split is 'The data that it was measured on: validation or holdout ratings (holdout_time or holdout_last if the newest ratings were held out); tonight (the published lists); or source (all ratings that were read).';
+comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=champion (the rows of the comparison with the champion); or a slice of these, such as against=champion genre=Drama.';
+comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the champion; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
+comment on column metrics.value is 'Value of the metric: in stars for mae and rmse, in bits for novelty, in seconds for names that end in seconds, otherwise without unit.';
 
 create table quarantine (
     run_id varchar not null,
@@ -380,10 +380,10 @@ create table quarantine (
     row json not null,
 );
 
-comment on table quarantine is 'Rows of the source that a run refused to use; one row per refused row and run.';
-comment on column quarantine.run_id is 'See runs.';
-comment on column quarantine.source_table is 'ratings, movies, users, tags, links or retractions.';
-comment on column quarantine.source_file is 'Name of the source file, without its folder; null for runs from before it was kept.';
-comment on column quarantine.source_line is 'Line of the source file; 1 = its first.';
-comment on column quarantine.rule is 'The rule that the row breaks.';
-comment on column quarantine.row is 'The row as it was read.';
+comment on table quarantine is 'Rows of the source that a run refused; one row per refused row and run.';
+comment on column quarantine.run_id is 'The run; see runs.';
+comment on column quarantine.source_table is 'Table that the row belongs to: ratings, movies, users, tags, links or retractions.';
+comment on column quarantine.source_file is 'Name of the source file without its folder; null for runs of older versions.';
+comment on column quarantine.source_line is 'Line number in the source file; 1 = first.';
+comment on column quarantine.rule is 'Name of the rule that the row breaks.';
+comment on column quarantine.row is 'Content of the row as it was read, as JSON.';

@@ -1,4 +1,4 @@
--- similar: the movies most similar to one, with their names.
+-- similar: the movies most similar to a movie, with their names.
 --
 -- grain   one row per rank
 -- reads   similar_movies_named (movie_id, rank, similar_title, similar_year, similar_genres, similarity)

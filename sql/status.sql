@@ -1,6 +1,6 @@
--- status: the run that is served, the newest night that succeeded, and the last night however it ended.
+-- status: the served run, the newest night that succeeded, and the last night whatever its verdict.
 --
--- grain   one row per part: served, last_success, last_night; one that there is none of is absent
+-- grain   one row per part: served, last_success, last_night; a part without a run is absent
 -- reads   runs (run_id, dataset, snapshot, as_of, finished_at, verdict, reason), recommendations (run_id)
 -- params  none
 -- ties    none: run_id is unique and sorts by time

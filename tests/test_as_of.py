@@ -1,4 +1,4 @@
-"""A night as of T knows nothing from T on: the same tables whatever was rated later, live or backfilled."""
+"""A night as of T uses no rating from T on: its tables do not depend on later ratings, live or backfilled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ import pytest
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import Planted, plant
 from recsys.runs.night import night
+from recsys.warehouse.build import LISTS, SERVED
 from recsys.warehouse.lookup import list_nights
-from recsys.warehouse.publish import LISTS, SERVED
 from tests.support.archives import write_archive
 from tests.support.nights import prepare, publish_night, settings_of
 
@@ -26,7 +26,7 @@ T: datetime = PLANTED.ratings["rated_at"].sort()[1600]
 
 @dataclass(frozen=True)
 class Source:
-    """The same catalogue with other ratings; `with_users` is whether there is a file of users."""
+    """A source with the same movies and given ratings; `with_users` adds a file of users."""
 
     folder: Path
     with_users: bool = True
@@ -40,7 +40,7 @@ class Source:
 
 
 def only_before(planted: Planted) -> pl.DataFrame:
-    """What there was at T: a night that was live then."""
+    """The ratings that existed at T."""
     return planted.ratings.filter(pl.col("rated_at") < T)
 
 
@@ -49,13 +49,13 @@ def untouched(planted: Planted) -> pl.DataFrame:
 
 
 def turned(planted: Planted) -> pl.DataFrame:
-    """From T on every rating is the opposite of what it was."""
+    """Every rating from T on is inverted."""
     later = pl.col("rated_at") >= T
     return planted.ratings.with_columns(rating=pl.when(later).then(6 - pl.col("rating")).otherwise("rating"))
 
 
 def flooded(planted: Planted) -> pl.DataFrame:
-    """From T on everybody, strangers among them, rates every movie that they have not rated before, five stars."""
+    """From T on all users, including new ones, rate every movie that they have not rated with five stars."""
     before = only_before(planted)
     users = pl.DataFrame({"user_id": [*range(1, 81), *range(900, 920)]}, schema={"user_id": pl.Int32})
     pairs = users.join(planted.movies.select("movie_id"), how="cross").join(
@@ -66,7 +66,7 @@ def flooded(planted: Planted) -> pl.DataFrame:
 
 
 def publish_as_of(source: Path, home: Home, **fields: Any) -> str:
-    """The id of a night as of T; `score` writes what the audit and the lists are made from."""
+    """Runs a night as of T and returns its id."""
     settings = settings_of(home, source, model="ordinal", as_of=T, **fields)
     with night(settings) as run:
         publish_night(prepare(settings, run), settings)
@@ -74,7 +74,7 @@ def publish_as_of(source: Path, home: Home, **fields: Any) -> str:
 
 
 def read(home: Home, tables: tuple[str, ...] = SERVED) -> Rows:
-    """Without run_id, which is another one each night; of the history, what T is remembered to have had."""
+    """All rows without run_id, which differs between nights; of the history only the rows as of T."""
     rows = {}
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         for table in tables:
@@ -111,16 +111,16 @@ def test_nothing_rated_later_changes_anything(
 
 
 @pytest.mark.slow
-def test_users_known_by_later_ratings_alone_are_not_known(tmp_path: Path) -> None:
-    """Without a file of users, who there is follows from the ratings."""
+def test_users_with_only_later_ratings_are_unknown(tmp_path: Path) -> None:
+    """Without a file of users, the users are those with ratings."""
     home = Home(tmp_path / "home")
     publish_as_of(Source(tmp_path, with_users=False).write(flooded(PLANTED)), home)
     check_alike(read(make_live(tmp_path / "live", with_users=False)), read(home))
 
 
 @pytest.mark.slow
-def test_what_was_rated_before_does_change_it(live: Home, tmp_path: Path) -> None:
-    """Or the tests above could not fail."""
+def test_earlier_ratings_change_the_lists(live: Home, tmp_path: Path) -> None:
+    """Otherwise the tests above could not fail."""
     ratings = only_before(PLANTED)
     others = ratings.with_columns(rating=pl.when(pl.col("user_id") == 1).then(6 - pl.col("rating")).otherwise("rating"))
     home = Home(tmp_path / "home")
@@ -129,8 +129,8 @@ def test_what_was_rated_before_does_change_it(live: Home, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_backfilled_night_is_the_one_that_was_live(live: Home, tmp_path: Path) -> None:
-    """The whole source is served; then T is made up for, twice: it goes to the history, and is the same again."""
+def test_a_backfilled_night_equals_the_live_one(live: Home, tmp_path: Path) -> None:
+    """The whole source is served; then T is backfilled twice and added to the history with the same rows each time."""
     home, source = Home(tmp_path / "home"), Source(tmp_path).write(PLANTED.ratings)
     with night(settings := settings_of(home, source, model="ordinal")) as run:
         publish_night(prepare(settings, run), settings)

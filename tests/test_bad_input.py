@@ -18,7 +18,6 @@ import duckdb
 import pytest
 
 from recsys import steps
-from recsys.checks.check import check_ratings
 from recsys.errors import DataRefused, GateHeld, PublishError, RecsysError, SourceError, UsageError
 from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import fetch_archive
@@ -26,10 +25,11 @@ from recsys.ingest.write import write_snapshot
 from recsys.runs.night import night
 from recsys.settings import CheckConfig, LimitConfig, Settings, WarmStartConfig
 from recsys.split.cut import split_ratings
+from recsys.warehouse.build import SERVED
 from recsys.warehouse.lookup import list_runs
-from recsys.warehouse.publish import SERVED
 from tests.support.bad_inputs import GROUPS, ROW_GROUPS, find_lines, with_rows
 from tests.support.servers import Site, serving
+from tests.support.snapshots import check_ratings
 from tests.support.spoiling import Kind, write_drops
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad-input.md"

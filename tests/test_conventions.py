@@ -24,7 +24,7 @@ STRANGERS = {
     "deployments": {"torch", "polars", "duckdb"},
 }
 MODULES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
-WRITER = ROOT / "recsys" / "warehouse" / "publish.py"
+WRITER = ROOT / "recsys" / "warehouse" / "build.py"
 
 PACKAGE_HOSTS = re.compile(
     r"py(pi)\.org|python(hosted)\.org|download\.py(torch)\.org|ana(conda)\.org|(extra-)?index(-url)|arti(factory)"

@@ -32,7 +32,7 @@ def test_checkpoints_of_killed_trainings_go_at_once(home: Home) -> None:
 
 def test_a_checkpoint_that_cannot_be_removed_is_told(home: Home) -> None:
     (home.checkpoints / "in the way").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"in the way holds what was learned of users .* on the list .*Next: remove"):
+    with pytest.raises(UsageError, match=r"in the way was learned from users .* on the list .*Next: remove"):
         forget([7], home)
     assert read_forgotten(home).user_ids == [7]
 

@@ -1,1 +1,1 @@
-"""The command line: one module per group of commands."""
+"""The command line `recsys`, a module for each group of commands: they parse, call `recsys` or a flow, and print."""

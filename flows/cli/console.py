@@ -1,4 +1,4 @@
-"""What every command has in common: options, settings, errors in one paragraph, output for people and machines."""
+"""Shared parts of all commands: common options, settings, error messages, and output as tables or JSON."""
 
 import atexit
 import functools
@@ -19,33 +19,38 @@ from recsys.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-TOLD_TO_END = 128 + signal.SIGTERM  # the exit code that shells know
-WIDTH_OF_A_FILE = 160  # columns of a table that goes to a file or a pipe
+EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, the convention of shells for Ctrl-C
+EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
+PIPE_WIDTH = 160  # columns of a table that is written to a file or a pipe
+
+received_signal: list[int] = []  # the exit code of the signal that ended this process, if one did
 
 Command = Callable[..., None]
 
 
-def shared(command: Command) -> Command:
-    """The options that every command has, and errors told in one paragraph rather than a traceback."""
+def report_errors(command: Command) -> Command:
+    """Adds `--debug` to a command, and reports errors as one paragraph instead of a traceback."""
 
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error, and everything that is logged.")
+    @click.option("--debug", is_flag=True, help="Show debug logs, and the traceback of an error.")
     @functools.wraps(command)
     def run_command(*args: Any, debug: bool, **kwargs: Any) -> None:
-        prepare_process(debug=debug)
+        configure_process(debug=debug)
         try:
             command(*args, **kwargs)
         except RecsysError as error:
             if debug:
                 raise
             fail(str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            fail("interrupted", exit_code_of(error))
         except BrokenPipeError:
-            raise  # the reader has seen enough, as in `| head`; click ends that quietly
+            raise  # the reader closed the pipe, as in `| head`; click exits silently
         except Exception as error:
             if debug:
                 raise
             if is_interruption(error):
-                fail("ended by a signal, in the middle of a query", TOLD_TO_END)
-            fail(f"unexpected {type(error).__name__}: {error}. Run it again with --debug for the traceback.", 1)
+                fail("interrupted", exit_code_of(error))
+            fail(f"unexpected {type(error).__name__}: {error}. Next: run it again with --debug to see the traceback", 1)
 
     return run_command
 
@@ -55,16 +60,21 @@ home_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]",
 )
+source_option = click.option(
+    "--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]"
+)
+n_option = click.option("--n", type=int, help="Movies per user.  [default: 10]")
+seed_option = click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A network and its config, as recsys tune writes them.",
+    help="JSON file with a network and its config, as written by recsys tune.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def prepare_process(*, debug: bool) -> None:
-    """Logging to stderr, and what must be in the environment before torch and Prefect are imported."""
+def configure_process(*, debug: bool) -> None:
+    """Sets up logging to stderr, and the environment variables that torch and Prefect read when they are imported."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
@@ -73,7 +83,7 @@ def prepare_process(*, debug: bool) -> None:
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",  # errors are told by us, once
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",  # `report_errors` prints errors
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
     for name, value in defaults.items():
@@ -81,14 +91,15 @@ def prepare_process(*, debug: bool) -> None:
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Runs `main` as the whole of this process, and leaves without taking the interpreter apart.
+    """Runs `main` as the whole program, and exits without finalising the interpreter.
 
-    That would take most of a second once torch or Great Expectations is loaded, and make nanobind print a page of
-    alarm about objects of DuckDB that threads of Prefect still hold. Whatever is registered to be done at the end is.
+    Finalising takes most of a second once torch or Great Expectations is loaded, and makes nanobind print a page of
+    warnings about DuckDB objects that Prefect's threads still hold. Functions registered with `atexit` still run.
     """
     exit_code: list[int] = [1]
-    atexit.register(_leave, exit_code)  # the first to be registered, so the last to run
-    signal.signal(signal.SIGTERM, _end)  # or the server that Prefect starts for a night would outlive us
+    atexit.register(_exit_now, exit_code)  # registered first, so it runs last
+    signal.signal(signal.SIGTERM, _terminate)  # raises an exception, so that a night records how it ended
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         main()
     except SystemExit as end:
@@ -96,20 +107,35 @@ def run_program(main: Callable[[], None]) -> None:
         raise
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(TOLD_TO_END)
+def _terminate(*_: object) -> None:
+    received_signal.append(EXIT_TERMINATED)
+    raise SystemExit(EXIT_TERMINATED)
 
 
-def _leave(exit_code: list[int]) -> None:
+def _interrupt(*_: object) -> None:
+    received_signal.append(EXIT_INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _exit_now(exit_code: list[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code[0])
 
 
-def make_settings(*, config: Path | None = None, **options: Any) -> Any:
-    """Settings from the options given; the rest from the environment, then the defaults. Raises: UsageError.
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of an error that a signal caused. DuckDB raises one of its own when a signal interrupts a query."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return received_signal[-1] if received_signal else EXIT_TERMINATED
 
-    `config` is a file of a network's config, as `recsys tune` writes it; the settings hold what is in it.
+
+def make_settings(*, config: Path | None = None, **options: Any) -> Any:
+    """Settings from the given options, then the environment, then the defaults.
+
+    `config` is the path of a JSON file with a network's config; the settings contain its content.
+
+    Raises: UsageError for an invalid value.
     """
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
@@ -125,9 +151,9 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
             for problem in error.errors()
         )
         raise UsageError(f"{problems}. See recsys COMMAND --help") from None
-    except SettingsError as error:  # a list, or a group of settings, that is no JSON
+    except SettingsError as error:  # invalid JSON for a list or a group of settings
         raise UsageError(
-            f"{error}: {error.__cause__}. Next: write several values as JSON, as in "
+            f"{error}: {error.__cause__}. Next: write lists as JSON, for example "
             """RECSYS_RULES__BLOCKED='["blocked.csv"]'"""
         ) from None
 
@@ -135,9 +161,9 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
 def read_config(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # of which a byte that is no UTF-8 is one
+    except (OSError, ValueError) as error:  # ValueError includes invalid UTF-8
         raise UsageError(
-            f"--config {path} cannot be read as JSON: {error}. Next: give a file that recsys tune wrote"
+            f"--config {path} cannot be read as JSON: {error}. Next: give a file written by recsys tune"
         ) from None
 
 
@@ -153,7 +179,7 @@ def print_frame(frame: "pl.DataFrame", as_json: bool) -> None:
 
     from recsys.runs.summary import frame_table
 
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(highlight=False, width=width).print(frame_table(frame))
 
 

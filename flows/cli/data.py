@@ -1,4 +1,4 @@
-"""The commands about data alone: what there is, whether it is good, whom to leave out, and data made up."""
+"""Commands for data: list datasets, validate a source, forget users, generate synthetic ratings."""
 
 import shutil
 import sys
@@ -9,26 +9,29 @@ from typing import Any
 import click
 
 from flows.cli.console import (
-    WIDTH_OF_A_FILE,
+    PIPE_WIDTH,
     home_of,
     home_option,
     json_option,
     make_settings,
     print_frame,
     print_json,
-    shared,
+    report_errors,
+    source_option,
 )
 from recsys.errors import RecsysError
 from recsys.home import Run
 
 
 @click.command()
-@click.option("--local", is_flag=True, help="The snapshots on this machine instead, with size and age.")
+@click.option("--local", is_flag=True, help="List the snapshots on this machine instead, with size and age.")
 @home_option
 @json_option
-@shared
+@report_errors
 def datasets(local: bool, home: Path | None, as_json: bool) -> None:
-    """List the MovieLens editions that --source knows by name, or the snapshots that are here.
+    """List the MovieLens editions, or the local snapshots.
+
+    --source accepts the name of an edition.
 
     \b
     Examples:
@@ -47,15 +50,16 @@ def datasets(local: bool, home: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @home_option
-@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Judge only ratings before T.")
+@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Validate only ratings before T.")
 @json_option
-@shared
+@report_errors
 def check(as_json: bool, **options: Any) -> None:
-    """Validate a source and do nothing else: every rule, what it found, and whether a night would go on.
+    """Validate a source without running a night.
 
-    Publishes nothing and leaves the tables alone. Exits with 0, or with 3 where the data are refused.
+    Shows the result of every rule, and whether a night would accept the data. Nothing is trained or published. Exit
+    code 0 if the data are accepted, 3 if they are refused.
 
     \b
     Examples:
@@ -76,16 +80,16 @@ def check(as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("user_ids", type=click.IntRange(min=1), nargs=-1, metavar="USER_ID...")
-@click.option("--undo", is_flag=True, help="Take the users off the list again.")
+@click.option("--undo", is_flag=True, help="Remove the users from the list again.")
 @home_option
 @json_option
-@shared
+@report_errors
 def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bool) -> None:
-    """Forget users: no snapshot from now on has a row of theirs, nor has any table from the next night on.
+    """Remove users from all future data.
 
-    The night that publishes next also deletes what still holds them: older snapshots and the folders of older runs.
-    Checkpoints of trainings that were killed go at once.
-    The source itself and archives as fetched are not changed. Without USER_ID, lists who is to be forgotten.
+    New snapshots do not contain them, and neither do the tables of the next night. The next night that publishes also
+    deletes the older snapshots and run folders that contain them. Checkpoints of interrupted trainings are deleted at
+    once. The source and the fetched archives are not changed. Without USER_ID, the forgotten users are listed.
 
     \b
     Examples:
@@ -98,15 +102,15 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
 
     place = home_of(home)
     if user_ids:
-        with locked(place, "a request to forget"):  # a night under way would publish what it has read before
+        with locked(place, "a request to forget"):  # a running night would publish the rows that it has already read
             (forgotten.remember if undo else forgotten.forget)(user_ids, place)
     listed = forgotten.read_forgotten(place)
     if as_json:
         print_json({str(user_id): listed.asked_at[user_id].isoformat() for user_id in listed.user_ids})
         return
     for user_id in listed.user_ids:
-        click.echo(f"user {user_id}: asked {listed.asked_at[user_id]:%Y-%m-%d %H:%M} UTC")
-    click.echo(f"{len(listed.user_ids)} users of {place.root} are forgotten from its next night on")
+        click.echo(f"user {user_id}: requested {listed.asked_at[user_id]:%Y-%m-%d %H:%M} UTC")
+    click.echo(f"{len(listed.user_ids)} users are left out of {place.root} from the next night on")
 
 
 @click.command()
@@ -114,32 +118,33 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same ratings.")
 @json_option
-@shared
+@report_errors
 def generate(size: str, path: Path, seed: int, as_json: bool) -> None:
-    """Write made-up ratings in MovieLens's layout to PATH: a zip if it ends in .zip, else a folder.
+    """Write synthetic ratings to PATH.
 
-    SIZE is <users>x<movies>x<ratings>. The files are read like any other source.
+    They have the MovieLens layout, in a zip file if PATH ends in .zip, otherwise in a folder. SIZE is
+    <users>x<movies>x<ratings>. The result can be used as a --source.
 
     \b
     Examples:
-      recsys generate 1000x500x50000 /tmp/made-up.zip
+      recsys generate 1000x500x50000 /tmp/synthetic.zip
       recsys generate 200948x87585x32000000 /tmp/large.zip --seed 1      as large as ML-32M
-      recsys nightly --source /tmp/made-up.zip
+      recsys nightly --source /tmp/synthetic.zip
     """
-    from recsys.ingest.synthetic.generate import generate as write_made_up
+    from recsys.ingest.synthetic.generate import generate as write_ratings
 
-    made = write_made_up(size, path, seed)
+    made = write_ratings(size, path, seed)
     if as_json:
         print_json(made.__dict__)
     else:
         click.echo(
-            f"{made.path}: {made.ratings:,} made-up ratings and {made.tags:,} tags of {made.users:,} users and "
+            f"{made.path}: {made.ratings:,} synthetic ratings and {made.tags:,} tags of {made.users:,} users and "
             f"{made.movies:,} movies, {made.bytes / 1e6:,.1f} MB, in {made.seconds:.1f} s"
         )
 
 
 def print_check(run: Run, as_json: bool) -> None:
-    """Nothing, where the run did not get as far as its checks."""
+    """Prints the results of the checks; nothing if the run ended before them."""
     from recsys.checks.report import describe_check, render_check
 
     if as_json:
@@ -148,7 +153,7 @@ def print_check(run: Run, as_json: bool) -> None:
             print_json(found)
         return
     on_terminal = sys.stdout.isatty()
-    width = min(max(shutil.get_terminal_size().columns, 80), WIDTH_OF_A_FILE) if on_terminal else WIDTH_OF_A_FILE
+    width = min(max(shutil.get_terminal_size().columns, 80), PIPE_WIDTH) if on_terminal else PIPE_WIDTH
     page = render_check(run, width, colours=on_terminal)
     if page:
         click.echo(page, nl=False)

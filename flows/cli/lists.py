@@ -1,11 +1,11 @@
-"""The commands that read lists: whose, why, and what is like what."""
+"""Commands that read the published lists: recommend, similar, explain."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, print_frame, print_json, shared
+from flows.cli.console import home_of, home_option, json_option, print_frame, print_json, report_errors
 from recsys.errors import UsageError
 from recsys.printable import printable
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from recsys.ask.explain import Explanation
     from recsys.home import Home
 
-BAR = 40  # characters of a probability of one
-BECAUSE = 5  # movies shown with their shares
+BAR = 40  # length of the bar for a probability of one, in characters
+BECAUSE = 5  # number of rated movies shown as reasons
 
 segment_option = click.option(
-    "--segment", metavar="S", help="What a user nobody knows is: all, or e.g. gender=F or 'gender=F age=25'."
+    "--segment", metavar="S", help="Segment of a user without a list: all, or e.g. gender=F or 'gender=F age=25'."
 )
 
 
 @click.command()
 @click.argument("user_id", type=int, required=False)
 @segment_option
-@click.option("--ratings", metavar="R", help="Somebody's own: 'Toy Story=5,Heat=4'. With --segment, of such a person.")
-@click.option("--n", type=click.IntRange(min=1), help="Only the first N of the list.")
+@click.option("--ratings", metavar="R", help="Your own ratings: 'Toy Story=5,Heat=4'. May be combined with --segment.")
+@click.option("--n", type=click.IntRange(min=1), help="Show only the first N movies.")
 @home_option
 @json_option
-@shared
+@report_errors
 def recommend(
     user_id: int | None, segment: str | None, ratings: str | None, n: int | None, home: Path | None, as_json: bool
 ) -> None:
-    """Show the published list of USER_ID, a default list, or a list for somebody's own ratings.
+    """Show the list of a user, a segment or your own ratings.
 
     \b
     Examples:
@@ -57,13 +57,15 @@ def recommend(
 
 
 @click.command()
-@click.argument("asked", metavar="TITLE")
-@click.option("--n", type=click.IntRange(min=1), help="Only the first N.")
+@click.argument("title")
+@click.option("--n", type=click.IntRange(min=1), help="Show only the first N movies.")
 @home_option
 @json_option
-@shared
-def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None:
-    """Show the movies most similar to TITLE, which may be a movie_id, too.
+@report_errors
+def similar(title: str, n: int | None, home: Path | None, as_json: bool) -> None:
+    """Show the movies most similar to TITLE.
+
+    TITLE may also be a movie_id.
 
     \b
     Examples:
@@ -72,7 +74,7 @@ def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None
     """
     from recsys.ask.lookup import similar as look_up
 
-    movie, rows = look_up(home_of(home), asked)
+    movie, rows = look_up(home_of(home), title)
     rows = rows.head(n) if n else rows
     found = movie.select("movie_id", "title", "year", "genres").row(0, named=True)
     if as_json:
@@ -80,19 +82,21 @@ def similar(asked: str, n: int | None, home: Path | None, as_json: bool) -> None
         return
     click.echo(f"{_named(found['title'], found['year'])}, movie_id {found['movie_id']}")
     if rows.is_empty():
-        click.echo("no movies are published as similar to it: nobody has rated it", err=True)
+        click.echo("it has no similar movies, because it has no ratings", err=True)
     else:
         print_frame(rows.select("title", "year", "genres", "similarity"), as_json)
 
 
 @click.command()
 @click.argument("user_id", type=int)
-@click.argument("asked", metavar="TITLE")
+@click.argument("title")
 @home_option
 @json_option
-@shared
-def explain(user_id: int, asked: str, home: Path | None, as_json: bool) -> None:
-    """Show why the movie TITLE, or of this movie_id, stands where it does in the list of USER_ID.
+@report_errors
+def explain(user_id: int, title: str, home: Path | None, as_json: bool) -> None:
+    """Explain the score of a movie for a user.
+
+    TITLE may also be a movie_id.
 
     \b
     Examples:
@@ -101,7 +105,7 @@ def explain(user_id: int, asked: str, home: Path | None, as_json: bool) -> None:
     """
     from recsys.ask.explain import explain as look_up
 
-    explanation = look_up(home_of(home), user_id, asked)
+    explanation = look_up(home_of(home), user_id, title)
     if as_json:
         print_json(explanation.as_json())
     else:
@@ -136,7 +140,7 @@ def _print_newcomer(home: "Home", ratings: str, segment: str | None, n: int | No
 def _print_explanation(one: "Explanation") -> None:
     movie = one.movie.row(0, named=True)
     place = f"rank {one.rank}" if one.rank else "not in the list"
-    seen = f", rated {one.rating:g} by the user, so never shown" if one.rating is not None else ""
+    seen = f", rated {one.rating:g} by the user, so never recommended" if one.rating is not None else ""
     click.echo(f"{_named(movie['title'], movie['year'])} for user {one.user_id}: {place}{seen}")
     click.echo(f"\nscore {one.score:.4f}, the sum of")
     print_frame(one.parts, as_json=False)
@@ -144,7 +148,7 @@ def _print_explanation(one: "Explanation") -> None:
     for stars, probability in one.stars.iter_rows():
         click.echo(f"{stars:4g}  {probability:6.1%}  {'█' * round(BAR * probability)}".rstrip())
     if one.affinity is not None:
-        click.echo(f"\nbecause of these: the shares of all {len(one.because)} movies rated make {one.affinity:.4f}")
+        click.echo(f"\nreasons: the shares of all {len(one.because)} rated movies add up to {one.affinity:.4f}")
         print_frame(one.because.head(BECAUSE), as_json=False)
 
 

@@ -1,5 +1,6 @@
-"""The command line. It imports what a command needs when that command runs, so that `recsys --help` is instant."""
+"""The entry point of the command line. Heavy imports are inside the commands, so that `recsys --help` is instant."""
 
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,19 @@ import click
 
 from flows.cli.console import (
     config_option,
+    exit_code_of,
+    fail,
     home_of,
     home_option,
     json_option,
     make_settings,
+    n_option,
     print_frame,
     print_json,
+    report_errors,
     run_program,
-    shared,
+    seed_option,
+    source_option,
 )
 from flows.cli.data import check, datasets, forget, generate
 from flows.cli.lists import explain, recommend, similar
@@ -23,7 +29,8 @@ from flows.cli.networks import compare, networks, tune
 from flows.cli.nights import backfill, rollback
 from flows.cli.tables import export, status
 from flows.cli.watch import test_alerts, watch
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, is_interruption
+from recsys.home import Home
 
 MODELS = (
     "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
@@ -31,36 +38,46 @@ MODELS = (
 )  # fmt: skip
 
 
+logger = logging.getLogger("recsys.cli")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="recsys")
 def main() -> None:
-    """A nightly movie recommender: MovieLens in, audited top-N tables in DuckDB out.
+    """A nightly movie recommender: reads MovieLens, writes audited top-N tables to DuckDB.
 
     \b
     Examples:
       recsys nightly                      one night on MovieLens 100K
-      recsys recommend 42                 what user 42 should see
-      recsys similar "Toy Story"          what is like Toy Story
-      recsys runs                         every night so far, refused ones too
-      recsys compare --models all         every network on the same rows, one table
+      recsys recommend 42                 the list of user 42
+      recsys similar "Toy Story"          movies similar to Toy Story
+      recsys runs                         all nights, including refused ones
+      recsys compare --models all         all networks on the same rows, in one table
 
-    Exit codes: 0 success, 2 wrong usage, 3 the data were refused, 4 the gate held the model back, 1 anything else.
+    \b
+    Exit codes:
+      0    success
+      1    any other error
+      2    invalid arguments or settings, reported before anything starts
+      3    the data were refused
+      4    the gate held the model back
+      130  interrupted by Ctrl-C (143: by SIGTERM)
     """
 
 
 @main.command()
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@source_option
 @home_option
-@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on validation.")
-@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Know only ratings before T, e.g. 1998-04-01.")
-@click.option("--n", type=int, help="Movies per user.  [default: 10]")
-@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
-@click.option("--force-publish", is_flag=True, help="Publish even what the gate would hold back; recorded in runs.")
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the better one on validation.")
+@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Use only ratings before T, e.g. 1998-04-01.")
+@n_option
+@seed_option
+@click.option("--force-publish", is_flag=True, help="Publish even if the gate holds the model back; recorded in runs.")
 @config_option
 @json_option
-@shared
+@report_errors
 def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
-    """Run one night in this process: fetch, check, train, evaluate, publish.
+    """Run one night: fetch, check, train, evaluate, publish.
 
     \b
     Examples:
@@ -69,14 +86,21 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
       recsys nightly --source synthetic:500x300x20000 --home /tmp/try --json
     """
     settings = make_settings(gate={"force_publish": True} if force_publish else None, **options)
-    from flows.nightly import nightly as run_night
+    logger.info("night on %s, tables in %s", settings.source, settings.home / "warehouse.duckdb")
+    from flows.launch import run_nightly
     from recsys.runs.summary import render, summarise
 
     try:
-        summary = run_night(settings)
+        summary = run_nightly(settings)
     except RecsysError as error:
         if as_json and error.run:
             print_json(summarise(error.run, {}, verdict=error.verdict, reason=str(error)).__dict__)
+        raise
+    except BaseException as error:
+        if is_interruption(error):
+            from recsys.runs.resume import describe_interruption
+
+            fail(describe_interruption(Home(settings.home.absolute())), exit_code_of(error))
         raise
     if as_json:
         print_json(summary.__dict__)
@@ -97,9 +121,9 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Parquet: user_id, movie_id[, rating].",
 )
-@click.option("--source", help="Where movies, users and the rating scale come from.  [default: ml-100k]")
+@click.option("--source", help="Source of the movies, users and rating scale.  [default: ml-100k]")
 @home_option
-@click.option("--model", type=click.Choice(MODELS), help="Network; auto takes the better one on a part of --train.")
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the better one on a part of --train.")
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -109,11 +133,13 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
 @click.option("--n", type=int, help="Movies per user in --lists.  [default: 10]")
 @click.option("--seed", type=int, help="Seed of the network.  [default: 0]")
 @json_option
-@shared
+@report_errors
 def evaluate(
     train: Path, holdout: Path, predictions: Path | None, lists: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Learn from one file of ratings, predict another: check our figures with your own split and code.
+    """Train on one file of ratings and predict another.
+
+    Use it to verify the published figures with your own split and code.
 
     \b
     Example:
@@ -132,12 +158,14 @@ def evaluate(
 
 
 @main.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest runs shown.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs to show.")
 @home_option
 @json_option
-@shared
+@report_errors
 def runs(limit: int, home: Path | None, as_json: bool) -> None:
-    """List the nights, newest first, refused and failed ones too.
+    """List all nights, newest first.
+
+    Includes refused, failed and held back nights.
 
     \b
     Example:
@@ -158,5 +186,5 @@ for command in (
 
 
 def program() -> None:
-    """What `recsys` runs."""
+    """The entry point of the script `recsys`."""
     run_program(main)

@@ -1,4 +1,4 @@
-"""The commands about networks: list them, compare them, and search their settings."""
+"""Commands for networks: list and compare them, and tune their configs."""
 
 import shutil
 import sys
@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from flows.cli.console import (
-    WIDTH_OF_A_FILE,
+    PIPE_WIDTH,
     config_option,
     home_option,
     json_option,
     make_settings,
     print_frame,
     print_json,
-    shared,
+    report_errors,
+    source_option,
 )
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -28,52 +29,41 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     "--source",
     "sources",
     multiple=True,
-    help="Dataset name, archive, directory, or synthetic:UxMxR; may be given again.  [default: ml-100k]",
+    help="Dataset name, archive, directory, or synthetic:UxMxR; repeatable.  [default: ml-100k]",
 )
 @click.option(
     "--split",
     "splits",
     metavar="SPLIT,…",
-    help="random, time or last, with a share or number of their own (time:0.1, last:5); u1 … u5, ua, ub.  [default: "
+    help="random, time or last, each with an optional share or number (time:0.1, last:5); u1 … u5, ua, ub.  [default: "
     "random]",
 )
-@click.option("--train", type=FILE, help="Parquet with user_id, movie_id, rating: learns from it, in place of --split.")
-@click.option("--holdout", type=FILE, help="Parquet with user_id, movie_id, rating: what is held out, with --train.")
-@click.option("--holdout-share", type=float, help="Share held out by random and time.  [default: 0.25]")
-@click.option("--seeds", "n_seeds", type=int, default=1, show_default=True, help="Repeat with so many seeds.")
-@click.option("--seed", type=int, help="The first of them; it draws the split and the network.  [default: 0]")
+@click.option("--train", type=FILE, help="Parquet file of user_id, movie_id, rating to train on, instead of --split.")
+@click.option("--holdout", type=FILE, help="Parquet file of user_id, movie_id, rating to measure on, with --train.")
+@click.option("--holdout-share", type=float, help="Holdout share of the splits random and time.  [default: 0.25]")
+@click.option("--seeds", "n_seeds", type=int, default=1, show_default=True, help="Number of seeds to repeat with.")
+@click.option("--seed", type=int, help="The first seed, for the split and the network.  [default: 0]")
 @click.option(
     "--epochs",
     type=click.Choice(["chosen", "stated"]),
     default="chosen",
     show_default=True,
-    help="Chosen on validation, or as the network's own config states.",
+    help="Chosen on validation, or as stated in the config of the network.",
 )
 @click.option("--find-lr", is_flag=True, help="Only suggest a learning rate for each network, with a plot.")
-@click.option("--out", type=FOLDER, help="Where results go; goes on with what is there.  [default: HOME/comparisons/]")
+@click.option(
+    "--out", type=FOLDER, help="Folder of the results; existing ones are reused.  [default: HOME/comparisons/]"
+)
 @config_option
 @home_option
 @json_option
-@shared
-def compare(
-    models: str | None,
-    sources: tuple[str, ...],
-    splits: str | None,
-    train: Path | None,
-    holdout: Path | None,
-    holdout_share: float | None,
-    n_seeds: int,
-    epochs: Any,
-    find_lr: bool,
-    out: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Train any set of networks on the same rows, and print one table.
+@report_errors
+def compare(sources: tuple[str, ...], out: Path | None, find_lr: bool, as_json: bool, **options: Any) -> None:
+    """Compare networks on the same rows, in one table.
 
-    Each network's epochs are chosen on a validation part of what is not held out, then it is trained on all of that and
-    measured on the holdout. Figures stand beside those that the write-ups report. Results are written as JSON, CSV and
-    pictures. A network that fails has a row that says so, and the others go on.
+    The epochs of each network are chosen on a validation part of the training rows. The network is then trained on all
+    training rows and measured on the holdout. The table shows the figures of the write-ups for comparison. Results are
+    written as JSON, CSV and plots. If a network fails, its row shows the error and the others are still run.
 
     \b
     Examples:
@@ -82,21 +72,13 @@ def compare(
       recsys compare --source ml-100k.zip --models ordinal,bias --split u1
       recsys compare --models all --source ml-100k --source ml-latest-small
       recsys compare --train train.parquet --holdout holdout.parquet --json
-      recsys compare --models all --out data/comparisons/mine     again, after it was killed: goes on
+      recsys compare --models all --out data/comparisons/mine     resumes if it was interrupted
       recsys compare --models mlp,softmax --find-lr
     """
     from recsys.compare.compare import check_complete, prepare
     from recsys.compare.compare import compare as run_comparison
-    from recsys.compare.plan import folders_of, plan_comparison
 
-    work = []
-    for source, folder in folders_of(sources, out).items():  # all of them, before the first one trains for hours
-        settings = make_settings(**options, source=source)
-        if holdout_share is not None:
-            split = settings.split.model_dump() | {"holdout_share": holdout_share}
-            settings = make_settings(**options, source=source, split=split)
-        plan = plan_comparison(models, splits, n_seeds, epochs, settings, (train, holdout))
-        work.append((plan, settings, folder))
+    work = plan_work(sources, out, **options)
     if find_lr:
         for plan, settings, folder in work:
             print_rates(plan, settings, folder, as_json)
@@ -111,6 +93,36 @@ def compare(
     check_complete(found)
 
 
+def plan_work(
+    sources: tuple[str, ...],
+    out: Path | None,
+    *,
+    models: str | None,
+    splits: str | None,
+    train: Path | None,
+    holdout: Path | None,
+    holdout_share: float | None,
+    n_seeds: int,
+    epochs: Any,
+    **options: Any,
+) -> list[tuple[Any, Any, Path | None]]:
+    """Plan, settings and folder for each source. All are validated before the first network is trained.
+
+    Raises: UsageError for an invalid argument.
+    """
+    from recsys.compare.plan import folders_of, plan_comparison
+
+    work = []
+    for source, folder in folders_of(sources, out).items():
+        settings = make_settings(**options, source=source)
+        if holdout_share is not None:
+            split = settings.split.model_dump() | {"holdout_share": holdout_share}
+            settings = make_settings(**options, source=source, split=split)
+        plan = plan_comparison(models, splits, n_seeds, epochs, settings, (train, holdout))
+        work.append((plan, settings, folder))
+    return work
+
+
 def print_comparison(found: Any) -> None:
     from recsys.compare.table import render
 
@@ -120,7 +132,7 @@ def print_comparison(found: Any) -> None:
 
 
 def print_comparisons_as_json(found: list[Any]) -> None:
-    """An object for one source, a list of them for several."""
+    """Prints one object for a single source, and a list of objects for several."""
     from recsys.files import read_json
 
     results = [read_json(one.folder / "results.json") for one in found]
@@ -147,18 +159,19 @@ def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> No
 
 @click.command()
 @click.option("--model", required=True, help="Network to tune.")
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
-@click.option("--minutes", type=float, required=True, help="How long to search; a call again goes on.")
-@click.option("--trials", "max_trials", type=click.IntRange(min=1), help="No more than so many more trials.")
+@source_option
+@click.option("--minutes", type=float, required=True, help="Time limit. Another call continues the search.")
+@click.option("--trials", "max_trials", type=click.IntRange(min=1), help="Maximum number of additional trials.")
 @click.option("--seed", type=int, help="Seed of the split, the network and the search.  [default: 0]")
 @home_option
 @json_option
-@shared
+@report_errors
 def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **options: Any) -> None:
-    """Search a network's config: the least validation error, on a part of what is not held out.
+    """Tune the config of a network on validation data.
 
-    The holdout is never looked at. Every trial is kept: a search that ended or was killed goes on when it is called
-    again with the same data and settings. The config that the network comes with is the first trial.
+    The search minimises the validation error. The holdout is never used. Every trial is stored: a search that ended or
+    was interrupted continues when it is called again with the same data and settings. The first trial is the default
+    config.
 
     \b
     Examples:
@@ -176,11 +189,11 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
         return
     print_json(config)
     states = ", ".join(f"{count} {state}" for state, count in found.trials.items())
-    click.echo(f"best of the trials so far ({states}), by validation:")
+    click.echo(f"best trial by validation ({states}):")
     for name, value in found.metrics.items():
-        shipped = f"{found.default[name]:.4f}" if name in found.default else "?"
-        click.echo(f"  {name} {value:.4f}, as shipped {shipped}")
-    click.echo(f"every trial: {found.folder / 'trials.csv'}\nuse it:      recsys nightly --config {found.best}")
+        default = f"{found.default[name]:.4f}" if name in found.default else "?"
+        click.echo(f"  {name} {value:.4f}, default config {default}")
+    click.echo(f"all trials: {found.folder / 'trials.csv'}\nuse it:     recsys nightly --config {found.best}")
 
 
 @click.command()
@@ -191,7 +204,7 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
     type=click.IntRange(min=1),
     default=100_000,
     show_default=True,
-    help="Show the config for so many; penalties and batch sizes follow it.",
+    help="Number of ratings that the config is for; penalties and batch sizes depend on it.",
 )
 @click.option(
     "--levels",
@@ -199,18 +212,18 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
     type=click.IntRange(min=2),
     default=5,
     show_default=True,
-    help="How many different ratings can be given; 10 of half stars.",
+    help="Number of distinct rating values; 10 for half stars.",
 )
 @json_option
-@shared
+@report_errors
 def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> None:
-    """List the networks, or the knobs of one.
+    """List the networks, or the parameters of one.
 
     \b
     Examples:
       recsys networks
       recsys networks ordinal
-      recsys networks ordinal --ratings 1000000 --json > mine.json     to change, and give to recsys nightly --config
+      recsys networks ordinal --ratings 1000000 --json > mine.json     edit it for recsys nightly --config
     """
     from recsys.compare.networks import config_of, list_knobs, list_networks
 
@@ -225,4 +238,4 @@ def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> 
 
 
 def _width() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH

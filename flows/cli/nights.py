@@ -1,4 +1,4 @@
-"""The commands that bring nights back: an earlier one's lists, and those that were missed."""
+"""Commands that publish past nights: roll back to an earlier run, and backfill missing nights."""
 
 import re
 from datetime import datetime, timedelta
@@ -7,14 +7,25 @@ from typing import Any
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, make_settings, print_frame, print_json, shared
+from flows.cli.console import (
+    home_of,
+    home_option,
+    json_option,
+    make_settings,
+    n_option,
+    print_frame,
+    print_json,
+    report_errors,
+    seed_option,
+    source_option,
+)
 from recsys.errors import UsageError
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone
-    """A time between nights: 1d, 12h, 30m."""
+    """A time between nights, such as 1d, 12h or 30m."""
 
     name = "step"
 
@@ -23,21 +34,22 @@ class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type check
             return value
         parts = re.fullmatch(r"([0-9]{1,6})([dhm])", str(value).strip())
         if not parts or not int(parts[1]):
-            self.fail(f"{value!r} is no time between nights; write it as 1d, 12h or 30m", param, ctx)
+            self.fail(f"{value!r} is not a time between nights; write it as 1d, 12h or 30m", param, ctx)
         return timedelta(**{UNITS[parts[2]]: int(parts[1])})
 
 
 @click.command()
 @click.argument("run_id", required=False)
-@click.option("--list", "only_list", is_flag=True, help="Show the runs that published, and change nothing.")
-@click.option("--release", is_flag=True, help="Let nights publish again after a roll-back.")
+@click.option("--list", "only_list", is_flag=True, help="List the runs that can be published again; change nothing.")
+@click.option("--release", is_flag=True, help="Let nights publish again after a rollback.")
 @home_option
 @json_option
-@shared
+@report_errors
 def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | None, as_json: bool) -> None:
-    """Serve the lists of RUN_ID again, or those of the run before the present one.
+    """Publish the lists of an earlier run again.
 
-    One step for readers, and a row in the table runs. Nights go on being judged, and none publishes until --release.
+    Without RUN_ID: those of the run before the current one. Readers see one atomic change. The rollback is recorded in
+    the table runs. Nights still run, but none publishes until --release.
 
     \b
     Examples:
@@ -57,37 +69,38 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
         if run_id:
             raise UsageError("give a RUN_ID or --release, not both. See recsys rollback --help")
         served = back.release(place)
-        told: dict[str, Any] = {"released": True, "served": served}
-        words = f"run {served} is served, and the next night that passes the gate takes its place"
+        result: dict[str, Any] = {"released": True, "served": served}
+        message = f"run {served} is published; the next night that passes the gate replaces it"
     else:
         done = back.roll_back(place, run_id)
-        told = done.__dict__
-        words = (
-            f"run {done.to_run} is served in the place of {done.from_run}. Nights are held back until "
+        result = done.__dict__
+        message = (
+            f"run {done.to_run} is published in place of {done.from_run}. Nights are held back until "
             f"`recsys rollback --release --home {place.root}`"
         )
     if as_json:
-        print_json(told)
+        print_json(result)
     else:
-        click.echo(words)
+        click.echo(message)
 
 
 @click.command()
 @click.option("--from", "first", type=datetime.fromisoformat, required=True, metavar="T", help="The first night.")
-@click.option("--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last one, included.")
-@click.option("--step", type=Step(), default="1d", show_default=True, help="From one night to the next.")
-@click.option("--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]")
+@click.option("--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last night, included.")
+@click.option("--step", type=Step(), default="1d", show_default=True, help="Time from one night to the next.")
+@source_option
 @home_option
 @click.option("--model", help="Network, as in recsys nightly.")
-@click.option("--n", type=int, help="Movies per user.  [default: 10]")
-@click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
+@n_option
+@seed_option
 @json_option
-@shared
+@report_errors
 def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **options: Any) -> None:
-    """Make the nights that are missing between two moments: each knows only the ratings before its own.
+    """Run the missing nights between two moments.
 
-    Nights that have lists are skipped, so it can be ended and started again. A night earlier than the one being served
-    goes to recommendation_history and changes nothing else. A night that is refused or held back does not end it.
+    Each uses only the ratings before its own moment. Nights that have lists are skipped, so an interrupted backfill can
+    be repeated. A night earlier than the published one is added to recommendation_history and changes nothing else. A
+    refused or held back night does not end the backfill.
 
     \b
     Examples:
@@ -96,7 +109,9 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
     """
     settings = make_settings(**options)
     from flows.backfill import backfill as fill
+    from flows.backfill import list_moments
 
+    list(list_moments(first, last, step))  # invalid moments are reported before Prefect starts
     filled = fill(first, last, step, settings)
     if as_json:
         print_json([night.__dict__ for night in filled])

@@ -1,11 +1,11 @@
-"""The commands about the published tables as a whole: whether they are fresh, and taking them elsewhere."""
+"""Commands for the published tables as a whole: status and export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, print_json, shared
+from flows.cli.console import home_of, home_option, json_option, print_json, report_errors
 
 if TYPE_CHECKING:
     from recsys.warehouse.export import Export
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 )
 @home_option
 @json_option
-@shared
+@report_errors
 def status(max_age: float | None, home: Path | None, as_json: bool) -> None:
-    """Say in one line what is served, how old it is, and what went wrong last.
+    """Show the published run and its age.
 
-    A night succeeds if it published, or found that the lists being served are still right. Exits with 0 if something
-    is served and, with --max-age, if the newest such night ended at most H hours ago; with 1 otherwise.
+    The line also names the last problem. A night succeeds if it published, or if the published lists are still current.
+    Exit code 0 if a run is published and, with --max-age, the last successful night ended at most H hours ago;
+    otherwise 1.
 
     \b
     Examples:
       recsys status
-      recsys status --max-age 26              for monitoring: a night a day, and two hours of grace
+      recsys status --max-age 26              for monitoring: one night a day, two hours of slack
       15 * * * * recsys status --max-age 26 --home /srv/recsys >/tmp/status || mail -s recsys me </tmp/status
     """
     from recsys.warehouse.status import status as ask
 
-    tell_status(ask(home_of(home), max_age), as_json)
+    print_status(ask(home_of(home), max_age), as_json)
 
 
-def tell_status(found: "Status", as_json: bool) -> None:
-    """In one line, or as JSON; the exit code is 1 if it is not well."""
+def print_status(found: "Status", as_json: bool) -> None:
+    """Prints the status as one line or as JSON. Raises SystemExit(1) if it is not ok."""
     from recsys.warehouse.status import render
 
     if as_json:
@@ -53,17 +54,17 @@ def tell_status(found: "Status", as_json: bool) -> None:
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--tables", metavar="A,B", help="Only these.  [default: all but recommendation_history]")
-@click.option("--keep", type=click.IntRange(min=1), metavar="K", help="Remove all but the newest K runs from DIR.")
+@click.option("--tables", metavar="A,B", help="Export only these tables.  [default: all except recommendation_history]")
+@click.option("--keep", type=click.IntRange(min=1), metavar="K", help="Remove all runs except the newest K from DIR.")
 @home_option
 @json_option
-@shared
+@report_errors
 def export(directory: Path, tables: str | None, keep: int | None, home: Path | None, as_json: bool) -> None:
-    """Write the tables that are served to DIR as Parquet, for engines other than DuckDB.
+    """Write the published tables to DIR as Parquet files.
 
-    Each run gets DIR/TABLE/run_id=RUN/part-0.parquet, complete or not at all. DIR/_latest.json is written last and
-    names the run to read. The same run again changes nothing. Users who asked to be forgotten are left out, and
-    partitions that were written before the newest such request are removed.
+    Each table of a run is written atomically to DIR/TABLE/run_id=RUN/part-0.parquet. DIR/_latest.json is written last
+    and names the run to read. Exporting the same run again changes nothing. Forgotten users are left out, and
+    partitions written before the latest request to forget are removed.
 
     \b
     Examples:
@@ -85,6 +86,6 @@ def _print_export(done: "Export") -> None:
     if done.written:
         click.echo(f"run {done.run_id} exported to {done.directory}: {rows} rows")
     else:
-        click.echo(f"run {done.run_id} is in {done.directory} already, nothing to write: {rows} rows")
+        click.echo(f"run {done.run_id} is already in {done.directory}, nothing to write: {rows} rows")
     if done.removed:
         click.echo(f"removed {len(done.removed)} partitions of other runs, the first {done.removed[0]}")

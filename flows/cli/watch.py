@@ -1,11 +1,11 @@
-"""The commands that look after nights: the watchdog, and a try of who would be told."""
+"""Commands for monitoring: the watchdog and a test of the alerts."""
 
 from pathlib import Path
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, print_json, shared
-from flows.cli.tables import tell_status
+from flows.cli.console import home_of, home_option, json_option, print_json, report_errors
+from flows.cli.tables import print_status
 
 
 @click.command()
@@ -15,16 +15,17 @@ from flows.cli.tables import tell_status
     default=26.0,
     show_default=True,
     metavar="H",
-    help="Hours that the last good night may be old.",
+    help="Maximum age of the last good night, in hours.",
 )
 @home_option
 @json_option
-@shared
+@report_errors
 def watch(max_age: float, home: Path | None, as_json: bool) -> None:
-    """Look for nights that are missing or have died, and send the alerts that are set (RECSYS_ALERT_…).
+    """Check for missing and dead nights, and send alerts.
 
-    Of each missing night people are told once. With PREFECT_API_URL, runs whose process is gone are closed, too. Exits
-    with 1 if what is served is too old. Needs neither server nor worker, so that a timer can ask when both are gone.
+    Alerts are configured by RECSYS_ALERT_…; see docs/operations.md. One alert is sent for each missing night. With
+    PREFECT_API_URL, runs whose process is gone are closed as well. Exit code 1 if the published tables are too old.
+    Needs neither a server nor a worker, so it can run from a system timer.
 
     \b
     Examples:
@@ -32,17 +33,17 @@ def watch(max_age: float, home: Path | None, as_json: bool) -> None:
       recsys watch --max-age 26 --home /srv/recsys
     """
     place = home_of(home)
-    from flows.watch import patrol
+    from flows.watch import run_watchdog
 
-    tell_status(patrol(place, max_age), as_json)
+    print_status(run_watchdog(place, max_age), as_json)
 
 
 @click.command("test-alerts")
 @home_option
 @json_option
-@shared
+@report_errors
 def test_alerts(home: Path | None, as_json: bool) -> None:
-    """Send a test to every webhook, address and file that is set, and say which of them got it.
+    """Send a test alert to every configured recipient.
 
     \b
     Examples:
@@ -55,16 +56,16 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
     from recsys.alerts.send import send
     from recsys.errors import UsageError
 
-    problems = send(make_alert("test", place, flow="test-alerts", reason="somebody tries the alerts"), read_settings())
+    problems = send(make_alert("test", place, flow="test-alerts", reason="a test of the alerts"), read_settings())
     if not problems:
         raise UsageError(
-            "nobody would be told of anything. Next: set RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_EMAIL_TO or "
-            "RECSYS_ALERT_FILE; see docs/operations.md"
+            "no alerts are configured. Next: set RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_EMAIL_TO or RECSYS_ALERT_FILE; "
+            "see docs/operations.md"
         )
     if as_json:
         print_json(problems)
     else:
         for name, problem in problems.items():
-            click.echo(f"{name}: {problem or 'told'}")
+            click.echo(f"{name}: {problem or 'sent'}")
     if any(problems.values()):
         raise SystemExit(1)

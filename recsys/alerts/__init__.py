@@ -1,1 +1,1 @@
-"""Alerts: what they say, where they go, and what must never be in them. When to send one is for flows to decide."""
+"""Alerts: their text, their recipients, and the removal of secrets. Which events cause an alert is decided in flows."""

@@ -1,6 +1,6 @@
-"""What people are told when a night did not go well: what it is, what readers still see, what to type next.
+"""The content of an alert: what failed, which lists readers still see, and which command to run next.
 
-An alert holds no secret: whatever looks like one is struck out before anything is sent (`recsys.alerts.scrub`).
+`send` removes known secrets from it (`scrub`).
 """
 
 import logging
@@ -21,14 +21,14 @@ Kind = Literal["failed", "crashed", "data refused", "held back", "late", "test"]
 
 TITLES: dict[Kind, str] = {
     "failed": "a run has failed",
-    "crashed": "a run has ended without a word",
-    "data refused": "the data of a night are refused",
-    "held back": "the model of a night is held back",
+    "crashed": "a run has crashed",
+    "data refused": "the data of a night were refused",
+    "held back": "the model of a night was held back",
     "late": "a night is missing",
-    "test": "a test, nothing has happened",
+    "test": "a test alert",
 }
-LONGEST = 2000  # characters of a field
-GO_ON = {"nightly", "backfill"}  # flows that keep what was done before they failed
+MAX_LENGTH = 2000  # characters of a field
+RESUMABLE = {"nightly", "backfill"}  # flows whose next run resumes after the last completed step
 
 logger = logging.getLogger(__name__)
 
@@ -39,23 +39,23 @@ class Alert:
 
     kind: Kind
     title: str
-    flow: str  # as Prefect names it
-    step: str | None  # in which it ended
+    flow: str
+    step: str | None  # the step in which the run ended
     reason: str
-    run_id: str | None  # of the table `runs`
-    run_url: str | None  # of the run in Prefect's UI; None where no server is configured
-    served: str  # what readers see now
-    next_command: str  # what to type
+    run_id: str | None  # as in the table `runs`
+    run_url: str | None  # of the run in Prefect's UI; None without a server
+    served: str  # the lists that readers see now
+    next_command: str  # the command to run
     home: str
     host: str
     at: str  # UTC, ISO 8601
 
     def as_json(self) -> dict[str, Any]:
-        """With `text`, the whole of it for those that show nothing else, such as chats."""
+        """All fields, and `text` with all of them, for chats that show nothing else."""
         return asdict(self) | {"text": self.text()}
 
     def text(self) -> str:
-        """A fact per line; the further lines of one are indented, so that none passes for another fact."""
+        """One field per line. Further lines of a field are indented, so that none looks like another field."""
         named = {
             "reason": self.reason,
             "step": self.step,
@@ -73,9 +73,9 @@ def make_alert(
     kind: Kind, home: Home, *, flow: str, reason: str, run: Run | None = None, step: str | None = None,
     run_url: str | None = None,
 ) -> Alert:  # fmt: skip
-    """An alert about `home`, and `run` if the night had one, with secrets struck out."""
+    """An alert about `home`, and about `run` if there is one."""
     home, host = Home(home.root.absolute()), socket.gethostname()
-    alert = Alert(
+    return Alert(
         kind=kind,
         title=" ".join(f"{TITLES[kind]}: {flow} on {host}".split()),
         flow=flow,
@@ -89,11 +89,10 @@ def make_alert(
         host=host,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return strike_out(alert)
 
 
-def strike_out(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
-    """The alert with every text fit to be sent: without `secrets` or what looks like one, printable, not too long."""
+def clean(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
+    """The alert as it may be sent: without known secrets, printable, each field of limited length."""
     known = tuple(secrets)
     texts = {name: text for name, text in asdict(alert).items() if text and name != "kind"}
     cleaned: dict[str, Any] = {name: _clean(text, known) for name, text in texts.items()}
@@ -101,33 +100,33 @@ def strike_out(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
 
 
 def describe_served(home: Home) -> str:
-    """What readers see; whatever is wrong with the warehouse is said, not raised: the alert matters more."""
+    """The lists that readers see. Never raises: an error of the warehouse becomes part of the text."""
     try:
         served = find_served(home)
     except Exception as error:
-        logger.debug("what is served cannot be told", exc_info=error)
-        return f"nobody knows: {error}"
+        logger.debug("the warehouse cannot be read", exc_info=error)
+        return f"unknown: {error}"
     if not served:
-        return "nothing: no night has published here yet"
-    as_of = f"{served['as_of']:%Y-%m-%d %H:%M} UTC" if served["as_of"] else "an unknown moment"
+        return "nothing: no night has published yet"
+    as_of = f"{served['as_of']:%Y-%m-%d %H:%M} UTC" if served["as_of"] else "an unknown time"
     return (
         f"the lists of run {served['run_id']}, {served['dataset']} before {as_of}, published "
-        f"{served['finished_at']:%Y-%m-%d %H:%M} UTC; they stay"
+        f"{served['finished_at']:%Y-%m-%d %H:%M} UTC"
     )
 
 
 def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") -> str:
-    """What to type; docs/operations.md says more of each."""
+    """The command to run; docs/operations.md explains each case."""
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
     night = f"recsys nightly {where}{_options(run)}"
     again = night if flow in ("nightly", "watch") else f"recsys {flow} {where}, with its options"
-    goes_on = f"{again} (goes on after the last step that was done)" if flow in GO_ON else again
+    resumed = f"{again} (resumes after the last completed step)" if flow in RESUMABLE else again
     steps: dict[Kind, str] = {
-        "failed": f"{log}; put that right; {goes_on}",
-        "crashed": goes_on,
-        "data refused": f"recsys check {where}; mend the source, or set the limit that the reason names; {again}",
-        "held back": f"less {shlex.quote(str(run.gate))}; {night} --force-publish, if you know better" if run else log,
+        "failed": f"{log}; fix the cause; {resumed}",
+        "crashed": resumed,
+        "data refused": f"recsys check {where}; fix the source, or set the limit that the reason names; {again}",
+        "held back": f"less {shlex.quote(str(run.gate))}; to publish anyway: {night} --force-publish" if run else log,
         "late": f"recsys status {where}; systemctl status recsys-server recsys-worker; {again}",
         "test": "nothing",
     }
@@ -135,9 +134,7 @@ def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") ->
 
 
 def _options(run: Run | None) -> str:
-    """The options that a run was started with: with others, the next one would be another night, of other data. None
-    where its settings cannot be read: the alert matters more.
-    """
+    """The options of the run, so that the next one repeats it; empty if its settings cannot be read."""
     try:
         given = read_json(run.config) if run else {}
     except (OSError, ValueError):
@@ -149,4 +146,4 @@ def _options(run: Run | None) -> str:
 
 def _clean(text: str, secrets: Iterable[str]) -> str:
     words = "\n".join(printable(line) for line in scrub(text, secrets).splitlines())
-    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
+    return words if len(words) <= MAX_LENGTH else f"{words[:MAX_LENGTH]}…"

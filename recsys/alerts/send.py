@@ -1,6 +1,8 @@
-"""Alerts on their way: a webhook, e-mail, a file. A sink that is broken keeps no other from getting them.
+"""Sends an alert to every configured sink: a webhook, e-mail, a file. A sink that fails does not affect the others.
 
-One that took an alert and could not say so may get it again; `Idempotency-Key` and `Message-ID` are then the same.
+A sink that received an alert but could not confirm it may receive it again, with the same `Idempotency-Key` or
+`Message-ID`. Written by hand because apprise re-sends a mail to recipients who have it, repeats requests that were
+refused for good, logs a webhook's URL, and does not return the reason of a failure.
 """
 
 import hashlib
@@ -11,218 +13,204 @@ import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from email.message import EmailMessage
 from email.utils import localtime
-from functools import cached_property, partial
+from functools import partial
 
 import httpx
 
-from recsys.alerts.alert import Alert, strike_out
+from recsys.alerts.alert import Alert, clean
 from recsys.alerts.scrub import scrub
 from recsys.alerts.settings import AlertSettings
 from recsys.files import sync
 from recsys.printable import printable
 
-Try = Callable[[], None]
+MAX_SUBJECT = 150  # characters
+MAX_QUOTE = 200  # bytes of a webhook's answer
 
-LONGEST_SUBJECT = 150
-LONGEST_ANSWER = 200  # bytes of what a webhook says of a refusal
+Attempt = Callable[[], None]
 
 logger = logging.getLogger(__name__)
 
 
-class Outage(Exception):
-    """A sink that could not be reached just now, or says so: worth another try."""
+class Unavailable(Exception):
+    """A sink that cannot be reached at the moment, or says so: another attempt may succeed."""
 
 
-def send(alert: Alert, settings: AlertSettings) -> dict[str, str | None]:
-    """Tells every sink that is set, and returns what went wrong with each by its name; None where nothing did.
+def send(alert: Alert, settings: AlertSettings, secrets: Iterable[str] = ()) -> dict[str, str | None]:
+    """Sends to all configured sinks at the same time; returns the error of each by its name, None if it succeeded.
 
-    All at the same time, and none for longer than `settings.patience_seconds`, whatever it does. Never raises: whoever
-    sends an alert has troubles enough.
+    secrets: to be removed from every text, in addition to those of `settings` and of the environment. Never raises, and
+    takes at most `settings.deadline_seconds`.
     """
-    alert = strike_out(alert, settings.secrets())
-    sinks = dict(list_sinks(alert, settings))
-    given_up = f"it came to no end in {settings.patience_seconds:.0f} s"
-    problems: dict[str, str | None] = dict.fromkeys(sinks, given_up)
+    known = (*settings.secrets(), *secrets)
+    alert = clean(alert, known)
+    sinks = list(list_sinks(alert, settings))
+    errors: list[str | None] = [f"no answer within {settings.deadline_seconds:.0f} s"] * len(sinks)
 
-    def tell(name: str) -> None:
-        problems[name] = _insist(name, sinks[name], settings)
+    def deliver(number: int) -> None:
+        errors[number] = _attempt(*sinks[number], settings, known)
 
-    _do_at_once([partial(tell, name) for name in sinks], settings.patience_seconds)
-    told = {name: problems[name] for name in sinks}
-    for name, problem in told.items():
+    _run_together([partial(deliver, number) for number in range(len(sinks))], settings.deadline_seconds)
+    found: dict[str, dict[str, None]] = {name: {} for name, _ in sinks}  # the errors of a sink, in order, each once
+    for (name, _), error in zip(sinks, errors, strict=True):
+        found[name] |= {error: None} if error else {}
+    result = {name: "; ".join(problems) or None for name, problems in found.items()}
+    for name, problem in result.items():
         if problem:
-            logger.error("alert: %s was not told: %s; it was: %s", name, problem, alert.title)
+            logger.error("alert not sent by %s: %s; the alert was: %s", name, problem, alert.title)
         else:
-            logger.info("alert: %s was told: %s", name, alert.title)
-    return told
+            logger.info("alert sent by %s: %s", name, alert.title)
+    return result
 
 
-def list_sinks(alert: Alert, settings: AlertSettings) -> Iterator[tuple[str, Try]]:
-    """Those that are set, each with what tells it once."""
+def list_sinks(alert: Alert, settings: AlertSettings) -> Iterator[tuple[str, Attempt]]:
+    """The configured sinks, each with a function that makes one attempt; e-mail once for each recipient."""
     if settings.webhook_url:
         yield "webhook", partial(post, alert, settings)
     if settings.email_to:
-        yield "e-mail", Mail(alert, settings).send
+        message = write_mail(alert, settings)
+        for recipient in settings.email_to:
+            yield "e-mail", partial(mail, message, recipient, settings)
     if settings.file:
         yield "file", partial(append, alert, settings)
 
 
 def post(alert: Alert, settings: AlertSettings) -> None:
-    """POSTs the alert as JSON; a redirect is not followed, so that nobody else gets it."""
+    """POSTs the alert as JSON. Redirects are not followed, so that no other server receives it.
+
+    Raises: Unavailable if the server cannot be reached or answers 408, 429 or 5xx; OSError for any other refusal.
+    """
     assert settings.webhook_url
+    request = partial(
+        httpx.stream,
+        "POST",
+        settings.webhook_url.get_secret_value(),
+        json=alert.as_json(),
+        headers={"Idempotency-Key": _identify(alert), "Accept-Encoding": "identity"},
+        timeout=settings.timeout_seconds,
+    )
     try:
-        with (
-            _unlogged("httpx"),
-            httpx.stream(
-                "POST",
-                settings.webhook_url.get_secret_value(),
-                json=alert.as_json(),
-                headers={"Idempotency-Key": _sign(alert), "Accept-Encoding": "identity"},
-                timeout=settings.timeout_seconds,
-                follow_redirects=False,
-            ) as answer,
-        ):
+        with _without_log("httpx"), request() as answer:
             status = answer.status_code
-            said = "" if answer.is_success else _read_start(answer)
+            quoted = "" if answer.is_success else _quote_start(answer)
     except httpx.TransportError as error:
-        raise Outage(f"{type(error).__name__}: {error}") from None
+        raise Unavailable(f"{type(error).__name__}: {error}") from None
     if status >= 500 or status in (408, 429):
-        raise Outage(f"it answered {status}{said}")
+        raise Unavailable(f"status {status}{quoted}")
     if status >= 300:
-        raise OSError(f"it answered {status}{said}, which no further try will change")
+        raise OSError(f"status {status}{quoted}, which is not retried")
 
 
-def _read_start(answer: httpx.Response) -> str:
-    """What it says of itself, such as invalid_token: the first piece that comes, or nothing."""
+def _quote_start(answer: httpx.Response) -> str:
+    """The beginning of the body, such as invalid_token."""
     with suppress(httpx.TransportError):
         for piece in answer.iter_raw():
-            return f" '{piece[:LONGEST_ANSWER].decode(errors='replace')}'"
+            return f" '{piece[:MAX_QUOTE].decode(errors='replace')}'"
     return ""
 
 
 @contextmanager
-def _unlogged(name: str) -> Iterator[None]:
-    """The address of each request is logged by httpx, and a webhook's is a secret. What other threads log stays."""
+def _without_log(name: str) -> Iterator[None]:
+    """Drops what this thread logs: httpx logs the URL of each request, and that of a webhook is a secret."""
     here = threading.get_ident()
 
-    def is_of_others(record: logging.LogRecord) -> bool:
+    def is_of_another_thread(record: logging.LogRecord) -> bool:
         return record.thread != here
 
-    logging.getLogger(name).addFilter(is_of_others)
+    logging.getLogger(name).addFilter(is_of_another_thread)
     try:
         yield
     finally:
-        logging.getLogger(name).removeFilter(is_of_others)
+        logging.getLogger(name).removeFilter(is_of_another_thread)
 
 
-class Mail:
-    """One message of plain text, and who has not got it yet."""
+def write_mail(alert: Alert, settings: AlertSettings) -> EmailMessage:
+    """The message of plain text that every recipient receives."""
+    message = EmailMessage()
+    message["Subject"] = f"[recsys] {' '.join(alert.title.split())}"[:MAX_SUBJECT]
+    message["From"] = settings.email_from
+    message["To"] = ", ".join(settings.email_to)
+    message["Date"] = localtime()
+    message["Message-ID"] = f"<{_identify(alert)}@{settings.email_from.rpartition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(alert.text(), cte="quoted-printable")
+    return message
 
-    def __init__(self, alert: Alert, settings: AlertSettings) -> None:
-        self.alert, self.settings = alert, settings
-        self.waiting = list(settings.email_to)
-        self.refused: dict[str, str] = {}  # for good, with the server's words
 
-    @cached_property
-    def message(self) -> EmailMessage:
-        message = EmailMessage()
-        message["Subject"] = f"[recsys] {' '.join(self.alert.title.split())}"[:LONGEST_SUBJECT]
-        message["From"] = self.settings.email_from
-        message["To"] = ", ".join(self.settings.email_to)
-        message["Date"] = localtime()
-        message["Message-ID"] = f"<{_sign(self.alert)}@{self.settings.email_from.rpartition('@')[2]}>"
-        message["Auto-Submitted"] = "auto-generated"
-        message.set_content(self.alert.text(), cte="quoted-printable")
-        return message
+def mail(message: EmailMessage, recipient: str, settings: AlertSettings) -> None:
+    """Sends the message to one recipient.
 
-    def send(self) -> None:
-        """To all who are waiting. Those whom the server takes no mail for just now go on waiting.
-
-        Raises: Outage when another try may bring it to more of them; OSError when none will.
-        """
-        try:
-            refusals = self._hand_over()
-        except smtplib.SMTPResponseException as error:
-            told = f"it answered {_quote(error.smtp_code, error.smtp_error)}"
-            raise (Outage(told) if error.smtp_code < 500 else OSError(told)) from None
-        except (smtplib.SMTPNotSupportedError, ssl.SSLCertVerificationError):
-            raise
-        except OSError as error:  # of which what smtplib raises is one, too
-            raise Outage(f"{type(error).__name__}: {error}") from None
-        said = {address: _quote(*refusals[address]) for address in refusals}
-        self.waiting = [address for address, (code, _) in refusals.items() if code < 500]
-        self.refused |= {address: words for address, words in said.items() if address not in self.waiting}
-        told = f"it takes no mail for {', '.join(f'{name} ({words})' for name, words in (self.refused | said).items())}"
-        if self.waiting:
-            raise Outage(told)
-        if self.refused:
-            raise OSError(told)
-
-    def _hand_over(self) -> dict[str, tuple[int, bytes]]:
-        """Returns whom the server takes no mail for. What it says after it has taken the message is no matter."""
-        with closing(self._connect()) as server:
-            if self.settings.smtp_security == "starttls":
+    Raises: Unavailable if the server cannot be reached or refuses temporarily (4xx); OSError for any other error.
+    """
+    try:
+        with closing(_connect(settings)) as server:
+            if settings.smtp_security == "starttls":
                 server.starttls(context=ssl.create_default_context())
-            if self.settings.smtp_user and self.settings.smtp_password:
-                server.login(self.settings.smtp_user, self.settings.smtp_password.get_secret_value())
-            try:
-                refusals = server.send_message(self.message, to_addrs=self.waiting)
-            except smtplib.SMTPRecipientsRefused as error:  # all of them
-                refusals = error.recipients
-            with suppress(OSError):
+            if settings.smtp_user and settings.smtp_password:
+                server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            server.send_message(message, to_addrs=[recipient])
+            with suppress(OSError):  # the server has accepted the message
                 server.quit()
-            return refusals
+    except smtplib.SMTPRecipientsRefused as error:
+        code, answer = error.recipients[recipient]
+        raise _refusal(code, answer, f"refused for {recipient}: ") from None
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(error.smtp_code, error.smtp_error) from None
+    except (smtplib.SMTPNotSupportedError, ssl.SSLCertVerificationError):
+        raise
+    except OSError as error:  # the base class of every exception of smtplib
+        raise Unavailable(f"{type(error).__name__}: {error}") from None
 
-    def _connect(self) -> smtplib.SMTP:
-        address, timeout = (self.settings.smtp_host, self.settings.smtp_port), self.settings.timeout_seconds
-        if self.settings.smtp_security == "tls":
-            return smtplib.SMTP_SSL(*address, timeout=timeout, context=ssl.create_default_context())
-        return smtplib.SMTP(*address, timeout=timeout)
+
+def _connect(settings: AlertSettings) -> smtplib.SMTP:
+    address, timeout = (settings.smtp_host, settings.smtp_port), settings.timeout_seconds
+    if settings.smtp_security == "tls":
+        return smtplib.SMTP_SSL(*address, timeout=timeout, context=ssl.create_default_context())
+    return smtplib.SMTP(*address, timeout=timeout)
+
+
+def _refusal(code: int, answer: bytes | str, prefix: str = "") -> Exception:
+    words = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    return (Unavailable if code < 500 else OSError)(f"{prefix}{code} {words}")
 
 
 def append(alert: Alert, settings: AlertSettings) -> None:
-    """Adds a line of JSON in one write, so that lines of two processes never mix."""
+    """Appends a line of JSON in one write, so that lines of two processes never mix, and syncs it to the disk."""
     assert settings.file
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(alert.as_json(), ensure_ascii=False) + "\n").encode()
-    is_new = not settings.file.exists()
-    descriptor = os.open(settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-    try:
-        written = os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with settings.file.open("ab", buffering=0) as file:
+        written = file.write(line)
+        os.fsync(file.fileno())
     if written < len(line):
-        raise OSError(f"{settings.file} took only {written} of {len(line)} bytes; make room for it")
-    if is_new:
-        sync(settings.file.parent)
+        raise OSError(f"{settings.file} took only {written} of {len(line)} bytes; free some disk space")
+    sync(settings.file.parent)
 
 
-def _insist(name: str, tell: Try, settings: AlertSettings) -> str | None:
-    """Tries until it is through, or no try is left; returns what was wrong the last time."""
+def _attempt(name: str, attempt: Attempt, settings: AlertSettings, secrets: Iterable[str]) -> str | None:
+    """Repeats while the sink is unavailable and attempts are left; returns the last error, None on success."""
     problem = None
-    for attempt in range(settings.attempts):
-        if attempt:
-            time.sleep(settings.find_wait(attempt))
+    for number in range(settings.attempts):
+        time.sleep(settings.wait_before(number) if number else 0)
         try:
-            tell()
-        except Outage as outage:
-            problem = printable(scrub(str(outage), settings.secrets()))
-            logger.warning("alert: %s, try %d of %d: %s", name, attempt + 1, settings.attempts, problem)
+            attempt()
         except Exception as error:
-            return printable(scrub(f"{type(error).__name__}: {error}", settings.secrets()))
+            is_temporary = isinstance(error, Unavailable)
+            problem = printable(scrub(str(error) if is_temporary else f"{type(error).__name__}: {error}", secrets))
+            if not is_temporary:
+                return problem
+            logger.warning("alert: %s, attempt %d of %d: %s", name, number + 1, settings.attempts, problem)
         else:
             return None
     return problem
 
 
-def _do_at_once(works: list[Callable[[], None]], seconds: float) -> None:
-    """Each in a thread of its own that no end of the process waits for; returns when all are done, or time is up."""
+def _run_together(works: list[Callable[[], None]], seconds: float) -> None:
+    """Runs each in a daemon thread, which does not delay the end of the process; returns after at most `seconds`."""
     end = time.monotonic() + seconds
     threads = []
     for work in works:
@@ -230,16 +218,12 @@ def _do_at_once(works: list[Callable[[], None]], seconds: float) -> None:
         try:
             thread.start()
             threads.append(thread)
-        except RuntimeError:  # no more threads: the process is about to end
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
             work()
     for thread in threads:
         thread.join(max(end - time.monotonic(), 0))
 
 
-def _sign(alert: Alert) -> str:
-    """The same for each try of one alert."""
+def _identify(alert: Alert) -> str:
+    """The same for each attempt to send an alert."""
     return hashlib.sha256(json.dumps(alert.as_json(), sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _quote(code: int, words: bytes | str) -> str:
-    return f"{code} {words.decode(errors='replace') if isinstance(words, bytes) else words}"

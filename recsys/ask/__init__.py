@@ -1,4 +1,4 @@
-"""Questions about the published lists: what to watch, why, what is similar, and what a stranger would like.
+"""Read-only queries on the published lists: recommendations, explanations, similar movies, and lists for new users.
 
 Nothing here writes.
 """

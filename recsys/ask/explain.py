@@ -1,6 +1,6 @@
-"""Why a movie stands where it does in somebody's list: parts of its score, stars expected, movies behind it.
+"""Explain a movie's place in a user's list: the parts of its score, its expected stars, and the movies behind it.
 
-Reads what the published run has left in its folder. Shapes: B = 1 user, I items, C = 1 candidate, P parts.
+Reads the ranker saved in the folder of the published run. Shapes: B = 1 user, I items, C = 1 candidate, P parts.
 """
 
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from recsys.train.saved_model import SavedModel, load_model
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of one user and one movie. Frames are in the order in which they are to be read."""
+    """The explanation of one movie for one user. Frames are in display order."""
 
     user_id: int
     movie: pl.DataFrame  # one row: movie_id, title, year, genres
-    rating: float | None  # stars that the user has given it, if they have
-    rank: int | None  # its place in the published list, if it has one
+    rating: float | None  # the user's own rating in stars, if any
+    rank: int | None  # rank in the published list, if listed
     score: float
     rating_hat: float  # expected stars
-    parts: pl.DataFrame  # (part, value, weight, adds): `adds` sums up to the score
+    parts: pl.DataFrame  # (part, value, weight, adds); the sum of `adds` is the score
     stars: pl.DataFrame  # (stars, probability)
-    affinity: float | None  # by the item-item model, whose part is its logarithm but of a new movie; None without one
-    because: pl.DataFrame  # (movie_id, title, year, rating, share): all shares add up to the affinity
+    affinity: float | None  # by EASE, whose part is its logarithm except for new movies; None without EASE
+    because: pl.DataFrame  # (movie_id, title, year, rating, share); the sum of all shares is the affinity
 
     def as_json(self) -> dict[str, Any]:
         frames = {"parts": self.parts, "stars": self.stars, "because": self.because}
@@ -50,10 +50,10 @@ class Explanation:
 
 
 def explain(home: Home, user_id: int, asked: str) -> Explanation:
-    """What the published run says of this user and the movie of this title or id.
+    """Explain the score of the movie with this title or id for this user, by the published run.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; ModelError if its network
-    is; UsageError if nobody has that id, or no movie is called so.
+    Raises: NotPublished if there are no lists, or the folder of their run is missing or damaged; ModelError if its
+    network is; UsageError if the user or the movie is unknown.
     """
     place = lookup.find_place(home, user_id, asked)
     vocabulary, ranker = _load(home.run(place.run_id))
@@ -86,7 +86,7 @@ def _load(run: Run) -> tuple[Vocabulary, Ranker]:
 
 
 def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame, float]:
-    """(part, value, weight, adds), and the expected stars."""
+    """Return (part, value, weight, adds), and the expected stars."""
     by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
     found = Candidates(item_idx[None], torch.stack(by_retriever, dim=2)[:, item_idx])
     parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
@@ -99,7 +99,7 @@ def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame
 
 
 def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.DataFrame:
-    """(movie_id, title, year, rating) of what the user has rated, in order of index."""
+    """Return (movie_id, title, year, rating) of the movies the user has rated, in order of index."""
     own = users.histories
     rated = pl.DataFrame({"movie_id": vocabulary.movie_ids[own.items.numpy() - 1], "rating": own.stars.numpy()})
     named = rated.join(movies, on="movie_id", how="left", maintain_order="left")
@@ -107,7 +107,7 @@ def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.Dat
 
 
 def _by_share(rated: pl.DataFrame, shares: Tensor | None) -> pl.DataFrame:
-    """The largest share first; none without an item-item model."""
+    """Sort by descending share; empty without EASE."""
     if shares is None:
         return rated.head(0).with_columns(share=pl.lit(0.0))
     return rated.with_columns(share=pl.Series(shares.numpy())).sort("share", "movie_id", descending=[True, False])

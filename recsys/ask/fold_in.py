@@ -1,7 +1,9 @@
-"""A list for somebody whom no night has seen, from a handful of ratings: what a saved ranker would give a stranger.
+"""Fold in a new user: compute the list that a saved ranker gives to a user known only by a few ratings.
 
-The same arithmetic as `rank.score`, for one user and in numpy, which is loaded in a tenth of torch's time; a test
-holds the two together. Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
+It repeats the arithmetic of `rank.score` for one user in numpy, which is imported in a tenth of the time of torch, so
+that `recsys recommend --ratings` answers at once; a test keeps both equal.
+
+Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +29,12 @@ class Folded:
     item_idx: Indices  # (N,)
     score: Floats
     rating_hat: Floats  # expected stars
-    because: list[list[int]]  # item_idx of rated movies, the loudest first
+    because: list[list[int]]  # item_idx of rated movies, largest share first
 
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks for a list."""
+    """The new user."""
 
     rated_R: Indices  # item_idx, ascending
     stars_R: Floats
@@ -40,10 +42,10 @@ class Asker:
 
 
 class SavedRanker:
-    """The files of `rank.saved_ranker`, of which only what one user needs is read."""
+    """The files of `rank.saved_ranker`; only the arrays needed for one user are read."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises: NotPublished if they are of another format."""
+        """Raises: NotPublished if the files have another format version."""
         self.described: dict[str, Any] = read_description(folder)
         self.config = self.described["config"]
         self.retrievers: dict[str, str] = dict(self.described["retrievers"])  # name: kind
@@ -54,21 +56,21 @@ class SavedRanker:
         return array
 
     def rows(self, name: str, rows: Sequence[int]) -> npt.NDArray[Any]:
-        """Some rows of a matrix that may be gigabytes."""
+        """Read some rows of a matrix that can be gigabytes large."""
         matrix = self._arrays.get_slice(name)  # type: ignore[no-untyped-call]
         return np.stack([matrix[row : row + 1][0] for row in rows])
 
     def weights(self, n_ratings: int) -> dict[str, float]:
-        """Of each part of a score, for a user of so many ratings."""
+        """Return the weight of each part of a score for a user with this many ratings."""
         by_size: dict[str, dict[str, float]] = self.described["weights"]
         return by_size[str(max(int(size) for size in by_size if int(size) <= n_ratings))]
 
 
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
-    """The `n` best movies for somebody with these ratings (item_idx to stars) who states e.g. gender=F.
+    """Return the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
-    What they have rated is not in it, nor what rules forbid everybody; caps on groups and diversity are not looked at.
-    Equal scores: the lower index first.
+    Rated movies and movies that rules close for all users are left out; caps and diversity are not applied. Ties go to
+    the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
     asker = Asker(rated_R, np.array([ratings[item] for item in sorted(ratings)], dtype=np.float64), stated)
@@ -94,13 +96,13 @@ def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[
 
 
 def _candidates(mean_I: Floats, may_be_shown_I: npt.NDArray[np.bool_], n: int) -> Indices:
-    """Ascending; of equal ones the lower index."""
+    """Return the best candidates, ascending; ties go to the lower index."""
     order_I = np.argsort(-np.where(may_be_shown_I, mean_I, -np.inf), kind="stable")
     return np.sort(order_I[: min(n, int(may_be_shown_I.sum()))])
 
 
 def _log_affinity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
-    """(I,) by one retriever, new movies where their neighbours are."""
+    """Return (I,) the scores of one retriever, with new movies at the mean of their neighbours."""
     kind = ranker.retrievers[name]
     if kind == "towers":
         score_I = ranker.array(f"{name}.item_IW") @ ranker.rows(f"{name}.user_UW", [0])[0]
@@ -120,7 +122,7 @@ def _ease(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
 
 
 def _shares(ranker: SavedRanker, name: str, rated_R: Indices) -> npt.NDArray[Any]:
-    """(R, I) what each rated movie adds to the affinity of every movie."""
+    """Return (R, I) the share of each rated movie in the affinity of every movie."""
     head_H, tail_T = ranker.array(f"{name}.head_H"), ranker.array(f"{name}.tail_T")
     shares_RI = np.zeros((len(rated_R), len(ranker.array("listable"))), dtype=np.float32)
     from_TW, weights_TW = ranker.array(f"{name}.from_TW"), ranker.array(f"{name}.weights_TW")
@@ -155,7 +157,7 @@ def _popularity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any
 
 
 def _because(ranker: SavedRanker, asker: Asker, item_N: Indices) -> list[list[int]]:
-    """As `rank.reasons`: the rated movies with the largest positive shares in each movie's affinity by EASE."""
+    """Return the rated movies with the largest positive shares in each EASE affinity, like `rank.reasons`."""
     ease = next((name for name, kind in ranker.retrievers.items() if kind == "ease"), None)
     if ease is None:
         return [[] for _ in item_N]

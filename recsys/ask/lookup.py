@@ -1,4 +1,4 @@
-"""What people ask of the published lists: one short-lived, read-only connection per question."""
+"""Queries on the published tables, each with its own short-lived, read-only connection."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
 from recsys.warehouse.lookup import check_published, next_night, reading, select
 
-SEGMENTS_NAMED = 12  # by an error; an edition has some dozens
+SEGMENTS_NAMED = 12  # in error messages; an edition has dozens of segments
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
-    """A user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
+    """Return a user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
-    Empty for a user to whom their ratings and the rules leave nothing.
+    It is empty if the user's ratings and the rules leave no movie.
 
-    Raises: NotPublished if there are no lists yet; UsageError if nobody has that id, naming the default lists.
+    Raises: NotPublished if there are no lists yet; UsageError if the user is unknown, naming the default lists.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -28,33 +28,33 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
 
 
 def recommend_default(home: Home, segment: str) -> pl.DataFrame:
-    """The list for users the model does not know, best first: rank, title, year, score.
+    """Return the list for users unknown to the model, best first: rank, title, year, score.
 
-    `segment` is all, or what such a user is, in any order: gender=F age=25.
+    `segment` is "all" or properties in any order: gender=F age=25.
 
-    Raises: NotPublished if there are no such lists; UsageError if there is none for that segment, naming others.
+    Raises: NotPublished if there are no default lists; UsageError if there is none for this segment, naming others.
     """
     with reading(home) as connection:
         check_published(connection, home)
         segments = _segments(connection)
         if not segments:
             raise NotPublished(_lacks(home, "default lists"))
-        meant = [known for known in segments if _words(known) == _words(segment)]
-        if not meant:
+        found = [known for known in segments if _words(known) == _words(segment)]
+        if not found:
             raise UsageError(
                 f"there is no default list for '{segment}'; there are lists for {_enumerate(segments)}. Next: choose "
                 "one of these, or see all in the table default_recommendations"
             )
-        return select(connection, sql.read("recommend_default"), segment=meant[0])
+        return select(connection, sql.read("recommend_default"), segment=found[0])
 
 
 def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The movie asked for, by title or movie_id, as one row of movie_id, title, year, genres, n_ratings, similarity to
-    what was asked; and the movies similar to it, best first: rank, title, year, genres, similarity.
+    """Find a movie by title or movie_id, and the movies similar to it.
 
-    The second is empty for a movie that nobody has rated.
+    The first frame has one row: movie_id, title, year, genres, n_ratings, similarity to the query. The second has the
+    similar movies, best first: rank, title, year, genres, similarity; it is empty for a movie without ratings.
 
-    Raises: NotPublished if no similar movies are published; UsageError if no movie is called so.
+    Raises: NotPublished if no similar movies are published; UsageError if no movie matches.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -66,18 +66,18 @@ def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @dataclass(frozen=True)
 class Place:
-    """A movie in a user's published list, or not in it."""
+    """The rank of a movie in a user's published list, if it is listed."""
 
-    run_id: str  # that published the lists
-    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity to what was asked
+    run_id: str  # the run that published the lists
+    movie: pl.DataFrame  # one row: movie_id, title, year, genres, n_ratings, similarity to the query
     rank: int | None
-    movies: pl.DataFrame  # all of them, with the same columns but the last
+    movies: pl.DataFrame  # all movies, with the same columns except the last
 
 
 def find_place(home: Home, user_id: int, asked: str) -> Place:
-    """Where the movie of this title or id stands in the user's list.
+    """Find the rank of the movie with this title or id in the user's list.
 
-    Raises: NotPublished if there are no lists; UsageError if nobody has that id, or no movie is called so.
+    Raises: NotPublished if there are no lists; UsageError if the user or the movie is unknown.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -90,7 +90,7 @@ def find_place(home: Home, user_id: int, asked: str) -> Place:
 
 
 def read_served(home: Home) -> tuple[str, pl.DataFrame]:
-    """The run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
+    """Return the run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
 
     Raises: NotPublished if there are no lists.
     """
@@ -124,7 +124,7 @@ def _enumerate(segments: list[str]) -> str:
 
 
 def _instead(segments: list[str]) -> str:
-    """What there is for a user nobody knows."""
+    """Suggest the default lists."""
     return f", or see a default list with --segment: {_enumerate(segments)}" if segments else ""
 
 

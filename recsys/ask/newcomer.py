@@ -1,4 +1,4 @@
-"""A list for somebody who comes with ratings of their own, from what the published run has left in its folder."""
+"""`recsys recommend --ratings`: a list for a new user, from typed ratings and the ranker of the published run."""
 
 import re
 from collections.abc import Sequence
@@ -20,29 +20,29 @@ DEFAULT_N = 10
 
 @dataclass(frozen=True)
 class Newcomer:
-    """What a newcomer's ratings were taken for, and the list they get."""
+    """The movies that typed ratings were matched to, and the resulting list."""
 
-    rated: pl.DataFrame  # (movie_id, title, year, rating), as typed
+    rated: pl.DataFrame  # (movie_id, title, year, rating), in the order typed
     served_by: str
     rows: pl.DataFrame  # (rank, movie_id, title, year, score, rating_hat, because_titles)
 
 
 def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int | None = None) -> Newcomer:
-    """The best `n` movies for ratings typed as "Toy Story=5,Heat=4", by somebody who is e.g. gender=F age=25.
+    """Return the best `n` movies for ratings such as "Toy Story=5,Heat=4" and a segment such as "gender=F age=25".
 
-    Nothing is trained, and torch is not loaded. Movies without a place in the published run count for nothing.
+    Nothing is trained, and torch is not imported. Ratings of movies that the published run does not know are ignored.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is gone or damaged; UsageError if the ratings
-    cannot be read, a title is not known, or the segment is not.
+    Raises: NotPublished if there are no lists, or the folder of their run is missing or damaged; UsageError if the
+    ratings cannot be parsed, or a title or the segment is unknown.
     """
     run_id, movies = lookup.read_served(home)
     run = home.run(run_id)
-    with reading_ranker(run, "there is no list for somebody new"):
+    with reading_ranker(run, "there is no list for a new user"):
         ranker, vocabulary = SavedRanker(run.ranker), Vocabulary.load(run.vocabulary)
     rated = match_ratings(parse_ratings(ratings, ranker.described["levels"]), movies)
     items = vocabulary.encode_movies(rated["movie_id"].to_numpy())
     known = {int(item): stars for item, stars in zip(items, rated["rating"].to_list(), strict=True) if item}
-    stated = _stated(segment, ranker.described["properties"])
+    stated = _parse_segment(segment, ranker.described["properties"])
     folded = fold_in(ranker, known, stated, n or DEFAULT_N)
     titles = dict(movies.select("movie_id", "title").iter_rows())
     rows = pl.DataFrame(
@@ -63,20 +63,20 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
     )
 
 
-def _stated(segment: str | None, properties: Sequence[str]) -> list[str]:
-    """What the name of a segment says, in any order: gender=F age=under 18."""
+def _parse_segment(segment: str | None, properties: Sequence[str]) -> list[str]:
+    """Split the name of a segment into its properties, in any order: gender=F age=under 18."""
     known = {name.casefold(): name for name in properties}
     text = EVERYBODY if segment is None else segment.strip()
-    words = re.split(r"\s+(?=\S+=)", text)  # a value may have blanks in it
+    words = re.split(r"\s+(?=\S+=)", text)  # values may contain blanks
     if text.casefold() == EVERYBODY:
         return []
-    strange = [word for word in words if word.casefold() not in known]
-    if strange:
+    unknown = [word for word in words if word.casefold() not in known]
+    if unknown:
         raise UsageError(
-            f"--segment: nothing is known of '{strange[0]}'; known are {', '.join(properties) or 'no properties'}"
+            f"--segment: '{unknown[0]}' is unknown. Next: use {', '.join(properties) or 'all; there are no others'}"
         )
     meant = [known[word.casefold()] for word in words]
     kinds = [name.partition("=")[0] for name in meant]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
-        raise UsageError(f"--segment: '{text}' has two values of {twice}. Give it one")
+        raise UsageError(f"--segment: '{text}' has two values of {twice}. Next: give one")
     return meant

@@ -1,8 +1,8 @@
-"""Movies by the titles that people type: articles, accents, punctuation, numerals and a year as they come.
+"""Find movies by typed titles, tolerant of articles, accents, punctuation, numerals, typing errors and the year.
 
-A movie is called by its title as published, by what stands in parentheses in it, and, counting less, by what stands
-before and after a colon or a dash. All names are compared in one plain form: "Matrix, The" is "the matrix", "Amélie" is
-"amelie", "Godfather: Part II, The" is "the godfather part 2".
+The names of a movie are its published title, the text in parentheses in it and, with less weight, the parts before and
+after a colon or a dash. Names are compared in a normal form: "Matrix, The" is "the matrix", "Amélie" is "amelie",
+"Godfather: Part II, The" is "the godfather part 2".
 """
 
 import logging
@@ -17,27 +17,27 @@ from recsys.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-TAKEN_FROM = 0.75  # similarity below which a movie is not taken for the one that was asked for
-OTHER_ARTICLE = 0.98  # "the heat" for Heat, after The Heat; who types no article means either
-PART = 0.97  # "star wars" for Star Wars: Episode IV - A New Hope, after any that is called so entirely
-OTHER_YEAR = 0.97  # a year off by one: premiere and release differ; all three together are still above LETTERS
-LETTERS = 0.9  # of the share of letters in common, when that is not all of them
-OTHER_NUMBER = 0.74  # at most, when numbers differ: "Toy Story 4" may be near Toy Story 2, but is another movie
-WORDS = 0.8  # "private ryan" for Saving Private Ryan: every word is there, and there are two at least
-SHORTLIST = 200  # names with the most letters in common that are looked at more closely
-SUGGESTED = 3  # titles that an error names
+MIN_SIMILARITY = 0.75  # a movie below this similarity is not accepted as a match
+OTHER_ARTICLE = 0.98  # "the heat" for Heat, ranked after The Heat; a query without an article matches both
+PART = 0.97  # "star wars" for Star Wars: Episode IV - A New Hope, ranked after full matches
+OTHER_YEAR = 0.97  # a year off by one (premiere and release differ); the product of the three is above LETTERS
+LETTERS = 0.9  # times the share of common letters, for inexact matches
+OTHER_NUMBER = 0.74  # upper bound if numbers differ: "Toy Story 4" is similar to Toy Story 2, but is another movie
+WORDS = 0.8  # "private ryan" for Saving Private Ryan: all words occur, and there are at least two
+SHORTLIST = 200  # names with the most common letters, which are compared in detail
+SUGGESTED = 3  # titles in an error message
 
 YEAR = re.compile(r"^(?P<title>.*\S)\s*(?P<bracket>\()?\b(?P<year>(?:18|19|20)\d\d)(?(bracket)\))\s*$")
 
-# After a comma all of these are articles. In front only some are: Die Hard, I Am Legend, As Good as It Gets.
+# All of these are articles after a comma, but only some in front: Die Hard, I Am Legend, As Good as It Gets.
 TRAILING = r"(?i)^(.*), (the|an?|l[aeo]s?|l'|el|il|i|gli|une?|una|d[aeio]|der|das|d[ei]n|det|die|eine?|het|os?|as)$"
 LEADING = r"^(?:the|an?|l[aeo]s?|l|el|il|une?|una|der|das|den|det|eine?) (.+)$"
 ALSO_KNOWN_AS = r"(?i)^a\.? ?k\.? ?a\.?:? "
 
 ROMAN = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
 WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen")
-NUMBERED = ("part", "episode", "chapter", "volume", "vol")  # after these I and one are numbers, too
-NUMBERS = {  # words have a blank on each side, so that one can follow another
+NUMBERED = ("part", "episode", "chapter", "volume", "vol")  # after these words, I and one are numbers as well
+NUMBERS = {  # words have a blank on each side, so that adjacent words match
     **{f" {numeral} ": f" {value} " for value, numeral in enumerate(ROMAN, start=2)},
     **{f" {word} ": f" {value} " for value, word in enumerate(WRITTEN, start=2)},
     **{f" {noun}  {one} ": f" {noun}  1 " for noun in NUMBERED for one in ("i", "one")},
@@ -45,17 +45,17 @@ NUMBERS = {  # words have a blank on each side, so that one can follow another
 FOLDED = {
     **{"&": " and ", "'": "", "’": "", "`": ""},
     **{"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"},
-    **{chr(mark): "" for mark in range(0x300, 0x370)},  # accents, once they are apart from their letters
+    **{chr(mark): "" for mark in range(0x300, 0x370)},  # combining accents, after decomposition
 }
 
 
 @dataclass(frozen=True)
-class Question:
-    """What was typed, in plain form, as a title and perhaps a year."""
+class Query:
+    """A query in normal form: a title and an optional year."""
 
     name: str
     year: int | None = None
-    only_exact: bool = False  # when the year at its end is read as a part of the title
+    only_exact: bool = False  # if a year at the end is taken as a part of the title
 
     @property
     def bare(self) -> str:
@@ -63,55 +63,55 @@ class Question:
 
 
 def find_movies(asked: str, movies: pl.DataFrame, limit: int = 5) -> pl.DataFrame:
-    """The movies most similar to what was typed, best first: the columns of `movies` and similarity (0 to 1).
+    """Return the movies most similar to the query, best first: the columns of `movies` and similarity (0 to 1).
 
-    `movies` has movie_id, title, year and whatever else, n_ratings among it if that is known. `asked` is a title,
-    perhaps with a year, which must be right within one, or a movie_id: a number that is both is the id. Equally similar
-    movies: the one with more ratings first, then the lower movie_id.
+    `movies` has movie_id, title, year and other columns, including n_ratings if known. `asked` is a movie_id or a title
+    with an optional year, which may be off by one. A number that is both a movie_id and a title is the id. Ties go to
+    the movie with more ratings, then to the lower movie_id.
     """
     by_id = _by_id(asked, movies)
     return by_id if len(by_id) else _find(asked, movies, _name(movies), limit)
 
 
 def find_movie(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
-    """The one movie that was asked for, as a row of `find_movies`; tells when it had to choose or to guess.
+    """Return the best match as a row of `find_movies`; log if there were several matches or only an inexact one.
 
-    Raises: UsageError when there is none, naming the nearest titles.
+    Raises: UsageError if there is none, naming the nearest titles.
     """
     return _take(asked, movies, _name(movies))
 
 
 def parse_ratings(text: str, levels: Sequence[float]) -> list[tuple[str, float]]:
-    """What was asked for and its stars, from text such as "Toy Story=5, Matrix, The=4"; `levels` is the scale.
+    """Parse titles and stars from text such as "Toy Story=5, Matrix, The=4"; `levels` is the rating scale.
 
-    A comma before "=" belongs to the title; so does anything within quotes.
+    A comma before "=" and anything in quotes belong to the title.
 
-    Raises: UsageError for what has no "=", no title, or stars that are not on the scale.
+    Raises: UsageError for text without "=", without a title, or with stars that are not on the scale.
     """
     ratings, rest = [], text.strip()
     while rest:
         item = re.match(r"""(?P<title>"[^"]+"|'[^']+'|[^=]*?)\s*=(?P<stars>[^,=]*)(?:,|$)\s*""", rest)
         if item is None:
             raise UsageError(
-                f"'{rest}' is not a title and its stars. Next: write TITLE=STARS, with commas between: "
+                f"'{rest}' is not a title with stars. Next: write TITLE=STARS, separated by commas: "
                 '"Toy Story=5, Heat (1995)=4"'
             )
         title = item["title"].strip()
         if title[:1] == title[-1:] and title[:1] in ("'", '"'):
             title = title[1:-1].strip()
         if not title:
-            raise UsageError(f"'{item[0].strip()}' has no title before its =. Next: write TITLE=STARS")
+            raise UsageError(f"'{item[0].strip()}' has no title before the =. Next: write TITLE=STARS")
         ratings.append((title, _stars(title, item["stars"].strip(), levels)))
         rest = rest[item.end() :]
     if not ratings:
-        raise UsageError('no ratings are given. Next: write TITLE=STARS, as in "Toy Story=5, Heat=4"')
+        raise UsageError('there are no ratings. Next: write TITLE=STARS, as in "Toy Story=5, Heat=4"')
     return ratings
 
 
 def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) -> pl.DataFrame:
-    """The movies of `parse_ratings`, in that order: the columns of `find_movie`, and rating (float32).
+    """Return the movies of `parse_ratings`, in this order: the columns of `find_movie`, and rating (float32).
 
-    Raises: UsageError for a title that no movie has, and for two of the same movie.
+    Raises: UsageError for a title without a match, and for two titles of the same movie.
     """
     names = _name(movies)
     found: dict[int, tuple[str, pl.DataFrame]] = {}
@@ -121,7 +121,7 @@ def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) ->
         if movie_id in found:
             raise UsageError(
                 f"'{found[movie_id][0]}' and '{asked}' are the same movie, {_describe(movie)}. Next: rate it once, or "
-                "say with its year or movie_id which other one is meant"
+                "give the year or movie_id of the other one"
             )
         found[movie_id] = (asked, movie)
     return pl.concat(movie for _, movie in found.values())
@@ -134,35 +134,35 @@ def _stars(title: str, text: str, levels: Sequence[float]) -> float:
     except ValueError:
         raise UsageError(f"'{text}', the stars of '{title}', is not a number. Next: give one of {scale}") from None
     if stars not in levels:
-        raise UsageError(f"{text} stars for '{title}' are not on the scale of these ratings: {scale}")
+        raise UsageError(f"{text} stars for '{title}' are not on the rating scale. Next: give one of {scale}")
     return stars
 
 
 def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
-    """The row of the movie meant, told where it was not the only one or not quite called so. Raises: UsageError."""
-    called_so = _find(asked, movies, names, SUGGESTED, only_exact=True)
+    """Return the best match; log if there were several matches or only an inexact one. Raises: UsageError."""
+    matches = _find(asked, movies, names, SUGGESTED, only_exact=True)
     by_id = _by_id(asked, movies)
     if len(by_id):
-        if len(called_so):
-            logger.info("'%s' is read as a movie_id: %s; not: %s", asked, _describe(by_id), _list(called_so))
+        if len(matches):
+            logger.info("'%s' is read as a movie_id: %s; not: %s", asked, _describe(by_id), _list(matches))
         return by_id
-    if len(called_so):  # all other ways to compare, which are slower, find less similar ones
-        movie = called_so.head(1)
-        others = called_so[1:].filter(pl.col("similarity") == movie["similarity"].item())
+    if len(matches):  # the slower comparisons only find less similar movies
+        movie = matches.head(1)
+        others = matches[1:].filter(pl.col("similarity") == movie["similarity"].item())
         if len(others):
-            logger.info("'%s' is taken for %s; also called so: %s", asked, _describe(movie), _list(others))
+            logger.info("'%s' is taken as %s; other matches: %s", asked, _describe(movie), _list(others))
         return movie
-    nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= TAKEN_FROM)
+    nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= MIN_SIMILARITY)
     if nearest.is_empty():
-        raise UsageError(_deny(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
-    logger.info("'%s' is taken for %s", asked, _describe(nearest))
+        raise UsageError(_describe_miss(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
+    logger.info("'%s' is taken as %s", asked, _describe(nearest))
     return nearest
 
 
-def _deny(asked: str, nearest: pl.DataFrame) -> str:
-    meant = f"did you mean {_list(nearest)}?" if len(nearest) else "none is called nearly so."
-    hint = " If these are several movies, each needs its own =STARS." if "," in asked else ""
-    return f"no movie is called '{asked}'; {meant}{hint} Next: give the title as the table movies has it, or a movie_id"
+def _describe_miss(asked: str, nearest: pl.DataFrame) -> str:
+    meant = f"did you mean {_list(nearest)}?" if len(nearest) else "there is no similar title."
+    hint = " For several movies, give each its own =STARS." if "," in asked else ""
+    return f"no movie is called '{asked}'; {meant}{hint} Next: give the title as in the table movies, or a movie_id"
 
 
 def _list(movies: pl.DataFrame) -> str:
@@ -182,26 +182,26 @@ def _by_id(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
 def _find(
     asked: str, movies: pl.DataFrame, names: pl.DataFrame, limit: int, *, only_exact: bool = False
 ) -> pl.DataFrame:
-    """As find_movies, by titles alone."""
-    similar = pl.concat(_compare(question, names, only_exact) for question in _read(asked))
+    """Like find_movies, by title only."""
+    similar = pl.concat(_compare(query, names, only_exact) for query in _parse(asked))
     best = similar.group_by("row").agg(similarity=pl.col("similarity").max().round(4))
     found = movies.with_row_index("row").join(best, on="row").drop("row")
     order = {"similarity": True} | ({"n_ratings": True} if "n_ratings" in movies.columns else {}) | {"movie_id": False}
     return found.sort(*order, descending=[*order.values()], nulls_last=True).head(limit)
 
 
-def _read(asked: str) -> list[Question]:
-    """What may be meant: a year at the end is one, unless a movie is called exactly so, as Blade Runner 2049 is."""
+def _parse(asked: str) -> list[Query]:
+    """Return the possible readings: a number at the end is a year, or part of a title such as Blade Runner 2049."""
     whole, dated = _plain_text(asked), YEAR.match(asked)
     if dated is None:
-        return [Question(whole)]
-    question = Question(_plain_text(dated["title"]), int(dated["year"]))
-    return [question] if dated["bracket"] else [question, Question(whole, only_exact=True)]
+        return [Query(whole)]
+    query = Query(_plain_text(dated["title"]), int(dated["year"]))
+    return [query] if dated["bracket"] else [query, Query(whole, only_exact=True)]
 
 
-def _compare(question: Question, names: pl.DataFrame, only_exact: bool) -> pl.DataFrame:
-    """(row, similarity) of every name that the question could mean; a movie may be in it several times."""
-    compact, bare = question.name.replace(" ", ""), question.bare.replace(" ", "")
+def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFrame:
+    """Return (row, similarity) for every matching name; a movie can occur several times."""
+    compact, bare = query.name.replace(" ", ""), query.bare.replace(" ", "")
     if not compact:
         return pl.DataFrame(schema={"row": pl.UInt32, "similarity": pl.Float64})
     without_blanks = pl.col("name").str.replace_all(" ", "", literal=True)
@@ -214,46 +214,46 @@ def _compare(question: Question, names: pl.DataFrame, only_exact: bool) -> pl.Da
         .then(OTHER_ARTICLE if compact != bare else 1.0)
     )
     found = [exact.drop_nulls("similarity")]
-    if not (only_exact or question.only_exact):
-        found += [_by_letters(question, names), _by_words(question, names)]
+    if not (only_exact or query.only_exact):
+        found += [_by_letters(query, names), _by_words(query, names)]
     similar = pl.concat(found).with_columns(pl.col("similarity") * pl.col("weight"))
-    if question.year is not None:
-        off = (pl.col("year") - question.year).abs()
+    if query.year is not None:
+        off = (pl.col("year") - query.year).abs()
         similar = similar.filter(off <= 1).with_columns(
             pl.when(off == 0).then("similarity").otherwise(pl.col("similarity") * OTHER_YEAR)
         )
     return similar.select("row", "similarity")
 
 
-def _by_letters(question: Question, names: pl.DataFrame) -> pl.DataFrame:
-    """Names that have the most letters in common, in the same order."""
-    if question.year is not None:
-        names = names.filter(pl.col("year").is_between(question.year - 1, question.year + 1))
-    nearest = process.extract(question.name, names["name"].to_list(), scorer=fuzz.ratio, limit=SHORTLIST)
+def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
+    """Return the names with the most common letters in the same order."""
+    if query.year is not None:
+        names = names.filter(pl.col("year").is_between(query.year - 1, query.year + 1))
+    nearest = process.extract(query.name, names["name"].to_list(), scorer=fuzz.ratio, limit=SHORTLIST)
     shortlist = names[[place for *_, place in nearest]]
     without_article = shortlist["name"].str.replace(LEADING, "$1")
-    shares = [LETTERS * fuzz.ratio(question.bare, name) / 100 for name in without_article]
-    same_numbers = _numbers(pl.col("name")) == _numbers(pl.lit(question.name))
+    shares = [LETTERS * fuzz.ratio(query.bare, name) / 100 for name in without_article]
+    same_numbers = _numbers(pl.col("name")) == _numbers(pl.lit(query.name))
     return shortlist.with_columns(similarity=pl.Series(shares, dtype=pl.Float64)).with_columns(
         pl.when(same_numbers).then("similarity").otherwise(pl.col("similarity").clip(upper_bound=OTHER_NUMBER))
     )
 
 
-def _by_words(question: Question, names: pl.DataFrame) -> pl.DataFrame:
-    """Names that have every word of the question, if it has two at least."""
-    words = question.bare.split()
+def _by_words(query: Query, names: pl.DataFrame) -> pl.DataFrame:
+    """Return the names that contain every word of the query, if it has at least two."""
+    words = query.bare.split()
     padded = pl.format(" {} ", "name")
-    there = [padded.str.contains(f" {word} ", literal=True) for word in words]
-    return names.filter(len(words) > 1, *there).with_columns(similarity=pl.lit(WORDS))
+    contains = [padded.str.contains(f" {word} ", literal=True) for word in words]
+    return names.filter(len(words) > 1, *contains).with_columns(similarity=pl.lit(WORDS))
 
 
 def _numbers(name: pl.Expr) -> pl.Expr:
-    """The numbers in it, as one text."""
+    """Return the numbers in a name, joined."""
     return name.str.extract_all(r"\d+").list.join(" ")
 
 
 def _name(movies: pl.DataFrame) -> pl.DataFrame:
-    """What each movie is called: (row, year, weight, name), a movie several times, perhaps by the same name."""
+    """Return the names of all movies: (row, year, weight, name); a movie has several names, which can be equal."""
     title = pl.col("title")
     whole = movies.lazy().select("title", "year", row=pl.int_range(pl.len(), dtype=pl.UInt32))
     bracketed = whole.filter(title.str.contains("(", literal=True))
@@ -270,12 +270,12 @@ def _name(movies: pl.DataFrame) -> pl.DataFrame:
 
 
 def _front_article(title: pl.Expr) -> pl.Expr:
-    """The Matrix, of "Matrix, The"."""
+    """Move a trailing article to the front: "Matrix, The" becomes "The Matrix"."""
     return title.str.strip_chars().str.replace(TRAILING, "$2 $1")
 
 
 def _plain(title: pl.Expr) -> pl.Expr:
-    """Lower case without accents and punctuation, numbers as digits, one blank between words."""
+    """Normalise: lower case without accents and punctuation, numbers as digits, single blanks."""
     folded = title.str.normalize("NFKD").str.to_lowercase().str.replace_many(FOLDED)
     apart = pl.format("  {}  ", folded.str.replace_all(r"[^\p{L}\p{N}]+", "  "))
     return apart.str.replace_many(NUMBERS).str.replace_all("  ", " ", literal=True).str.strip_chars(" ")

@@ -14,7 +14,7 @@ from duckdb import Error as DatabaseError
 
 import sql
 from recsys.checks.admit import admit, admitted_path, count_files, write_rows
-from recsys.checks.expectations import shift_limits, validate
+from recsys.checks.expectations import EXPLANATION, list_expectations
 from recsys.checks.findings import Finding, Measures, Refusals, describe_stops, find_offences, list_ways_on
 from recsys.checks.previous import Previous, find_previous
 from recsys.checks.result import Result, describe_metrics, hash_check, reuse, write_result
@@ -29,7 +29,7 @@ from recsys.checks.rules import (
 )
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
 from recsys.errors import DataRefused
-from recsys.expect.checkpoint import opened_database
+from recsys.expect.checkpoint import Pages, Validate, opened_database, run_checkpoint
 from recsys.files import replacing
 from recsys.forgotten import quote
 from recsys.home import Run
@@ -58,7 +58,13 @@ class Checked:
     counts: Mapping[str, int]  # rows of each table and of the quarantine
 
 
-def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: datetime | None) -> Checked:
+def check_ratings(
+    snapshot: Snapshot,
+    run: Run,
+    config: CheckConfig,
+    as_of: datetime | None,
+    validate: Validate = run_checkpoint,
+) -> Checked:
     """Checks every rule on what the snapshot knows as of `as_of`, and admits the rows that break none.
 
     Ratings and tags from `as_of` on do not exist for the run: they are neither admitted nor judged; ratings that were
@@ -77,7 +83,7 @@ def check_ratings(snapshot: Snapshot, run: Run, config: CheckConfig, as_of: date
     result = reuse(key, snapshot, previous, config, run)
     if result is None:
         with _damage_told(snapshot):
-            result = _examine(snapshot, previous, run, config, as_of, key)
+            result = _examine(snapshot, previous, run, config, as_of, key, validate)
     write_result(result, run)
     if not result.passed:
         raise DataRefused(
@@ -120,7 +126,13 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
 
 
 def _examine(
-    snapshot: Snapshot, previous: Previous, run: Run, config: CheckConfig, as_of: datetime | None, key: str
+    snapshot: Snapshot,
+    previous: Previous,
+    run: Run,
+    config: CheckConfig,
+    as_of: datetime | None,
+    key: str,
+    validate: Validate,
 ) -> Result:
     """Applies the rules, writes the quarantine, the Data Docs and what is admitted."""
     with opened_database(run.run_id, run.folder / "spill") as connection:
@@ -129,7 +141,9 @@ def _examine(
         write_rows(connection, sql.read("rule_quarantine"), REJECTS, run.quarantine)
         measures, newest_at = _compare(connection)
         rules = table_rules(config)
-        observations = validate(rules, list(shift_limits(measures, config.shift)), run)
+        expectations = list_expectations(rules, measures, config.shift)
+        pages = Pages(run.data_docs, f"What the checks of {run.run_id} found", EXPLANATION)
+        observations = validate(run.run_id, expectations, run.run_id, run.started_at, pages)
         refusals = _count_refusals(connection, run.quarantine)
         findings = find_offences(refusals, rules, observations, measures, config)
         reasons = describe_stops(findings, refusals, _examples(connection, run.quarantine), previous.note)

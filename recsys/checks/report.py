@@ -11,18 +11,19 @@ from rich.table import Table
 from recsys.checks.check import check_ratings
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
-from recsys.expect.checkpoint import preloading
+from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.write import is_known, write_snapshot
-from recsys.runs.night import checking, timed
+from recsys.runs.night import checking
+from recsys.runs.step import timed
 from recsys.settings import Settings
 
 STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "red", "not compared": "dim"}
 
 
-def check_source(settings: Settings) -> Run:
+def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run:
     """A run as far as the checks; publishes nothing and leaves the warehouse as it is.
 
     Raises: DataRefused with the run, whose result can be told all the same; whatever fetching and reading raise.
@@ -31,7 +32,7 @@ def check_source(settings: Settings) -> Run:
         archive = timed(fetch_archive)(settings.source, run.home)
         with nullcontext() if is_known(archive, run.home) else preloading():
             snapshot = timed(write_snapshot)(archive, run.home)
-        timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
+        timed(check_ratings)(snapshot, run, settings.check, settings.as_of, validate)
     return run
 
 

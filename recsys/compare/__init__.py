@@ -1,1 +1,1 @@
-"""Every network on the same rows: split, train, measure, and one table beside what the write-ups reported."""
+"""`recsys compare` and `recsys tune`: train and measure networks on the same rows, and search hyperparameters."""

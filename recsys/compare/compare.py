@@ -1,4 +1,4 @@
-"""The comparison itself: every network on every split with every seed, then one table, three files and pictures."""
+"""Run a comparison: every network on every split with every seed, then write one table, three files and plots."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 from recsys.compare.data import Data, cut, load_data, make_learner
 from recsys.compare.plan import Plan
 from recsys.compare.plots import draw_comparison, draw_reliability
-from recsys.compare.results import Row, Shelf, summarise, write_results
+from recsys.compare.results import Row, TrialStore, summarise, write_results
 from recsys.compare.trial import Setting, Trial, run_trial
 from recsys.errors import ModelError, UsageError
 from recsys.files import alone
@@ -26,18 +26,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found and where it is written."""
+    """The results of a comparison and their folder."""
 
     folder: Path
     dataset: str
     snapshot: str
-    descriptions: dict[str, str]  # of each split
+    descriptions: dict[str, str]  # by split
     rows: list[Row]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A comparison that can begin: its data are read, its splits can be cut, its folder can be written."""
+    """A comparison that is ready to run: data are loaded, splits are valid, the folder is writable."""
 
     plan: Plan
     settings: Settings
@@ -46,31 +46,31 @@ class Job:
 
 
 def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
-    """Everything that can go wrong before the first network is trained; `out` is by default a new folder of the home.
+    """Load the data and validate everything before the first network is trained; `out` defaults to a new folder.
 
-    Raises: UsageError if the folder holds a comparison of other conditions or cannot be written, or there is no such
-    split; DataRefused if the data are refused or a part would be empty; whatever fetching and reading raise.
+    Raises: UsageError if the folder holds a comparison under other conditions or cannot be written, or a split does not
+    exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
     """
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
-    with written(folder):
+    with writing_to(folder):
         data = load_data(settings)
-        Shelf(folder, _conditions(data, plan, settings))
+        TrialStore(folder, _conditions(data, plan, settings))
     for how in plan.splits.values():
         cut(data, how, plan.seeds[0])
-    logger.info("results go to %s; the same command with --out %s goes on there", folder, folder)
+    logger.info("results go to %s; to resume, repeat the command with --out %s", folder, folder)
     return Job(plan, settings, data, folder)
 
 
 def compare(job: Job) -> Comparison:
-    """Trains and measures everything in the plan; goes on with the trials that are there already.
+    """Train and measure everything in the plan; finished trials in the folder are not repeated.
 
-    Raises: UsageError if the folder cannot be written any more; HomeBusy if another process works there. A network that
-    fails is a row of its own.
+    A network that fails has a row with the failure. Raises: UsageError if the folder cannot be written; HomeBusy if
+    another process uses it.
     """
     plan, settings, data, folder = job.plan, job.settings, job.data, job.folder
-    with alone(folder, "comparison"), written(folder):
-        shelf = Shelf(folder, _conditions(data, plan, settings))
-        trials, descriptions = _run(plan, data, settings, shelf)
+    with alone(folder, "comparison"), writing_to(folder):
+        store = TrialStore(folder, _conditions(data, plan, settings))
+        trials, descriptions = _run(plan, data, settings, store)
         rows = summarise(trials)
         found = {"id": folder.name, "dataset": data.archive.dataset, "snapshot": data.snapshot,
                  "code_version": code_version(), "splits": descriptions, "seeds": list(plan.seeds)}  # fmt: skip
@@ -81,34 +81,34 @@ def compare(job: Job) -> Comparison:
 
 
 def check_complete(found: list[Comparison]) -> None:
-    """Raises: ModelError if a network failed; everything else has been reported by then."""
+    """Raises: ModelError if a network failed. Called last, so that all results are reported first."""
     failed = sorted({f"{row.model} on {one.dataset}" for one in found for row in one.rows if row.failures})
     if failed:
         raise ModelError(
-            f"{', '.join(failed)} failed, see the lines below the table; the others are complete, in "
+            f"{', '.join(failed)} failed, see the lines below the table; the other results are complete, in "
             f"{', '.join(str(one.folder) for one in found)}. "
-            "If the loss is not finite, recsys compare --find-lr suggests a learning rate."
+            "Next: if the loss is not finite, find a learning rate with recsys compare --find-lr"
         )
 
 
-def _run(plan: Plan, data: Data, settings: Settings, shelf: Shelf) -> tuple[list[Trial], dict[str, str]]:
+def _run(plan: Plan, data: Data, settings: Settings, store: TrialStore) -> tuple[list[Trial], dict[str, str]]:
     trials, descriptions = [], {}
     for split, how in plan.splits.items():
         for seed in plan.seeds:
             parts = cut(data, how, seed)
             learner = make_learner(data, parts, settings, seed)
             setting = Setting(split, parts, learner, plan.epochs, settings.rank.relevant_from, settings.config)
-            sizes = f"{len(parts.train):,} ratings to learn from, {len(parts.holdout):,} held out"
+            sizes = f"{len(parts.train):,} ratings to train on, {len(parts.holdout):,} held out"
             descriptions[split] = f"{_describe(how)}; {sizes}"
             logger.info("split %s, seed %d: %s", split, seed, sizes)
             for model in plan.models:
-                trials.append(shelf.take_or_run(split, model, seed, partial(run_trial, model, setting)))
+                trials.append(store.take_or_run(split, model, seed, partial(run_trial, model, setting)))
     return trials, descriptions
 
 
 def _describe(how: SplitConfig | Provided) -> str:
     if isinstance(how, Provided):
-        return f"learns from {how.train}, held out {how.holdout}" if how.train else "as GroupLens published it"
+        return f"trained on {how.train}, held out {how.holdout}" if how.train else "as GroupLens published it"
     words = {
         "random": f"{how.holdout_share:.0%} drawn at random",
         "time": f"the newest {how.holdout_share:.0%}",
@@ -118,7 +118,7 @@ def _describe(how: SplitConfig | Provided) -> str:
 
 
 def _conditions(data: Data, plan: Plan, settings: Settings) -> dict[str, Any]:
-    """What must be the same for two trials to stand in one table."""
+    """Return everything that must be equal for two trials to be comparable."""
     return {
         "snapshot": data.snapshot,
         "as_of": str(settings.as_of),
@@ -142,7 +142,7 @@ def new_folder(home: Home) -> Path:
 
 
 @contextmanager
-def written(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield

@@ -1,4 +1,4 @@
-"""The admitted ratings of a source, and the parts that a comparison cuts them into."""
+"""Load the checked ratings of a source, and cut them into the parts of a comparison."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,8 @@ from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary
 from recsys.ingest.fetch.fetch import Archive, fetch_archive
 from recsys.ingest.write import write_snapshot
-from recsys.runs.night import checking, timed
+from recsys.runs.night import checking
+from recsys.runs.step import timed
 from recsys.settings import Settings, SplitConfig
 from recsys.split.cut import cut_holdout, cut_validation, split_validation
 from recsys.split.leaks import check_apart, check_order
@@ -20,7 +21,7 @@ from recsys.train.choose import Learner
 
 @dataclass(frozen=True)
 class Data:
-    """What a source says, as a night would learn from it."""
+    """A source as a night would load it."""
 
     archive: Archive
     snapshot: str
@@ -32,7 +33,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Parts:
-    """One way of parting ratings. Epochs are chosen on `validation`, then trained on `fitted` and `validation`."""
+    """A split. Epochs are chosen on `validation` with training on `fitted`; the final training uses both."""
 
     fitted: pl.DataFrame
     validation: pl.DataFrame
@@ -40,14 +41,14 @@ class Parts:
 
     @cached_property
     def train(self) -> pl.DataFrame:
-        """Everything but the holdout, in the one order that makes the same weights every time."""
+        """Everything but the holdout, in a fixed order, so that trainings are reproducible."""
         return pl.concat([self.fitted, self.validation]).sort("user_id", "movie_id")
 
 
 def load_data(settings: Settings) -> Data:
-    """Fetches, reads and checks the source of `settings`, as a night does.
+    """Fetch, read and check the source of `settings`, like a night.
 
-    Raises: DataRefused with the run, if the data were refused; whatever fetching and reading raise.
+    Raises: DataRefused with the run if the data are refused; the errors of fetching and reading.
     """
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
@@ -58,9 +59,9 @@ def load_data(settings: Settings) -> Data:
 
 
 def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
-    """The parts of one split and seed; of a provided one only the validation part is drawn.
+    """Cut the data by one split and seed; of a provided split only the validation part is drawn.
 
-    Raises: DataRefused if a part would be empty, or the holdout is not apart from what is learned.
+    Raises: DataRefused if a part would be empty, or holdout and train overlap.
     """
     if isinstance(how, SplitConfig):
         rest, holdout = cut_holdout(data.ratings, how, seed)
@@ -76,9 +77,10 @@ def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
 
 
 def make_learner(data: Data, parts: Parts, settings: Settings, seed: int) -> Learner:
-    """Knows the ids that it learns from and those of the source's users and movies, whatever the holdout has.
+    """Make the learner of a split. Its vocabulary has the ids of train and of the source's users and movies.
 
-    Who has no rating to learn from has a row all the same, so that what else is known of them can speak.
+    Ids of the holdout alone are unknown. Users and movies without training ratings are included, so that models can use
+    their features.
     """
     known = (parts.train.select("user_id", "movie_id"), data.users.select("user_id"), data.movies.select("movie_id"))
     vocabulary = fit_vocabulary(pl.concat(known, how="diagonal"))

@@ -1,4 +1,4 @@
-"""The networks and the knobs of each, as tables."""
+"""Tables of the networks and of their configs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from recsys.models import MODELS, NetworkConfig
 
 
 def list_networks() -> pl.DataFrame:
-    """A row for each: name, whether it predicts stars, what it is, what its write-up reports."""
+    """Return a row per network: name, whether it predicts stars, description, figure reported by its write-up."""
     return pl.DataFrame(
         {
             "network": name,
@@ -24,17 +24,17 @@ def list_networks() -> pl.DataFrame:
 
 
 def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
-    """The config that a network comes with for so many ratings of so many levels.
+    """Return the default config of a network for this number of ratings and levels.
 
-    Raises: UsageError if there is no such network.
+    Raises: UsageError if the network does not exist.
     """
     if name not in MODELS:
-        raise UsageError(f"there is no network {name}. Next: one of {', '.join(MODELS)}")
+        raise UsageError(f"there is no network {name}. Next: use one of {', '.join(MODELS)}")
     return MODELS[name].configure(n_ratings, n_levels)
 
 
 def list_knobs(config: NetworkConfig) -> pl.DataFrame:
-    """A row for each knob: its value, between what `recsys tune` searches, its reason."""
+    """Return a row per field of the config: value, range searched by `recsys tune`, description."""
     rows = list(_knobs(config, ""))
     return pl.DataFrame(rows, schema=dict.fromkeys(("knob", "value", "searched", "what"), pl.String))
 

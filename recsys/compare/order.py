@@ -1,9 +1,9 @@
-"""How well a score alone orders all the movies that a user has not rated: no candidates, nothing mixed in.
+"""Measure how well a score alone orders all movies that a user has not rated, without candidates or other scores.
 
-Ordering by expected stars alone makes poor lists (a movie that few have seen, and loved, comes first); what a night
-publishes is ordered otherwise, see `rank`.
+Ordering by expected stars alone makes poor lists, because a movie with a few high ratings comes first. Published lists
+are ordered differently, see `recsys.rank`.
 
-Shapes: B users, C movies somebody rated in training, N places of a list.
+Shapes: B users, C movies with a rating in train, N places of a list.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +12,13 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from recsys.encode.vocabulary import Vocabulary
 from recsys.metrics.lists import mean_metrics, user_metrics
-from recsys.models import Interactions, Pairs, Sizes
+from recsys.models import Interactions, Pairs
 from recsys.retrieve.histories import Histories, gather_histories
+from recsys.train.choose import Learner
 
-SAMPLE = 1_000  # users: scoring every movie for every user would take longer than training
+SAMPLE = 1_000  # users; scoring every movie for all users would take longer than training
 PAIRS_PER_BLOCK = 2_000_000
 PLACES = 10
 
@@ -24,35 +26,36 @@ Score = Callable[[Pairs], Tensor]
 
 
 def measure_order(
-    score: Score, train: Interactions, holdout: Interactions, sizes: Sizes, relevant_from: float, seed: int
+    score: Score, train: Interactions, holdout: pl.DataFrame, learner: Learner, relevant_from: float
 ) -> float | None:
-    """NDCG@10 of lists of unseen movies in the order of `score`; None where no user has a relevant movie.
+    """Return the NDCG@10 of lists of unseen movies ordered by `score`, or None if no user has a relevant movie.
 
-    The mean over at most `SAMPLE` users, drawn by `seed`, with a training rating and a relevant movie in the holdout:
-    one of `relevant_from` stars or more. Movies of equal scores: the lower index first. All on the CPU.
+    It is the mean over users with a training rating and a relevant movie in `holdout` (user_id, movie_id, rating):
+    one with `relevant_from` stars or more. At most `SAMPLE` of these users are drawn by the learner's seed. Ties go to
+    the lower movie index. Everything is on the CPU.
     """
-    histories = gather_histories(train, sizes)
-    liked = torch.tensor(sizes.levels)[holdout.level_idx] >= relevant_from
-    is_known = torch.zeros(sizes.n_users, dtype=torch.bool)
-    is_known[train.user_idx] = True
-    rows = holdout.take((liked & is_known[holdout.user_idx]).nonzero().squeeze(1))
-    users = _sample(rows.user_idx.unique(), seed)
+    vocabulary, histories = learner.vocabulary, gather_histories(train, learner.sizes())
+    relevant = holdout.filter(pl.col("rating") >= relevant_from).select("user_id", "movie_id").unique()
+    asked = torch.from_numpy(vocabulary.encode_users(relevant["user_id"].unique().to_numpy()))
+    users = _sample(asked[histories.sizes()[asked] > 0], learner.seed)
     if not len(users):
         return None
     moment = int(train.rated_at.max()) + 1
-    lists = pl.concat(_lists(score, users, histories, moment))
-    relevant = pl.DataFrame({"user_id": rows.user_idx.numpy(), "movie_id": rows.item_idx.numpy()}).unique()
-    relevant = relevant.filter(pl.col("user_id").is_in(users.tolist()))
+    lists = pl.concat(_lists(score, users, histories, moment, vocabulary))
+    relevant = relevant.filter(pl.col("user_id").is_in(vocabulary.user_ids[users.numpy() - 1].tolist()))
     return mean_metrics(user_metrics(lists, relevant))["ndcg_at_10"]
 
 
 def _sample(users: Tensor, seed: int) -> Tensor:
+    users = users.sort().values
     order = torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))
     return users[order[:SAMPLE]].sort().values
 
 
-def _lists(score: Score, users: Tensor, histories: Histories, moment: int) -> Iterator[pl.DataFrame]:
-    """(user_id, rank, movie_id), all indices, of some users at a time."""
+def _lists(
+    score: Score, users: Tensor, histories: Histories, moment: int, vocabulary: Vocabulary
+) -> Iterator[pl.DataFrame]:
+    """Yield (user_id, rank, movie_id), one block of users at a time."""
     counts = histories.counts()
     item_C = (counts > 0).nonzero().squeeze(1)
     column_I = torch.zeros_like(counts)
@@ -66,8 +69,8 @@ def _lists(score: Score, users: Tensor, histories: Histories, moment: int) -> It
         in_row, place = (score_BC.gather(1, best_BN) > -torch.inf).nonzero(as_tuple=True)
         yield pl.DataFrame(
             {
-                "user_id": user_B[in_row].numpy(),
+                "user_id": vocabulary.user_ids[user_B[in_row].numpy() - 1],
                 "rank": (place + 1).numpy(),
-                "movie_id": item_C[best_BN[in_row, place]].numpy(),
+                "movie_id": vocabulary.movie_ids[item_C[best_BN[in_row, place]].numpy() - 1],
             }
         )

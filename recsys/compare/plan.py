@@ -1,4 +1,4 @@
-"""What a comparison is asked: which networks, on which splits, with which seeds."""
+"""Parse the options of `recsys compare`: networks, splits and seeds."""
 
 import difflib
 import re
@@ -24,12 +24,12 @@ EVERYTHING = (*MODELS, *BASELINES)
 
 @dataclass(frozen=True)
 class Plan:
-    """Every network on every split, once for each seed, which draws both the split and the network."""
+    """Every network on every split, once per seed. The seed draws both the split and the network's weights."""
 
     models: tuple[str, ...]
-    splits: dict[str, SplitConfig | Provided]  # by the name in the table
+    splits: dict[str, SplitConfig | Provided]  # by name in the results
     seeds: tuple[int, ...]
-    epochs: Epochs  # chosen on validation, or as the network's config states
+    epochs: Epochs  # chosen on validation, or as stated in the network's config
 
 
 def plan_comparison(
@@ -40,39 +40,41 @@ def plan_comparison(
     settings: Settings,
     files: tuple[Path | None, Path | None] = (None, None),
 ) -> Plan:
-    """The plan that the words of a command mean; `files` are a train and a holdout file, in place of `splits`.
+    """Parse the options of the command; `files` are a train and a holdout file, which replace `splits`.
 
-    Raises: UsageError for what cannot be meant.
+    Raises: UsageError for invalid options.
     """
     if not 1 <= n_seeds <= MAX_SEEDS:
-        raise UsageError(f"--seeds {n_seeds}: give a number from 1 to {MAX_SEEDS}")
+        raise UsageError(f"--seeds {n_seeds} is invalid. Next: give a number from 1 to {MAX_SEEDS}")
     named = _parse_models(models, settings)
     seeds = tuple(range(settings.seed, settings.seed + n_seeds))
     share = settings.split.validation_share
     _check_config(settings, named)
     if any(files):
         if splits:
-            raise UsageError(f"--split {splits} and --train, --holdout are two ways to part ratings: leave one out")
+            raise UsageError(f"--split {splits} cannot be combined with --train and --holdout. Next: omit one of them")
         if not all(files):
-            raise UsageError("--train and --holdout belong together: give both files, or neither and a --split")
+            raise UsageError(
+                "--train and --holdout must be given together. Next: give both files, or a --split instead"
+            )
         return Plan(named, {"files": Provided("files", share, *files)}, seeds, epochs)
     parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in (splits or "random").split(",")}
     return Plan(named, parsed, seeds, epochs)
 
 
 def _check_config(settings: Settings, named: tuple[str, ...]) -> None:
-    """Raises: UsageError if a config is given that is of no network that is compared, or not what that one takes."""
+    """Raises: UsageError if the config is invalid, or belongs to a network that is not compared."""
     if settings.config is None:
         return
     if settings.config.model not in named:
-        raise UsageError(f"--config is of {settings.config.model}, which is not among --models {','.join(named)}")
+        raise UsageError(f"--config is for {settings.config.model}, which is not among --models {','.join(named)}")
     check_config(settings.config)
 
 
 def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Path | None]:
-    """Where the results of each source go: into `out`, or, of several sources, into a folder there for each.
+    """Return the folder for the results of each source: `out`, or a subfolder of it per source if there are several.
 
-    Without a source there is the one of the settings; without `out`, each has a new folder of the home.
+    Without sources, the source of the settings is used. Without `out`, each gets a new folder of the home.
 
     Raises: UsageError if two sources would share a folder.
     """
@@ -81,8 +83,8 @@ def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Pat
     names = [re.sub(r"[^\w.-]+", "-", Path(source).absolute().name.removesuffix(".zip")) for source in sources]
     if len(set(names)) < len(names) or {"", ".", ".."} & set(names):
         raise UsageError(
-            f"--source {', '.join(sources)}: two of them would write to the same folder of {out}. "
-            "Next: give each a name of its own, or call once for each, with an --out of its own"
+            f"--source {', '.join(sources)}: two of them would write to the same folder in {out}. "
+            "Next: give them different names, or run the command once per source with different --out"
         )
     return {source: out / name for source, name in zip(sources, names, strict=True)}
 
@@ -96,18 +98,18 @@ def _parse_models(models: str | None, settings: Settings) -> tuple[str, ...]:
     named = tuple(dict.fromkeys(words))
     for name in named:
         if name not in EVERYTHING:
-            raise UsageError(f"--models {name}: there is no such network.{_meant(name)} Next: all, or some of "
+            raise UsageError(f"--models {name}: there is no such network.{_suggest(name)} Next: use all, or some of "
                              f"{', '.join(EVERYTHING)}")  # fmt: skip
     return named
 
 
-def _meant(name: str) -> str:
+def _suggest(name: str) -> str:
     close = difflib.get_close_matches(name, EVERYTHING, n=1)
     return f" Did you mean {close[0]}?" if close else ""
 
 
 def _parse_split(word: str, base: SplitConfig) -> SplitConfig | Provided:
-    """`random`, `time`, `last`, each with its own share or number behind a colon (time:0.1, last:3), or u1 to ub."""
+    """Parse `random`, `time` or `last`, each with an optional share or number (time:0.1, last:3), or u1 to ub."""
     if word in PUBLISHED:
         return Provided(word, base.validation_share)
     kind, _, amount = word.partition(":")
@@ -115,9 +117,9 @@ def _parse_split(word: str, base: SplitConfig) -> SplitConfig | Provided:
     kinds: Sequence[str] = get_args(SplitKind)
     try:
         if kind not in kinds:
-            raise ValueError(f"there is no such split; next: some of {', '.join((*kinds, *PUBLISHED))}")
+            raise ValueError(f"there is no such split. Next: use some of {', '.join((*kinds, *PUBLISHED))}")
         return SplitConfig.model_validate(base.model_dump() | {"kind": kind} | ({field: amount} if amount else {}))
     except ValidationError as error:
-        raise UsageError(f"--split {word}: {error.errors()[0]['msg']}. Next: e.g. time:0.1 or last:5") from None
+        raise UsageError(f"--split {word}: {error.errors()[0]['msg']}. Next: use e.g. time:0.1 or last:5") from None
     except ValueError as error:
         raise UsageError(f"--split {word}: {error}") from None

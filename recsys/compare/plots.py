@@ -1,4 +1,4 @@
-"""Pictures as PNG. Matplotlib is imported only where something is drawn, and never asks for a screen."""
+"""Draw plots as PNG. Matplotlib is imported only when something is drawn, and needs no display."""
 
 import math
 import re
@@ -21,15 +21,15 @@ PANELS = {
     "rmse_mean": "RMSE of the mean, stars",
     "ndcg_at_10_by_score": "NDCG@10, ordered by score",
 }
-NIGHT_PANELS = (  # metric of the network, what it is shown beside, title
+NIGHT_PANELS = (  # metric of the network, baseline (model, metric), title
     ("mae_median", ("bias", "mae_rounded"), "holdout MAE in stars: less is better"),
     ("ndcg_at_10", ("popularity", "ndcg_at_10"), "NDCG@10 of lists on the holdout: more is better"),
 )
-REPORTED = re.compile(r"(MAE|RMSE|MSE) ([0-9.]+)")  # what Reported.figure begins with
+REPORTED = re.compile(r"(MAE|RMSE|MSE) ([0-9.]+)")  # start of Reported.figure
 
 
 def draw_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Means with 95% intervals, a line of panels for each split; a diamond is what a write-up reported."""
+    """Draw means with 95% intervals, one row of panels per split; diamonds are figures reported by write-ups."""
     splits = list(dict.fromkeys(row.split for row in rows))
     n_rows = max((sum(row.split == split for row in rows) for split in splits), default=1)
     figure = new_figure(15, len(splits) * (INCHES_AROUND + INCH_PER_ROW * n_rows))
@@ -42,39 +42,42 @@ def draw_comparison(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_reliability(trials: Iterable[Trial], path: Path) -> None:
-    """What came true beside what was predicted: on the dotted line, probabilities mean what they say."""
+    """Draw observed shares against predicted probabilities; calibrated predictions lie on the dotted line."""
     drawn = [trial for trial in trials if trial.bins]
-    splits = list(dict.fromkeys(trial.split for trial in drawn)) or ["nothing that predicts stars"]
+    splits = list(dict.fromkeys(trial.split for trial in drawn)) or ["no network predicts stars"]
     figure = new_figure(5.5 * len(splits), 5)
     for axes, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         axes.plot([0, 1], [0, 1], ":", color="grey")
-        of_split = {trial.model: trial for trial in drawn if trial.split == split}  # one seed shows the shape
+        of_split = {
+            trial.model: trial for trial in drawn if trial.split == split
+        }  # one seed per model is enough to show the shape
         for model, trial in of_split.items():
             points = [(one["predicted"], one["observed"]) for one in trial.bins]
             axes.plot(*zip(*points, strict=True), "o-", markersize=3, linewidth=1, label=model)
-        axes.set(title=f"{split}: rating above a level", xlabel="probability predicted", ylabel="share that came true")
+        axes.set(title=f"{split}: rating above a level", xlabel="predicted probability", ylabel="observed share")
         if of_split:
             axes.legend(fontsize=7)
     write_figure(figure, path)
 
 
 def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> None:
-    """Each network's smoothed loss over the rate, as a share of its first; a dotted line at the suggestion."""
+    """Draw each network's smoothed loss over the rate, relative to its first; dotted lines are the suggestions."""
     figure = new_figure(9, 5)
     axes = figure.subplots()
     for name, curve in curves.items():
         losses = [loss / curve.losses[0] for loss in curve.losses]
         (line,) = axes.plot(curve.rates, losses, linewidth=1.2, label=f"{name}: {curve.suggestion:.2g}")
         axes.axvline(curve.suggestion, linestyle=":", linewidth=0.8, color=line.get_color())
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, as a share of the first", ylim=(None, 1.5))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, relative to the first", ylim=(None, 1.5))
     if curves:
         axes.legend(fontsize=7, title="suggested")
     write_figure(figure, path)
 
 
 def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Night by night, the network beside what it has to beat; `figures` as `lookup.read_figures` gives them. A night
-    that published is a dot, another one a cross.
+    """Draw the network and its baselines night by night; `figures` as returned by `lookup.read_figures`.
+
+    Published nights are dots, others crosses.
     """
     figure = new_figure(11, 3.6)
     nights = sorted({one["run_id"] for one in figures})
@@ -93,7 +96,7 @@ def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def reported_value(figure: str, metric: str) -> float | None:
-    """The number that a write-up's figure gives for this metric, if it does; an MSE is turned into its root."""
+    """Return the value that a reported figure has for this metric, if any; an MSE is converted to an RMSE."""
     found = REPORTED.match(figure)
     if found is None:
         return None
@@ -106,7 +109,7 @@ def reported_value(figure: str, metric: str) -> float | None:
 
 
 def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> None:
-    """The best on top. Points, not bars: networks differ by hundredths, so the axis cannot begin at nothing."""
+    """Draw points, best on top. Bars would need an axis from 0, but networks differ by hundredths."""
     measured = [(row, row.figures[metric]) for row in rows if metric in row.figures]
     measured.sort(key=lambda pair: pair[1].mean, reverse=not metric.startswith("ndcg"))
     places = list(range(len(measured)))
@@ -116,7 +119,7 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> 
     marks = [(value, place) for value, place in zip(reported, places, strict=True) if value is not None]
     if marks:
         values, beside = zip(*marks, strict=True)
-        axes.plot(values, beside, "D", color="#e45756", fillstyle="none", label="reported, on other draws and data")
+        axes.plot(values, beside, "D", color="#e45756", fillstyle="none", label="reported, on other splits and data")
         axes.legend(fontsize=7)
     axes.set_yticks(places, [row.model for row, _ in measured], fontsize=8)
     axes.set_title(title, fontsize=9)
@@ -125,13 +128,13 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> 
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """In inches. Made without pyplot, which keeps figures and picks a window system."""
+    """Make a figure of this size in inches, without pyplot, which keeps figures and picks a GUI backend."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def write_figure(figure: "Figure", path: Path) -> None:
-    """As PNG, and the same bytes for the same figure."""
+    """Write PNG; the same figure gives the same bytes."""
     with replacing(path) as aside:
         figure.savefig(aside, format="png", dpi=110, metadata={"Software": None})

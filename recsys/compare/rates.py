@@ -1,10 +1,10 @@
-"""`recsys compare --find-lr`: a learning rate to begin with for each network, and the curve that suggests it."""
+"""`recsys compare --find-lr`: suggest a learning rate for each network, and draw the curve behind it."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.compare.compare import new_folder, written
+from recsys.compare.compare import new_folder, writing_to
 from recsys.compare.data import cut, load_data, make_learner
 from recsys.compare.plan import Plan
 from recsys.compare.plots import draw_learning_rates
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rates:
-    """What was found; `failures` are of networks whose loss is not finite at any rate."""
+    """Suggested rates; `failures` are networks whose loss is not finite at any rate."""
 
     folder: Path
     suggested: dict[str, float]  # by network
@@ -31,15 +31,17 @@ class Rates:
 
 
 def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates:
-    """Tests every network of `plan` on the ratings that epochs are chosen with, of its first split and seed.
+    """Test every network of `plan` on the fitted part of its first split and seed.
 
-    Writes learning_rates.json, with the curves, and learning_rates.png.
+    Writes learning_rates.json with the curves, and learning_rates.png.
 
-    Raises: UsageError if no network is asked for; whatever reading the data raises.
+    Raises: UsageError if the plan has no network; ModelError if no network has a finite loss; the errors of reading.
     """
     names = [name for name in plan.models if name in MODELS]
     if not names:
-        raise UsageError(f"--find-lr: {', '.join(plan.models)} have no learning rate; give networks with --models")
+        raise UsageError(
+            f"--find-lr: {', '.join(plan.models)} have no learning rate. Next: give networks with --models"
+        )
     data = load_data(settings)
     parts = cut(data, next(iter(plan.splits.values())), plan.seeds[0])
     learner = make_learner(data, parts, settings, plan.seeds[0])
@@ -54,7 +56,7 @@ def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates
         try:
             network = _build(name, config, learner)
             curves[name] = find_learning_rate(network, rows, config.training, seed=learner.seed)
-            logger.info("%s: %.2g, its config says %.2g", name, curves[name].suggestion, stated[name])
+            logger.info("%s: suggested %.2g, config %.2g", name, curves[name].suggestion, stated[name])
         except ModelError as error:
             failures[name] = str(error)
     found = _write(out, settings, curves, stated, failures)
@@ -77,7 +79,7 @@ def _write(
 ) -> Rates:
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     suggested = {name: curve.suggestion for name, curve in curves.items()}
-    with written(folder):
+    with writing_to(folder):
         found = {"suggested": suggested, "stated": stated, "failures": failures}
         shown = {name: {"rates": curve.rates, "losses": curve.losses} for name, curve in curves.items()}
         write_json(folder / "learning_rates.json", found | {"curves": shown})

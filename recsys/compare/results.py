@@ -1,4 +1,4 @@
-"""What a comparison found: trials kept as they end, means and intervals over seeds, files for people and machines."""
+"""Results of a comparison: a store of finished trials, means and intervals over seeds, and result files."""
 
 import csv
 import logging
@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over seeds; `half_width` of its 95% interval, None of a single seed."""
+    """A mean over seeds and the `half_width` of its 95% interval, which is None for a single seed."""
 
     mean: float
     half_width: float | None
@@ -30,7 +30,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """One network on one split: figures by metric, and what failed."""
+    """One network on one split: figures by metric, and failures."""
 
     split: str
     model: str
@@ -41,7 +41,7 @@ class Row:
 
 
 def estimate(values: list[float]) -> Figure:
-    """The mean of independent draws, and half the width of its 95% interval.
+    """Return the mean of independent draws and the half-width of its 95% interval.
 
     Source: Student, "The Probable Error of a Mean" (Biometrika, 1908).
     """
@@ -55,7 +55,7 @@ def estimate(values: list[float]) -> Figure:
 
 
 def summarise(trials: Iterable[Trial]) -> list[Row]:
-    """A row for each split and network, in the order of the trials; a metric counts where a trial has it."""
+    """Return a row per split and network, in the order of the trials; means are over the trials with the metric."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.split, trial.model), []).append(trial)
@@ -63,7 +63,7 @@ def summarise(trials: Iterable[Trial]) -> list[Row]:
 
 
 def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Means over seeds in long form: split, model, slice, metric, value."""
+    """Return means over seeds in long form: split, model, slice, metric, value."""
     values: dict[tuple[str, str, str, str], list[float]] = {}
     for trial in trials:
         for part, metrics in trial.slices.items():
@@ -73,31 +73,31 @@ def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     return [dict(zip(names, key, strict=True)) | {"value": statistics.fmean(found)} for key, found in values.items()]
 
 
-class Shelf:
-    """Where finished trials are kept, one file each, so that a comparison that was killed goes on where it stopped."""
+class TrialStore:
+    """Stores finished trials, one file each, so that an interrupted comparison can be resumed."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Raises: UsageError if `folder` holds trials of other conditions, which must not stand in one table."""
+        """Raises: UsageError if `folder` holds trials under other conditions, which are not comparable."""
         self.folder = folder
         there = folder / "conditions.json"
         kept = _read(there) if there.exists() else conditions
         if not isinstance(kept, dict):
-            raise UsageError(f"--out {folder}: {there} is damaged. Give another --out, or remove that folder.")
+            raise UsageError(f"--out {folder}: {there} is damaged. Next: give another --out, or remove that folder")
         for name in {**conditions, **kept}:
             if kept.get(name) != conditions.get(name):
                 raise UsageError(
                     f"--out {folder} holds a comparison under other conditions: {name} was {kept.get(name)}, now it is "
-                    f"{conditions.get(name)}. Give another --out, or remove that folder."
+                    f"{conditions.get(name)}. Next: give another --out, or remove that folder"
                 )
         write_json(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
-        """The trial as it was kept, or run now and kept, unless it failed. One that cannot be read is run again."""
+        """Return the stored trial, or run and store it. Failed trials are not stored; unreadable ones are run again."""
         path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
         if path.exists():
             try:
                 return Trial(**_read(path))
-            except TypeError:  # None, or the fields of something else
+            except TypeError:  # None or other fields
                 logger.warning("%s is damaged; the trial is run again", path)
         trial = run()
         if trial.failure is None:
@@ -106,7 +106,7 @@ class Shelf:
 
 
 def _read(path: Path) -> Any:
-    """None if it is no JSON."""
+    """Return None if the file is not JSON."""
     try:
         return read_json(path)
     except ValueError:
@@ -114,7 +114,7 @@ def _read(path: Path) -> Any:
 
 
 def write_results(rows: list[Row], trials: list[Trial], found: dict[str, Any], folder: Path) -> None:
-    """results.json (everything), results.csv (a line for each row) and slices.csv (long form)."""
+    """Write results.json (everything), results.csv (one line per row) and slices.csv (long form)."""
     write_json(
         folder / "results.json",
         found | {"rows": [asdict(row) for row in rows], "trials": [trial.as_json() for trial in trials]},

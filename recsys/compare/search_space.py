@@ -1,8 +1,8 @@
-"""Which fields of a network's config may be searched, and between what: it stands beside each field.
+"""The search space of `recsys tune`, as declared next to each field of a network's config.
 
-`json_schema_extra={"search": [low, high, kind]}`, where kind is "linear", "log", "int" or "int_log", or
-`{"search": [choice, choice, ...]}`. A field that says nothing is not searched, nor is one that switches its part of the
-network off: one that is None, or 0 in a logarithmic range.
+A field declares `json_schema_extra={"search": [low, high, kind]}`, where kind is "linear", "log", "int" or "int_log",
+or `{"search": [choice, choice, ...]}`. Other fields are not searched. Neither are fields that disable a part of the
+network: those that are None, or 0 in a logarithmic range.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ RANGES = ("linear", "log", "int", "int_log")
 
 @dataclass(frozen=True)
 class Field:
-    """A field that may be searched, by its path in the config, e.g. training.learning_rate."""
+    """A searchable field, by its path in the config, e.g. training.learning_rate."""
 
     path: str
     default: Any
@@ -36,7 +36,7 @@ class Field:
         return self.is_range and (self.default is None or (self.default == 0 and self.search[-1].endswith("log")))
 
     def suggest(self, trial: "Trial") -> Any:
-        """Within its range, widened to the default where that lies outside: the first trial must be in the space."""
+        """Suggest a value. The range is widened to include the default, which is the first trial."""
         if not self.is_range:
             return trial.suggest_categorical(self.path, list(dict.fromkeys([*self.search, self.default])))
         low, high, kind = self.search
@@ -47,12 +47,12 @@ class Field:
 
 
 def search_space(config: NetworkConfig) -> list[Field]:
-    """The fields of `config` and of its training that say between what they may be searched."""
+    """Return the searchable fields of `config`, including those of its training."""
     return [field for field in _fields(config, "") if not field.is_off]
 
 
 def with_values(config: NetworkConfig, values: dict[str, Any]) -> NetworkConfig:
-    """`config` with other values at these paths, validated."""
+    """Return a validated copy of `config` with other values at these paths."""
     changed = config.model_dump()
     for path, value in values.items():
         *outer, name = path.split(".")

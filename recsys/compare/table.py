@@ -1,4 +1,4 @@
-"""A comparison as tables for the terminal, and the words that say how to read them."""
+"""Render a comparison as tables for the terminal, with a legend."""
 
 from collections.abc import Iterable, Iterator
 from io import StringIO
@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
 
-STARS = {  # stars, or of the same kind: less is better
+STARS = {  # in stars or comparable: lower is better
     "mae_median": "MAE median",
     "mae_rounded": "MAE rounded",
     "mae_mode": "MAE mode",
@@ -23,25 +23,25 @@ OWN = {"own_error": "own error", "ndcg_at_10_by_score": "NDCG@10 by score"}
 COST = {"epochs": "epochs", "parameters": "parameters", "training_seconds": "seconds"}
 REPORTED = {"reported": "reported"}
 COLUMNS = STARS | OWN | COST | REPORTED
-DISPENSABLE = (  # on a narrow terminal, the first of them goes first
+DROP_ORDER = (  # columns to drop on a narrow terminal, in this order
     "mse_mean", "mae_mode", "mae_mean", "ece", "parameters", "reported", "log_loss", "epochs", "mae_rounded",
     "ndcg_at_10_by_score", "own_error", "training_seconds",
 )  # fmt: skip
 
 MISSING_RANKS_LAST = 1e9
-ENDLESS = 10_000  # characters; a console measures nothing as longer than itself
+UNLIMITED_WIDTH = 10_000  # characters; measurements are limited to the width of the console
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
-    """One table a split, the best MAE first, then what the columns mean."""
+    """Render one table per split, best MAE first, then the legend."""
     console = Console(file=StringIO(), width=width, highlight=False)
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
         console.print(f"{split}: {description}", soft_wrap=True)
-        table, left_out = _fitting(of_split, console)
+        table, left_out = _fit_width(of_split, console)
         console.print(table)
         if left_out:
-            console.print(f"no room for {', '.join(left_out)}: see results.csv", soft_wrap=True)
+            console.print(f"columns left out: {', '.join(left_out)}; see results.csv", soft_wrap=True)
         for row in of_split:
             for failure in row.failures:
                 console.print(f"{row.model} failed, {failure}", soft_wrap=True)
@@ -58,13 +58,13 @@ def _place(row: Row) -> tuple[float, float, str]:
     return mae, -ndcg, row.model
 
 
-def _fitting(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
-    """The table with as many columns as there is room for, and the names of the others: no figure is ever cut."""
+def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
+    """Return the table with as many columns as fit, and the names of the others; figures are never truncated."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
-    for key in (*DISPENSABLE, None):
+    for key in (*DROP_ORDER, None):
         table = _table(rows, shown)
-        if key is None or Console(width=ENDLESS).measure(table).minimum <= console.width:
+        if key is None or Console(width=UNLIMITED_WIDTH).measure(table).minimum <= console.width:
             break
         if key in shown:
             shown.remove(key)
@@ -105,23 +105,24 @@ def _legend(rows: list[Row]) -> Iterator[str]:
     n = max((figure.n for row in rows for figure in row.figures.values()), default=0)
     if n > 1:
         yield (
-            f"Means over {n} seeds, ± half of the 95% interval (Student's t). A seed draws the network, the validation "
-            "part where that is drawn, and the random split; the other splits are the same for all seeds. Random "
-            "splits of one data set share most rows: the intervals are of another draw from it, not of other data."
+            f"Means over {n} seeds, ± half of the 95% interval (Student's t). The seed draws the network's weights, "
+            "the validation part and the random split; the other splits are equal for all seeds. Random splits of a "
+            "data set share most rows, so the intervals are for another split of it, not for other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (
-        "ECE: of the statements that a rating is above a level, the mean distance of probability and share. NDCG@10 by "
-        "score: every unseen movie, ordered by the network alone. Expected stars make poor lists; nights add to them."
+        "ECE: the mean difference of predicted probability and observed share that a rating is above a level. NDCG@10 "
+        "by score: all unseen movies, ordered by the network alone. Expected stars alone make poor lists; nights blend "
+        "them with other scores."
     )
     for criterion in dict.fromkeys(row.criterion for row in rows if row.criterion):
         names = dict.fromkeys(row.model for row in rows if row.criterion == criterion)
-        yield f"Own error, of what predicts no stars ({', '.join(names)}): {criterion}."
+        yield f"Own error, of networks that predict no stars ({', '.join(names)}): {criterion}."
     yield from _conditions(rows)
 
 
 def _conditions(rows: Iterable[Row]) -> Iterator[str]:
     reported = dict.fromkeys((row.model, *row.reported.values()) for row in rows if row.reported)
     if reported:
-        yield "Reported by the write-ups, on other draws and some on older data:"
+        yield "Reported by the write-ups, on other splits and partly on older data:"
         yield from (f"  {model}: {figure} ({conditions})" for model, figure, conditions in reported)

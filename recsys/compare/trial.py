@@ -1,4 +1,4 @@
-"""One network or baseline, one split, one seed: trained on what is not holdout, measured on the holdout."""
+"""One trial: train a network or baseline on a split with a seed, and measure it on the holdout."""
 
 import logging
 import time
@@ -30,15 +30,15 @@ Slices = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it; `failure` says why nothing did."""
+    """The result of a trial, or its `failure`."""
 
     split: str
     model: str
     seed: int
     metrics: dict[str, float] = field(default_factory=dict)
     slices: Slices = field(default_factory=dict)
-    bins: list[dict[str, float]] = field(default_factory=list)  # calibration.Bin
-    criterion: str = ""  # what own_error is, of a network that predicts no ratings
+    bins: list[dict[str, float]] = field(default_factory=list)  # fields of calibration.Bin
+    criterion: str = ""  # meaning of own_error, for networks that predict no ratings
     failure: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -47,18 +47,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials of one split and seed share."""
+    """What all trials of one split and seed have in common."""
 
     split: str
     parts: Parts
     learner: Learner
     epochs: Epochs
     relevant_from: float  # stars
-    tuned: TunedConfig | None = None  # in place of the config that this network comes with
+    tuned: TunedConfig | None = None  # replaces the default config of its network
 
 
 def run_trial(name: str, setting: Setting) -> Trial:
-    """Never raises for a network's sake: what went wrong stands in the trial, and the others go on."""
+    """Run a trial. Errors are recorded in the trial instead of raised, so that the other trials run."""
     try:
         return _run_baseline(name, setting) if name in BASELINES else _run_network(name, setting)
     except Exception as error:
@@ -69,9 +69,9 @@ def run_trial(name: str, setting: Setting) -> Trial:
 
 
 def train_network(name: str, setting: Setting) -> tuple[Network, Choice]:
-    """Epochs chosen on validation (or as stated), then trained on everything but the holdout, which is not looked at.
+    """Choose epochs on validation (or take them from the config), then train on everything but the holdout.
 
-    The network comes back on the CPU.
+    The network is returned on the CPU.
     """
     parts, learner = setting.parts, setting.learner
     tuned = setting.tuned if setting.tuned and setting.tuned.model == name else None
@@ -90,7 +90,7 @@ def _run_network(name: str, setting: Setting) -> Trial:
     known, asked = (setting.learner.encode(part) for part in (setting.parts.train, setting.parts.holdout))
     trial = _measure_rater if isinstance(network, RatingNetwork) else _measure_orderer
     measured = trial(network, known, asked, setting)
-    order = _order(partial(score, network), known, asked, setting)
+    order = _order(partial(score, network), known, setting)
     cost = {
         "parameters": float(sum(weight.numel() for weight in network.parameters())),
         "training_seconds": seconds,
@@ -113,7 +113,7 @@ def _measure_rater(network: Network, known: Interactions, asked: Interactions, s
 
 
 def _measure_orderer(network: Network, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, Any]:
-    with seeded(setting.learner.seed):  # what it is asked about beside the holdout may be drawn
+    with seeded(setting.learner.seed):  # some networks draw negatives to compute their error
         error = mean_error(network, asked)
     return {"metrics": {OWN_ERROR: error}, "criterion": network.criterion}
 
@@ -129,7 +129,7 @@ def _run_baseline(name: str, setting: Setting) -> Trial:
         levels_K = torch.tensor(sizes.levels)
         metrics = number_metrics(fitted(asked.user_idx, asked.item_idx), levels_K[asked.level_idx], levels_K)
         metrics["mse_mean"] = metrics["rmse_mean"] ** 2
-    order = _order(lambda pairs: fitted(pairs.user_idx, pairs.item_idx), known, asked, setting)
+    order = _order(lambda pairs: fitted(pairs.user_idx, pairs.item_idx), known, setting)
     return Trial(setting.split, name, setting.learner.seed, metrics=metrics | order | {"training_seconds": seconds})
 
 
@@ -138,7 +138,6 @@ def _popularity(known: Interactions, learner: Learner) -> Predict:
     return lambda users, items: counts[items]
 
 
-def _order(by: Score, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, float]:
-    learner = setting.learner
-    ndcg = measure_order(by, known, asked, learner.sizes(), setting.relevant_from, learner.seed)
+def _order(by: Score, known: Interactions, setting: Setting) -> dict[str, float]:
+    ndcg = measure_order(by, known, setting.parts.holdout, setting.learner, setting.relevant_from)
     return {} if ndcg is None else {"ndcg_at_10_by_score": ndcg}

@@ -1,6 +1,6 @@
-"""Hyperparameter search on validation: what may be searched stands beside a config's fields, every trial is kept.
+"""`recsys tune`: hyperparameter search on validation. All trials are stored.
 
-The config that a network comes with is the first trial, so that no search ends with a worse one.
+The default config of the network is the first trial, so the best one is never worse.
 """
 
 import csv
@@ -19,60 +19,58 @@ from recsys.compare.search_space import Field, search_space, with_values
 from recsys.errors import ModelError, UsageError
 from recsys.files import alone, replacing, write_json
 from recsys.home import Home
-from recsys.metrics.errors import prediction_metrics
-from recsys.models import MODELS, NetworkConfig, RatingNetwork
+from recsys.models import MODELS, NetworkConfig
 from recsys.settings import Settings
-from recsys.train.choose import OWN_ERROR, Learner, configure, fit_seeded
-from recsys.train.device import pick_device
-from recsys.train.loop import Epoch, best_epoch, predict
+from recsys.train.choose import OWN_ERROR, Learner, configure, fit_and_measure
+from recsys.train.loop import Epoch
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
 logger = logging.getLogger(__name__)
 
-STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, however many epochs these have
+STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because numbers of epochs differ
 TRIALS_BEFORE_PRUNING = 5
 STEPS_BEFORE_PRUNING = 3
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best of all trials so far, and where they are kept."""
+    """The best trial so far, and the folder of all trials."""
 
     folder: Path
     model: str
     config: NetworkConfig
     metrics: dict[str, float]  # on validation
-    default: dict[str, float]  # of the config that the network comes with; empty if it did not end well
+    default: dict[str, float]  # metrics of the default config; empty if its trial failed
     trials: dict[str, int]  # by state
 
     @property
     def best(self) -> Path:
-        """What `recsys nightly --config` reads."""
+        """The config file for `recsys nightly --config`."""
         return self.folder / "best.json"
 
 
 def tune(model: str, settings: Settings, minutes: float, max_trials: int | None = None) -> Tuned:
-    """Searches for `minutes`, or `max_trials` more trials, on a validation part of train; the holdout is not looked at.
+    """Search for `minutes` or `max_trials` more trials on a validation part of train, without using the holdout.
 
-    What is minimised is the MAE of the median, or the own error of a network that predicts no ratings. A second call
-    with the same data and settings goes on; a trial that was killed is run again.
+    The objective is the MAE of the median, or the own error of a network that predicts no ratings; it is minimised. A
+    second call with the same data and settings resumes the search; a killed trial is run again.
 
-    Raises: UsageError if there is no such network or nothing to search; ModelError if no trial ended well; HomeBusy if
-    the same search is under way; whatever reading the data raises.
+    Raises: UsageError if the network does not exist or has nothing to search; ModelError if no trial succeeded;
+    HomeBusy if the same search is running; the errors of reading.
     """
     if model not in MODELS:
-        raise UsageError(f"--model {model}: there is no such network. Next: one of {', '.join(MODELS)}")
+        raise UsageError(f"--model {model}: there is no such network. Next: use one of {', '.join(MODELS)}")
     if not 0 < minutes < math.inf:
-        raise UsageError(f"--minutes {minutes:g}: give a number above 0")
+        raise UsageError(f"--minutes {minutes:g} is invalid. Next: give a number above 0")
     data = load_data(settings)
     parts = cut(data, settings.split, settings.seed)
     learner = make_learner(data, parts, settings, settings.seed)
     default = configure(model, len(parts.fitted), learner)
     fields = search_space(default)
     if not fields:
-        raise UsageError(f"no field of {type(default).__name__} says between what it may be searched; see recsys/tune")
+        raise UsageError(f"{type(default).__name__} has no searchable field; see recsys/compare/search_space.py")
     folder = Home(settings.home.absolute()).tuning / _name(model, data, settings, default)
     search = Search(model, default, fields, parts, learner, folder)
     with alone(folder, "search"):
@@ -81,7 +79,7 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: what is tried, on what, and where its trials are kept."""
+    """One search: its network, fields, data and folder."""
 
     model: str
     default: NetworkConfig
@@ -91,7 +89,7 @@ class Search:
     folder: Path
 
     def run(self, deadline: float, max_trials: int | None) -> Tuned:
-        """`deadline` is a moment of time.monotonic(); the first trial of a search may end after it."""
+        """Run trials until `deadline`, in time.monotonic(); the first trial of a search may end after it."""
         study = self._open()
         n_tried = 0
         while n_tried != max_trials and self._try_one(study, deadline):
@@ -100,7 +98,7 @@ class Search:
         return self._best(study)
 
     def _open(self) -> "Study":
-        """The study as it was left; trials that a killed search left behind are queued again."""
+        """Open the stored study and queue the trials of a killed search again."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -113,18 +111,18 @@ class Search:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(TRIALS_BEFORE_PRUNING, STEPS_BEFORE_PRUNING),
         )
-        # with the first seed a search that goes on would draw the same points again
+        # with the original seed, a resumed search would draw the same points again
         study.sampler = optuna.samplers.TPESampler(seed=self.learner.seed + len(study.trials))
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params)
-            logger.info("trial %d was killed and will be run again", trial.number)
+            logger.info("trial %d was interrupted and will be run again", trial.number)
         if not study.trials:
             study.enqueue_trial({field.path: field.default for field in self.fields})
         return study
 
     def _try_one(self, study: "Study", deadline: float) -> bool:
-        """Whether there was time for it. What does not converge counts as worse than all that does."""
+        """Run a trial; return False if there was no time left. Diverging trials count as worse than all others."""
         import optuna
 
         has_any = _has_best(study)
@@ -136,13 +134,13 @@ class Search:
         try:
             metrics = self._measure(config, f"trial {trial.number}", watch)
         except OutOfTimeError:
-            logger.info("trial %d: out of time; the next call runs it again", trial.number)
+            logger.info("trial %d: out of time; the next call will run it again", trial.number)
             return False
         except (optuna.TrialPruned, ModelError) as error:
-            reason = "no better than half of the others" if isinstance(error, optuna.TrialPruned) else str(error)
+            reason = "worse than the median of the others" if isinstance(error, optuna.TrialPruned) else str(error)
             trial.set_user_attr("failure", reason)
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            logger.info("trial %d: given up: %s", trial.number, reason)
+            logger.info("trial %d: pruned: %s", trial.number, reason)
             return True
         trial.set_user_attr("metrics", metrics)
         trial.set_user_attr("config", config.model_dump(mode="json"))
@@ -152,21 +150,14 @@ class Search:
         return True
 
     def _measure(self, config: NetworkConfig, label: str, watch: Callable[[Epoch], None]) -> dict[str, float]:
-        """Every figure on validation, in the best epoch."""
-        known, unseen = (self.learner.encode(part) for part in (self.parts.fitted, self.parts.validation))
-        start = time.monotonic()
-        network, epochs = fit_seeded(
-            self.model, config, known, self.learner, validation=unseen, label=label, watch=watch
-        )
-        best = best_epoch(epochs)
-        metrics = {OWN_ERROR: best.validation_error or 0.0}
-        if isinstance(network, RatingNetwork):
-            asked = unseen.to(pick_device(self.learner.device))
-            metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
-        return metrics | {"epochs": float(best.number), "training_seconds": time.monotonic() - start}
+        """Return the validation metrics of the best epoch."""
+        fitted, validation = self.parts.fitted, self.parts.validation
+        _, best, metrics = fit_and_measure(self.model, config, fitted, validation, self.learner, label, watch)
+        seconds = metrics.pop("training_seconds")
+        return metrics | {"epochs": float(best.number), "training_seconds": seconds}
 
     def _write(self, study: "Study") -> None:
-        """trials.csv, and best.json once there is one."""
+        """Write trials.csv, and best.json if a trial has completed."""
         lines = [
             {"trial": one.number, "state": one.state.name, **one.params, **one.user_attrs.get("metrics", {})}
             for one in study.get_trials(deepcopy=False)
@@ -183,8 +174,8 @@ class Search:
     def _best(self, study: "Study") -> Tuned:
         if not _has_best(study):
             raise ModelError(
-                f"none of {len(study.trials)} trials of {self.model} ended well; see {self.folder / 'trials.csv'}. "
-                "Narrow the search of its learning rate."
+                f"none of {len(study.trials)} trials of {self.model} succeeded; see {self.folder / 'trials.csv'}. "
+                "Next: narrow the search range of the learning rate"
             )
         states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
         best = study.best_trial
@@ -201,16 +192,16 @@ class Search:
 
 
 class OutOfTimeError(Exception):
-    """The budget is spent in mid-training; the trial stays open and the next call queues it again."""
+    """Time ran out during a training; the trial stays open, and the next call queues it again."""
 
 
 def objective(metrics: dict[str, float]) -> float:
-    """What is minimised."""
+    """Return the value to minimise."""
     return metrics.get("mae_median", metrics.get(OWN_ERROR, 0.0))
 
 
 def _watch(trial: "Trial", n_epochs: int, deadline: float) -> Callable[[Epoch], None]:
-    """Ends a trial that is out of time, or worse than the median of the others so far into its schedule."""
+    """Stop a trial that is out of time, or worse than the median of the others at the same part of the schedule."""
     import optuna
 
     def watch(epoch: Epoch) -> None:
@@ -232,7 +223,7 @@ def _has_best(study: "Study") -> bool:
 
 
 def _name(model: str, data: Data, settings: Settings, default: NetworkConfig) -> str:
-    """A search goes on only where data, split, seed and space are the same."""
+    """Name the folder of a search; it is resumed only if data, split, seed and search space are equal."""
     shaping = {
         "split": settings.split.model_dump(mode="json"),
         "seed": settings.seed,

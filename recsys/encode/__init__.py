@@ -1,1 +1,1 @@
-"""From ids and descriptions to indices and features. What a network makes of them belongs in models."""
+"""Convert ids, descriptions and dates to indices for embedding tables. The tables themselves belong in models."""

@@ -1,6 +1,6 @@
-"""What is known of users and movies beside their ratings, as indices into embedding tables of their own.
+"""Features of users and movies, as indices into embedding tables.
 
-Shapes: U users, I items, R rows of either; index 0 of a feature is "not known", as index 0 of a row is the unknown.
+Shapes: R rows (users or movies). Row 0 is the unknown id; value 0 of a feature is "not known".
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from torch import Tensor
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.files import read_json, replacing, write_json
 
-MIN_MOVIES_PER_WORD = 5  # a rarer title word says no more than the movie itself
+MIN_MOVIES_PER_WORD = 5  # a rarer title word adds nothing to the id of its movie
 UserFeature = Literal["gender", "age", "occupation", "region"]
 MovieFeature = Literal["genres", "year", "decade", "words"]
 FeatureName = UserFeature | MovieFeature
 USER_FEATURES: tuple[UserFeature, ...] = get_args(UserFeature)
 MOVIE_FEATURES: tuple[MovieFeature, ...] = get_args(MovieFeature)
-AGE_BANDS = (18, 25, 35, 45, 50, 56)  # ML-1M's own bands; its ages are the lower ends of these
+AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lower end of a band as age
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Any number of values for each row: value v >= 1 is `names[v - 1]`; row r's are values[offsets[r]:offsets[r + 1]].
+    """A feature with any number of values per row; those of row r are values[offsets[r]:offsets[r + 1]].
 
-    offsets: (R + 1,) int64. values: int64, at least one a row, [0] where nothing is known.
+    Value v >= 1 is `names[v - 1]`. offsets: (R + 1,) int64. values: int64, at least one per row, [0] if not known.
     """
 
     names: tuple[str, ...]
@@ -40,23 +40,23 @@ class Feature:
 
     @property
     def n_values(self) -> int:
-        """Rows of an embedding table: the named values and "not known"."""
+        """Number of embedding rows: the named values and "not known"."""
         return len(self.names) + 1
 
     def rows(self) -> Tensor:
-        """The row of each of `values`: as many, int64, ascending."""
+        """The row of each of `values`, int64, ascending."""
         return torch.repeat_interleave(torch.arange(len(self.offsets) - 1), self.offsets.diff())
 
 
 @dataclass(frozen=True)
 class Features:
-    """Each feature by name, of the users (rows are user_idx) and of the movies (rows are item_idx)."""
+    """The features of users (rows are user_idx) and of movies (rows are item_idx), by name."""
 
     user: dict[str, Feature]
     item: dict[str, Feature]
 
     def content_hash(self) -> str:
-        """12 hexadecimal digits that name exactly these values."""
+        """A hash of all values: 12 hexadecimal digits."""
         digest = hashlib.sha256()
         for key, feature in self._all():
             digest.update(f"{key} {feature.names}".encode())
@@ -64,7 +64,7 @@ class Features:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Writes features.safetensors, and features.json with the names."""
+        """Write features.safetensors, and features.json with the names."""
         tensors = {f"{key}.{part}": getattr(one, part) for key, one in self._all() for part in ("offsets", "values")}
         with replacing(folder / "features.safetensors") as aside:
             save_file(tensors, aside)
@@ -72,7 +72,7 @@ class Features:
 
     @classmethod
     def load(cls, folder: Path) -> "Features":
-        """What `save` wrote to `folder`."""
+        """Read what `save` wrote to `folder`."""
         tensors = load_file(folder / "features.safetensors")
         features = cls({}, {})
         for key, names in read_json(folder / "features.json").items():
@@ -89,10 +89,10 @@ NO_FEATURES = Features({}, {})
 
 
 def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFrame) -> Features:
-    """Features of the ids in `vocabulary`, from the canonical tables of the night; what no row tells is left out.
+    """Fit the features of the ids in `vocabulary` from the canonical tables; a feature without any value is omitted.
 
     Users: gender, age (in bands), occupation, region (first character of the zip code). Movies: genres, year, decade,
-    words (of the title, those of several movies).
+    words (title words that occur in several movies).
     """
     age = pl.col("age").map_elements(_age_band, return_dtype=pl.String)
     region = pl.col("zip_code").str.strip_chars().str.slice(0, 1)
@@ -112,12 +112,12 @@ def _fit_side(
 ) -> dict[str, Feature]:
     rows = pl.DataFrame({key: ids}).join(table, on=key, how="left", maintain_order="left")
     fitted = {name: _fit_feature(rows.select(column), at_least.get(name, 1)) for name, column in columns.items()}
-    # by name, as they are read back from disk: networks put them side by side in this order
+    # sorted by name, as they are read from disk, because networks concatenate them in this order
     return {name: feature for name, feature in sorted(fitted.items()) if feature.names}
 
 
 def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:
-    """Of rows 1, 2, ... of a table; row 0, the unknown, has no value. Values of fewer rows than `at_least` go."""
+    """Fit the feature of rows 1, 2, ...; row 0 has no value. Values in fewer than `at_least` rows are dropped."""
     series = column.to_series()
     given = series if isinstance(series.dtype, pl.List) else series.cast(pl.String).reshape((-1, 1)).arr.to_list()
     long = pl.DataFrame({"row": np.arange(1, len(given) + 1), "value": given}).explode("value").drop_nulls().unique()
@@ -132,7 +132,7 @@ def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:
 
 
 def _age_band(years: int) -> str:
-    """The lower end of the band, in years; "under 18" for the first."""
+    """The lower end of the age band in years, or "under 18"."""
     return next((str(lower) for lower in reversed(AGE_BANDS) if years >= lower), "under 18")
 
 

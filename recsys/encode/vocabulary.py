@@ -1,4 +1,4 @@
-"""The map between MovieLens ids and contiguous indices into embedding tables; index 0 is the unknown."""
+"""The mapping from MovieLens ids to contiguous indices into embedding tables; index 0 is the unknown id."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,64 +14,64 @@ Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value; compare content_hash() instead
+@dataclass(frozen=True, eq=False)  # comparing arrays gives no single bool; compare content_hash() instead
 class Vocabulary:
-    """Known ids, each array int32 and strictly ascending: the index of `user_ids[i]` is i + 1."""
+    """The known ids as strictly ascending int32 arrays; the index of `user_ids[i]` is i + 1."""
 
     user_ids: Ids
     movie_ids: Ids
 
     def __post_init__(self) -> None:
         for ids in (self.user_ids, self.movie_ids):
-            assert ids.dtype == np.int32, f"ids of a vocabulary are int32, not {ids.dtype}"
-            assert bool((np.diff(ids.astype(np.int64)) > 0).all()), "ids of a vocabulary ascend and never repeat"
+            assert ids.dtype == np.int32, f"vocabulary ids must be int32, not {ids.dtype}"
+            assert bool((np.diff(ids.astype(np.int64)) > 0).all()), "vocabulary ids must be ascending and unique"
 
     @property
     def n_users(self) -> int:
-        """Rows of a user embedding table: the known users and the unknown one."""
+        """Number of rows of a user embedding table: the known users and the unknown one."""
         return len(self.user_ids) + 1
 
     @property
     def n_movies(self) -> int:
-        """Rows of a movie embedding table: the known movies and the unknown one."""
+        """Number of rows of a movie embedding table: the known movies and the unknown one."""
         return len(self.movie_ids) + 1
 
     def encode_users(self, ids: npt.ArrayLike) -> Indices:
-        """`user_idx` of each integer id, 0 for an unknown one: (B,) -> (B,) int64."""
+        """`user_idx` of each integer id, 0 if unknown: (B,) -> (B,) int64."""
         return _encode(np.asarray(ids), self.user_ids)
 
     def encode_movies(self, ids: npt.ArrayLike) -> Indices:
-        """`item_idx` of each integer id, 0 for an unknown one: (B,) -> (B,) int64."""
+        """`item_idx` of each integer id, 0 if unknown: (B,) -> (B,) int64."""
         return _encode(np.asarray(ids), self.movie_ids)
 
     def content_hash(self) -> str:
-        """12 hexadecimal digits that name exactly these ids."""
+        """A hash of all ids: 12 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.n_users} {self.n_movies} ".encode())
         for ids in (self.user_ids, self.movie_ids):
-            digest.update(ids.astype("<i4").tobytes())  # the same on every machine
+            digest.update(ids.astype("<i4").tobytes())  # independent of the byte order of the machine
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Writes `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
+        """Write `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
         _write_ids(self.user_ids, folder / "users.parquet")
         _write_ids(self.movie_ids, folder / "movies.parquet")
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
-        """What `save` wrote to `folder`."""
+        """Read what `save` wrote to `folder`."""
         return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"))
 
 
 def fit_vocabulary(ratings: pl.DataFrame) -> Vocabulary:
-    """Every user and every movie that occurs in `ratings` (columns user_id and movie_id; a row may lack one)."""
+    """The vocabulary of all users and movies in `ratings` (columns user_id and movie_id, which may be null)."""
     columns = (ratings[name].drop_nulls().unique().sort().cast(pl.Int32) for name in ("user_id", "movie_id"))
     return Vocabulary(*(column.to_numpy() for column in columns))
 
 
 def _encode(ids: npt.NDArray[np.integer], known: Ids) -> Indices:
-    """Where an id is known, the number of known ids up to and with it is its index."""
+    """The index of a known id is the number of known ids up to and including it."""
     idx = np.searchsorted(known, ids, side="right")
-    id_at = np.concatenate(([0], known))  # the first is never looked at: idx 0 is the unknown already
+    id_at = np.concatenate(([0], known))  # the value at 0 does not matter, since idx 0 already means unknown
     return np.where(id_at[idx] == ids, idx, 0)
 
 

@@ -1,4 +1,4 @@
-"""How good tonight's model is: on the holdout, by slice, against the champion, and whether that is good enough.
+"""Evaluate tonight's model on the holdout, overall and by slice, compare it with the champion, and apply the gate.
 
 The metrics themselves are in `recsys.metrics`.
 """

@@ -1,6 +1,6 @@
-"""Tonight's model beside the one that is served, on the same rows of tonight's holdout: by how much they differ.
+"""Compare tonight's model with the champion, the model being served, on the same rows of tonight's holdout.
 
-What may differ by how much is recsys/evaluate/gate.py's business. Shapes: B ratings, U users.
+The allowed differences are in recsys/evaluate/gate.py. Shapes: B ratings, U users.
 """
 
 import logging
@@ -39,17 +39,20 @@ from recsys.warehouse.outcome import MetricRow
 
 logger = logging.getLogger(__name__)
 
-CHAMPION = "champion"  # the model of its figures in `metrics`
-AGAINST = "against=champion"  # the slice of what was compared
+CHAMPION = "champion"  # its model name in `metrics`
+AGAINST = "against=champion"  # slice of tonight's figures on the common rows
 KEY = ["user_id", "movie_id"]
-MIN_COMMON_SHARE = 0.5  # of tonight's holdout; with less, the two were not trained to the same end
-MIN_USERS = 20  # of any comparison: resampling fewer says nothing of how far chance goes
-TRUTH = "rating="  # slices by the stars given: who errs more on ones may be the better model
+MIN_COMMON_SHARE = 0.5  # of tonight's holdout; below it, the champion was trained with another split
+MIN_USERS = 20  # per comparison; the bootstrap needs this many users
+TRUTH = "rating="  # slices by true rating are not compared: a better model may have larger errors on low ratings
 
 
 @dataclass(frozen=True)
-class Maker:
-    """All that a model judged on a holdout was made with; `learned` are canonical ratings."""
+class HoldoutModel:
+    """A model evaluated on a holdout, with the data and settings it was trained with.
+
+    learned: the canonical ratings that it was trained on.
+    """
 
     network: RatingNetwork
     learned: pl.DataFrame
@@ -59,33 +62,33 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One model's answers on the common rows."""
+class Measured:
+    """Figures of one model on the common rows."""
 
     metrics: dict[str, float]
-    error_B: Floats  # absolute, in stars, of the median
-    ndcg: pl.DataFrame  # (user_id, ndcg_at_10) of the users with a relevant movie
+    error_B: Floats  # absolute error of the median, in stars
+    ndcg: pl.DataFrame  # (user_id, ndcg_at_10) for users with a relevant movie
 
 
 def compare_champion(
     model: SavedModel, weights: Weights, split: Split, learner: Learner, run: Run, settings: Settings
 ) -> Comparison:
-    """Judges the network and the lists of the champion where tonight's were judged; adds to metrics.json.
+    """Evaluate the champion's network and lists on tonight's holdout, and add the figures to metrics.json.
 
-    The champion's network is the one that never learned from its own holdout. Draws by (user_id, movie_id) hold out the
-    same pairs every night; rows that it has learned from all the same count for neither model. Where there is no
-    champion, or it cannot be judged fairly, the log and the result say why.
+    The champion's network is the one trained without its own holdout. Random splits draw by (user_id, movie_id) and
+    hold out the same pairs every night; rows that the champion was trained on anyway are left out for both models. If
+    there is no champion, or it cannot be compared fairly, the log and the result say why.
     """
     try:
         served = open_served(run)
-        champion = open_maker(served, learner)
+        champion = open_holdout_model(served, learner)
         common = _common_rows(pl.read_parquet(split.holdout), champion, served)
     except (ModelError, NotPublished, OSError, ValueError, LookupError, pl.exceptions.PolarsError) as error:
-        logger.warning("tonight's model is compared with no champion: %s", error)
+        logger.warning("no comparison with the champion: %s", error)
         return Comparison(why_not=str(error))
     network = load_model(model, learner.vocabulary, learner.levels)
-    candidate = Maker(network, split.read_rest(), learner, weights, settings.rank)
-    ours, theirs = _judge_both(candidate, champion, common)
+    candidate = HoldoutModel(network, split.read_rest(), learner, weights, settings.rank)
+    ours, theirs = _measure_both(candidate, champion, common)
     pairs = list(_pair(ours, theirs, candidate, common, settings.gate.min_slice_users))
     comparison = Comparison(
         champion=served.run_id,
@@ -94,34 +97,34 @@ def compare_champion(
     )
     name, split_name = read_meta(model).model, settings.split.holdout
     _add_metrics(run, _rows(comparison, ours.metrics, theirs.metrics, name, split_name))
-    logger.info("compared with run %s on %d ratings: %s", served.run_id, len(common), _in_words(comparison))
+    logger.info("compared with run %s on %d ratings: %s", served.run_id, len(common), _describe(comparison))
     return comparison
 
 
-def open_maker(served: Run, learner: Learner) -> Maker:
-    """What a run judged its own holdout with. Raises: what reading gone or damaged files does."""
+def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
+    """Load the model that a run evaluated on its holdout. Raises: the errors of reading missing or damaged files."""
     saved, vocabulary = SavedModel(served.model / "holdout"), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, learner.levels)
-    told = read_json(served.config)
-    own = Learner(vocabulary, learner.levels, int(told["seed"]), learner.device, Features.load(saved.folder))
-    weights, config = Weights.load(served.ranker), RankConfig.model_validate(told["rank"])
-    weights.of(torch.zeros(1), (*config.retrievers, STARS, LIKES))  # a part without a weight is a LookupError
-    return Maker(network, Split(served.split).read_rest(), own, weights, config)
+    config_of_run = read_json(served.config)
+    own = Learner(vocabulary, learner.levels, int(config_of_run["seed"]), learner.device, Features.load(saved.folder))
+    weights, config = Weights.load(served.ranker), RankConfig.model_validate(config_of_run["rank"])
+    weights.of(torch.zeros(1), (*config.retrievers, STARS, LIKES))  # LookupError if a part has no weight
+    return HoldoutModel(network, Split(served.split).read_rest(), own, weights, config)
 
 
-def _common_rows(holdout: pl.DataFrame, champion: Maker, served: Run) -> pl.DataFrame:
-    """Rows of tonight's holdout that the champion has not learned from. Raises: ModelError if they are too few."""
+def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> pl.DataFrame:
+    """Return the rows of tonight's holdout that the champion was not trained on. Raises: ModelError if too few."""
     common = holdout.join(champion.learned.select(KEY), on=KEY, how="anti", maintain_order="left")
     if len(common) < MIN_COMMON_SHARE * len(holdout):
         raise ModelError(
-            f"run {served.run_id} has learned from {len(holdout) - len(common):,} of the {len(holdout):,} ratings held "
-            f"out tonight, and more than {1 - MIN_COMMON_SHARE:.0%} is too many: its seed or its split was another one"
+            f"run {served.run_id} was trained on {len(holdout) - len(common):,} of the {len(holdout):,} ratings held "
+            f"out tonight, more than the limit of {1 - MIN_COMMON_SHARE:.0%}: it had a different seed or split"
         )
     return common
 
 
-def _judge_both(candidate: Maker, champion: Maker, common: pl.DataFrame) -> tuple[Judged, Judged]:
-    """Lists are of the users that both know, of movies from whose ratings by the user neither has learned."""
+def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.DataFrame) -> tuple[Measured, Measured]:
+    """Measure both models. Lists are for users that both know, without pairs that either model was trained on."""
     seen = pl.concat([champion.learned, candidate.learned])
     known = candidate.learned.select("user_id").unique().sort("user_id")["user_id"].to_numpy()
     asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
@@ -130,29 +133,31 @@ def _judge_both(candidate: Maker, champion: Maker, common: pl.DataFrame) -> tupl
     ours, n_movies = list_unseen(candidate, asked, seen)
     theirs, _ = list_unseen(champion, asked, seen)
     return (
-        _judge(candidate, common, ours, relevant, n_movies),
-        _judge(champion, common, theirs, relevant, n_movies),
+        _measure(candidate, common, ours, relevant, n_movies),
+        _measure(champion, common, theirs, relevant, n_movies),
     )
 
 
-def _judge(maker: Maker, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int) -> Judged:
-    """Coverage is of the `n_movies` that tonight's lists are made of, whoever makes the lists."""
-    rows = maker.learner.encode(common)
-    levels_K = maker.network.levels().cpu()
-    prediction = predict(maker.network, rows).cpu()
+def _measure(
+    model: HoldoutModel, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int
+) -> Measured:
+    """Measure one model. Coverage is relative to the `n_movies` that tonight's lists can contain, for both models."""
+    rows = model.learner.encode(common)
+    levels_K = model.network.levels().cpu()
+    prediction = predict(model.network, rows).cpu()
     ndcg = user_metrics(lists, relevant).select("user_id", "ndcg_at_10")
     metrics = {"n": float(len(common)), **judge(prediction, rows, levels_K)}
     metrics["coverage_at_10"] = lists["movie_id"].n_unique() / n_movies
     if len(ndcg):
         metrics["ndcg_at_10"] = float(ndcg["ndcg_at_10"].to_numpy().mean())
     error_B = (decode_median(prediction.p_BK, levels_K).double() - levels_K[rows.level_idx].double()).abs()
-    return Judged(metrics, error_B.numpy(), ndcg)
+    return Measured(metrics, error_B.numpy(), ndcg)
 
 
-def list_unseen(maker: Maker, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """(user_id, rank, movie_id) of N places for each user asked for, and of how many movies lists are made."""
-    learner = maker.learner
-    ranker = fit_ranker(maker.network, learner.encode(maker.learned), learner, maker.config, maker.weights)
+def list_unseen(model: HoldoutModel, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return (user_id, rank, movie_id) with N places for each of these users, and the number of listable movies."""
+    learner = model.learner
+    ranker = fit_ranker(model.network, learner.encode(model.learned), learner, model.config, model.weights)
     hidden = gather_histories(learner.encode(seen), learner.sizes())
     blocks = list_blocks(_place(ranker, asked, hidden, learner.vocabulary), learner.vocabulary)
     none = pl.DataFrame(schema={"user_id": pl.Int32, "rank": pl.Int32, "movie_id": pl.Int32})
@@ -168,9 +173,9 @@ def _place(ranker: Ranker, asked: Ids, hidden: Histories, vocabulary: Vocabulary
 
 
 def _pair(
-    ours: Judged, theirs: Judged, candidate: Maker, common: pl.DataFrame, min_slice_users: int
+    ours: Measured, theirs: Measured, candidate: HoldoutModel, common: pl.DataFrame, min_slice_users: int
 ) -> Iterator[Paired]:
-    """Errors of all rows and of each slice of enough users, then lists; of all users with a row, by user_id."""
+    """Yield differences by user: errors of all rows, errors of each slice with enough users, then NDCG."""
     users, user_B = np.unique(common["user_id"].to_numpy(), return_inverse=True)
     less_B = ours.error_B - theirs.error_B
     rows, train = candidate.learner.encode(common), candidate.learner.encode(candidate.learned)
@@ -192,7 +197,7 @@ def _pair(
 def _rows(
     comparison: Comparison, ours: dict[str, float], theirs: dict[str, float], name: str, split: str
 ) -> Iterator[MetricRow]:
-    """The champion's figures as a model of its own, then the candidate's on the same rows, and the differences."""
+    """Yield the champion's figures, the candidate's figures on the same rows, and the differences."""
     for metric, value in theirs.items():
         yield MetricRow(CHAMPION, split, "all", metric, value)
     for metric, value in ours.items():
@@ -206,11 +211,11 @@ def _rows(
 
 
 def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
-    """To those of the evaluation, in the place of any that an earlier try has left."""
+    """Add rows to metrics.json, replacing those of an earlier attempt."""
     kept = [row for row in read_json(run.metrics) if row["model"] != CHAMPION and AGAINST not in row["slice"]]
     write_json(run.metrics, kept + [asdict(row) for row in rows])
 
 
-def _in_words(comparison: Comparison) -> str:
+def _describe(comparison: Comparison) -> str:
     said = [f"{one.metric} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in comparison.overall]
-    return ", ".join(said) or "of too few users to tell more than coverage"
+    return ", ".join(said) or "too few users; only coverage was compared"

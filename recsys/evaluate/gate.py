@@ -1,4 +1,4 @@
-"""May tonight's model replace last night's table?"""
+"""The gate: decide whether tonight's model may replace last night's tables."""
 
 import logging
 import math
@@ -15,42 +15,42 @@ from recsys.warehouse.outcome import MetricRow
 
 logger = logging.getLogger(__name__)
 
-DIGITS = 4  # of the figures in messages, and of the limits that would let them pass
+DIGITS = 4  # of figures and suggested limits in messages
 
 Figures = dict[tuple[str, str], float]  # by model and metric
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A limit that tonight's model breaks, and what would let it pass."""
+class BrokenLimit:
+    """A limit that tonight's model exceeds, and the setting that would let it pass."""
 
     what: str
-    next_step: str = "no limit lets that pass"
+    next_step: str = "no limit lets it pass"
 
     def __str__(self) -> str:
         return f"{self.what} ({self.next_step})"
 
 
 def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, config: GateConfig) -> None:
-    """Holds back a model that breaks a limit of `config`: alone, or beside the champion; and whatever comes after a
-    roll-back that nobody has lifted.
+    """Hold the model back if it exceeds a limit of `config`, alone or compared with the champion, or after a rollback.
 
-    What was found is written to gate.json first. With `force_publish` it is told in the log, and the night goes on.
+    A rollback holds all later nights until it is released. The findings are written to gate.json first. With
+    `force_publish` they are only logged.
 
-    Raises: GateHeld with every broken limit.
+    Raises: GateHeld with every exceeded limit.
     """
     # holdout, or holdout_time where the newest ratings were held out
     of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
     broken = [*_after_rollback(run), *_alone(figures, network, config), *find_regressions(comparison, config)]
-    told = {
+    found = {
         "champion": comparison.champion,
         "not_compared": comparison.why_not,
         "broken": [one.what for one in broken],
         "forced": bool(broken) and config.force_publish,
     }
-    write_json(run.gate, told)
+    write_json(run.gate, found)
     if not broken:
         return
     reasons = "; ".join(map(str, broken))
@@ -58,47 +58,47 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
         logger.warning("%s is published against the gate: %s", network, reasons)
         return
     raise GateHeld(
-        f"{network} is held back: {reasons}. Last night's table is kept; see {run.metrics}. Next: find out what has "
-        "changed, or set what stands in brackets, or publish all the same with recsys nightly --force-publish, which "
-        "is recorded."
+        f"{network} is held back: {reasons}. Last night's table is kept; see {run.metrics}. Next: find out what "
+        "changed, or apply the setting in brackets, or publish anyway with `recsys nightly --force-publish`, which is "
+        "recorded"
     )
 
 
-def _after_rollback(run: Run) -> Iterator[Broken]:
+def _after_rollback(run: Run) -> Iterator[BrokenLimit]:
     reason = find_held(run.home)
     if reason:
-        yield Broken(
-            f"the tables were rolled back {reason}, and no night may undo that unasked",
+        yield BrokenLimit(
+            f"the tables were rolled back {reason}, and nights do not publish until that is released",
             f"`recsys rollback --release --home {run.home.root}` lets nights publish again",
         )
 
 
-def _alone(figures: Figures, network: str, config: GateConfig) -> Iterator[Broken]:
-    """Limits that need nothing but tonight's holdout. What is not a number breaks them."""
+def _alone(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
+    """Yield the limits on tonight's figures alone that are exceeded; NaN exceeds every limit."""
     mae_median = figures[network, "mae_median"]
     if not mae_median <= config.max_mae_median:
-        yield Broken(
+        yield BrokenLimit(
             f"holdout MAE {mae_median:.4f} stars is above the gate {config.max_mae_median:.4f}",
-            _at_most("MAX_MAE_MEDIAN", mae_median),
+            _raise_limit("MAX_MAE_MEDIAN", mae_median),
         )
     rmse, bias_rmse = figures[network, "rmse_mean"], figures["bias", "rmse_mean"]
     if config.must_beat_bias and not rmse < bias_rmse:
-        yield Broken(
-            f"holdout RMSE {rmse:.4f} stars is not below {bias_rmse:.4f}, that of plain biases",
+        yield BrokenLimit(
+            f"holdout RMSE {rmse:.4f} stars is not below {bias_rmse:.4f}, that of the bias baseline",
             "RECSYS_GATE__MUST_BEAT_BIAS=false",
         )
     coverage, least = figures[network, "coverage_at_10"], config.min_popularity_coverage_ratio
     popular = figures["popularity", "coverage_at_10"]
     if not coverage >= least * popular:
-        yield Broken(
+        yield BrokenLimit(
             f"holdout coverage@10 {coverage:.4f} is below {least:g} of {popular:.4f}, that of lists of the most rated "
             "movies",
-            _at_least("MIN_POPULARITY_COVERAGE_RATIO", coverage / popular),
+            _lower_limit("MIN_POPULARITY_COVERAGE_RATIO", coverage / popular),
         )
 
 
-def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[Broken]:
-    """Regressions of which the bootstrap is sure, and lists of fewer movies."""
+def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:
+    """Yield regressions whose whole bootstrap interval exceeds the limit, and losses of coverage."""
     beside = f"run {comparison.champion}"
     for one in comparison.overall:
         if one.metric == "mae_median" and not one.low <= config.max_mae_regression:
@@ -107,33 +107,38 @@ def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[Bro
             yield _worse("holdout NDCG@10", one, beside, config.max_ndcg_regression, "MAX_NDCG_REGRESSION")
     worse = [one for one in comparison.slices if not one.low <= config.max_slice_mae_regression]
     if worse:
-        others = f" (of {len(worse)} slices that break this)" if len(worse) > 1 else ""
+        others = f" (of {len(worse)} slices above the limit)" if len(worse) > 1 else ""
         what = f"holdout MAE of {worse[0].slice}{others}"
         yield _worse(what, worse[0], beside, config.max_slice_mae_regression, "MAX_SLICE_MAE_REGRESSION")
     ratio, least = comparison.coverage_ratio, config.min_coverage_ratio
     if ratio is not None and comparison.coverage and not ratio >= least:
         ours, theirs = comparison.coverage
-        yield Broken(
-            f"holdout coverage@10 {ours:.4f} is {ratio:.4f} of {theirs:.4f}, that of {beside}, and less than {least:g}",
-            _at_least("MIN_COVERAGE_RATIO", ratio),
+        yield BrokenLimit(
+            f"holdout coverage@10 {ours:.4f} is {ratio:.4f} of {theirs:.4f}, that of {beside}, and below the limit of "
+            f"{least:g}",
+            _lower_limit("MIN_COVERAGE_RATIO", ratio),
         )
 
 
-def _worse(what: str, one: Difference, beside: str, allowed: float, setting: str) -> Broken:
-    by, surely = (one.value, one.low) if one.metric == "mae_median" else (-one.value, -one.high)
-    return Broken(
-        f"{what} is worse than that of {beside} by {by:.4f}, surely by {surely:.4f}, and {allowed:g} is allowed",
-        _at_most(setting, surely),
+def _worse(what: str, one: Difference, beside: str, allowed: float, setting: str) -> BrokenLimit:
+    by, at_least = (one.value, one.low) if one.metric == "mae_median" else (-one.value, -one.high)
+    return BrokenLimit(
+        f"{what} is worse than that of {beside} by {by:.4f} (at least {at_least:.4f}); the limit is {allowed:g}",
+        _raise_limit(setting, at_least),
     )
 
 
-def _at_most(setting: str, value: float) -> str:
-    """The setting that lets `value` pass, rounded up."""
-    return _passes(setting, math.ceil(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else Broken.next_step
+def _raise_limit(setting: str, value: float) -> str:
+    """Name the setting that lets `value` pass, rounded up."""
+    return (
+        _passes(setting, math.ceil(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else BrokenLimit.next_step
+    )
 
 
-def _at_least(setting: str, value: float) -> str:
-    return _passes(setting, math.floor(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else Broken.next_step
+def _lower_limit(setting: str, value: float) -> str:
+    return (
+        _passes(setting, math.floor(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else BrokenLimit.next_step
+    )
 
 
 def _passes(setting: str, value: float) -> str:

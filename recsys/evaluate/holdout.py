@@ -1,4 +1,4 @@
-"""The holdout's verdict on a network and on the baselines beside it: errors in stars, quality of lists."""
+"""Measure a network and the baselines on the holdout: errors in stars, and quality of lists."""
 
 import logging
 
@@ -23,12 +23,12 @@ from recsys.train.loop import ROWS_PER_PREDICTION, predict
 
 logger = logging.getLogger(__name__)
 
-BASELINE = "popularity"  # the most rated movies; the retriever of that name, which knows users, is in the blend only
-LIST_LENGTH = 50  # recall_at_50 needs so many places, whatever n is published
+BASELINE = "popularity"  # the most rated movies, not the retriever of that name, which is personalised
+LIST_LENGTH = 50  # recall_at_50 needs 50 places, whatever n is published
 
 
 def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
-    """Metrics by model name: the network under `network`, then every baseline fitted on the same `train`."""
+    """Return metrics by model name: `network`, then every baseline fitted on the same `train`."""
     levels_K = network.levels().cpu()
     errors = {"network": judge(predict(network, holdout).cpu(), holdout, levels_K)}
     for name, baseline in fit_baselines(train, network.sizes).items():
@@ -39,7 +39,7 @@ def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interac
 
 @torch.no_grad()
 def mean_error(network: Network, rows: Interactions) -> float:
-    """Mean of the network's own `errors`, whatever they are: for networks that predict no ratings."""
+    """Return the mean of the network's own `errors`, for networks that predict no ratings."""
     network.eval()
     firsts = range(0, len(rows), ROWS_PER_PREDICTION)
     parts = [network.errors(rows.take(slice(first, first + ROWS_PER_PREDICTION))) for first in firsts]
@@ -47,7 +47,7 @@ def mean_error(network: Network, rows: Interactions) -> float:
 
 
 def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> dict[str, float]:
-    """Errors of every decoder, and how well probabilities are calibrated. On the CPU."""
+    """Return the errors of every decoder and the calibration metrics. On the CPU."""
     errors = prediction_metrics(prediction, holdout.level_idx, levels_K)
     return errors | calibration_metrics(prediction.p_BK, holdout.level_idx)
 
@@ -55,7 +55,7 @@ def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> di
 def measure_details(
     network: RatingNetwork, train: Interactions, holdout: Interactions, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Metrics by slice: kinds of ratings, then what was predicted beside what was observed, in bins of probability."""
+    """Return metrics by slice of the ratings, then predicted and observed shares by bin of probability."""
     levels_K = network.levels().cpu()
     prediction = predict(network, holdout).cpu()
     bins = reliability(prediction.p_BK, holdout.level_idx)
@@ -66,10 +66,11 @@ def measure_details(
 
 
 def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner, n: int) -> ListQuality:
-    """Metrics of the ranker's lists of `n` movies, of those by each retriever alone, and of the most rated movies, for
-    users with a rating in `train`, from which the ranker has learned; movies rated there are left out.
+    """Measure lists of the ranker, of each retriever alone, and of the most rated movies.
 
-    A holdout movie is relevant from `config.relevant_from` stars on. The learner's seed draws the intervals' users.
+    Lists have `n` movies and are made for users with a rating in `train`, which the ranker was fitted to; movies rated
+    there are left out. A holdout movie with `config.relevant_from` stars or more is relevant. The learner's seed draws
+    the bootstrap samples.
     """
     vocabulary = learner.vocabulary
     known = pl.DataFrame({"user_id": vocabulary.user_ids[ranker.histories.sizes()[1:] > 0]})
@@ -86,9 +87,9 @@ def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, le
 
 
 def _list_as_served(ranker: Ranker, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """(user_id, rank, movie_id) of LIST_LENGTH places at least, the first `n` of which are a list of `n`.
+    """Return (user_id, rank, movie_id) with at least LIST_LENGTH places, the first `n` of which are the served list.
 
-    Which movies a diverse list takes depends on how long it is; after its own stand the others of a longer one.
+    With diversity, the selection depends on the length of the list, so a longer list is appended to the served one.
     """
 
     def ranked(length: int) -> pl.DataFrame:

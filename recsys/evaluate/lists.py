@@ -1,4 +1,4 @@
-"""What the holdout says of lists, whoever made them: quality, intervals, and quality by kinds of users."""
+"""Measure lists from any source on the holdout: quality, confidence intervals, and quality by slice of users."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from recsys.metrics.bootstrap import bootstrap_interval
 from recsys.metrics.lists import Catalogue, list_metrics, metric_values, user_metrics
 from recsys.models import Interactions
 
-JUDGED = "network"  # the lists among others that get intervals and slices
+JUDGED = "network"  # the lists that get intervals and slices
 
 
 @dataclass(frozen=True)
 class ListQuality:
-    """Figures of lists: `metrics` by who made them, `slices` of the network's alone, by slice."""
+    """Figures of lists: `metrics` by source of the lists, `slices` of the network's lists by slice."""
 
     metrics: dict[str, dict[str, float]]
     slices: dict[str, dict[str, float]]
@@ -33,11 +33,10 @@ def judge_lists(
     listable: Tensor,
     seed: int,
 ) -> ListQuality:
-    """Quality of `lists`, by who made them; the network's with 95% intervals of each mean over users, and by slice.
+    """Measure `lists` by their source. The network's also get slices and 95% intervals of each mean over users.
 
-    Lists (user_id, rank, movie_id) are made of the items that are `listable`, (I,) bool, for the users of `train`;
-    `relevant` (user_id, movie_id) is what these users were right to be shown. An interval stands as ndcg_at_10_low and
-    ndcg_at_10_high.
+    Lists (user_id, rank, movie_id) contain `listable` items, (I,) bool, for the users of `train`; `relevant` holds the
+    relevant (user_id, movie_id) pairs of these users. Intervals are named ndcg_at_10_low and ndcg_at_10_high.
     """
     catalogue = gather_catalogue(train, vocabulary, features, listable)
     users = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
@@ -47,7 +46,7 @@ def judge_lists(
 
 
 def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features, listable: Tensor) -> Catalogue:
-    """The movies that may be listed, by how many users of `train` rated each, and the genres that `features` knows."""
+    """Return the listable movies with the number of their raters in `train`, and the genres known to `features`."""
     rated = pl.DataFrame({"user_idx": train.user_idx.numpy(), "item_idx": train.item_idx.numpy()}).unique()
     may_be_listed = pl.DataFrame({"item_idx": listable.nonzero().squeeze(1).numpy()})
     counts = rated.group_by("item_idx").len("n_users")
@@ -57,7 +56,7 @@ def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Feat
 
 
 def _genres(vocabulary: Vocabulary, features: Features) -> pl.DataFrame:
-    """(movie_id, genre)."""
+    """Return (movie_id, genre)."""
     if "genres" not in features.item:
         return pl.DataFrame(schema={"movie_id": pl.Int32, "genre": pl.String})
     feature = features.item["genres"]
@@ -74,7 +73,7 @@ def _movie_ids(item_idx: pl.Series, vocabulary: Vocabulary) -> pl.Series:
 
 
 def _intervals(users: pl.DataFrame, seed: int) -> dict[str, float]:
-    """NAME_low and NAME_high of each of `user_metrics`; nothing of no users."""
+    """Return NAME_low and NAME_high for each of `user_metrics`; empty without users."""
     if users.is_empty():
         return {}
     ends = {name: bootstrap_interval(values, seed) for name, values in metric_values(users).items()}

@@ -1,4 +1,4 @@
-"""For doubters: learn from one file of ratings and predict another, with no other rating known."""
+"""`recsys evaluate`: learn from one file of ratings alone and predict another, to verify the figures independently."""
 
 import logging
 from pathlib import Path
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 def evaluate_files(
     train: Path, holdout: Path, settings: Settings, *, predictions: Path | None, lists: Path | None
 ) -> dict[str, Any]:
-    """Learns from the ratings in `train` alone, predicts every row of `holdout`, and reports what was chosen.
+    """Learn from the ratings in `train` alone, predict every row of `holdout`, and return a report.
 
-    Network and epochs are chosen on a part of `train`, the order of whose rows does not matter. The rating scale, and
-    what is known of users and movies beside ratings, comes from the source. `predictions` gets (user_id, movie_id,
-    rating_mean, rating_median), row by row as in `holdout`; `lists` gets (user_id, rank, movie_id, score) for every
-    user of either file, movies rated in `train` left out. The report has metrics if `holdout` has ratings.
+    Network and epochs are chosen on a part of `train`; the order of its rows does not matter. The rating scale and the
+    features of users and movies come from the source. `predictions` gets (user_id, movie_id, rating_mean,
+    rating_median), in the order of `holdout`. `lists` gets (user_id, rank, movie_id, score) for every user of either
+    file, without movies rated in `train`. The report has metrics if `holdout` has ratings.
 
-    Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are not what they must be.
+    Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are invalid.
     """
     check_rates(settings.config)
     _check_targets(train, holdout, predictions, lists)
@@ -73,20 +73,20 @@ def evaluate_files(
 
 
 def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
-    """Before anything is trained. Raises: UsageError if a result would overwrite something, or cannot be written."""
+    """Check the output paths. Raises: UsageError if one would overwrite another file, or cannot be written."""
     targets = [path for path in (predictions, lists) if path]
     named = [path.resolve() for path in (train, holdout, *targets)]
     if len(set(named[-len(targets) :] if targets else ())) < len(targets) or set(named[:2]) & set(named[2:]):
         raise UsageError(
-            f"--predictions {predictions} and --lists {lists} would overwrite each other, or what is learned from. "
-            "Next: give each a file of its own"
+            f"--predictions {predictions} and --lists {lists} would overwrite each other or an input file. "
+            "Next: give each its own path"
         )
     for path in targets:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=path.parent).close()
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: give another file") from None
+            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: give another path") from None
 
 
 def _report(
@@ -120,7 +120,7 @@ def _predict(network: RatingNetwork, asked: pl.DataFrame, learner: Learner) -> p
 
 
 def _list(ranker: Ranker, user_ids: pl.Series, n: int, learner: Learner) -> pl.DataFrame:
-    """Of these users; those whom neither the training file nor the source knows get the list for anybody."""
+    """Return the lists of these users; users unknown to the training file and the source get the default list."""
     asked = user_ids.unique().sort().to_frame("user_id")
     known = pl.concat(list_blocks(rank_movies(ranker, n, reasons=0), learner.vocabulary))
     strangers = asked.filter(learner.vocabulary.encode_users(asked["user_id"].to_numpy()) == 0)

@@ -1,5 +1,4 @@
-"""Errors of kinds of ratings: by genre, by how much is known of user and movie, by the stars given; and lists of
-kinds of users.
+"""Metrics by slice: errors by genre, by activity and popularity, and by true rating; lists by slice of users.
 
 Shapes: B ratings or users, K levels.
 """
@@ -20,17 +19,17 @@ from recsys.models import Interactions
 # First count of each bucket; a count of 0 is a new user or movie. Fixed, so that nights can be compared.
 USER_ACTIVITY = (1, 21, 51, 101, 201, 501)  # training ratings of the user; MovieLens asks for twenty
 MOVIE_POPULARITY = (1, 11, 51, 201, 1001)  # training ratings of the movie
-USER_GROUPS = ("gender", "age")  # features of users by which lists are looked at
+USER_GROUPS = ("gender", "age")  # user features that lists are sliced by
 LIST_METRICS = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10")
 
 
 def measure_slices(
     prediction: Prediction, train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Metrics of `prediction` for each slice of `holdout` that has a row, with its number of rows, `n`. On the CPU.
+    """Return the metrics of `prediction` for each nonempty slice of `holdout`, with its number of rows `n`. On the CPU.
 
-    A rating counts in each of its movie's genres. A slice by rating looks at the truth, which no predictor can: it
-    tells which stars are missed, not how well they could be predicted.
+    A rating counts in each genre of its movie. Slices by true rating show which ratings are missed; a predictor cannot
+    know them, so they do not measure how predictable ratings are.
     """
     measured = {}
     for name, rows in rating_slices(train, holdout, levels_K, features):
@@ -44,10 +43,10 @@ def measure_slices(
 def measure_list_slices(
     users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Means of `LIST_METRICS` for each slice of `users` that has one, with their number, `users_with_relevant`.
+    """Return the means of `LIST_METRICS` for each nonempty slice of `users`, with their number `users_with_relevant`.
 
-    `users` as `user_metrics` gives them: those with a relevant movie. By their training ratings in `train`, and by
-    gender and age where these are known.
+    `users` are those with a relevant movie, as `user_metrics` returns them. Slices are by number of ratings in
+    `train`, and by gender and age where known.
     """
     measured = {}
     for name, rows in _user_slices(users, train, vocabulary, features):
@@ -60,7 +59,7 @@ def measure_list_slices(
 def _user_slices(
     users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name, the places of its users in `users`) of every slice."""
+    """Yield (name, positions in `users`) of every slice."""
     user_idx = torch.from_numpy(vocabulary.encode_users(users["user_id"].to_numpy()))
     yield from _buckets("user_activity", _counts(train.user_idx, user_idx), USER_ACTIVITY)
     for name in USER_GROUPS:
@@ -71,7 +70,7 @@ def _user_slices(
 def rating_slices(
     train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name, the places of its rows in `holdout`) of every slice."""
+    """Yield (name, positions in `holdout`) of every slice."""
     known_of_user = _counts(train.user_idx, holdout.user_idx)
     known_of_item = _counts(train.item_idx, holdout.item_idx)
     yield "new_user", _places(known_of_user == 0)
@@ -85,7 +84,7 @@ def rating_slices(
 
 
 def _counts(train_idx: Tensor, asked_idx: Tensor) -> Tensor:
-    """(B,) how often each of `asked_idx` occurs in `train_idx`; the unknown, 0, never does."""
+    """Return (B,) how often each of `asked_idx` occurs in `train_idx`; 0 for the unknown index 0."""
     counts = torch.bincount(train_idx, minlength=int(asked_idx.max()) + 1 if len(asked_idx) else 0)
     return torch.where(asked_idx == 0, 0, counts[asked_idx])
 
@@ -99,7 +98,7 @@ def _buckets(name: str, counts_B: Tensor, firsts: tuple[int, ...]) -> Iterator[t
 
 
 def _values(name: str, feature: Feature, idx_B: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """One slice for each value that is known of a user or a movie; what has several is in each of theirs."""
+    """Yield one slice per value of a feature; users or movies with several values are in several slices."""
     n_rows = len(feature.offsets) - 1
     has_value = torch.zeros(n_rows, feature.n_values, dtype=torch.bool)
     has_value[feature.rows(), feature.values] = True

@@ -1,4 +1,4 @@
-"""Great Expectations as the rest of the code uses it: run a checkpoint, read its result, render its Data Docs.
+"""Checking expectations on views of a DuckDB in memory, with Great Expectations by default, and a page of the results.
 
-No rule is stated here; rules belong to those who check.
+No rule is stated here; rules belong to `recsys.checks` and `recsys.warehouse`.
 """

@@ -1,16 +1,15 @@
-"""Great Expectations over SQL on a DuckDB in memory: one checkpoint over some views, and its Data Docs.
+"""Runs Great Expectations over SQL on an in-memory DuckDB database, and writes a page of the results.
 
-What is expected of them is stated elsewhere.
+The expectations themselves are stated by the callers.
 """
 
 import importlib
 import logging
-import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,28 @@ from typing import Any
 import sqlalchemy
 from duckdb import DuckDBPyConnection
 
-from recsys.expect.data_docs import tidy, write_index
+from recsys.expect.page import Row, write_page
 
 # Without these the DuckDB dialect fails with "list index out of range" when a connection goes back to its pool.
 ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
+NO_ROWS = "CountedRowsExpectation"  # our own kind of expectation; every other kind is a class of Great Expectations
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one rule demands of a view. Importing it does not import Great Expectations."""
+
+    rule: str
+    demands: str  # in words, for the page of the results
+    kind: str  # NO_ROWS, or the name of a class of Great Expectations
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What one rule saw: the offending rows of a row rule, the measured number of any other."""
+    """The result of one rule: the number of offending rows for a row rule, the measured value for any other."""
 
     passed: bool
     observed: float
@@ -34,19 +46,24 @@ class Observation:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where Data Docs go, and what their first page says."""
+    """Where the page of the results is written, and what it says above them."""
 
-    folder: Path
+    folder: Path  # gets index.html
     title: str
-    explanation: str  # HTML of one paragraph: what the views are, and what follows from a rule that does not hold
+    explanation: str  # HTML of one paragraph: what the views are, and what follows from a rule that fails
+
+
+# Called with the name of an open database, the expectations by view, the run's id and start, and the page to write;
+# returns the result of each rule by its name. `run_checkpoint` is the one that a night uses.
+Validate = Callable[[str, Mapping[str, Sequence[Expectation]], str, datetime, Pages | None], dict[str, Observation]]
 
 
 @contextmanager
-def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
-    """A connection to a DuckDB in memory of this name, which `run_checkpoint` opens by it as well.
+def opened_database(name: str, spill: Path | None = None) -> Iterator[DuckDBPyConnection]:
+    """A connection to the in-memory DuckDB database of this name, shared with every other connection by that name.
 
-    It comes through SQLAlchemy because DuckDB opens a database twice only with the same configuration, and the
-    dialect adds to it. What does not fit in memory goes to the folder `spill`.
+    It is made by SQLAlchemy because DuckDB refuses a second connection with a different configuration, and the
+    dialect adds to the configuration. Data that does not fit in memory goes to the folder `spill`.
     """
     engine = sqlalchemy.create_engine(_address(name), **ENGINE_OPTIONS)
     with closing(engine.raw_connection()) as pooled:
@@ -54,7 +71,8 @@ def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
         connection: DuckDBPyConnection = pooled.driver_connection.duplicate()
     try:
         connection.execute("set timezone = 'UTC'")
-        connection.execute("set temp_directory = $folder", {"folder": str(spill)})
+        if spill:
+            connection.execute("set temp_directory = $folder", {"folder": str(spill)})
         yield connection
     finally:
         connection.close()
@@ -62,60 +80,71 @@ def opened_database(name: str, spill: Path) -> Iterator[DuckDBPyConnection]:
 
 
 def run_checkpoint(
-    database: str, views: Mapping[str, Sequence[Any]], run_id: str, started_at: datetime, pages: Pages | None
+    database: str, views: Mapping[str, Sequence[Expectation]], run_id: str, started_at: datetime, pages: Pages | None
 ) -> dict[str, Observation]:
-    """Checks what `expect` states of each view of an open database; returns what each rule saw, by its name.
+    """Validates each view of an open database with Great Expectations; returns the result of each rule by its name.
 
-    Data Docs are written under the run's name, where there is a place for them.
+    Writes the page of the results if `pages` is given.
+
+    Raises: AssertionError if Great Expectations could not evaluate a rule.
     """
-    if pages:
-        shutil.rmtree(pages.folder, ignore_errors=True)  # a run taken up again must not show its first attempt beside
     with quiet():
         import great_expectations as gx  # here, because it takes three seconds
 
-        context: Any = gx.get_context(mode="ephemeral", project_config=_project(pages))
+        context: Any = gx.get_context(mode="ephemeral", project_config=_project())
         source = context.data_sources.add_sql(
             "duckdb", connection_string=_address(database), create_temp_table=False, kwargs=ENGINE_OPTIONS
         )
         definitions = [
-            context.validation_definitions.add(
-                gx.ValidationDefinition(
-                    name=view,
-                    data=source.add_query_asset(view, f"select * from main.{view}").add_batch_definition_whole_table(
-                        view
-                    ),
-                    suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=expectations)),
-                )
+            gx.ValidationDefinition(
+                name=view,
+                data=source.add_query_asset(view, f"select * from main.{view}").add_batch_definition_whole_table(view),
+                suite=context.suites.add(gx.ExpectationSuite(name=view, expectations=[*map(_build, expectations)])),
             )
             for view, expectations in views.items()
         ]
-        checkpoint = gx.Checkpoint(name="checkpoint", validation_definitions=definitions, result_format="COMPLETE")
+        validations = [context.validation_definitions.add(definition) for definition in definitions]
+        checkpoint = gx.Checkpoint(name="checkpoint", validation_definitions=validations, result_format="BASIC")
         name = gx.RunIdentifier(run_name=run_id, run_time=started_at)
-        result = context.checkpoints.add(checkpoint).run(run_id=name)
-        if pages:
-            context.build_data_docs()
+        parts = context.checkpoints.add(checkpoint).run(run_id=name).run_results.values()
         source.get_execution_engine().close()
         source.get_engine().dispose()
-    parts = result.run_results.values()
+    seen = dict(_observe(outcome) for part in parts for outcome in part.results)
+    write_results(views, seen, pages)
+    return seen
+
+
+def write_results(
+    views: Mapping[str, Sequence[Expectation]], seen: Mapping[str, Observation], pages: Pages | None
+) -> None:
+    """Writes the page of what a validator has seen, if there is a place for it."""
+    rows = [
+        Row(seen[each.rule].passed, view, each.rule, each.demands, seen[each.rule].observed)
+        for view, expectations in views.items()
+        for each in expectations
+    ]
     if pages:
-        tidy(pages.folder)
-        held = {part.suite_name: [bool(outcome.success) for outcome in part.results] for part in parts}
-        write_index(pages.folder, pages.title, held, pages.explanation)
-    return dict(_observe(outcome) for part in parts for outcome in part.results)
+        write_page(pages.folder, pages.title, pages.explanation, rows)
 
 
-def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Any:
+def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Expectation:
     """An expectation of Great Expectations by its class, under the name of a rule of ours."""
+    return Expectation(rule, demands, kind, arguments)
+
+
+def expect_no_rows(rule: str, demands: str, query: str) -> Expectation:
+    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
+    return Expectation(rule, demands, NO_ROWS, {"unexpected_rows_query": query})
+
+
+def _build(expectation: Expectation) -> Any:
+    """The object of Great Expectations, which is imported here because it takes three seconds."""
     import great_expectations.expectations as gxe
 
-    return getattr(gxe, kind)(**arguments, description=demands, meta={"rule": rule})
-
-
-def expect_no_rows(rule: str, demands: str, query: str, **arguments: Any) -> Any:
-    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
     from recsys.expect.counted_rows import CountedRowsExpectation
 
-    return CountedRowsExpectation(unexpected_rows_query=query, description=demands, meta={"rule": rule}, **arguments)
+    build = CountedRowsExpectation if expectation.kind == NO_ROWS else getattr(gxe, expectation.kind)
+    return build(**expectation.arguments, description=expectation.demands, meta={"rule": expectation.rule})
 
 
 @contextmanager
@@ -150,24 +179,17 @@ def _address(name: str) -> str:
     return f"duckdb:///:memory:{name}"
 
 
-def _project(pages: Pages | None) -> Any:
-    """Everything in memory except the site; no progress bars, and nothing phones home."""
+def _project() -> Any:
+    """Everything in memory, no progress bars, no analytics."""
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
         ProgressBarsConfig,
     )
 
-    site = {
-        "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        # what is expected stands beside what was found, so pages of expectations alone would say nothing more
-        "site_section_builders": {"expectations": "None", "profiling": "None"},
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(pages and pages.folder)},
-    }
     return DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(),
-        data_docs_sites={"night": site} if pages else {},
+        data_docs_sites={},
         progress_bars=ProgressBarsConfig(globally=False),
         analytics_enabled=False,
     )

@@ -1,4 +1,4 @@
-"""An expectation of our own, which imports Great Expectations: import it where it is used."""
+"""An expectation class of our own. It imports Great Expectations, so import this module only where it is used."""
 
 from typing import Any, ClassVar
 
@@ -6,9 +6,9 @@ from great_expectations.expectations.core.unexpected_rows_expectation import Une
 
 
 class CountedRowsExpectation(UnexpectedRowsExpectation):
-    """UnexpectedRowsExpectation that asks once how many rows there are, instead of fetching some and then counting.
+    """UnexpectedRowsExpectation that only counts the rows, instead of fetching some of them first and then counting.
 
-    Of 20 million rows a rule takes seconds, and the first answer would say nothing that the second does not.
+    A rule over 20 million rows takes seconds, and the quarantine has the rows.
     """
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)

@@ -1,4 +1,4 @@
-"""Writing one table of a snapshot: sorted Parquet, and digests of what it says, whatever order the source had."""
+"""Writes one table of a snapshot as sorted Parquet, and hashes its content independently of the source's order."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 LINES = pa.schema(
     [
         pa.field("source_file", pa.string(), nullable=False),  # its bare name
-        pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first; of Parquet, the row
+        pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first line; in Parquet, the row
     ]
 )
 
-ROWS_PER_GROUP = 1_000_000  # of Parquet: what is in memory at once
+ROWS_PER_GROUP = 1_000_000  # of Parquet, and in memory at a time
 
 
 def write_table(
     table: str, rows: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path, lines_path: Path | None = None
 ) -> list[str]:
-    """Writes `rows`, sorted already, and where each stood; returns one digest for each column that is content.
+    """Writes sorted `rows` and their places in the source. Returns one digest for each column of the content.
 
-    Where a row stood is not: the same ratings from another file are the same content.
+    The place of a row is not content: the same ratings from another file give the same digests.
     """
     digests = {name: hashlib.sha256(f"{table}.{name}".encode()) for name in schema.names if name not in LINES.names}
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def write_table(
 
 
 def column_bytes(column: pa.ChunkedArray) -> bytes:
-    """Bytes that depend on the values alone: neither on batches nor on how Arrow holds them."""
+    """Returns bytes that depend on the values alone, not on batches or on the memory layout of Arrow."""
     if not column.null_count and pa.types.is_primitive(column.type):
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     return "".join(json.dumps(value) + "\n" for value in column.to_pylist()).encode()

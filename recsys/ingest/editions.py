@@ -1,4 +1,4 @@
-"""The editions of MovieLens as a table: what is known about each, and the files that it is read from."""
+"""The editions of MovieLens as a table: facts about each, and the files from which it is read."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +11,7 @@ from recsys.schema import TABLES
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """Everything known about an edition, and about the files that it is read from."""
+    """Returns the facts about an edition, and the files from which it is read."""
     layout = LAYOUTS[dataset.layout]
     texts = {table: layout.texts().get(table) for table in TABLES}
     return {
@@ -25,7 +25,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 
 def list_datasets(*, in_words: bool) -> pl.DataFrame:
-    """One row per edition: everything known about it, or if `in_words` what fits a terminal."""
+    """Returns one row per edition with all facts, or with those that fit a terminal if `in_words`."""
     frame = pl.DataFrame([describe_dataset(dataset) for dataset in EDITIONS])
     if not in_words:
         return frame
@@ -42,8 +42,8 @@ def list_datasets(*, in_words: bool) -> pl.DataFrame:
     )
 
 
-FOOTNOTE = f"""Each is {GROUPLENS}/NAME.zip. Those without an MD5 change now and then, and their
-counts with them. All are for research with acknowledgement, none for commercial use; those marked as shared may be
-passed on under the same conditions. Files, encodings, genres, checksums, licences in full: recsys datasets --json
+FOOTNOTE = f"""Each edition is {GROUPLENS}/NAME.zip. Those without an MD5 change from time to time, and
+so do their counts. All are for research with acknowledgement, not for commercial use; those marked as shared may be
+redistributed under the same conditions. For files, encodings, genres, checksums and licences: recsys datasets --json
 
 {CITATION}"""

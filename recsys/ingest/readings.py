@@ -1,4 +1,4 @@
-"""Which source was read to which snapshot: several can say the same, and each is read once."""
+"""Records which source was converted to which snapshot, so that each source is read once."""
 
 import hashlib
 from pathlib import Path
@@ -7,15 +7,15 @@ from recsys.files import read_json, write_json
 from recsys.forgotten import Forgotten
 from recsys.ingest.snapshot import Snapshot, check_whole
 
-SCHEMA_VERSION = 2  # raise it whenever the same source would be read differently
+SCHEMA_VERSION = 2  # increase it if the same source would give other rows
 
 READINGS = ".readings"  # folder beside the snapshots of a dataset
 
 
 def find_snapshot(sha256: str, forgotten: Forgotten, folder: Path) -> Snapshot | None:
-    """The snapshot that was made from a source of this SHA-256 by the same reading, if it is still there.
+    """Returns the snapshot made from the source with this SHA-256 by the same version of the code, if it still exists.
 
-    Raises: SourceError when it is damaged.
+    Raises: SourceError if it is damaged.
     """
     reading = read_reading(reading_path(sha256, forgotten, folder))
     known = reading and Snapshot(folder / reading["snapshot"])
@@ -26,7 +26,7 @@ def find_snapshot(sha256: str, forgotten: Forgotten, folder: Path) -> Snapshot |
 
 
 def record_reading(sha256: str, forgotten: Forgotten, snapshot: Snapshot) -> None:
-    """Leaves a record beside the snapshots of the dataset."""
+    """Writes a record next to the snapshots of the dataset."""
     reading = {"snapshot": snapshot.snapshot_id, "forgotten_sha256": forgotten.digest}
     write_json(reading_path(sha256, forgotten, snapshot.folder.parent), reading)
 
@@ -37,7 +37,7 @@ def reading_path(sha256: str, forgotten: Forgotten, folder: Path) -> Path:
 
 
 def read_reading(path: Path) -> dict[str, str] | None:
-    """A record of `record_reading`; None where there is none, or one that cannot be read: then nobody knows."""
+    """Returns a record of `record_reading`; None if it does not exist or cannot be read."""
     try:
         reading: dict[str, str] = read_json(path)
         return {name: reading[name] for name in ("snapshot", "forgotten_sha256")}
@@ -46,7 +46,7 @@ def read_reading(path: Path) -> dict[str, str] | None:
 
 
 def is_free_of(snapshot: Snapshot, forgotten: Forgotten) -> bool:
-    """Whether a snapshot is what some source said without these users; of any other nobody knows."""
+    """Whether a snapshot is known to have been made without these users."""
     readings = map(read_reading, (snapshot.folder.parent / READINGS).glob("*.json"))
     return (snapshot.snapshot_id, forgotten.digest) in {
         (reading["snapshot"], reading["forgotten_sha256"]) for reading in readings if reading

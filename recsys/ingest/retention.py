@@ -1,4 +1,4 @@
-"""Which snapshots stay on disk: what there is, how large and how old, and what a night may delete when it is over."""
+"""Lists the snapshots on disk, and deletes old ones at the end of a night."""
 
 import logging
 import shutil
@@ -31,7 +31,7 @@ LISTED: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def list_local(home: Home, *, in_words: bool = False) -> pl.DataFrame:
-    """One row per snapshot of the home, datasets by name, newest first; `in_words` for a table that people read."""
+    """Returns one row per snapshot, sorted by dataset, newest first; with fewer columns if `in_words`."""
     now = datetime.now(UTC)
     folders = sorted(home.snapshots.glob("[!.]*")) if home.snapshots.exists() else []
     rows = [describe(snapshot, now) for folder in folders for snapshot in list_readable(folder)]
@@ -71,29 +71,29 @@ def size_bytes(folder: Path) -> int:
 
 
 def retain_snapshots(present: Snapshot, run: Run, config: SnapshotConfig) -> int:
-    """Deletes the dataset's snapshots beyond the newest `config.keep`, and everything in which a user may still be who
-    has asked to be forgotten since. Returns the bytes that this freed.
+    """Deletes the dataset's snapshots except the newest `config.keep`, and everything that may contain rows of users
+    who have asked to be forgotten since. Returns the number of bytes freed.
 
-    `present` and `run`, tonight's, always stay. What cannot be read or deleted is named in the log and stays: the
-    tables are published, and no old folder can make that undone.
+    `present` and `run`, tonight's, are always kept. A folder that cannot be read or deleted is logged and skipped,
+    because the tables are published already and the night must not fail.
     """
     forgotten = read_forgotten(run.home)
-    gone = dict.fromkeys(list_beyond(present, config.keep), "beyond the newest")
+    gone = dict.fromkeys(list_outdated(present, config.keep), "not among the newest")
     if forgotten.newest:
         gone |= dict.fromkeys(list_unclean(run, forgotten), "of forgotten users")
     return sum(remove(folder, why) for folder, why in sorted(gone.items()) if folder != present.folder)
 
 
-def list_beyond(present: Snapshot, keep: int) -> list[Path]:
-    """The dataset's snapshots that are older than the newest `keep`, `present` being one of these."""
+def list_outdated(present: Snapshot, keep: int) -> list[Path]:
+    """Lists the dataset's snapshots that are not among the newest `keep`, which always include `present`."""
     snapshots = [one for one in list_readable(present.folder.parent) if one.folder != present.folder]
     snapshots.sort(key=lambda one: (one.made_at, one.snapshot_id), reverse=True)
     return [one.folder for one in snapshots[keep - 1 :]]
 
 
 def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
-    """What may still have rows of users who asked to be forgotten since: snapshots and what killed runs left of some,
-    what drops were read as, and the folders of earlier runs.
+    """Lists what may have rows of users who asked to be forgotten since: snapshots, leftovers of killed runs, parsed
+    drops, and folders of earlier runs.
     """
     assert forgotten.newest
     home, moment = run.home, forgotten.newest.strftime(RUN_ID)
@@ -106,14 +106,14 @@ def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
 
 
 def list_readable(folder: Path) -> list[Snapshot]:
-    """The snapshots of a dataset whose manifest can be read; the others are named in the log."""
+    """Lists the snapshots of a dataset that have a readable manifest, and logs the others."""
     readable = []
     for snapshot in list_snapshots(folder):
         try:
             describe(snapshot, datetime.now(UTC))
             readable.append(snapshot)
         except (OSError, ValueError, LookupError, TypeError) as error:
-            log.warning("%s is damaged and left alone: %s. Next: remove it", snapshot.folder, error)
+            log.warning("%s is damaged and is kept: %s. Next: remove it", snapshot.folder, error)
     return readable
 
 

@@ -1,4 +1,4 @@
-"""What a snapshot is: a folder of immutable canonical Parquet and its manifest, named by what it says."""
+"""A snapshot: a folder of immutable canonical Parquet files with a manifest, named by its content."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +13,12 @@ from recsys.errors import SourceError
 from recsys.files import read_json
 from recsys.schema import REJECTS, SUPERSEDED, TABLES
 
-STORED = {**TABLES, "superseded": SUPERSEDED, "rejects": REJECTS}  # its tables
+STORED = {**TABLES, "superseded": SUPERSEDED, "rejects": REJECTS}  # tables of a snapshot
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot's folder. Row i of a table's source lines tells where row i of the table stood in the source."""
+    """A snapshot's folder. Row i of `lines(table)` is the place in the source of row i of the table."""
 
     folder: Path
 
@@ -44,12 +44,12 @@ class Snapshot:
 
     @property
     def superseded(self) -> Path:
-        """Ratings that a later one or a retraction replaced, and when: what an earlier `as_of` still knows."""
+        """Ratings replaced by a later one or a retraction, with the time: an earlier `as_of` still uses them."""
         return self.folder / "superseded.parquet"
 
     @property
     def rejects(self) -> Path:
-        """Lines that could not be read as a row at all, `schema.REJECTS`."""
+        """Lines that could not be parsed as a row, `schema.REJECTS`."""
         return self.folder / "rejects.parquet"
 
     def table(self, name: str) -> Path:
@@ -57,12 +57,12 @@ class Snapshot:
         return self.folder / f"{name}.parquet"
 
     def lines(self, name: str) -> Path:
-        """Where each row of a table, or of superseded, stood in the source: source_file, source_line."""
+        """The place in the source of each row of a table or of superseded: source_file, source_line."""
         return self.folder / f"{name}_lines.parquet"
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """manifest.json: where the data come from, what is in them, under which licence."""
+        """manifest.json: the source, content and licence of the data."""
         manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
         return manifest
 
@@ -77,29 +77,29 @@ class Snapshot:
 
     @property
     def made_at(self) -> datetime:
-        """When it was written, UTC; the first edition of manifests did not say."""
+        """When it was written, UTC. The first version of manifests did not record it."""
         written = datetime.fromtimestamp((self.folder / "manifest.json").stat().st_mtime, UTC).isoformat()
         return datetime.fromisoformat(self.manifest.get("made_at", written))
 
     @property
     def genres(self) -> list[str] | None:
-        """The genres that a movie may have; None where the source does not say."""
+        """The genres that a movie may have; None if the source does not say."""
         genres: list[str] | None = self.manifest["genres"]
         return genres
 
     @property
     def rating_scale(self) -> tuple[float, ...]:
-        """The stars that can be given, ascending."""
+        """The possible ratings in stars, ascending."""
         return tuple(self.manifest["rating_scale"])
 
 
 def list_snapshots(folder: Path) -> list[Snapshot]:
-    """The snapshots of one dataset, in the order of their names."""
+    """Returns the snapshots of one dataset, sorted by name."""
     return [Snapshot(path.parent) for path in sorted(folder.glob("[!.]*/manifest.json"))]
 
 
 def check_whole(snapshot: Snapshot) -> None:
-    """Raises: SourceError unless every file of the snapshot is there, with as many rows as its manifest says."""
+    """Raises: SourceError unless every file of the snapshot exists and has as many rows as its manifest says."""
     try:
         for table, counted in snapshot.manifest["rows"].items():
             found = pq.read_metadata(snapshot.table(table)).num_rows
@@ -113,5 +113,5 @@ def damaged(snapshot: Snapshot, error: Exception) -> SourceError:
     words = " ".join(str(error).split())
     return SourceError(
         f"snapshot {snapshot.folder} is damaged: {words}. Nothing is published, last night's table is kept. "
-        "Next: remove that folder, so that the next run writes it anew"
+        "Next: remove that folder; the next run writes it again"
     )

@@ -1,1 +1,1 @@
-"""Metrics: plain functions of arrays and frames. Whose predictions are measured, and when, is for others to say."""
+"""Metrics as plain functions of arrays and frames. Choosing the predictions to measure belongs in evaluate."""

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: of statements made with 70% certainty, 70% should come true.
+"""Calibration: of the statements predicted with a probability of 70%, 70% should be true.
 
 Shapes: B ratings, K levels, T = K - 1 thresholds, S statements, N bins.
 """
@@ -13,19 +13,19 @@ BINS = 10  # of equal width
 
 @dataclass(frozen=True)
 class Bin:
-    """Statements whose probability lies in (lower, upper]; the first bin has 0 as well."""
+    """The statements with a probability in (lower, upper]; the first bin also includes 0."""
 
     lower: float
     upper: float
     n: int
     predicted: float  # mean probability
-    observed: float  # share that came true
+    observed: float  # share of true statements
 
 
 def reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
-    """Of "the rating is above level k", for each of the K - 1 levels that have one above, all of them together.
+    """Bins of the statements "the rating is above level k", for all K - 1 levels below the highest.
 
-    Bins without a statement are left out.
+    Empty bins are omitted.
 
     Source: the reliability diagram of DeGroot and Fienberg, "The Comparison and Evaluation of Forecasters" (The
     Statistician, 1983).
@@ -36,13 +36,13 @@ def reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
 
 
 def top_reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
-    """Of "the rating is the most probable level", one statement a rating."""
+    """Bins of the statements "the rating is the most probable level", one per rating."""
     top = p_BK.double().max(dim=1)
     return _bins(top.values, top.indices == level_idx_B)
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Expected calibration error: the mean distance of probability and share, over statements.
+    """Expected calibration error: the mean difference between probability and share, over statements.
 
     Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI 2015).
     """
@@ -50,7 +50,7 @@ def calibration_error(bins: list[Bin]) -> float:
 
 
 def calibration_metrics(p_BK: Tensor, level_idx_B: Tensor) -> dict[str, float]:
-    """`ece` of all thresholds, `ece_top` of the most probable level; both are shares, 0 is best."""
+    """`ece` over all thresholds and `ece_top` of the most probable level; both are shares, 0 is best."""
     return {
         "ece": calibration_error(reliability(p_BK, level_idx_B)),
         "ece_top": calibration_error(top_reliability(p_BK, level_idx_B)),

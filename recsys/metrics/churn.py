@@ -1,24 +1,24 @@
 """How much lists change from one night to the next.
 
-Shapes: U users, N places of a list.
+Shapes: U users, N ranks of a list.
 """
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-PERSISTENCE = 0.9  # of a reader who goes on to the next place; the first ten then have 86% of the weight
+PERSISTENCE = 0.9  # probability that a reader continues to the next rank; the first ten then weigh 86%
 
 Floats = npt.NDArray[np.float64]
 
 
 def churn(before: pl.DataFrame, now: pl.DataFrame, n: int = 10) -> dict[str, float]:
-    """How the first `n` places of two nights differ, mean over the users who have a list in both.
+    """Compare the first `n` ranks of two nights; means over the users who have a list in both.
 
-    `before`, `now`: (user_id, rank, movie_id), ranks from 1 without gaps, a movie once in a list. churn_at_n: the share
-    of the earlier movies that are gone. changed_at_n: the share of users whose list is not the same, place by place.
-    rbo_at_n: `rank_biased_overlap`, 1 for the same lists and 0 for lists without a common movie. users_with_both is the
-    number of these users; where there are none, nothing else.
+    `before`, `now`: (user_id, rank, movie_id), ranks from 1 without gaps, each movie once per list. churn_at_n: share
+    of the earlier movies that are gone. changed_at_n: share of users whose list differs at any rank. rbo_at_n:
+    `rank_biased_overlap`, 1 for identical lists and 0 for lists without a common movie. users_with_both: number of
+    these users; the only metric if there are none.
     """
     before, now = (lists.filter(pl.col("rank") <= n).select("user_id", "rank", "movie_id") for lists in (before, now))
     lengths = before.group_by("user_id").len("before").join(now.group_by("user_id").len("now"), on="user_id")
@@ -43,11 +43,11 @@ def churn(before: pl.DataFrame, now: pl.DataFrame, n: int = 10) -> dict[str, flo
 def rank_biased_overlap(
     common_UN: npt.NDArray[np.int64], before_U: npt.NDArray[np.int64], now_U: npt.NDArray[np.int64]
 ) -> Floats:
-    """(U,) extrapolated rank-biased overlap of two lists a user: agreement by depth, the first places weighing most.
+    """(U,) extrapolated rank-biased overlap of two lists per user: agreement by depth, weighted towards the top ranks.
 
-    common_UN: movies that both lists have in their first 1, ..., N places. before_U, now_U: how long the lists are, 1
-    to N. Past the end of the shorter list its agreement is taken to go on as it was there, past the longer one's end
-    that of both.
+    common_UN: number of movies that both lists have in their first 1, ..., N ranks. before_U, now_U: lengths of the
+    lists, 1 to N. Beyond the end of the shorter list, its agreement is assumed to stay constant; beyond the end of the
+    longer list, that of both.
 
     Source: Webber, Moffat and Zobel, "A similarity measure for indefinite rankings" (TOIS 2010), equation 32.
     """
@@ -64,7 +64,7 @@ def rank_biased_overlap(
 
 
 def _common(both: pl.DataFrame, n_users: int, n: int) -> npt.NDArray[np.int64]:
-    """(U, N) of movies in both lists, those that have come up by each depth in both."""
+    """(U, N): number of movies that occur in both lists up to each depth."""
     deeper = np.maximum(both["rank"].to_numpy(), both["rank_now"].to_numpy()).astype(np.int64)
     found = np.bincount(both["row"].to_numpy() * n + deeper - 1, minlength=n_users * n)
     return found.reshape(n_users, n).cumsum(axis=1)

@@ -1,4 +1,4 @@
-"""From a distribution over stars to one number; which one is right depends on what it is for.
+"""Decode a distribution over stars to one number; the right decoder depends on the metric.
 
 Shapes: B batch, K rating levels.
 """
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PURPOSES = {  # of each decoder, and of the probabilities themselves
+PURPOSES = {  # what each decoder, and the probabilities themselves, are for
     "median": "one number with the least absolute error",
-    "rounded": "the level nearest to the mean, for networks that give one number only",
+    "rounded": "the level nearest to the mean, for networks that predict one number only",
     "mode": "the level that is most often exactly right",
-    "mean": "expected stars (rating_hat), with the least squared error: RMSE and MSE are of it",
-    "log loss, ECE": "the probabilities themselves: how much of the truth they expected, and whether 70% means 70%",
+    "mean": "expected stars (rating_hat), with the least squared error; RMSE and MSE measure it",
+    "log loss, ECE": "the probabilities themselves: the likelihood of the ratings, and whether 70% means 70%",
 }
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of a rating each: p_BK (B, K) float32, rows sum to 1; mean_B (B,) float32, expected stars, not clipped."""
+    """Predicted ratings: p_BK (B, K) float32, rows sum to 1; mean_B (B,) float32, expected stars, not clipped."""
 
     p_BK: Tensor
     mean_B: Tensor
@@ -29,22 +29,22 @@ class Prediction:
 
 
 def decode_mean(p_BK: Tensor, levels_K: Tensor) -> Tensor:
-    """Expected stars, (B,): the least squared error; what `rating_hat` means."""
+    """Expected stars, (B,), with the lowest squared error; published as `rating_hat`."""
     return p_BK @ levels_K
 
 
 def decode_median(p_BK: Tensor, levels_K: Tensor) -> Tensor:
-    """The lowest level that half of the probability does not exceed, (B,): the least absolute error."""
+    """The median level, (B,), the lowest one if there are several; it has the lowest absolute error."""
     index_B = (p_BK.cumsum(1) < 0.5).sum(1).clamp(max=p_BK.shape[1] - 1)
     return levels_K[index_B]
 
 
 def decode_mode(p_BK: Tensor, levels_K: Tensor) -> Tensor:
-    """The most probable level, (B,), the lowest of several: most often exactly right."""
+    """The most probable level, (B,), the lowest of ties; it is most often exactly right."""
     return levels_K[p_BK.argmax(1)]
 
 
 def decode_rounded(stars_B: Tensor, levels_K: Tensor) -> Tensor:
-    """The level nearest to a number of stars, (B,), the lower of two: for networks that give one number only."""
+    """The level nearest to a number of stars, (B,), the lower of ties; for networks that predict one number."""
     middles = (levels_K[1:] + levels_K[:-1]) / 2
     return levels_K[torch.bucketize(stars_B, middles)]

@@ -1,4 +1,4 @@
-"""By how much two models differ over the same users, and how far chance could have moved that; arithmetic only.
+"""Differences between two models on the same users, with confidence intervals.
 
 Shapes: U users, C comparisons.
 """
@@ -10,22 +10,22 @@ import numpy as np
 
 from recsys.metrics.bootstrap import RESAMPLES, Floats, bootstrap_ratios
 
-TAIL = 10  # resamples beyond each end, at least: with fewer the end itself is a matter of chance
+TAIL = 10  # least number of resamples beyond each end; with fewer, the end itself would be too random
 
 
 @dataclass(frozen=True)
 class Paired:
-    """One figure of two models, user by user; every one of a night is of the same users in the same order."""
+    """One metric of two models per user; all pairs of a night have the same users in the same order."""
 
     metric: str
     slice: str
-    less_U: Floats  # sum of the candidate's values less that of the champion's
-    count_U: Floats  # of so many values; 0 for a user who is not in it
+    less_U: Floats  # sum of the candidate's values minus sum of the champion's
+    count_U: Floats  # number of values; 0 for a user outside the slice
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The candidate's figure less the champion's, between the ends that chance leaves it."""
+    """The candidate's metric minus the champion's, with the ends of its interval."""
 
     metric: str
     slice: str
@@ -36,12 +36,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How tonight's model differs from the champion; or why that cannot be told."""
+    """How tonight's model differs from the champion, or why they cannot be compared."""
 
-    champion: str | None = None  # the run that is served
+    champion: str | None = None  # run_id of the published model
     why_not: str | None = None
-    differences: tuple[Difference, ...] = ()  # candidate less champion
-    coverage: tuple[float, float] | None = None  # coverage@10 of the candidate's lists and of the champion's
+    differences: tuple[Difference, ...] = ()  # candidate minus champion
+    coverage: tuple[float, float] | None = None  # coverage@10 of the candidate and of the champion
 
     @property
     def overall(self) -> list[Difference]:
@@ -49,21 +49,21 @@ class Comparison:
 
     @property
     def slices(self) -> list[Difference]:
-        """The one of the surest regression first."""
+        """Differences of slices, the most certain regression first."""
         return sorted((one for one in self.differences if one.slice != "all"), key=lambda one: -one.low)
 
     @property
     def coverage_ratio(self) -> float | None:
-        """The candidate's over the champion's; None if there is none to divide by."""
+        """The coverage of the candidate divided by the champion's; None if that is unknown or 0."""
         return self.coverage[0] / self.coverage[1] if self.coverage and self.coverage[1] else None
 
 
 def measure_differences(pairs: Sequence[Paired], error_rate: float, seed: int) -> tuple[Difference, ...]:
-    """Each pair's difference of means, and its ends by the bootstrap over users.
+    """The difference of means of each pair, with an interval by bootstrap over users.
 
-    With a chance of `error_rate` at most, the true difference of any of them lies below its `low`; and with as much
-    that of any lies above its `high`: each end has an equal share of that chance (Bonferroni), so that many comparisons
-    do not make a difference likelier to be found where there is none.
+    The probability that any true difference lies below its `low` is at most `error_rate`, and likewise above its
+    `high`. The error rate is divided equally among the comparisons (Bonferroni), so that more comparisons do not make
+    it likelier to find a difference where there is none.
     """
     if not pairs:
         return ()

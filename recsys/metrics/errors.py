@@ -1,10 +1,10 @@
-"""How far predictions are off; arithmetic only, no models."""
+"""Errors of predicted ratings."""
 
 from torch import Tensor
 
 from recsys.metrics.decode import Prediction, decode_median, decode_mode, decode_rounded
 
-MIN_PROBABILITY = 1e-7  # a level given no chance at all costs 16 nats, not infinity
+MIN_PROBABILITY = 1e-7  # a level with probability 0 costs 16 nats instead of infinity
 
 
 def mae(stars_hat: Tensor, stars: Tensor) -> float:
@@ -18,13 +18,13 @@ def rmse(stars_hat: Tensor, stars: Tensor) -> float:
 
 
 def log_loss(p_BK: Tensor, level_idx_B: Tensor) -> float:
-    """Mean negative log-probability of the level given, in nats."""
+    """Mean negative log-probability of the actual level, in nats."""
     given_B = p_BK.double().gather(1, level_idx_B[:, None]).squeeze(1)
     return -given_B.clamp(min=MIN_PROBABILITY).log().mean().item()
 
 
 def prediction_metrics(prediction: Prediction, level_idx_B: Tensor, levels_K: Tensor) -> dict[str, float]:
-    """Every decoder's error on the same rows."""
+    """The errors of all decoders on the same rows."""
     stars, p_BK = levels_K[level_idx_B], prediction.p_BK
     return {
         "mae_median": mae(decode_median(p_BK, levels_K), stars),
@@ -35,7 +35,7 @@ def prediction_metrics(prediction: Prediction, level_idx_B: Tensor, levels_K: Te
 
 
 def number_metrics(stars_hat: Tensor, stars: Tensor, levels_K: Tensor) -> dict[str, float]:
-    """Errors of one number per rating, as it is and rounded to the nearest level."""
+    """Errors of one number per rating, both unrounded and rounded to the nearest level."""
     return {
         "mae_mean": mae(stars_hat, stars),
         "mae_rounded": mae(decode_rounded(stars_hat, levels_K), stars),

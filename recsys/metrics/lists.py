@@ -1,6 +1,6 @@
-"""How good ranked lists are, for the users and for the catalogue; arithmetic only, no models.
+"""Metrics of ranked lists, per user and over the catalogue.
 
-Shapes: U users, I movies of the catalogue, G genres, B users of one block, N places of a list.
+Shapes: U users, I movies of the catalogue, G genres, B users of one block, N ranks of a list.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-N = 10  # places that the metrics of lists look at, but for these:
+N = 10  # number of ranks that metrics consider, except for:
 DEPTH = 50  # recall_at_50, mrr_at_50
-USERS_PER_BLOCK = 4096  # distances of so many lists are in memory at once: some 10 MB
+USERS_PER_BLOCK = 4096  # lists whose distances are in memory at once, about 10 MB
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -19,21 +19,21 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The movies that lists are made of, as they were known when the lists were made.
+    """The movies from which lists are made, as known when the lists were made.
 
-    Both frames name a row once, in any order.
+    The rows of both frames are unique, in any order.
     """
 
-    movies: pl.DataFrame  # (movie_id, n_users): every movie that could be shown, and how many users have rated it
-    genres: pl.DataFrame  # (movie_id, genre); a movie of which none is known is not in it
-    n_users: int  # that have rated something, and so are those who get lists
+    movies: pl.DataFrame  # (movie_id, n_users): every movie that may be shown, with its number of raters
+    genres: pl.DataFrame  # (movie_id, genre); without movies that have no known genre
+    n_users: int  # users with a rating, who get lists
 
 
 def list_metrics(users: pl.DataFrame, lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
-    """Quality of `lists`: the means of their `users`, as `user_metrics` gives these, and `catalogue_metrics`.
+    """All metrics of `lists`: the means over `users`, the result of `user_metrics`, and `catalogue_metrics`.
 
-    `users_with_relevant` is the number of users behind the means, `users_without_relevant` that of the catalogue's
-    other users, whose lists nobody can judge.
+    `users_with_relevant` is the number of users behind the means, `users_without_relevant` the number of other users,
+    whose lists cannot be evaluated.
     """
     counts = {
         "users_with_relevant": float(len(users)),
@@ -43,24 +43,24 @@ def list_metrics(users: pl.DataFrame, lists: pl.DataFrame, catalogue: Catalogue)
 
 
 def mean_metrics(users: pl.DataFrame) -> dict[str, float]:
-    """The mean over users of each of `user_metrics`; where no user has a relevant movie there are none."""
+    """The mean of each of `user_metrics` over users; empty if no user has a relevant movie."""
     if users.is_empty():
         return {}
     return {name: float(values.mean()) for name, values in metric_values(users).items()}
 
 
 def metric_values(users: pl.DataFrame) -> dict[str, Floats]:
-    """(U,) float64 of each of `user_metrics`, by its name."""
+    """(U,) float64: the values of each of `user_metrics`, by name."""
     return {name: users[name].to_numpy() for name in users.columns if name != "user_id"}
 
 
 def user_metrics(lists: pl.DataFrame, relevant: pl.DataFrame) -> pl.DataFrame:
-    """One row for each user with a relevant movie, by user_id: ndcg_at_10, recall_at_10, recall_at_50, mrr_at_50,
-    hit_rate_at_10, each from 0 to 1 and better when larger.
+    """One row for each user with a relevant movie, sorted by user_id, with a column per metric.
 
-    `lists` (user_id, rank, movie_id) holds 50 ranks per user, fewer where there are no more movies to show; `relevant`
-    (user_id, movie_id) what each user was right to be shown, a pair once; relevance is yes or no. A user without a list
-    was shown nothing relevant. The order of rows does not matter, not even to the last bit.
+    The metrics are ndcg_at_10, recall_at_10, recall_at_50, mrr_at_50 and hit_rate_at_10, each from 0 to 1; higher is
+    better. `lists` (user_id, rank, movie_id) has 50 ranks per user, or fewer if there are no more movies; `relevant`
+    (user_id, movie_id) has the relevant movies of each user, without duplicates. A user without a list counts as shown
+    nothing relevant. The order of rows does not affect the result, not even its last bit.
 
     Source of NDCG: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (TOIS 2002), with gains
     0 and 1 and the discount 1 / log2(rank + 1).
@@ -80,7 +80,7 @@ def user_metrics(lists: pl.DataFrame, relevant: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ndcg(row: Indices, rank: Indices, n_relevant: Indices) -> Floats:
-    """(U,) DCG over that of a list with every relevant movie first; `row` ascends, and `rank` within it."""
+    """(U,) DCG divided by the ideal DCG; `row` is ascending, and `rank` within each row."""
     discount_N = 1 / np.log2(np.arange(1, N + 1) + 1)
     shown = rank <= N
     dcg_U = np.bincount(row[shown], weights=discount_N[rank[shown] - 1], minlength=len(n_relevant))
@@ -89,7 +89,7 @@ def _ndcg(row: Indices, rank: Indices, n_relevant: Indices) -> Floats:
 
 
 def _reciprocal_rank(row: Indices, rank: Indices, n_users: int) -> Floats:
-    """(U,) 1 / rank of the first relevant movie, 0 where there is none."""
+    """(U,) 1 / rank of the first relevant movie, 0 if there is none."""
     shown = rank <= DEPTH
     best_U = np.zeros(n_users)
     np.maximum.at(best_U, row[shown], 1 / rank[shown])
@@ -97,13 +97,13 @@ def _reciprocal_rank(row: Indices, rank: Indices, n_users: int) -> Floats:
 
 
 def catalogue_metrics(lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
-    """What all top tens are like, whether or not their users have a relevant movie.
+    """Metrics of all top-10 lists, whether or not their users have a relevant movie.
 
-    coverage_at_10: the share of the catalogue in some top 10. gini_at_10: the Gini index of how often each movie of the
-    catalogue stands in one, 0 when all do equally often, towards 1 when few movies take all places. novelty_at_10: mean
-    bits, -log2 of the share of users who have rated a movie; nobody's movie counts as one user's. diversity_at_10:
-    `_diversity`. The last two are means over users of their lists' means; what has nothing to be the mean of is left
-    out. Every movie in a list is one of the catalogue.
+    coverage_at_10: share of the catalogue that occurs in a top 10. gini_at_10: Gini index of the number of top 10 per
+    movie of the catalogue, 0 if all occur equally often, near 1 if few movies take all ranks. novelty_at_10: mean of
+    -log2 of the share of users who rated a movie, in bits; an unrated movie counts as rated by one user.
+    diversity_at_10: see `_diversity`. The last two are means over users of the means of their lists; a metric without
+    any value is omitted. All movies in lists must be in the catalogue.
 
     Source of novelty: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems" (PNAS
     2010); of the Gini index for lists: Fleder and Hosanagar, "Blockbuster culture's next rise or fall" (2009).
@@ -123,7 +123,7 @@ def catalogue_metrics(lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, fl
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:
-    """Half the mean absolute difference of two counts over their mean: 0 if all are equal; at least one is above 0."""
+    """Half the mean absolute difference of two counts divided by the mean count, which must be above 0."""
     ascending = np.sort(counts)
     n = len(counts)
     weights = 2 * np.arange(1, n + 1) - n - 1
@@ -131,10 +131,10 @@ def gini(counts: npt.NDArray[np.int64]) -> float:
 
 
 def _places(lists: pl.DataFrame, movies: pl.DataFrame) -> Indices:
-    """(U, N) the column of the movie at each place of each user with a list, by user_id; -1 where a list is shorter."""
+    """(U, N): the column of the movie at each rank, for users with a list by user_id; -1 past the end of a list."""
     top = lists.filter(pl.col("rank") <= N)
     shown = top.join(movies.select("movie_id", "column"), on="movie_id")
-    assert len(shown) == len(top), "a list shows a movie that is not in the catalogue"
+    assert len(shown) == len(top), "a list has a movie that is not in the catalogue"
     users = shown.select("user_id").unique().sort("user_id").with_row_index("row")
     shown = shown.join(users, on="user_id")
     top_UN = np.full((len(users), N), -1)
@@ -150,7 +150,7 @@ def _novelty(top_UN: Indices, raters_I: Indices, n_users: int) -> float:
 
 
 def _genre_table(genres: pl.DataFrame, movies: pl.DataFrame) -> npt.NDArray[np.float32]:
-    """(I, G) float32, 1 where the movie has the genre."""
+    """(I, G) float32: 1 if the movie has the genre."""
     names = genres.select("genre").unique().sort("genre").with_row_index("index")
     known = genres.join(names, on="genre").join(movies.select("movie_id", "column"), on="movie_id")
     table_IG = np.zeros((len(movies), len(names)), dtype=np.float32)
@@ -159,10 +159,9 @@ def _genre_table(genres: pl.DataFrame, movies: pl.DataFrame) -> npt.NDArray[np.f
 
 
 def _diversity(top_UN: Indices, genres_IG: npt.NDArray[np.float32]) -> float | None:
-    """Mean over users of the mean Jaccard distance between the genres of each two movies in the top 10.
+    """Mean over users of the mean Jaccard distance between the genres of any two movies in the top 10.
 
-    Of a movie without genres nobody knows how far it is from others: its pairs do not count, nor does a list without
-    any pair. None if there is no such list.
+    Pairs with a movie without known genres are ignored, and so are lists without a pair. None if no list has a pair.
 
     Source: Ziegler et al., "Improving recommendation lists through topic diversification" (WWW 2005).
     """
@@ -173,7 +172,7 @@ def _diversity(top_UN: Indices, genres_IG: npt.NDArray[np.float32]) -> float | N
 
 
 def _mean_distances(top_BN: Indices, genres_IG: npt.NDArray[np.float32]) -> Floats:
-    """The mean distance of each list that has a pair; sizes of sets are small integers, which float32 holds exactly."""
+    """The mean distance of each list that has a pair. Set sizes are small integers, exact in float32."""
     has_BNG = genres_IG[top_BN] * (top_BN >= 0)[:, :, None]
     size_BN = has_BNG.sum(axis=2)
     first, second = np.triu_indices(N, k=1)

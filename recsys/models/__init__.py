@@ -1,4 +1,7 @@
-"""The networks that can be trained, by name: one module each, and one dict."""
+"""The networks, one module each, and `MODELS`, which lists them by name.
+
+The training loop and everything that depends on it belong in `recsys.train`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reported:
-    """What the write-up of a network reports."""
+    """The figure that the write-up of a network reports."""
 
     figure: str  # e.g. "MSE 0.7646"
     conditions: str  # data, holdout, epochs
@@ -47,21 +50,21 @@ class Reported:
 
 @dataclass(frozen=True)
 class Variant:
-    """A named network: its config for a number of ratings and of levels, and how to build and to read back one."""
+    """A named network: its default config for a number of ratings and of levels, its config type and its class."""
 
     configure: Callable[[int, int], NetworkConfig]  # (n_ratings, n_levels)
     config_type: type[NetworkConfig]
     build: Callable[..., Network]  # (config, sizes, features): the network's class
-    what: str  # it is, in a line
+    what: str  # description in one line
     reported: Reported | None = None
 
     @property
     def rates(self) -> bool:
-        """Whether it predicts ratings; a night needs one that does."""
+        """Whether the network predicts ratings, as a night requires."""
         return isinstance(self.build, type) and issubclass(self.build, RatingNetwork)
 
 
-# the snapshot of ml-latest-small that the write-ups had: 671 users, 9,066 movies, 100,004 ratings
+# the edition of ml-latest-small used by the write-ups: 671 users, 9,066 movies, 100,004 ratings
 OLD_SMALL = "older ml-latest-small (671 users)"
 
 MODELS: dict[str, Variant] = {
@@ -69,45 +72,48 @@ MODELS: dict[str, Variant] = {
         ordinal,
         OrdinalConfig,
         OrdinalNetwork,
-        "ours: thresholds over a bilinear score, with histories, opinions, features and the moment",
+        "default: ordered thresholds on a bilinear score, with history, opinions, features and rating times",
     ),
     "ordinal_basic": Variant(
-        ordinal_basic, OrdinalConfig, OrdinalNetwork, "the same with histories alone: half the time, a little worse"
+        ordinal_basic,
+        OrdinalConfig,
+        OrdinalNetwork,
+        "like ordinal, with history only: half the training time, slightly less accurate",
     ),
     "softmax": Variant(
         softmax,
         SoftmaxConfig,
         SoftmaxNetwork,
-        "two vectors, three dense layers, one class per star",
+        "two vectors, three dense layers, one class per star level",
         Reported("MAE 0.669", "ML-1M, 25% random holdout, 10 epochs"),
     ),
     "dot": Variant(
         dot,
         DotConfig,
         DotNetwork,
-        "dot product of two vectors, no biases",
+        "dot product of two vectors, without biases",
         Reported("MSE 1.2209", f"{OLD_SMALL}, 10% random holdout, 5 epochs"),
     ),
-    "dot_sgd": Variant(dot_sgd, DotConfig, DotNetwork, "the same by plain gradient descent, smaller"),
+    "dot_sgd": Variant(dot_sgd, DotConfig, DotNetwork, "like dot, trained by plain gradient descent from small values"),
     "dot_bias": Variant(
         dot_bias,
         DotBiasConfig,
         DotBiasNetwork,
-        "dot product, biases, a sigmoid over the range of stars",
+        "dot product with biases, scaled to the range of stars by a sigmoid",
         Reported("MSE 0.7646", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs"),
     ),
     "dot_bias_one_cycle": Variant(
         dot_bias_one_cycle,
         DotBiasConfig,
         DotBiasNetwork,
-        "the same on a one-cycle schedule, its range widened",
+        "like dot_bias, with a one-cycle schedule and a wider range",
         Reported("MSE 0.784", f"{OLD_SMALL}, random validation part"),
     ),
     "mlp": Variant(
         mlp,
         MlpConfig,
         MlpNetwork,
-        "two vectors, one dense layer, a sigmoid over the range",
+        "two vectors, one dense layer, scaled to the range of stars by a sigmoid",
         Reported("MSE 0.7820", f"{OLD_SMALL}, 10% random holdout, best of 5 epochs"),
     ),
     "mlp_deep": Variant(mlp_deep, DeepMlpConfig, DeepMlpNetwork, "two vectors, three dense layers, one number"),
@@ -115,26 +121,29 @@ MODELS: dict[str, Variant] = {
         recurrent,
         RecurrentConfig,
         RecurrentNetwork,
-        "an LSTM that reads the user, then the movie",
+        "an LSTM that reads the user vector, then the movie vector",
         Reported("MSE 0.7699", f"{OLD_SMALL}, random validation part"),
     ),
-    "recurrent_gru": Variant(recurrent_gru, RecurrentConfig, RecurrentNetwork, "the same with a GRU"),
+    "recurrent_gru": Variant(recurrent_gru, RecurrentConfig, RecurrentNetwork, "like recurrent, with a GRU"),
     "wide_deep": Variant(
         wide_deep,
         WideDeepConfig,
         WideDeepNetwork,
-        "crossed features beside dense layers",
+        "crossed features in parallel with dense layers",
         Reported("MSE 0.7890", f"{OLD_SMALL}, random validation part"),
     ),
-    "nmf": Variant(nmf, NmfConfig, NmfNetwork, "non-negative matrix factorisation, the classic"),
+    "nmf": Variant(nmf, NmfConfig, NmfNetwork, "non-negative matrix factorisation"),
     "hybrid": Variant(
-        hybrid, HybridConfig, HybridNetwork, "ids, features and dates side by side into dense layers, and a product"
+        hybrid, HybridConfig, HybridNetwork, "ids, features and dates in dense layers, plus a product of user and movie"
     ),
     "triplet": Variant(
-        triplet, TripletConfig, TripletNetwork, "orders only: watched above not watched, by a margin; one movie table"
+        triplet, TripletConfig, TripletNetwork, "ranking only: watched movies above unwatched ones by a margin"
     ),
-    "triplet_bpr": Variant(triplet_bpr, TripletConfig, TripletNetwork, "the same with the logistic loss"),
+    "triplet_bpr": Variant(triplet_bpr, TripletConfig, TripletNetwork, "like triplet, with a logistic loss"),
     "sequence": Variant(
-        sequence, SequenceConfig, SequenceNetwork, "orders only: reads a history in order of time, tells what is next"
+        sequence,
+        SequenceConfig,
+        SequenceNetwork,
+        "ranking only: reads the history in order of time and predicts the next movie",
     ),
 }

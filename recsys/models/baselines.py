@@ -1,4 +1,4 @@
-"""What any network has to beat: means of the training ratings, and damped user and movie biases."""
+"""Baselines that every network must beat: means of the training ratings, and damped user and movie biases."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # networks may build on baselines
+if TYPE_CHECKING:  # at runtime, networks import this module
     from recsys.models.network import Interactions, Sizes
 
-MOVIE_DAMPING = 25.0  # ratings of the global mean that every movie starts with
-USER_DAMPING = 10.0  # likewise for a user; both are the values of Koren's and Bell's handbook chapter
+MOVIE_DAMPING = 25.0  # number of ratings at the global mean that are added to every movie
+USER_DAMPING = 10.0  # likewise for every user; both values are from Koren and Bell, see `fit_baselines`
 
 RATING_BASELINES = ("global_mean", "user_mean", "movie_mean", "bias")
-BASELINES = (*RATING_BASELINES, "popularity")  # popularity orders movies and predicts no stars
+BASELINES = (*RATING_BASELINES, "popularity")  # popularity ranks movies but predicts no stars
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # user_idx (B,), item_idx (B,) -> stars (B,)
 
 
 def fit_baselines(train: "Interactions", sizes: "Sizes") -> dict[str, Predict]:
-    """Every baseline by name, fitted on `train`; ids without a rating get the global mean.
+    """Fit every rating baseline on `train`, by name; ids without a rating get the global mean.
 
     Source of `bias`: Koren and Bell, "Advances in Collaborative Filtering", Recommender Systems Handbook (2011), 5.2.1.
     """
@@ -39,7 +39,7 @@ def fit_baselines(train: "Interactions", sizes: "Sizes") -> dict[str, Predict]:
 
 
 def _shrunk_mean(group_idx: Tensor, values: Tensor, n_groups: int, damping: float) -> Tensor:
-    """(n_groups,) sum of a group's values over its size plus `damping`; 0 for a group without values."""
+    """(n_groups,) sum of a group's values divided by its size plus `damping`; 0 for a group without values."""
     totals = torch.zeros(n_groups, device=values.device).index_add_(0, group_idx, values)
     counts = torch.bincount(group_idx, minlength=n_groups)
     return totals / (counts + damping).clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""The dot product of a user's and a movie's vector, as two write-ups begin: no biases, no limits.
+"""The dot product of a user vector and a movie vector, without biases or bounds: the first step of two write-ups.
 
 Shapes: B batch, D embedding_dim.
 """
@@ -13,26 +13,26 @@ from recsys.models.layers import he_normal_table
 from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork
 
-SMALL = 0.05  # upper end of the second write-up's initial values
+SMALL = 0.05  # upper bound of the initial values in the second write-up
 
 
 class DotConfig(TableConfig):
     embedding_dim: int = Field(50, ge=1, description="Length of the user and of the movie vector.")
     initial: Literal["he_normal", "uniform"] = Field(
-        "he_normal", description="Initial values: he_normal as Keras draws them, or uniform in (0, 0.05)."
+        "he_normal", description="Initial values: he_normal as in Keras, or uniform in (0, 0.05)."
     )
 
 
 def dot(n_ratings: int, n_levels: int) -> DotConfig:
-    """V1 of the last write-up, which had batches of 64; a larger data set gets as many steps."""
+    """V1 of the last write-up, with batches of 64 there; larger data sets get the same number of steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 
 
 def dot_sgd(n_ratings: int, n_levels: int) -> DotConfig:
-    """The third write-up's: small positive values, three epochs of plain SGD.
+    """The network of the third write-up: small positive values, three epochs of plain SGD.
 
-    The rate was chosen on validation, per rating: plain SGD sees the mean over a batch, so it grows with the batch.
+    The learning rate was chosen on validation. It is proportional to the batch size, since the loss is a mean.
     """
     batch_size = batch_size_for(n_ratings, steps=1400)
     training = TrainingConfig(

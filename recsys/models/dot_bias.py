@@ -1,4 +1,4 @@
-"""Dot product, biases and a sigmoid over the range of stars: V2 of the last write-up, and a well-known learner's.
+"""Dot product with biases, scaled to the range of stars by a sigmoid: V2 of the last write-up, and the third's learner.
 
 Shapes: B batch, D embedding_dim.
 """
@@ -15,12 +15,12 @@ from recsys.models.tables import TableConfig, TableNetwork
 class DotBiasConfig(TableConfig):
     embedding_dim: int = Field(50, ge=1, description="Length of the user and of the movie vector.")
     widened: float = Field(
-        0.0, ge=0, description="Stars by which each end of the range lies further out: a sigmoid only nears its ends."
+        0.0, ge=0, description="Stars added to both ends of the range, because a sigmoid never reaches its ends."
     )
 
 
 def dot_bias(n_ratings: int, n_levels: int) -> DotBiasConfig:
-    """V2 of the last write-up, which had batches of 64; a larger data set gets as many steps."""
+    """V2 of the last write-up, with batches of 64 there; larger data sets get the same number of steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotBiasConfig(
         training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant")
@@ -28,7 +28,7 @@ def dot_bias(n_ratings: int, n_levels: int) -> DotBiasConfig:
 
 
 def dot_bias_one_cycle(n_ratings: int, n_levels: int) -> DotBiasConfig:
-    """The third write-up's learner: a wider range, one cycle, a small weight decay."""
+    """The learner of the third write-up: a wider range, one cycle, a small weight decay."""
     training = TrainingConfig(
         epochs=5,
         batch_size=batch_size_for(n_ratings, steps=350),

@@ -1,7 +1,7 @@
-"""Vectors of whatever is known of users, movies and moments: a table for each feature, side by side.
+"""Embedding tables for the features of users, movies and rating times.
 
-Shapes: B batch, R rows of users or of movies, V values of a feature, D a feature's own dim, W all of them together,
-E a vector and its bias.
+Shapes: B batch, R rows (users or movies), V values of a feature, D dim of one feature, W sum of the dims, E a vector
+and its bias.
 """
 
 from typing import cast
@@ -16,11 +16,11 @@ from recsys.encode.features import Feature
 from recsys.models.network import zero_unseen
 from recsys.models.rows import Keys
 
-Dims = dict[str, int]  # length of a vector by feature; what is not named takes no part
+Dims = dict[str, int]  # vector length by feature; features that are not named are ignored
 
 
 class FeatureTable(nn.Module):
-    """One feature: a row's vector is the mean of its values' vectors."""
+    """The table of one feature; the vector of a row is the mean of the vectors of its values."""
 
     offsets: Tensor
     values: Tensor
@@ -29,34 +29,34 @@ class FeatureTable(nn.Module):
         super().__init__()
         self.names = feature.names
         self.weight = nn.Parameter(torch.randn(feature.n_values, dim) * std)
-        # what is known of users and movies is saved beside the weights, not with them
+        # features are saved in a file of their own, not with the weights
         self.register_buffer("offsets", feature.offsets, persistent=False)
         self.register_buffer("values", feature.values, persistent=False)
 
     def forward(self) -> Tensor:
-        """(R, D): of every row."""
+        """(R, D): the vectors of all rows."""
         return F.embedding_bag(self.values, self.weight, self.offsets, mode="mean", include_last_offset=True)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """A warm start finds a value by its name, wherever it stands tonight."""
+        """Values are identified by name, so that a warm start finds them at any index."""
         return {"weight": np.array(["not known", *(f"value {name}" for name in self.names)])}
 
     def shares(self, row_idx: Tensor) -> Tensor:
-        """(V,): of the rows named, a row of three values counting as a third for each; sums to 1."""
+        """(V,): the share of each value among these rows; a row of three values adds a third to each. Sums to 1."""
         n_R = torch.bincount(row_idx, minlength=len(self.offsets) - 1)
         counts_R = self.offsets.diff()
         weights = (n_R / counts_R).repeat_interleave(counts_R)
         return torch.bincount(self.values, weights, minlength=len(self.weight)) / len(row_idx)
 
     def zero_unseen(self, row_idx: Tensor) -> None:
-        """Values that none of these rows has are never learned: they shall say nothing."""
+        """Zero the vectors of values that none of these rows has, since they are never trained."""
         seen_R = torch.zeros(len(self.offsets) - 1, dtype=torch.bool, device=row_idx.device)
         seen_R[row_idx] = True
         zero_unseen(self.weight, self.values[seen_R.repeat_interleave(self.offsets.diff())])
 
 
 class SideTables(nn.Module):
-    """The users, or the movies: an own vector for each, and those of their features, which no row is without."""
+    """The tables of one side, users or movies: a vector per id, and the vectors of its features."""
 
     def __init__(self, name: str, n_rows: int, features: dict[str, Feature], dims: Dims, std: float) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class SideTables(nn.Module):
         self.width = dims[name] + sum(dims[feature] for feature in self.features)
 
     def forward(self, row_idx: Tensor, hidden_share: float) -> Tensor:
-        """(B,) -> (B, W). In training a share of the own vectors is zero, as that of whoever has no ratings is."""
+        """(B,) -> (B, W). In training, a share of the id vectors is set to zero, as for ids without ratings."""
         own_BD = F.embedding(row_idx, self.own)
         if self.training and hidden_share > 0:
             own_BD = own_BD * (torch.rand(len(row_idx), 1, device=row_idx.device) >= hidden_share)
         if not self.features:
             return own_BD
-        # of all rows at once, since a batch has several ratings of most of them
+        # computed for all rows at once, since a batch contains most of them several times
         features_R = torch.cat([table() for table in self._tables()], dim=1)
         return torch.cat([own_BD, F.embedding(row_idx, features_R)], dim=1)
 
@@ -87,7 +87,7 @@ class SideTables(nn.Module):
 
 
 class FeatureSum(nn.Module):
-    """One vector and its bias for each row: what its features add up to. Zeros where the edition knows none of them."""
+    """For each row, the sum of the vectors and biases of its features; zeros if the data set has none of them."""
 
     nothing: Tensor  # (R, 1)
 
@@ -106,18 +106,18 @@ class FeatureSum(nn.Module):
                 table.weight[0] = 0.0  # "not known"
 
     def prepare(self, row_idx: Tensor) -> None:
-        """row_idx: (N,), of the training ratings."""
+        """Note which values training sees. row_idx: (N,), of the training ratings."""
         for table in self._tables():
             table.zero_unseen(row_idx)
         self._shares = [table.shares(row_idx) for table in self._tables()]
 
     def forward(self) -> Tensor:
-        """(R, E): of every row."""
+        """(R, E): the sums of all rows."""
         total: Tensor = sum((table() for table in self._tables()), self.nothing.expand(-1, self.width))
         return total
 
     def squares(self) -> Tensor:
-        """(): squared length of the vectors behind a training rating, on average."""
+        """(): mean squared length of the vectors used by a training rating."""
         of_tables = zip(self._tables(), self._shares, strict=True)
         squares = ((share_V * table.weight.square().sum(1)).sum() for table, share_V in of_tables)
         return sum(squares, self.nothing.new_zeros(()))
@@ -127,7 +127,7 @@ class FeatureSum(nn.Module):
 
 
 class DateTables(nn.Module):
-    """Weekday, hour, month and year of a rating, each with vectors of its own."""
+    """The tables of weekday, hour, month and year of a rating."""
 
     def __init__(self, dims: Dims, std: float) -> None:
         super().__init__()
@@ -137,13 +137,13 @@ class DateTables(nn.Module):
         self.width = sum(dims[name] for name in self.tables)
 
     def forward(self, rated_at: Tensor) -> Tensor:
-        """(B,) seconds since 1970 -> (B, W), with no column where no date feature takes part."""
+        """(B,) seconds since 1970 -> (B, W); W is 0 if no date feature is used."""
         index_of = date_features(rated_at)
         vectors = [F.embedding(index_of[name], table) for name, table in self.tables.items()]
         return torch.cat(vectors, 1) if vectors else rated_at.new_zeros(len(rated_at), 0, dtype=torch.float32)
 
     def zero_unseen(self, rated_at: Tensor) -> None:
-        """A month or a year without a rating says nothing; tomorrow's may be one."""
+        """Zero the vectors of hours, months, ... without a training rating; predictions may still use them."""
         index_of = date_features(rated_at)
         for name, table in self.tables.items():
             zero_unseen(table, index_of[name])

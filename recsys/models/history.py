@@ -1,4 +1,4 @@
-"""Who rated what in training, as sums over each user's movies and over each movie's users.
+"""The training history as sums of vectors over each user's movies and over each movie's users.
 
 Shapes: B batch, U users, I items, E length of a row, N training ratings.
 """
@@ -15,9 +15,9 @@ from recsys.models.network import Interactions, Sizes
 
 
 class History:
-    """Training ratings grouped by user and by item; `opinion` is how far each was above what biases expect, in stars.
+    """Training ratings grouped by user and by item; the opinion of a rating is its stars above the bias baseline.
 
-    Every sum is over a user's movies (or a movie's users) and is scaled by their number to the power -½.
+    Every sum over a user's movies (or a movie's users) is scaled by their number to the power -½.
     """
 
     def __init__(self, train: Interactions, sizes: Sizes) -> None:
@@ -30,28 +30,28 @@ class History:
         self._scale_I1 = torch.bincount(items, minlength=sizes.n_items).float().clamp(min=1).rsqrt()[:, None]
 
     def opinion(self, rows: Interactions) -> Tensor:
-        """(B,) stars above what damped biases expect."""
+        """(B,) stars above the prediction of the bias baseline."""
         return self._levels_K[rows.level_idx] - self._expected(rows.user_idx, rows.item_idx)
 
     def sum_over_items(self, vectors_IE: Tensor, *, by_opinion: bool = False) -> Tensor:
-        """(I, E) -> (U, E): of each user's movies, each weighted by the user's opinion of it if asked."""
+        """(I, E) -> (U, E): sums over each user's movies, optionally weighted by the user's opinions."""
         return self._scale_U1 * _sum(self._by_user, self._by_item, vectors_IE, by_opinion)
 
     def sum_over_users(self, vectors_UE: Tensor, *, by_opinion: bool = False) -> Tensor:
-        """(U, E) -> (I, E): of each movie's users, each weighted by their opinion of it if asked."""
+        """(U, E) -> (I, E): sums over each movie's users, optionally weighted by their opinions."""
         return self._scale_I1 * _sum(self._by_item, self._by_user, vectors_UE, by_opinion)
 
     def own_shares(self, rows: Interactions) -> tuple[Tensor, Tensor]:
-        """(B, 1), (B, 1): the weight that each training rating has in its user's and in its movie's sum by opinion."""
+        """(B, 1), (B, 1): the weights of each training rating in the opinion sums of its user and of its movie."""
         opinion_B1 = self.opinion(rows)[:, None]
         return opinion_B1 * self._scale_U1[rows.user_idx], opinion_B1 * self._scale_I1[rows.item_idx]
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Group g's members are members[starts[g]:starts[g + 1]], each with its opinion."""
+    """The members of group g are members[starts[g]:starts[g + 1]], each with an opinion."""
 
-    starts: Tensor  # int32, without the end
+    starts: Tensor  # (number of groups,) int32; the last group ends at N
     members: Tensor  # (N,) int32
     opinions: Tensor  # (N,) float32
 
@@ -67,8 +67,10 @@ def _sum(groups: Groups, transposed: Groups, vectors: Tensor, by_opinion: bool) 
 
 
 class _GroupSum(torch.autograd.Function):
-    """Sums rows of `vectors` by group. A bag of embeddings with 32-bit indices is three times as fast on a CPU as a
-    sparse matrix product, and its own gradient is not: so the gradient is the same sum the other way round.
+    """Sum rows of `vectors` by group.
+
+    An embedding bag with 32-bit indices is three times faster on a CPU than a sparse matrix product, but its gradient
+    is slow. The gradient is therefore computed as the same kind of sum over the transposed groups.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Ids beside whatever else is known of user, movie and moment: a vector for each, and dense layers over all of them.
+"""Ids and features of user, movie and rating time: a vector for each, and dense layers over all of them.
 
-Shapes: B batch, K rating levels, D product_dim, T outputs: K of softmax, K - 1 of ordinal; S, M and C: widths of all
-vectors of a user, of a movie and of a date.
+Shapes: B batch, K rating levels, D product_dim, T outputs (K for softmax, K - 1 for ordinal); S, M and C: total widths
+of the vectors of a user, of a movie and of a date.
 """
 
 from itertools import pairwise
@@ -38,22 +38,23 @@ TABLES = ("user", "item", *USER_FEATURES, *MOVIE_FEATURES, *DATE_VALUES)
 class HybridConfig(NetworkConfig):
     dims: dict[str, int] = Field(
         default_factory=lambda: dict(DIMS),
-        description=f"Length of the vectors of each of {', '.join(TABLES)}; what it lacks, and what the edition lacks, "
-        "takes no part.",
+        description=f"Vector length of each of {', '.join(TABLES)}. Features that are not listed, or that the data "
+        "set lacks, are ignored.",
     )
     product_dim: int = Field(
-        32, ge=1, description="Length of the product of a user's and a movie's projection, which the layers see too."
+        32, ge=1, description="Length of the product of the projected user and movie, an input of the dense layers."
     )
     hidden_dims: tuple[int, ...] = Field((128, 64), description="Widths of the dense layers.")
     head: Literal["ordinal", "softmax"] = Field(
-        "ordinal", description="ordinal: a chance to exceed each level but the last; softmax: one class per level."
+        "ordinal",
+        description="ordinal: the probability of exceeding each level but the last; softmax: one class per level.",
     )
-    dropout: float = Field(0.2, ge=0, le=0.99, description="Of all vectors, and after each dense layer.")
+    dropout: float = Field(0.2, ge=0, le=0.99, description="Applied to all vectors and after each dense layer.")
     hidden_share: float = Field(
-        0.05, ge=0, lt=1, description="Of training rows whose user's, and whose movie's, own vector is hidden, so that "
-        "the features learn to speak for whoever has no ratings."
+        0.05, ge=0, lt=1, description="Share of training rows in which the id vector of the user, or of the movie, is "
+        "zeroed, so that the features learn to represent ids without ratings."
     )  # fmt: skip
-    init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
+    init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
     @field_validator("dims")
     @classmethod
@@ -62,14 +63,15 @@ class HybridConfig(NetworkConfig):
         missing = [name for name in ("user", "item") if name not in dims]
         if wrong or missing:
             raise ValueError(
-                f"sizes of tables: {', '.join(wrong + [f'no {name}' for name in missing])}. Sizes are whole numbers "
-                f"from 1 for user, item and any of {', '.join(TABLES[2:])}. Correct the name, or leave it out."
+                f"invalid vector lengths: {', '.join(wrong + [f'no {name}' for name in missing])}. Lengths are "
+                f"integers from 1, for user, item and any of {', '.join(TABLES[2:])}. Next: correct the name or remove "
+                "it"
             )
         return dims
 
 
 def hybrid(n_ratings: int, n_levels: int) -> HybridConfig:
-    """Chosen on validation parts of three data sets (docs/experiments.md): the more ratings, the less decay."""
+    """Chosen on validation parts of three data sets (docs/experiments.md); more ratings need less weight decay."""
     training = TrainingConfig(
         epochs=10,
         batch_size=batch_size_for(n_ratings, steps=132, least=64),
@@ -81,15 +83,14 @@ def hybrid(n_ratings: int, n_levels: int) -> HybridConfig:
 
 
 class HybridNetwork(RatingNetwork):
-    """The vectors of the user, the movie and their features, the date's, and a product of two projections, side by side
-    into dense layers.
+    """Dense layers over the vectors of the user, the movie, their features and the date, and a product of projections.
 
-    An id without ratings has an own vector of zero and keeps its features. The product lets a user's taste meet a
-    movie's traits, which dense layers alone learn badly.
+    An id without ratings has a zero vector and keeps its features. The product models how a user's taste fits a movie's
+    traits, which dense layers alone learn badly.
 
-    Source: features beside ids after Covington, Adams and Sargin, "Deep Neural Networks for YouTube Recommendations"
-    (RecSys 2016); product beside dense layers after He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering"
-    (WWW 2017); hiding own vectors after Volkovs, Yu and Poutanen, "DropoutNet: Addressing Cold Start in Recommender
+    Source: features with ids after Covington, Adams and Sargin, "Deep Neural Networks for YouTube Recommendations"
+    (RecSys 2016); product with dense layers after He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering"
+    (WWW 2017); zeroing id vectors after Volkovs, Yu and Poutanen, "DropoutNet: Addressing Cold Start in Recommender
     Systems" (NIPS 2017); cumulative logits after McCullagh, "Regression Models for Ordinal Data" (JRSS B, 1980).
     """
 
@@ -110,7 +111,7 @@ class HybridNetwork(RatingNetwork):
         self.user.zero_unseen(train.user_idx)
         self.item.zero_unseen(train.item_idx)
         self.date.zero_unseen(train.rated_at)
-        with torch.no_grad():  # so that every pair starts out near the overall distribution
+        with torch.no_grad():  # so that the initial predictions are near the overall distribution
             if self.config.head == "softmax":
                 counts_K = torch.bincount(train.level_idx, minlength=len(self.sizes.levels)).float() + 1.0
                 self.head.bias.copy_((counts_K / counts_K.sum()).log())
@@ -119,7 +120,7 @@ class HybridNetwork(RatingNetwork):
         return train
 
     def logits(self, pairs: Pairs) -> Tensor:
-        """(B, T): of each level, or of exceeding each level but the last."""
+        """(B, T): logits of each level, or of exceeding each level but the last."""
         user_BS = self.dropout(self.user(pairs.user_idx, self.config.hidden_share))
         item_BM = self.dropout(self.item(pairs.item_idx, self.config.hidden_share))
         date_BC = self.dropout(self.date(pairs.rated_at))
@@ -129,7 +130,7 @@ class HybridNetwork(RatingNetwork):
         return logits_BT
 
     def loss(self, batch: Interactions) -> Tensor:
-        """Cross-entropy of the level, or the sum of those of exceeding each level but the last."""
+        """Mean cross-entropy of the level, or of exceeding each level but the last, summed over these levels."""
         logits_BT = self.logits(batch)
         if self.config.head == "softmax":
             return F.cross_entropy(logits_BT, batch.level_idx)

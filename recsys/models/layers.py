@@ -1,4 +1,4 @@
-"""Layers and initial values that several write-ups' networks share, and the scale of their answers.
+"""Layers, initial values and output scaling shared by the networks of several write-ups.
 
 Shapes: B batch, R rows of a table.
 """
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal distribution that is cut off at ±2
+TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal distribution truncated at ±2
 
 
 class Dropout(nn.Module):
-    """Inverted dropout that draws eight decisions from one 64-bit random number: eight times faster on a CPU.
+    """Inverted dropout that takes eight decisions from one 64-bit random number, eight times faster on a CPU.
 
-    The share dropped is `p` to the nearest 1/256.
+    The dropped share is `p` rounded to 1/256.
     """
 
     def __init__(self, p: float) -> None:
@@ -31,9 +31,9 @@ class Dropout(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """With Keras's averaging: over a hundred batches rather than ten, which dropout before it makes too noisy.
+    """Batch norm with Keras's averages, over about 100 batches instead of 10, which would be too noisy after dropout.
 
-    A batch of one has no variance of its own; it is normalised as in prediction, by the averages.
+    A batch of one row has no variance, so it is normalised by the averages as in prediction.
     """
 
     def __init__(self, width: int) -> None:
@@ -46,7 +46,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def three_dense_layers(n_inputs: int, hidden_dim: int, dropout: float, n_outputs: int) -> nn.Sequential:
-    """The first write-up's head: dropout acts on a dense layer's output and batch norm comes after it."""
+    """The layers of the first write-up: dropout on the output of a dense layer, then batch norm."""
     return nn.Sequential(
         nn.Linear(n_inputs, hidden_dim), nn.ReLU(), Dropout(dropout), BatchNorm(hidden_dim),
         nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), Dropout(dropout), BatchNorm(hidden_dim),
@@ -56,7 +56,7 @@ def three_dense_layers(n_inputs: int, hidden_dim: int, dropout: float, n_outputs
 
 
 def initialise_as_keras(module: nn.Module) -> None:
-    """Embeddings uniform in ±0.05, dense layers Glorot uniform with zero bias; to be given to `nn.Module.apply`."""
+    """For `Module.apply`: embeddings uniform in ±0.05, dense layers Glorot uniform with zero bias."""
     if isinstance(module, nn.Embedding):
         nn.init.uniform_(module.weight, -0.05, 0.05)
     elif isinstance(module, nn.Linear):
@@ -65,9 +65,9 @@ def initialise_as_keras(module: nn.Module) -> None:
 
 
 def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
-    """(R, dim): normal with standard deviation √(2 / R), cut off at twice that of the uncut one.
+    """(R, dim): normal values with standard deviation √(2 / R), truncated at two deviations before truncation.
 
-    Keras takes the number of rows for an embedding's fan-in, so a longer table starts out smaller.
+    Keras uses the number of rows as the fan-in of an embedding, so a longer table starts with smaller values.
 
     Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, 2.2.
     """
@@ -78,9 +78,9 @@ def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
 
 
 def scale_to_stars(logit_B: Tensor, levels: tuple[float, ...], widened: float = 0.0) -> Tensor:
-    """A sigmoid from the lowest to the highest level, (B,) -> (B,), each end `widened` stars further out.
+    """Scale logits to stars by a sigmoid, (B,) -> (B,), from the lowest to the highest level, each `widened` outwards.
 
-    In float32, whatever the layers before it are computed in: bfloat16 would know 1/64 of a star and no less.
+    Computed in float32 even under autocast, because bfloat16 would resolve 1/64 of a star only.
     """
     low, high = levels[0] - widened, levels[-1] + widened
     return low + (high - low) * torch.sigmoid(logit_B.float())

@@ -1,4 +1,4 @@
-"""Dense layers over a user's and a movie's vector: the last write-up's small net, and the first one's three layers.
+"""Dense layers over a user and a movie vector: the small network of the last write-up, the three layers of the first.
 
 Shapes: B batch, D_u user_dim, D_i item_dim, H hidden_dim.
 """
@@ -17,12 +17,12 @@ class MlpConfig(TableConfig):
     user_dim: int = Field(50, ge=1, description="Length of the user vector.")
     item_dim: int = Field(50, ge=1, description="Length of the movie vector.")
     hidden_dim: int = Field(10, ge=1, description="Width of the dense layer.")
-    dropout_embedding: float = Field(0.05, ge=0, le=0.99, description="On the two vectors, put together.")
-    dropout: float = Field(0.5, ge=0, le=0.99, description="On the dense layer's output.")
+    dropout_embedding: float = Field(0.05, ge=0, le=0.99, description="Applied to the two concatenated vectors.")
+    dropout: float = Field(0.5, ge=0, le=0.99, description="Applied to the output of the dense layer.")
 
 
 def mlp(n_ratings: int, n_levels: int) -> MlpConfig:
-    """The last write-up's net, which had batches of 64; a larger data set gets as many steps."""
+    """The last write-up, with batches of 64 there; larger data sets get the same number of steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return MlpConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 
@@ -53,11 +53,13 @@ class DeepMlpConfig(TableConfig):
     user_dim: int = Field(32, ge=1, description="Length of the user vector.")
     item_dim: int = Field(32, ge=1, description="Length of the movie vector.")
     hidden_dim: int = Field(128, ge=1, description="Width of each of the three dense layers.")
-    dropout: float = Field(0.5, ge=0, le=0.99, description="After both vectors and after the first two dense layers.")
+    dropout: float = Field(
+        0.5, ge=0, le=0.99, description="Applied to both vectors and after the first two dense layers."
+    )
 
 
 def mlp_deep(n_ratings: int, n_levels: int) -> DeepMlpConfig:
-    """The first write-up's regression head. Batch and rate, which it leaves open, were chosen on validation."""
+    """The regression network of the first write-up; batch size and rate were chosen on validation."""
     training = TrainingConfig(
         epochs=10, batch_size=batch_size_for(n_ratings, steps=300), learning_rate=0.01, schedule="one_cycle"
     )
@@ -65,7 +67,7 @@ def mlp_deep(n_ratings: int, n_levels: int) -> DeepMlpConfig:
 
 
 class DeepMlpNetwork(TableNetwork):
-    """The layers of the softmax classifier with one number at the end, to be rounded to the nearest level."""
+    """The layers of the softmax classifier with one number as output, to be rounded to the nearest level."""
 
     def __init__(self, config: DeepMlpConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes, config.l2)

@@ -1,7 +1,7 @@
-"""What the moment of a rating tells: the day's mood, the mood along a user's history, the spirit of the week.
+"""Effects of the rating time: a bias per user and day, a user's mood over their history, and a vector per week.
 
-Each part learns from the training ratings' moments and knows what to say of any other: of one that it has never seen,
-or that nobody knows, nothing.
+Each part is trained on the times of the training ratings. It adds nothing for a time that training has not seen or
+that is unknown.
 
 Shapes: B batch, D embedding_dim, E = D + 1 (a vector and its bias), N training ratings, U users.
 """
@@ -18,12 +18,12 @@ from recsys.encode.dates import DAY_SECONDS
 from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 
-DAY_BITS, SECOND_BITS = 20, 34  # enough for 2,800 and for 540 years; what is left of 63 bits is for the user
-NO_ROW = -1  # key of a row that stands for no moment
+DAY_BITS, SECOND_BITS = 20, 34  # enough for 2,800 and 540 years; the rest of 63 bits is for the user
+NO_ROW = -1  # key of the row for unknown weeks
 
 
 class SizedByTraining(nn.Module):
-    """Has tables whose length the training ratings decide; loading takes it from what was saved."""
+    """A module whose table lengths depend on the training ratings; loading takes them from the saved tensors."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for name, tensor in (*self._parameters.items(), *self._buffers.items()):
@@ -34,39 +34,39 @@ class SizedByTraining(nn.Module):
 
 
 class MomentsConfig(NetworkConfig):
-    """Every penalty is on the squares of what a rating's moment looks up; None leaves a part out."""
+    """Settings of the time effects; penalties are on the squares of the values used by a rating, None omits a part."""
 
     l2_days: float | None = Field(
         None,
         ge=0,
-        description="Penalty on the bias of a user's day.",
+        description="Penalty on the bias of a user and day; None: no such bias.",
         json_schema_extra={"search": [0.03, 0.5, "log"]},
     )
     min_ratings_per_day: int = Field(
-        5, ge=1, description="Ratings of a user on a day from which on it has a bias; fewer are noise."
+        5, ge=1, description="Least number of ratings on a day for a user to have a bias for it; fewer are noise."
     )
     l2_mood: float | None = Field(
         None,
         ge=0,
-        description="Penalty on the knots of a user's mood.",
+        description="Penalty on the knots of a user's mood; None: no mood.",
         json_schema_extra={"search": [0.02, 0.5, "log"]},
     )
     ratings_per_knot: int = Field(
         25,
         ge=1,
-        description="Ratings of a user from one knot of the mood to the next.",
+        description="Number of a user's ratings between two knots of the mood.",
         json_schema_extra={"search": [10, 100, "int"]},
     )
     l2_weeks: float | None = Field(
         None,
         ge=0,
-        description="Penalty on the vector of a week.",
+        description="Penalty on the vector of a week; None: no such vectors.",
         json_schema_extra={"search": [0.03, 1.0, "log"]},
     )
 
 
 class Moments(nn.Module):
-    """All that the moment adds to a score: the bias of the user's day, the user's mood, and what the week says."""
+    """All time effects on a score: the bias of the user's day, the user's mood and the vector of the week."""
 
     def __init__(self, config: MomentsConfig, n_users: int, embedding_dim: int, init_std: float) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Moments(nn.Module):
                 part.prepare(train)
 
     def forward(self, pairs: Pairs, vectors_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score of pairs whose two vectors add up to `vectors_BD`; () its penalty."""
+        """(B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector of each pair."""
         score_B = vectors_BD.new_zeros(len(pairs))
         penalty = score_B.new_zeros(())
         for part, l2 in ((self.days, self.config.l2_days), (self.mood, self.config.l2_mood)):
@@ -96,9 +96,9 @@ class Moments(nn.Module):
 
 
 class DayBias(SizedByTraining):
-    """A number per user and day with at least `min_ratings`: people are kinder on some days.
+    """A bias per user and day with at least `min_ratings` ratings: people are more generous on some days.
 
-    A day of a single rating would have a number for that rating alone, which learns its noise by heart.
+    A bias for a day with a single rating would only overfit the noise of that rating.
 
     Source: Koren, "Collaborative Filtering with Temporal Dynamics" (KDD 2009), b_ut.
     """
@@ -113,12 +113,12 @@ class DayBias(SizedByTraining):
 
     def prepare(self, train: Interactions) -> None:
         keys, counts = _day_key(train).unique(return_counts=True)
-        self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # the first is no day's, so that there is one
+        self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # row 0 is for no day
         self.bias = nn.Parameter(torch.zeros(len(self.keys), 1, device=self.keys.device))
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score, (B,) squared length of what was looked up."""
-        bias_B = F.embedding(self._row(pairs), self.bias, padding_idx=0)[:, 0]  # what no day's is stays 0
+        """(B,) to add to the score, and (B,) squares of the values used."""
+        bias_B = F.embedding(self._row(pairs), self.bias, padding_idx=0)[:, 0]  # row 0 stays 0
         return bias_B, bias_B.square()
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
@@ -133,12 +133,12 @@ class DayBias(SizedByTraining):
 
 
 class Mood(SizedByTraining):
-    """A number that drifts along each user's own history: a line between knots, one every `ratings_per_knot` ratings.
+    """A bias that drifts over each user's history: linear between knots, with a knot every `ratings_per_knot` ratings.
 
-    After the newest rating it stays what it was, so that tonight's lists are made in the latest mood.
+    It is constant after the newest rating, so tonight's lists use the latest mood.
 
     Source: after the splines of user biases over time in Koren, "Collaborative Filtering with Temporal Dynamics"
-    (KDD 2009); here over the number of ratings rather than over days, since most people rate in a few sittings.
+    (KDD 2009); here over the number of ratings instead of days, since most people rate in a few sessions.
     """
 
     moments: Tensor  # (N,) int64, ascending: (user, second) of each training rating
@@ -162,7 +162,7 @@ class Mood(SizedByTraining):
         self.knots = nn.Parameter(torch.zeros(int(knots_U.sum()), 1, device=self.moments.device))
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score, (B,) squared length of what was looked up."""
+        """(B,) to add to the score, and (B,) squares of the values used."""
         place_B = self._position(pairs) / self.ratings_per_knot
         knot_B = self.first_knot[pairs.user_idx] + place_B.long()
         share_B = place_B - place_B.floor()
@@ -171,23 +171,23 @@ class Mood(SizedByTraining):
         return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """The first knot of a user, the second one, and so on: new ratings come after those that were there."""
+        """Knots are identified by user and number: new ratings come after the earlier ones and add knots at the end."""
         first_U = self.first_knot.cpu().numpy()
         n_knots = len(self.knots)
         number = np.arange(n_knots) - np.repeat(first_U, np.diff(first_U, append=n_knots))
         return {"knots": (np.repeat(users, np.diff(first_U, append=n_knots)) << DAY_BITS) + number}
 
     def _position(self, pairs: Pairs) -> Tensor:
-        """(B,) float32: how many training ratings its user had given by then; of the same second, half of them."""
+        """(B,) float32: number of earlier training ratings of the user, plus half of those in the same second."""
         key_B = _second_key(pairs)
         earlier_B = torch.searchsorted(self.moments, key_B)
         until_B = torch.searchsorted(self.moments, key_B, right=True)
-        first_B = self.first[pairs.user_idx]  # off before the division: places of all users are too long for float32
+        first_B = self.first[pairs.user_idx]  # subtracted as integers: places over all users exceed float32
         return ((earlier_B - first_B) + (until_B - first_B)) / 2
 
 
 class WeekVectors(SizedByTraining):
-    """A vector per week, that meets both the user and the movie: what everybody cares for just then."""
+    """A vector per week that is multiplied with both the user and the movie: what is popular at the time."""
 
     first_week: Tensor  # () int64, counted from 1970
 
@@ -209,7 +209,7 @@ class WeekVectors(SizedByTraining):
         self.vectors = nn.Parameter(vectors.to(self.vectors.device))
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B, E) of the week, (B,) squared length of what was looked up."""
+        """(B, E) vectors of the weeks, and (B,) their squared lengths."""
         row_B = pairs.rated_at // (7 * DAY_SECONDS) - self.first_week + 1
         known_B = (row_B >= 1) & (row_B < len(self.vectors)) & (pairs.rated_at > 0)
         vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors, padding_idx=0)

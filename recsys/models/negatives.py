@@ -1,4 +1,4 @@
-"""Movies that a user has not watched: drawn for training, and always the same ones for measuring.
+"""Movies that a user has not watched: random ones for training, and fixed ones for evaluation.
 
 Shapes: B rows, N negatives of each, U users, I items (index 0 of both is "unknown").
 """
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from recsys.models.network import Interactions, Pairs, Sizes
 
-NEGATIVES_PER_ROW = 20  # of a row that is measured: enough that one row's share is no coin toss
+NEGATIVES_PER_ROW = 20  # in evaluation: enough to make the error of a single row meaningful
 
 
 class Watched:
-    """Who watched what in training, whatever the stars."""
+    """Who watched what in training, regardless of the rating."""
 
     def __init__(self, train: Interactions, sizes: Sizes) -> None:
         self.n_items = sizes.n_items
@@ -24,7 +24,7 @@ class Watched:
         self._keys = (train.user_idx * self.n_items + train.item_idx).unique()  # ascending
 
     def contains(self, user_idx: Tensor, item_idx: Tensor) -> Tensor:
-        """Whether each user watched each item; int64 of any two shapes that fit each other -> bool of their shape."""
+        """Whether each user watched each item: int64 of two broadcastable shapes -> bool."""
         keys = user_idx * self.n_items + item_idx
         places = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
         return torch.eq(self._keys[places], keys)
@@ -32,10 +32,10 @@ class Watched:
 
 @dataclass(frozen=True)
 class NegativeSampler:
-    """Draws items with probabilities proportional to their count to some power: 0 is uniform, 1 is by popularity."""
+    """Draws items with probability proportional to a power of their count: 0 is uniform, 1 is by popularity."""
 
-    cumulative_I: Tensor  # float64, ends in 1; items that nobody watched are never drawn
-    log_probability_I: Tensor  # float32; 0 for items that nobody watched
+    cumulative_I: Tensor  # float64, ends in 1; unwatched items are never drawn
+    log_probability_I: Tensor  # float32; 0 for unwatched items
 
     @classmethod
     def fit(cls, watched: Watched, exponent: float) -> "NegativeSampler":
@@ -45,15 +45,15 @@ class NegativeSampler:
         return cls(probability_I.cumsum(0), log_probability_I.float())
 
     def draw(self, *shape: int) -> Tensor:
-        """int64 items, independent of each other, from torch's global generator."""
+        """Draw int64 items independently, from torch's global generator."""
         at = torch.rand(shape, dtype=torch.float64, device=self.cumulative_I.device) * self.cumulative_I[-1]
         return torch.searchsorted(self.cumulative_I, at, right=True)
 
     def correct(self, score: Tensor, item_idx: Tensor) -> Tensor:
-        """Scores as training compares them; same shapes.
+        """Subtract log P(drawn) from each score, for use in a training loss; same shapes.
 
-        A network that tells watched items from drawn ones learns log(P(watched) / P(drawn)). With log P(drawn) taken
-        off each score, it is log P(watched) that the score itself learns, however the negatives are drawn.
+        A network trained to distinguish watched from drawn items learns log(P(watched) / P(drawn)). With the correction
+        the score itself learns log P(watched), independently of how negatives are drawn.
 
         Source: Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
         Language Model", IEEE Transactions on Neural Networks 19 (2008), for the sampled softmax.
@@ -62,10 +62,10 @@ class NegativeSampler:
 
 
 def fixed_negatives(pairs: Pairs, watched: Watched, n: int = NEGATIVES_PER_ROW) -> tuple[Tensor, Tensor]:
-    """(B, N) int64 items that somebody watched in training, and (B, N) bool: which of them count.
+    """(B, N) int64 items that occur in training, and (B, N) bool: which of them count.
 
-    Those count that the row's user did not watch in training and that are not the row's own. The draw is uniform and
-    depends on the pair alone, so that every network is measured on the same ones.
+    An item counts if the row's user did not watch it in training and it is not the row's own item. The draw is uniform
+    and depends on the pair only, so all networks are evaluated on the same items.
     """
     state_B = mix(mix(pairs.user_idx) ^ pairs.item_idx)
     state_BN = state_B[:, None] + torch.arange(1, n + 1, device=state_B.device)
@@ -76,7 +76,7 @@ def fixed_negatives(pairs: Pairs, watched: Watched, n: int = NEGATIVES_PER_ROW) 
 
 
 def mix(values: Tensor) -> Tensor:
-    """What the generator splitmix64 gives from each state: int64 -> int64, one to one; products wrap around.
+    """The output of the splitmix64 generator for each state: int64 -> int64, bijective; products wrap around.
 
     Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16.
     """
@@ -87,10 +87,10 @@ def mix(values: Tensor) -> Tensor:
 
 
 def _signed(constant: int) -> int:
-    """The int64 of the same bits."""
+    """The int64 with the same bits."""
     return constant - (1 << 64)
 
 
 def _shift(values: Tensor, places: int) -> Tensor:
-    """To the right, zeros following: torch repeats the sign instead."""
+    """Logical right shift; the one of torch is arithmetic."""
     return (values >> places) & ((1 << (64 - places)) - 1)

@@ -1,4 +1,4 @@
-"""What every network offers, and what the training loop needs to know about one.
+"""The interface of all networks, and the data that they take.
 
 Shapes: B batch, K rating levels, U users and I items (index 0 of both is "unknown").
 """
@@ -17,44 +17,44 @@ from torch.nn import functional as F
 from recsys.metrics.decode import Prediction, decode_mean, decode_median
 from recsys.settings import Config
 
-MIN_SPREAD = 0.05  # stars; a network that knows its training ratings by heart is not that sure of others
+MIN_SPREAD = 0.05  # stars; an overfitted network would otherwise be too certain about other ratings
 
 
 class TrainingConfig(Config):
-    """How a network is trained; part of every variant, since a network and its schedule are tuned together."""
+    """How a network is trained; part of its config, since a network and its schedule are tuned together."""
 
-    epochs: int = Field(ge=1, description="Passes over the ratings; the best of them on validation is kept.")
+    epochs: int = Field(ge=1, description="Passes over the ratings; the weights of the best one are kept.")
     batch_size: int = Field(ge=1, description="Ratings per step.")
     learning_rate: float = Field(
         gt=0,
-        description="The optimizer's step size; the peak of it under one_cycle.",
+        description="Step size of the optimizer; with one_cycle, its peak.",
         json_schema_extra={"search": [1e-4, 0.1, "log"]},
     )
     schedule: Literal["constant", "one_cycle"] = Field(
         description="one_cycle warms up to learning_rate, then anneals to zero."
     )
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd is plain: no momentum.")
-    weight_decay: float = Field(0.0, ge=0, description="Share of each weight taken off per unit of step size.")
-    clip_norm: float | None = Field(None, gt=0, description="Longest gradient of all weights together; None: any.")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has no momentum.")
+    weight_decay: float = Field(0.0, ge=0, description="Share of each weight that is subtracted per unit of step size.")
+    clip_norm: float | None = Field(None, gt=0, description="Maximum norm of the whole gradient; None: no limit.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better validation error after which training ends; None: never."
+        None, ge=1, description="Stop after this many epochs without a lower validation error; None: never."
     )
 
 
 def batch_size_for(n_ratings: int, steps: int, least: int = 32) -> int:
-    """The power of two that makes about so many steps an epoch; not below `least`."""
+    """The power of two that gives about this number of steps per epoch, at least `least`."""
     return max(least, int(2 ** round(math.log2(n_ratings / steps))))
 
 
 class NetworkConfig(Config):
-    """What every variant's config has; a network adds its sizes and penalties."""
+    """Base of all configs; a network adds its sizes and penalties."""
 
     training: TrainingConfig
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The outer dimensions of a network; `levels` are the stars that can be given, ascending."""
+    """The outer dimensions of a network; `levels` are the possible ratings in stars, ascending."""
 
     n_users: int
     n_items: int
@@ -63,10 +63,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Pairs:
-    """(user, movie) pairs, row by row: all that may be known of a rating before it is given.
+    """(user, movie) pairs: what may be known of a rating before it is given.
 
-    user_idx, item_idx: (B,) int64. rated_at: (B,) int64, seconds since 1970 in UTC, of the rating or of the moment for
-    which it is predicted; 0 where nobody knows.
+    user_idx, item_idx: (B,) int64. rated_at: (B,) int64, seconds since 1970 in UTC, the time of the rating or the time
+    for which it is predicted; 0 if unknown.
     """
 
     user_idx: Tensor
@@ -88,52 +88,52 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Interactions(Pairs):
-    """Ratings: pairs with what was given. level_idx: (B,) int64 into `Sizes.levels`."""
+    """Ratings: pairs with the level given. level_idx: (B,) int64, index into `Sizes.levels`."""
 
     level_idx: Tensor
 
 
 class Network(nn.Module, ABC):
-    """Orders movies for a user by a score; most networks get it from the rating they predict, see `RatingNetwork`.
+    """A network that ranks movies for a user by a score; `RatingNetwork` derives the score from a predicted rating.
 
-    A subclass is built from (config, sizes, features).
+    Subclasses are constructed from (config, sizes, features).
     """
 
-    criterion: str  # what the mean of `errors` is called
+    criterion: str  # name of the mean of `errors`
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
 
     def levels(self) -> Tensor:
-        """(K,) float32 stars that can be given, ascending, on the network's device."""
+        """(K,) float32: the possible ratings in stars, ascending, on the network's device."""
         return torch.tensor(self.sizes.levels, device=next(self.parameters()).device)
 
     def prepare(self, train: Interactions) -> Interactions:
-        """Takes what the network may know of the training ratings beside their gradients; called once, before them.
+        """Take what the network needs of the training ratings; called once, before the first step.
 
-        Returns the rows of which training steps take batches: `train`, unless a network learns from something else.
+        Returns the rows from which batches are taken: `train`, unless the network learns from other rows.
         """
         return train
 
     @abstractmethod
     def loss(self, batch: Interactions) -> Tensor:
-        """Mean loss per row of the batch, regularisation included; scalar."""
+        """Mean loss per row of the batch including regularisation, a scalar."""
 
     def freeze(self) -> None:
-        """Computes what predictions share; called after training steps and before anything is predicted."""
+        """Compute what all predictions share; called after training steps and before predictions."""
 
     @abstractmethod
     def score(self, pairs: Pairs) -> Tensor:
-        """(B,) float32: a user's movies are ordered by it, the largest first."""
+        """(B,) float32: a user's movies are ranked by it in descending order."""
 
     @abstractmethod
     def errors(self, rows: Interactions) -> Tensor:
-        """(B,) float32: how far each prediction is off; epochs are chosen by their mean on validation."""
+        """(B,) float32: the error of each prediction; the best epoch has the lowest mean on validation."""
 
 
 class RatingNetwork(Network):
-    """A distribution over rating levels for any (user, movie) pair, known or not."""
+    """A network that predicts a distribution over rating levels for any (user, movie) pair, including unknown ids."""
 
     criterion = "MAE"
 
@@ -155,15 +155,15 @@ class RatingNetwork(Network):
 
 
 class NumberNetwork(RatingNetwork):
-    """Predicts one number of stars by squared error, as most write-ups do.
+    """A network that predicts one number of stars, trained by squared error, as in most write-ups.
 
-    It is taken for the mean of a normal distribution, rounded to the levels, whose spread is the network's error on
-    recent training batches: the median is the level nearest to the number; the log loss says how sure it was.
+    The number is used as the mean of a normal distribution, rounded to the levels, whose standard deviation is the
+    network's error on recent training batches. Its median is the level nearest to the number.
     """
 
     criterion = "MSE"
     spread: Tensor  # (), stars
-    n_steps: Tensor  # (), training steps that the spread knows of
+    n_steps: Tensor  # (), training steps behind `spread`
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
@@ -175,7 +175,7 @@ class NumberNetwork(RatingNetwork):
         """(B,) float32 stars, not clipped."""
 
     def penalty(self, batch: Interactions) -> Tensor:
-        """Regularisation per row of the batch, added to the squared error; scalar."""
+        """Regularisation per row of the batch, added to the squared error, a scalar."""
         return torch.zeros((), device=batch.user_idx.device)
 
     def loss(self, batch: Interactions) -> Tensor:
@@ -184,7 +184,7 @@ class NumberNetwork(RatingNetwork):
         return squared + self.penalty(batch)
 
     def _note_error(self, error: Tensor) -> None:
-        """The mean of the first hundred steps' errors, from then on one that forgets 1% a step."""
+        """Update the spread: the mean error of the first 100 steps, then an exponential average with weight 1%."""
         self.n_steps = self.n_steps + 1
         self.spread = self.spread + (error - self.spread) / self.n_steps.clamp(max=100)
 
@@ -196,7 +196,7 @@ class NumberNetwork(RatingNetwork):
         return self._distribution(self.stars(pairs))
 
     def errors(self, rows: Interactions) -> Tensor:
-        """Squared errors of the number, which is what it is trained for and what the write-ups report."""
+        """Squared errors of the number, on which it is trained and which the write-ups report."""
         return (self.stars(rows) - self.levels()[rows.level_idx]).square()
 
     def _distribution(self, stars_B: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class NumberNetwork(RatingNetwork):
 
 
 def zero_unseen(weight: Tensor, seen_idx: Tensor) -> None:
-    """Zeroes the rows of an embedding that no training rating touches, so that they act like index 0, the unknown."""
+    """Zero the embedding rows without a training rating, so that they act like index 0, the unknown."""
     with torch.no_grad():
         unseen = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         unseen[seen_idx] = False

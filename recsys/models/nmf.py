@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation: the first write-up's alternative, as a baseline.
+"""Non-negative matrix factorisation, the alternative model of the first write-up.
 
 Shapes: B batch, D embedding_dim.
 """
@@ -15,11 +15,11 @@ from recsys.models.tables import TableConfig, TableNetwork
 
 
 class NmfConfig(TableConfig):
-    embedding_dim: int = Field(8, ge=1, description="Number of parts that a user's and a movie's stars are made of.")
+    embedding_dim: int = Field(8, ge=1, description="Length of the non-negative user and movie vectors.")
 
 
 def nmf(n_ratings: int, n_levels: int) -> NmfConfig:
-    """Chosen on validation parts (docs/experiments.md): the write-up names the method and no more."""
+    """Chosen on validation parts (docs/experiments.md), since the write-up only names the method."""
     training = TrainingConfig(
         epochs=8,
         batch_size=batch_size_for(n_ratings, steps=350),
@@ -30,12 +30,12 @@ def nmf(n_ratings: int, n_levels: int) -> NmfConfig:
 
 
 class NmfNetwork(TableNetwork):
-    """stars = ⟨p_u, q_i⟩ with no negative number in either vector.
+    """stars = ⟨p_u, q_i⟩ with non-negative vectors.
 
-    Each step may make numbers negative; they become 0 before anything is computed from them.
+    A step may make values negative; they are set to 0 before anything is computed from them.
 
     Source: Lin, "Projected Gradient Methods for Nonnegative Matrix Factorization", Neural Computation 19 (2007);
-    here with stochastic steps, and on the ratings given alone.
+    here with stochastic steps, and on the observed ratings only.
     """
 
     def __init__(self, config: NmfConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
@@ -67,7 +67,7 @@ class NmfNetwork(TableNetwork):
 
 
 def _positive_table(n_rows: int, dim: int, levels: tuple[float, ...]) -> nn.Embedding:
-    """Uniform in (0, twice what makes the products' mean the middle of the levels)."""
+    """Uniform values from 0, such that the mean dot product is the middle of the levels."""
     table = nn.Embedding(n_rows, dim)
     middle = (levels[0] + levels[-1]) / 2
     nn.init.uniform_(table.weight, 0.0, 2 * math.sqrt(middle / dim))

@@ -1,6 +1,7 @@
-"""Our network: ordered thresholds over a bilinear score, with history on both sides, features and the moment.
+"""The default network: ordered thresholds on a bilinear score, with history on both sides, features and rating time.
 
-Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its bias in one row), T = K - 1 thresholds.
+Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its bias in one row), K rating levels,
+T = K - 1 thresholds.
 """
 
 from collections.abc import Iterator
@@ -27,56 +28,54 @@ from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_
 
 
 class OrdinalConfig(MomentsConfig):
-    """Every penalty is on the squares of the rows that a rating looks up; None leaves a part of the network out."""
+    """Settings of the network; penalties are on the squares of the rows used by a rating, None omits that part."""
 
     embedding_dim: int = Field(
         47,
         ge=1,
-        description="Length D; D + 1 floats a row fill whole vector registers.",
+        description="Length of the vectors; with their bias, 48 floats fill whole vector registers.",
         json_schema_extra={"search": [15, 95, "int"]},
     )
     l2: float = Field(
         ge=0,
-        description="Penalty on the vectors of each rating's user and movie, their own and the implicit ones.",
+        description="Penalty on the id vectors and history vectors of a rating's user and movie.",
         json_schema_extra={"search": [0.03, 1.0, "log"]},
     )
     l2_biases: float = Field(
         0.03,
         ge=0,
-        description="Penalty on the biases: a number each, they know too little to overfit.",
+        description="Penalty on the biases; with one number per id they hardly overfit.",
         json_schema_extra={"search": [0.003, 0.3, "log"]},
     )
     l2_thresholds: float = Field(
         ge=0,
-        description="Penalty on each rating's own thresholds, which are few and safe.",
+        description="Penalty on the thresholds of a rating's user and movie; they are few and hardly overfit.",
         json_schema_extra={"search": [0.01, 0.3, "log"]},
     )
     l2_opinions: float | None = Field(
         None,
         ge=0,
-        description="Penalty on what the opinions of others say: they fit fast, so it is several times l2.",
+        description="Penalty on the opinion vectors, several times l2 because they overfit fast; None: no opinions.",
         json_schema_extra={"search": [0.2, 3.0, "log"]},
     )
     features: tuple[FeatureName, ...] = Field(
         ("genres", "decade", "gender", "age", "occupation"),
-        description="What is known of movies and users adds to their vectors; what the edition lacks takes no part.",
+        description="Features of users and movies whose vectors are added; those that the data set lacks are ignored.",
     )
     l2_features: float | None = Field(
         None,
         ge=0,
-        description="Penalty on the vectors of a user's and a movie's features, which many share.",
+        description="Penalty on the vectors of features, each shared by many ids; None: no features.",
         json_schema_extra={"search": [0.01, 0.3, "log"]},
     )
-    init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
+    init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
 
 def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """Without opinions, features and moments.
+    """The network without opinions, features and time effects.
 
-    Chosen on validation parts of three data sets (docs/experiments.md).
-
-    The likelihood sums one term per threshold, so the penalty that balances it grows with their number; the more
-    ratings, the weaker the pull towards zero. About ninety steps an epoch, whatever the size.
+    Chosen on validation parts of three data sets (docs/experiments.md). The likelihood has one term per threshold, so
+    the penalty grows with their number; it falls with the number of ratings. About 90 steps per epoch for any size.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
     batch_size = batch_size_for(n_ratings, 90, least=64)
@@ -89,7 +88,7 @@ def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
 
 
 def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """The whole of it; penalties of the parts that `ordinal_basic` lacks were chosen likewise."""
+    """The whole network; the penalties of the parts that `ordinal_basic` lacks were chosen likewise."""
     basic = ordinal_basic(n_ratings, n_levels)
     scale = (n_levels - 1) / 4
     return basic.model_copy(
@@ -107,19 +106,19 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
 class OrdinalNetwork(RatingNetwork):
     """P(rating > level t) = sigmoid(score - θ_t - a_ut - d_it), for a user u and an item i.
 
-    score = ⟨user vector, item vector⟩ + biases + mood of u at the moment + bias of u's day + ⟨both vectors, week⟩,
+    score = ⟨user vector, item vector⟩ + biases + mood of u at the time + bias of u's day + ⟨both vectors, week⟩,
     user vector = p_u + f_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + f_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
-    where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only, and e is how far
-    a rating was above what biases expect. A training rating's own e is left out of what predicts it; its share in the
-    biases that others are measured against is not. f adds up the vectors of a user's, or a movie's, features; they are
-    all there is of whoever has no ratings. Each vector carries its bias in its last place.
+    where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only. The opinion e is
+    the stars of a rating above the bias baseline. The opinion of a training rating is excluded from its own prediction,
+    but not from the biases against which other opinions are measured. f is the sum of the feature vectors of a user or
+    a movie, the only information on ids without ratings. The last element of each vector is its bias.
 
     Source: implicit history and opinions after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both
-    sides; moments after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression Models
-    for Ordinal Data" (JRSS B, 1980).
+    sides; time effects after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression
+    Models for Ordinal Data" (JRSS B, 1980).
     """
 
-    user_table: Tensor  # (U, E + T), frozen: own, implicit and opinion parts together, thresholds
+    user_table: Tensor  # (U, E + T), frozen: user vectors with all their parts, then thresholds
     item_table: Tensor  # (I, E + T)
 
     def __init__(self, config: OrdinalConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
@@ -129,11 +128,11 @@ class OrdinalNetwork(RatingNetwork):
         dim, std = config.embedding_dim, config.init_std
         self.user = _vectors(n_users, dim, std)  # p and user bias
         self.item = _vectors(n_items, dim, std)  # q and item bias
-        self.user_implicit = _vectors(n_users, dim, std)  # x: what having rated says of the movies rated
-        self.item_implicit = _vectors(n_items, dim, std)  # y: what having been rated says of the raters
+        self.user_implicit = _vectors(n_users, dim, std)  # x: history vector of a user, added to the movies they rated
+        self.item_implicit = _vectors(n_items, dim, std)  # y: history vector of a movie, added to its users
         if config.l2_opinions is not None:
-            self.user_opinion = _vectors(n_users, dim, std / 3)  # z: what a user's liking says of the movies
-            self.item_opinion = _vectors(n_items, dim, std / 3)  # w: what liking a movie says of the user
+            self.user_opinion = _vectors(n_users, dim, std / 3)  # z: opinion vector of a user
+            self.item_opinion = _vectors(n_items, dim, std / 3)  # w: opinion vector of a movie
         if config.l2_features is not None:
             self.user_features = FeatureSum(n_users, features.user, config.features, dim, std / 3)
             self.item_features = FeatureSum(n_items, features.item, config.features, dim, std / 3)
@@ -148,7 +147,7 @@ class OrdinalNetwork(RatingNetwork):
 
     def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user, train.user_idx)
-        zero_unseen(self.item, train.item_idx)  # implicit vectors of the unseen take part in nothing
+        zero_unseen(self.item, train.item_idx)  # history vectors of unseen ids are never used
         if self.config.l2_features is not None:
             self.user_features.prepare(train.user_idx)
             self.item_features.prepare(train.item_idx)
@@ -159,7 +158,7 @@ class OrdinalNetwork(RatingNetwork):
         return train
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """(U, E + T) and (I, E + T): what two indices need to be turned into a distribution."""
+        """(U, E + T) and (I, E + T): vectors and thresholds of all users and items."""
         history = self._history
         assert history is not None, "prepare() comes before training"
         user_UE = self.user + history.sum_over_items(self.item_implicit)
@@ -181,7 +180,7 @@ class OrdinalNetwork(RatingNetwork):
         return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
 
     def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes each rating's own opinion out of the two sums that predict it, as a holdout rating is in neither."""
+        """Remove each rating's own opinion from the two sums that predict it, since a holdout rating is in neither."""
         assert self._history is not None
         share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
         own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
@@ -190,7 +189,7 @@ class OrdinalNetwork(RatingNetwork):
         return user_BW - F.pad(own_user_BE, (0, n_thresholds)), item_BW - F.pad(own_item_BE, (0, n_thresholds))
 
     def _logits(self, pairs: Pairs, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) log-odds that the rating exceeds each level but the last, and what its moment costs in penalties."""
+        """(B, T) log-odds that the rating exceeds each level but the last, and the penalty of the time effects."""
         dim = self.config.embedding_dim
         p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
         moment_B, penalty = self.moments(pairs, p_BD + q_BD)
@@ -199,7 +198,7 @@ class OrdinalNetwork(RatingNetwork):
         return score_B[:, None] - levels_BT, penalty
 
     def _penalty(self, batch: Interactions) -> Tensor:
-        """L2 over the rows of the batch, each as often as it occurs there; counting is cheaper than gathering."""
+        """L2 over the rows of the batch, each weighted by its count; counting is cheaper than gathering."""
         config = self.config
         n_U = torch.bincount(batch.user_idx, minlength=self.sizes.n_users).float()
         n_I = torch.bincount(batch.item_idx, minlength=self.sizes.n_items).float()
@@ -212,7 +211,7 @@ class OrdinalNetwork(RatingNetwork):
         return penalty
 
     def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Each penalty with the rows of users and of items that it is for."""
+        """Each penalty with its rows of users and of items."""
         config = self.config
         yield config.l2, self.user[:, :-1], self.item[:, :-1]
         yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]
@@ -231,12 +230,12 @@ class OrdinalNetwork(RatingNetwork):
 
 
 def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
-    """(n, E): random vectors, biases of zero in the last place."""
+    """(n, E): random vectors with a bias of zero as the last element."""
     vectors = torch.randn(n, embedding_dim + 1) * std
     vectors[:, -1] = 0.0
     return nn.Parameter(vectors)
 
 
 def _weighted_squares(weights_R: Tensor, rows: Tensor) -> Tensor:
-    """(): squared lengths of rows, each times its weight. No matrix product, which autocast would make less exact."""
+    """(): weighted sum of the squared row lengths. No matrix product, whose precision autocast would reduce."""
     return (weights_R * rows.square().sum(1)).sum()

@@ -1,4 +1,4 @@
-"""The second write-up's recurrent network: a user's and a movie's vector read one after the other.
+"""The recurrent network of the second write-up, which reads a user vector and then a movie vector.
 
 Shapes: B batch, S = 2 steps, D embedding_dim, H hidden_dim.
 """
@@ -18,14 +18,16 @@ CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU
 
 
 class RecurrentConfig(TableConfig):
-    embedding_dim: int = Field(50, ge=1, description="Length of the user and of the movie vector: a step's input.")
+    embedding_dim: int = Field(50, ge=1, description="Length of the user and movie vectors, which are the inputs.")
     cell: Literal["lstm", "gru"] = Field("lstm", description="Kind of recurrent layer.")
     hidden_dim: int = Field(50, ge=1, description="Units of the recurrent layer.")
-    dropout: float = Field(0.8, ge=0, le=0.99, description="On the recurrent layer's output, after batch norm.")
+    dropout: float = Field(
+        0.8, ge=0, le=0.99, description="Applied to the output of the recurrent layer after batch norm."
+    )
 
 
 def recurrent(n_ratings: int, n_levels: int) -> RecurrentConfig:
-    """As published: LSTM, 50 units, batch norm, dropout 0.8. The rest was chosen on validation."""
+    """As published: LSTM, 50 units, batch norm, dropout 0.8. Everything else was chosen on validation."""
     training = TrainingConfig(
         epochs=10, batch_size=batch_size_for(n_ratings, steps=350), learning_rate=0.002, schedule="constant"
     )
@@ -33,15 +35,15 @@ def recurrent(n_ratings: int, n_levels: int) -> RecurrentConfig:
 
 
 def recurrent_gru(n_ratings: int, n_levels: int) -> RecurrentConfig:
-    """The write-up's other recurrent layer."""
+    """The same network with the other recurrent layer of the write-up."""
     return recurrent(n_ratings, n_levels).model_copy(update={"cell": "gru"})
 
 
 class RecurrentNetwork(TableNetwork):
     """stars = low + (high - low) · sigmoid(dense(dropout(norm(h)))), h the state after the user and then the movie.
 
-    The write-up puts a recurrent layer in the place of a dense one and does not say what its sequence is. A single
-    step of both vectors would leave the recurrent weights idle; two steps use them.
+    The write-up replaces a dense layer by a recurrent one and does not state its sequence. With a single step over both
+    vectors the recurrent weights would be unused, so there are two steps.
     """
 
     def __init__(self, config: RecurrentConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
@@ -58,7 +60,7 @@ class RecurrentNetwork(TableNetwork):
         return [self.user], [self.item]
 
     def activations(self, pairs: Pairs) -> Tensor:
-        """(B, H): what the recurrent layer says of each pair; here one cuts the network to look inside."""
+        """(B, H): the output of the recurrent layer for each pair, for inspecting the network."""
         sequence_BSD = torch.stack([self.user(pairs.user_idx), self.item(pairs.item_idx)], dim=1)
         states_BSH: Tensor = self.recurrent(sequence_BSD)[0]
         return states_BSH[:, -1]

@@ -1,4 +1,4 @@
-"""What the rows and columns of a network's tables stand for, by id rather than by index: what warm starts go by.
+"""Keys of the rows and names of the columns of a network's tables, by id instead of index, for warm starts.
 
 Shapes: U users and I items, with index 0, the unknown, first; R rows of any table.
 """
@@ -10,27 +10,27 @@ from torch import nn
 
 from recsys.models.network import Network
 
-Keys = npt.NDArray[Any]  # (R,), none twice: integers or strings
+Keys = npt.NDArray[Any]  # (R,), unique integers or strings
 
 
 @runtime_checkable
 class HasRowKeys(Protocol):
-    """A part of a network with tables whose rows are neither one per user nor one per movie."""
+    """A module with tables whose rows are neither users nor movies."""
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """Of each such parameter, by its name in this part: what its rows stand for. users: (U,), items: (I,) ids."""
+        """The row keys of each such parameter, by its name in this module. users: (U,), items: (I,) ids."""
 
 
 @runtime_checkable
 class HasColumnNames(Protocol):
-    """A part of a network with tables whose columns stand for something that may be another one tomorrow."""
+    """A module with tables whose columns may have another meaning on another night."""
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
-        """Of each such parameter, by its name in this part: what its columns stand for."""
+        """The column names of each such parameter, by its name in this module."""
 
 
 def column_names(network: Network) -> dict[str, tuple[str, ...]]:
-    """Of each parameter whose columns stand for something, by its name."""
+    """The column names of all parameters that have them, by parameter name."""
     parts = ((prefix, module) for prefix, module in network.named_modules() if isinstance(module, HasColumnNames))
     return {
         f"{prefix}.{name}" if prefix else name: names
@@ -40,20 +40,20 @@ def column_names(network: Network) -> dict[str, tuple[str, ...]]:
 
 
 def row_keys(network: Network, users: Keys, items: Keys) -> dict[str, Keys]:
-    """Of each parameter whose rows stand for something, by its name; all others are shared by all users and movies.
+    """The row keys of all parameters that have them, by parameter name; other parameters are shared by all ids.
 
-    A table has a row per user, or per movie, if its length says so and its name does; the outputs of a dense layer
-    never are. Parts of a network that know better say so.
+    A table has a row per user (or movie) if both its length and its name match; dense layers never have row keys.
+    Modules with other rows implement `HasRowKeys`.
     """
     keys: dict[str, Keys] = {}
     for prefix, module in network.named_modules():
         if isinstance(module, HasRowKeys):
-            told = module.row_keys(users, items)
+            own = module.row_keys(users, items)
         elif isinstance(module, nn.Embedding) or not type(module).__module__.startswith("torch."):
-            told = _keys_by_name(prefix, module, users, items)
+            own = _keys_by_name(prefix, module, users, items)
         else:
-            told = {}
-        keys |= {f"{prefix}.{name}" if prefix else name: of_rows for name, of_rows in told.items()}
+            own = {}
+        keys |= {f"{prefix}.{name}" if prefix else name: of_rows for name, of_rows in own.items()}
     return keys
 
 
@@ -63,9 +63,9 @@ def _keys_by_name(prefix: str, module: nn.Module, users: Keys, items: Keys) -> d
         name: ids
         for name, parameter in module.named_parameters(recurse=False)
         for side, ids in sides.items()
-        if len(parameter) == len(ids) and _says(f"{prefix}.{name}", side)
+        if len(parameter) == len(ids) and _has_part(f"{prefix}.{name}", side)
     }
 
 
-def _says(name: str, side: str) -> bool:
+def _has_part(name: str, side: str) -> bool:
     return any(part.startswith(side) for part in name.split("."))

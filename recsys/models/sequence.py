@@ -1,4 +1,4 @@
-"""A recurrent network that reads a user's history in order of time and says what they watch next.
+"""A recurrent network that reads a user's history in order of time and predicts the next movie.
 
 Shapes: B batch, L window, M movies read (L - 1 at most), H state_dim, D embedding_dim, W = D + 1 (a vector, then the
 item's bias), N drawn items, U users, I items.
@@ -18,29 +18,29 @@ from recsys.models.network import Interactions, NetworkConfig, Pairs, Sizes, Tra
 from recsys.models.ranking import RankingNetwork, mean_for_unseen
 from recsys.models.timeline import Timeline, in_order_of_time
 
-NO_CHANCE = -1e9  # a score; finite, since all the drawn may be the right one
-STATES_AT_ONCE = 1024  # histories read side by side; those of a like length, so that few steps are padding
+NO_CHANCE = -1e9  # a score; finite, because all drawn items may be the right one
+STATES_AT_ONCE = 1024  # histories per batch, sorted by length, so that few steps are padding
 
 
 class SequenceConfig(NetworkConfig):
-    embedding_dim: int = Field(64, ge=1, description="Length of a movie's vector, as it is read and as it is scored.")
+    embedding_dim: int = Field(64, ge=1, description="Length of the movie vectors, used both as input and for scores.")
     state_dim: int = Field(64, ge=1, description="Units of the recurrent layer.")
     window: int = Field(
-        50, ge=2, description="Consecutive movies, each told from those before it; one less, the newest, are read."
+        50, ge=2, description="Consecutive movies of a training row. A prediction reads the newest, one fewer."
     )
     n_negatives: int = Field(
         ge=1,
-        description="Movies drawn per step, against which each right one must stand out; as many as there are: all.",
+        description="Movies drawn per step as negatives; if it is at least the number of movies, all are used.",
     )
     popularity_exponent: float = Field(
-        0.5, ge=0, description="Movies are drawn in proportion to their count to this power; 0 is uniformly."
+        0.5, ge=0, description="Movies are drawn in proportion to this power of their count; 0 is uniform."
     )
-    dropout: float = Field(0.2, ge=0, le=0.99, description="Of the vectors read and of the state.")
-    init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
+    dropout: float = Field(0.2, ge=0, le=0.99, description="Applied to the input vectors and to the state.")
+    init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
 
-def sequence(n_ratings: int, n_levels: int) -> SequenceConfig:  # stars are not looked at
-    """Chosen on validation (docs/experiments.md). A row of a batch is a window of up to `window` ratings."""
+def sequence(n_ratings: int, n_levels: int) -> SequenceConfig:  # the levels do not matter
+    """Chosen on validation (docs/experiments.md). Each row of a batch is a window of ratings."""
     return SequenceConfig(
         n_negatives=min(512, batch_size_for(n_ratings, steps=128, least=16)),
         training=TrainingConfig(
@@ -54,24 +54,24 @@ def sequence(n_ratings: int, n_levels: int) -> SequenceConfig:  # stars are not 
 
 @dataclass(frozen=True)
 class Windows(Interactions):
-    """Consecutive interactions of one user each, given by the first of them. place: (B,) int64 into the histories."""
+    """Windows of consecutive interactions of one user, given by the first one. place: (B,) int64 into the timeline."""
 
     place: Tensor
 
 
 class SequenceNetwork(RankingNetwork):
-    """score = ⟨state of the user's history, q_i⟩ + c_i; the same table q is read and scored.
+    """score = ⟨state of the user's history, q_i⟩ + c_i; the same table q is used for input and for scores.
 
-    The history at a moment holds the training interactions before it, and never one of the same second; where the
-    moment is unknown, all of them. In training, each interaction in a window of consecutive ones is told from those
-    before it in the window. A window may begin anywhere in a history, so one of which nothing is known, as that of the
-    unknown user, stands for what people watch at any time. A movie that nobody watched has the mean row of the others.
+    The history at a time contains the training interactions before it, none of the same second; if the time is unknown,
+    it contains all of them. In training, each interaction in a window is predicted from the earlier ones in the window.
+    A window may start anywhere in a history, so an empty history, as of the unknown user, stands for any time. A movie
+    without a training interaction has the mean row of the others.
 
     Source: Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks"
-    (ICLR 2016), for the idea; one user's history in place of a session, and a softmax over drawn movies as the loss.
+    (ICLR 2016), here with a user's history instead of a session, and a softmax over drawn movies as the loss.
     """
 
-    user_table: Tensor  # (U, W), frozen: after the whole history
+    user_table: Tensor  # (U, W), frozen: states after the whole histories
 
     def __init__(self, config: SequenceConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes, config.embedding_dim + 1)
@@ -86,7 +86,7 @@ class SequenceNetwork(RankingNetwork):
         self._sampler: NegativeSampler | None = None
 
     def prepare(self, train: Interactions) -> Windows:
-        """Returns a row for each window."""
+        """Return one row per window."""
         super().prepare(train)
         self._sampler = NegativeSampler.fit(self.watched, self.config.popularity_exponent)
         ordered = in_order_of_time(train)
@@ -98,11 +98,11 @@ class SequenceNetwork(RankingNetwork):
         return Windows(rows.user_idx, rows.item_idx, rows.rated_at, rows.level_idx, first)
 
     def loss(self, batch: Interactions) -> Tensor:
-        """Mean over the interactions in the windows of -log P(item | those before it in the window).
+        """Mean of -log P(item | earlier items in the window) over all interactions in the windows.
 
-        In training, each window is moved by up to half of its length, so that they begin anywhere in time.
+        In training, each window is shifted randomly by up to half of its length, so that windows start anywhere.
         """
-        assert isinstance(batch, Windows), "batches are of the rows that prepare() returned"
+        assert isinstance(batch, Windows), "batches must be taken from the rows that prepare() returned"
         begin_B, end_B = self.timeline.offsets[batch.user_idx], self.timeline.offsets[batch.user_idx + 1]
         half = self.config.window // 2 if self.training else 0
         moved_B = batch.place + torch.randint(-half, half + 1, batch.place.shape, device=batch.place.device)
@@ -113,14 +113,14 @@ class SequenceNetwork(RankingNetwork):
         return self._next_item_loss(state_BLD[inside_BL], self.timeline.item_at(place_BL)[inside_BL])
 
     def _read(self, item_BM: Tensor) -> Tensor:
-        """Items in order of time -> (B, M + 1, D): what the user looks for before the first and after each of them."""
-        item_BL = F.pad(item_BM, (1, 0))  # index 0 says that a history begins
+        """Items in order of time -> (B, M + 1, D): the user's vector before the first and after each of them."""
+        item_BL = F.pad(item_BM, (1, 0))  # index 0 marks the start of a history
         state_BLH, _ = self.reader(self.dropout(F.embedding(item_BL, self.item)))
-        looks_for: Tensor = self.to_item(self.dropout(state_BLH))
-        return looks_for
+        user_BLD: Tensor = self.to_item(self.dropout(state_BLH))
+        return user_BLD
 
     def _next_item_loss(self, state_BD: Tensor, item_B: Tensor) -> Tensor:
-        """Cross-entropy over all watched items where few are drawn from, else over the drawn ones and the right one."""
+        """Cross-entropy over all watched items if there are few, else over the drawn items and the right one."""
         assert self._sampler is not None, "prepare() comes before training"
         if self.config.n_negatives >= len(self.watched.items):
             logits_BI = state_BD @ self.item.T + self.item_bias.squeeze(1)
@@ -131,7 +131,7 @@ class SequenceNetwork(RankingNetwork):
         drawn_BN = drawn_BN.masked_fill(item_N == item_B[:, None], NO_CHANCE)
         right_B = (state_BD * F.embedding(item_B, self.item)).sum(1) + F.embedding(item_B, self.item_bias).squeeze(1)
         right_B = self._sampler.correct(right_B, item_B)
-        # cross-entropy of the right one beside the drawn ones, without a copy of them all
+        # cross-entropy of the right one against the drawn ones, without concatenating them
         return F.softplus(torch.logsumexp(drawn_BN, 1) - right_B).mean()
 
     @torch.no_grad()
@@ -142,7 +142,7 @@ class SequenceNetwork(RankingNetwork):
         self.user_table = self._rows_at(users, self.timeline.offsets[1:])
 
     def user_rows(self, pairs: Pairs) -> Tensor:
-        """Cheap after the whole history; at an earlier moment, each (user, history) among the pairs is read once."""
+        """Looked up if the time is after the whole history; otherwise each distinct (user, history) is read once."""
         place_B, end_B = self.timeline.places(pairs)
         rows_BW = self.user_table[pairs.user_idx]
         early = (place_B < end_B).nonzero().squeeze(1)
@@ -153,7 +153,7 @@ class SequenceNetwork(RankingNetwork):
         return rows_BW
 
     def _rows_at(self, user_idx: Tensor, place_B: Tensor) -> Tensor:
-        """(B, W): after the interactions of each user that stand before a place in the histories."""
+        """(B, W): after the interactions of each user before a place in the timeline."""
         n_B = place_B - self.timeline.offsets[user_idx]
         order = n_B.argsort()
         parts = [self._read_before(place_B[part], n_B[part]) for part in order.split(STATES_AT_ONCE)]
@@ -161,7 +161,7 @@ class SequenceNetwork(RankingNetwork):
         return F.pad(rows_BW, (0, 1), value=1.0)
 
     def _read_before(self, place_B: Tensor, n_B: Tensor) -> Tensor:
-        """(B, D): after the newest of the n interactions before each place."""
+        """(B, D): after reading the newest of the n interactions before each place."""
         n_read_B = n_B.clamp(max=self.config.window - 1)
         step_M = torch.arange(int(n_read_B.max()), device=place_B.device)
         item_BM = self.timeline.item_at((place_B - n_read_B)[:, None] + step_M)

@@ -1,4 +1,4 @@
-"""The first write-up's classifier: two embeddings, three dense layers, one class per star."""
+"""The classifier of the first write-up: two embeddings, three dense layers, one class per level."""
 
 import torch
 from pydantic import Field
@@ -36,13 +36,13 @@ class SoftmaxConfig(NetworkConfig):
         0.5,
         ge=0,
         le=0.99,
-        description="After both embeddings and after the first two dense layers.",
+        description="Applied to both embeddings and after the first two dense layers.",
         json_schema_extra={"search": [0.1, 0.8, "linear"]},
     )
 
 
-def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published widths fit any number of levels
-    """As published. Batch size and Adam's rate, which the write-up leaves open, were chosen on validation."""
+def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published widths are used for any number of levels
+    """As published. Batch size and Adam's rate, which the write-up does not state, were chosen on validation."""
     batch_size = batch_size_for(n_ratings, steps=150, least=64)
     return SoftmaxConfig(
         training=TrainingConfig(epochs=10, batch_size=batch_size, learning_rate=0.01, schedule="constant")
@@ -50,9 +50,9 @@ def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published wi
 
 
 class SoftmaxNetwork(RatingNetwork):
-    """Dropout acts on a dense layer's output and batch norm comes after it, in that order.
+    """A softmax classifier; dropout acts on the output of a dense layer and is followed by batch norm.
 
-    Source: the write-up's network; initial values follow Keras, in which it was written (embeddings uniform in
+    Source: the network of the write-up; initial values are those of Keras, which it used (embeddings uniform in
     ±0.05, dense layers Glorot uniform with zero bias).
     """
 

@@ -1,4 +1,4 @@
-"""What the write-ups' networks that predict one number have in common: tables of vectors, their penalty, the unknown.
+"""The base of the write-ups' networks that predict one number: tables of vectors, their penalty, unknown ids.
 
 Shapes: B batch, R rows of a table, D its width.
 """
@@ -13,24 +13,25 @@ from recsys.models.network import Interactions, NetworkConfig, NumberNetwork, Si
 
 
 class TableConfig(NetworkConfig):
-    l2: float = Field(1e-6, ge=0, description="Penalty per step on the sum of squares of each whole table.")
+    l2: float = Field(1e-6, ge=0, description="Penalty per step on the sum of squares of all tables.")
 
 
 class TableNetwork(NumberNetwork):
-    """Looks a user and a movie up in tables. Whoever no training rating is of gets the mean row of the others, each
-    counted as often as it was rated: about the mean prediction, where a row of zeros would mean no stars or any.
+    """A network that looks users and movies up in tables.
 
-    The penalty is Keras's `embeddings_regularizer`: on all rows in every step, whatever the batch.
+    Ids without a training rating get the mean row of the others, weighted by their numbers of ratings. This predicts
+    about the mean rating; a row of zeros could mean any number of stars. The penalty is that of Keras's
+    `embeddings_regularizer`: on all rows in every step, independent of the batch.
     """
 
     def __init__(self, sizes: Sizes, l2: float) -> None:
         super().__init__(sizes)
         self.l2 = l2
-        self._ratings: tuple[Tensor, Tensor] | None = None  # of each user, of each movie
+        self._ratings: tuple[Tensor, Tensor] | None = None  # number per user, number per movie
 
     @abstractmethod
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """With a row per user, and with a row per movie."""
+        """The tables with a row per user, and those with a row per movie."""
 
     def prepare(self, train: Interactions) -> Interactions:
         n_users, n_items = self.sizes.n_users, self.sizes.n_items
@@ -52,13 +53,13 @@ class TableNetwork(NumberNetwork):
 
 
 def sum_of_squares(tables: list[nn.Embedding]) -> Tensor:
-    """Of every number in them; scalar. A matrix product is the fastest way; autocast must not make it less exact."""
+    """Sum over all tables, a scalar. A matrix product is fastest; autocast must not reduce its precision."""
     flat = [table.weight.view(-1) for table in tables]
     with torch.autocast(flat[0].device.type, enabled=False):
         return torch.stack([numbers @ numbers for numbers in flat]).sum()
 
 
 def average_unseen(weight: Tensor, n_R: Tensor) -> None:
-    """Gives rows without a training rating the mean of the others, weighted by their numbers of ratings n_R."""
+    """Set rows without a training rating to the mean of the others, weighted by their numbers of ratings n_R."""
     with torch.no_grad():
         weight[n_R == 0] = n_R.to(weight.dtype) @ weight / n_R.sum()

@@ -1,4 +1,4 @@
-"""A distribution over levels by the log-odds of exceeding each level but the last.
+"""Distributions over levels, given by the log-odds of exceeding each level but the last.
 
 Shapes: B batch, K rating levels, T = K - 1 thresholds.
 
@@ -11,19 +11,19 @@ from torch.nn import functional as F
 
 
 def empirical_log_odds(level_idx: Tensor, n_levels: int) -> Tensor:
-    """(T,): where a network begins, so that every pair starts out with about the overall distribution of ratings."""
+    """(T,): initial log-odds, with which every pair starts near the overall distribution of ratings."""
     counts_K = torch.bincount(level_idx, minlength=n_levels).float() + 1.0
     return torch.logit(counts_K.flip(0).cumsum(0).flip(0)[1:] / counts_K.sum())
 
 
 def sum_of_cross_entropies(logits_BT: Tensor, level_idx: Tensor) -> Tensor:
-    """(): over all rows and thresholds."""
+    """(): binary cross-entropies summed over all rows and thresholds."""
     exceeds_BT = level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
     return F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum")
 
 
 def from_exceeding(logits_BT: Tensor) -> Tensor:
-    """(B, K) probabilities. A pair's thresholds may cross; a distribution's may not, so the lower chance holds."""
+    """(B, K) probabilities. Where thresholds cross, the running minimum keeps the probabilities from being negative."""
     exceeds_BT = torch.cummin(torch.sigmoid(logits_BT.float()), dim=1).values
     one_B1 = exceeds_BT.new_ones(len(exceeds_BT), 1)
     return torch.cat([one_B1, exceeds_BT], dim=1) - torch.cat([exceeds_BT, torch.zeros_like(one_B1)], dim=1)

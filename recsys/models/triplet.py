@@ -1,4 +1,4 @@
-"""Two towers for events without ratings: what a user watched shall score above what they did not.
+"""Two towers trained on events without ratings: movies that a user watched must score above those they did not.
 
 Shapes: B batch, N negatives of each row, U users, I items, D embedding_dim.
 """
@@ -19,24 +19,26 @@ from recsys.models.ranking import RankingNetwork, mean_for_unseen
 class TripletConfig(NetworkConfig):
     embedding_dim: int = Field(64, ge=1, description="Length of the user and of the movie vector.")
     loss: Literal["margin", "bpr"] = Field(
-        description="Of a positive d above a negative: margin is max(0, margin - d), bpr log(1 + e^(margin - d))."
+        description="If a positive scores d above a negative: margin max(0, margin - d), bpr log(1 + e^(margin - d))."
     )
-    margin: float = Field(ge=0, description="By how much a positive shall be above a negative.")
-    n_negatives: int = Field(4, ge=1, description="Movies drawn for each watched one; those watched count nothing.")
+    margin: float = Field(ge=0, description="Required difference between the scores of a positive and a negative.")
+    n_negatives: int = Field(
+        4, ge=1, description="Movies drawn for each watched one; drawn movies that were watched are ignored."
+    )
     popularity_exponent: float = Field(
-        ge=0, description="Negatives are drawn in proportion to a movie's count to this power; 0 is uniformly."
+        ge=0, description="Negatives are drawn in proportion to this power of a movie's count; 0 is uniform."
     )
-    l2: float = Field(ge=0, description="Penalty on the vectors of each row's user, movie and average negative.")
-    init_std: float = Field(0.1, gt=0, description="Spread of the initial vectors.")
+    l2: float = Field(ge=0, description="Penalty on the vectors of a row's user, movie and average negative.")
+    init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
 
-def triplet(n_ratings: int, n_levels: int) -> TripletConfig:  # stars are not looked at
-    """The write-up's: a positive shall be a margin above. What it leaves open was chosen on validation."""
+def triplet(n_ratings: int, n_levels: int) -> TripletConfig:  # the levels do not matter
+    """The network of the write-up, with a margin. What it does not state was chosen on validation."""
     return TripletConfig(loss="margin", margin=1.0, popularity_exponent=0.25, l2=0.03, training=_training(n_ratings))
 
 
 def triplet_bpr(n_ratings: int, n_levels: int) -> TripletConfig:
-    """Bayesian personalised ranking. What it leaves open was chosen on validation.
+    """Bayesian personalised ranking. What the source does not state was chosen on validation.
 
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit
     Feedback" (UAI 2009).
@@ -50,9 +52,9 @@ def _training(n_ratings: int) -> TrainingConfig:
 
 
 class TripletNetwork(RankingNetwork):
-    """score = ⟨p_u, q_i⟩, with the same table q for the watched movie and for those that were not: siamese.
+    """score = ⟨p_u, q_i⟩, with the same (siamese) table q for watched and unwatched movies.
 
-    A user or a movie without an event in training gets the mean vector of the others.
+    Users and movies without a training event get the mean vector of the others.
     """
 
     user_table: Tensor  # (U, D), frozen
@@ -71,7 +73,7 @@ class TripletNetwork(RankingNetwork):
         return train
 
     def loss(self, batch: Interactions) -> Tensor:
-        """Mean over the pairs of a watched movie and a drawn one that the user has not watched."""
+        """Mean over the pairs of a watched movie and a drawn movie that the user has not watched."""
         assert self._sampler is not None, "prepare() comes before training"
         item_BN = self._sampler.draw(len(batch), self.config.n_negatives)
         counts_BN = ~self.watched.contains(batch.user_idx[:, None], item_BN)
@@ -79,7 +81,7 @@ class TripletNetwork(RankingNetwork):
         q_BND = F.embedding(item_BN, self.item)
         own_B, other_BN = (p_BD * q_BD).sum(1), torch.einsum("bd,bnd->bn", p_BD, q_BND)
         own_B, other_BN = self._sampler.correct(own_B, batch.item_idx), self._sampler.correct(other_BN, item_BN)
-        short_BN = self.config.margin - (own_B[:, None] - other_BN)  # of the margin
+        short_BN = self.config.margin - (own_B[:, None] - other_BN)  # shortfall from the margin
         loss_BN = F.relu(short_BN) if self.config.loss == "margin" else F.softplus(short_BN)
         fit = (loss_BN * counts_BN).sum() / counts_BN.sum().clamp(min=1)
         norms = p_BD.square().sum() + q_BD.square().sum() + q_BND.square().sum() / self.config.n_negatives

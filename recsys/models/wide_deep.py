@@ -1,6 +1,6 @@
-"""The second write-up's wide & deep network: crossed features that memorise beside dense layers that generalise.
+"""The wide & deep network of the second write-up: crossed features in parallel with dense layers.
 
-Shapes: B batch, R rows (users or movies), D the two vectors together, V what users or movies are crossed with.
+Shapes: B batch, R rows (users or movies), D both vectors together, V columns of a crossed table.
 """
 
 import torch
@@ -18,7 +18,9 @@ class WideDeepConfig(TableConfig):
     user_dim: int = Field(50, ge=1, description="Length of the user vector.")
     item_dim: int = Field(50, ge=1, description="Length of the movie vector.")
     hidden_dim: int = Field(50, ge=1, description="Width of the dense layer.")
-    dropout: float = Field(0.5, ge=0, le=0.99, description="On the two vectors and on the dense layer's output.")
+    dropout: float = Field(
+        0.5, ge=0, le=0.99, description="Applied to the two vectors and to the output of the dense layer."
+    )
     l2_wide: float = Field(1e-5, ge=0, description="Penalty per step on the sum of squares of all crossed weights.")
     user_crosses: tuple[str, ...] = Field(("genres", "decade"), description="Movie features crossed with the user.")
     item_crosses: tuple[str, ...] = Field(
@@ -27,7 +29,7 @@ class WideDeepConfig(TableConfig):
 
 
 def wide_deep(n_ratings: int, n_levels: int) -> WideDeepConfig:
-    """The write-up gives the two parts and asks for a low learning rate; the rest was chosen on validation."""
+    """Both parts and a low learning rate are from the write-up; everything else was chosen on validation."""
     training = TrainingConfig(
         epochs=10, batch_size=batch_size_for(n_ratings, steps=350), learning_rate=0.001, schedule="constant"
     )
@@ -37,14 +39,14 @@ def wide_deep(n_ratings: int, n_levels: int) -> WideDeepConfig:
 class WideDeepNetwork(TableNetwork):
     """stars = low + (high - low) · sigmoid(wide + deep).
 
-    wide: a weight for each user, movie, (user, genre), (user, decade), (movie, gender), (movie, age) and (movie,
-    occupation), the mean of the weights where a movie has several genres; exact, nothing is hashed. What the edition
-    does not tell is left out.
+    wide: the sum of a weight for each user, movie, (user, genre), (user, decade), (movie, gender), (movie, age) and
+    (movie, occupation); weights of several genres are averaged. Crosses are exact, not hashed. Features that the data
+    set lacks are ignored.
 
     Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
     """
 
-    user_columns: Tensor  # (n_users, V): what each user is, for the movies' weights
+    user_columns: Tensor  # (n_users, V): feature values of each user, multiplied with the weights of movies
     item_columns: Tensor  # (n_items, V)
 
     def __init__(self, config: WideDeepConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
@@ -68,7 +70,7 @@ class WideDeepNetwork(TableNetwork):
         self.deep_layers.apply(initialise_as_keras)
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
-        """A warm start takes a crossed table over only where its columns are still the same values."""
+        """Columns are named by value, so that a warm start copies a crossed table only if they are unchanged."""
         return {"user_wide.weight": self._values_of_items, "item_wide.weight": self._values_of_users}
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
@@ -79,14 +81,14 @@ class WideDeepNetwork(TableNetwork):
         return self.l2 * sum_of_squares(deep) + self.config.l2_wide * sum_of_squares(wide)
 
     def wide(self, pairs: Pairs) -> Tensor:
-        """(B,): the linear part."""
+        """(B,): the output of the linear part."""
         of_users = self.user_wide(pairs.user_idx) * F.embedding(pairs.item_idx, self.item_columns)
         of_items = self.item_wide(pairs.item_idx) * F.embedding(pairs.user_idx, self.user_columns)
         wide_B: Tensor = of_users.sum(1) + of_items.sum(1)
         return wide_B
 
     def deep(self, pairs: Pairs) -> Tensor:
-        """(B,): the dense layers over both vectors."""
+        """(B,): the output of the dense layers."""
         both_BD = torch.cat([self.user(pairs.user_idx), self.item(pairs.item_idx)], dim=1)
         logit_B: Tensor = self.deep_layers(both_BD).squeeze(1)
         return logit_B
@@ -96,14 +98,14 @@ class WideDeepNetwork(TableNetwork):
 
 
 def zero_table(n_rows: int, width: int) -> nn.Embedding:
-    """(n_rows, width) of zeros: what is linear needs no other start."""
+    """(n_rows, width) of zeros, which is a valid start for a linear model."""
     return nn.Embedding(n_rows, width, _weight=torch.zeros(n_rows, width))
 
 
 def crossed_columns(n_rows: int, features: dict[str, Feature], names: tuple[str, ...]) -> Tensor:
-    """(R, V) float32: a column of ones, then one per value of each feature that there is; a row's values share 1."""
-    there = [features[name] for name in names if name in features]
-    return torch.cat([torch.ones(n_rows, 1), *(_shares(n_rows, feature) for feature in there)], dim=1)
+    """(R, V) float32: a column of ones, then one per value of each available feature; a feature's values sum to 1."""
+    available = [features[name] for name in names if name in features]
+    return torch.cat([torch.ones(n_rows, 1), *(_shares(n_rows, feature) for feature in available)], dim=1)
 
 
 def _values(features: dict[str, Feature], names: tuple[str, ...]) -> tuple[str, ...]:

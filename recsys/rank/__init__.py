@@ -1,1 +1,1 @@
-"""The second stage of a list: the best of what was retrieved, in the order that the rating network has a say in."""
+"""The second stage of a list: blend retrievers and rating network, apply rules, and write lists and similar movies."""

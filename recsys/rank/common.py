@@ -1,4 +1,4 @@
-"""What every computation of a list has in common. No torch here: `fold_in` does without."""
+"""Constants and file access shared by all code for lists. Does not import torch, so that `fold_in` starts fast."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ from recsys.errors import NotPublished
 from recsys.files import read_json
 from recsys.home import Run
 
-FORMAT = 1  # of a saved ranker's files; raised when an older reader would misunderstand newer ones
+FORMAT = 1  # version of a saved ranker's files; increased when older code would misread newer files
 
-ROUNDING = 1e-4  # of a mean of equal stars
-REASONS = 3  # because-movies per recommendation
+ROUNDING = 1e-4  # error of the mean of equal stars
+REASONS = 3  # reasons (because_movie_ids) per recommendation
 
-EVERYBODY = "all"  # the segment of whom nothing is known
-FEW_RATINGS = 10  # a user with fewer is served as one with few
-MIN_STARS = 0.1  # networks of the write-ups may expect less than none
-MIN_CHANCE = 1e-4  # of stars that are relevant
+EVERYBODY = "all"  # the segment of users about whom nothing is known
+FEW_RATINGS = 10  # users with fewer ratings are served_by "few ratings"
+MIN_STARS = 0.1  # lower bound: networks of the write-ups may predict negative stars
+MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars
 
 
 def name_service(n_ratings: int, *, is_stated: bool) -> str:
-    """What stands behind a list: `served_by` in the published table."""
+    """Return what a list is based on: the published column `served_by`."""
     if n_ratings:
         return "history" if n_ratings >= FEW_RATINGS else "few ratings"
     return "features" if is_stated else "default"
@@ -32,25 +32,25 @@ def name_service(n_ratings: int, *, is_stated: bool) -> str:
 
 @contextmanager
 def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
-    """What is read of `run` within is what its lists were made with; `purpose` ends "without which ...".
+    """Report errors from reading the saved ranker of `run`; `purpose` says what it is needed for.
 
-    Raises: NotPublished if that is gone, damaged or of another version.
+    Raises: NotPublished if its files are missing, damaged or of another version.
     """
-    after = f"without which {purpose}. Next: `recsys nightly --home {run.home.root}`"
+    after = f"so {purpose}. Next: `recsys nightly --home {run.home.root}`"
     if not (run.ranker / "ranker.json").exists():
-        raise NotPublished(f"{run.folder} does not hold what its lists were made with, {after}")
+        raise NotPublished(f"{run.folder} has no saved ranker, {after}")
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, PolarsError, SafetensorError) as error:
         raise NotPublished(
-            f"what lists were made with cannot be read from {run.folder} ({type(error).__name__}: {error}), {after}"
+            f"cannot read the saved ranker in {run.folder} ({type(error).__name__}: {error}), {after}"
         ) from error
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The ranker.json of `recsys.rank.saved_ranker`.
+    """Read the ranker.json that `recsys.rank.saved_ranker` wrote.
 
-    Raises: NotPublished if it is of another format.
+    Raises: NotPublished if it has another format version.
     """
     path = folder / "ranker.json"
     described: dict[str, Any] = read_json(path)

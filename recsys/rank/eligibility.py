@@ -1,4 +1,4 @@
-"""Rules as ranking applies them: to a block of users at once, and counting what they take away.
+"""Compiled rules: mask movies for a block of users at once, and count what each rule removes.
 
 Shapes: B users of one block, N places of a list, U users, I items (index 0 is "unknown"), G genres (0 is "none").
 """
@@ -18,26 +18,26 @@ from recsys.models.sparse import entries_of, group_rows
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.selection import Caps, make_caps, select_places
 
-USERS_AT_ONCE = 128  # whose forbidden movies are in memory as a matrix: 45 MB at 87,000 movies
-FEW = 0.1  # of all movies: writing to the columns of fewer is faster than a pass over all
+USERS_AT_ONCE = 128  # with a matrix of forbidden movies in memory: 45 MB at 87,000 movies
+FEW = 0.1  # share of all movies; below it, writing to columns is faster than a pass over the block
 
 
-class Bar(Protocol):
-    """What one rule forbids."""
+class Filter(Protocol):
+    """The movies that one rule forbids."""
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        """Sets the scores of forbidden movies to -inf, in place. user_idx_B: int64."""
+        """Set the scores of forbidden movies to -inf, in place. user_idx_B: int64."""
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
-        """(B, N) bool. item_BN: int64, of items."""
+        """Return (B, N) bool. item_BN: int64, item_idx."""
 
-    def to(self, device: torch.device) -> "Bar":
-        """The same, its tensors on `device`."""
+    def to(self, device: torch.device) -> "Filter":
+        """Return a copy with its tensors on `device`."""
 
 
 @dataclass(frozen=True, eq=False)
-class MovieBar:
-    """Movies that nobody is shown: closed_I bool."""
+class MovieFilter:
+    """Movies closed for all users. closed_I: bool."""
 
     closed_I: Tensor
 
@@ -51,13 +51,13 @@ class MovieBar:
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         return self.closed_I[item_BN]
 
-    def to(self, device: torch.device) -> "MovieBar":
-        return MovieBar(self.closed_I.to(device))
+    def to(self, device: torch.device) -> "MovieFilter":
+        return MovieFilter(self.closed_I.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class PairBar:
-    """Movies that some users are not shown: user u's are items[offsets[u]:offsets[u + 1]]. Both int64."""
+class PairFilter:
+    """Movies forbidden for single users: items[offsets[u]:offsets[u + 1]] for user u. Both int64."""
 
     offsets: Tensor
     items: Tensor
@@ -72,13 +72,13 @@ class PairBar:
         row_B1 = torch.arange(len(item_BN), device=item_BN.device).unsqueeze(1)
         return torch.isin(row_B1 * self.n_items + item_BN, row * self.n_items + item)
 
-    def to(self, device: torch.device) -> "PairBar":
-        return PairBar(self.offsets.to(device), self.items.to(device), self.n_items)
+    def to(self, device: torch.device) -> "PairFilter":
+        return PairFilter(self.offsets.to(device), self.items.to(device), self.n_items)
 
 
 @dataclass(frozen=True, eq=False)
-class GenreBar:
-    """Genres of which some users are shown nothing: user u's are genres[offsets[u]:offsets[u + 1]].
+class GenreFilter:
+    """Genres forbidden for single users: genres[offsets[u]:offsets[u + 1]] for user u.
 
     offsets, genres: int64. has_GI: float32, 1 where the item is of the genre.
     """
@@ -88,57 +88,62 @@ class GenreBar:
     has_GI: Tensor
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        barred_BG = self._barred(user_idx_B)
-        for rows in barred_BG.any(dim=1).nonzero().squeeze(1).split(USERS_AT_ONCE):
-            sets_SG, set_R = barred_BG[rows].unique(dim=0, return_inverse=True)  # few: most users are barred alike
+        forbidden_BG = self._forbidden(user_idx_B)
+        for rows in forbidden_BG.any(dim=1).nonzero().squeeze(1).split(USERS_AT_ONCE):
+            sets_SG, set_R = forbidden_BG[rows].unique(
+                dim=0, return_inverse=True
+            )  # few distinct sets: many users share one
             loss_SI = _as_loss(sets_SG.float() @ self.has_GI > 0)
             for row, place in zip(rows.tolist(), set_R.tolist(), strict=True):
                 score_BI[row] += loss_SI[place]
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         has_BNG = self.has_GI.T[item_BN] > 0
-        return (has_BNG & self._barred(user_idx_B).unsqueeze(1)).any(dim=2)
+        return (has_BNG & self._forbidden(user_idx_B).unsqueeze(1)).any(dim=2)
 
-    def to(self, device: torch.device) -> "GenreBar":
-        return GenreBar(self.offsets.to(device), self.genres.to(device), self.has_GI.to(device))
+    def to(self, device: torch.device) -> "GenreFilter":
+        return GenreFilter(self.offsets.to(device), self.genres.to(device), self.has_GI.to(device))
 
-    def _barred(self, user_idx_B: Tensor) -> Tensor:
-        """(B, G) bool."""
+    def _forbidden(self, user_idx_B: Tensor) -> Tensor:
+        """Return (B, G) bool."""
         row, genre = entries_of(self.offsets, self.genres, user_idx_B)
-        barred_BG = torch.zeros(len(user_idx_B), len(self.has_GI), dtype=torch.bool, device=user_idx_B.device)
-        barred_BG[row, genre] = True
-        return barred_BG
+        forbidden_BG = torch.zeros(len(user_idx_B), len(self.has_GI), dtype=torch.bool, device=user_idx_B.device)
+        forbidden_BG[row, genre] = True
+        return forbidden_BG
 
 
 @dataclass(frozen=True, eq=False)
 class Eligibility:
-    """Which movies may stand in whose list, and how many of a group; each rule by its name in `metrics`."""
+    """Which movies may be listed for which user, and how many of a group; rules by their name in `metrics`."""
 
-    bars: dict[str, Bar]  # min_ratings, blocked[0], ..., eligible[0], ...
-    caps: Caps  # of all rules together
+    filters: dict[str, Filter]  # min_ratings, blocked[0], ..., eligible[0], ...
+    caps: Caps  # all caps together
     caps_by_rule: dict[str, Caps]  # caps[0], ...
-    closed_I: Tensor  # bool: movies that nobody is shown, for whatever rule, and the unknown
+    closed_I: Tensor  # bool: movies closed for all users by any rule, and the unknown item
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        """Sets the scores of what each user may not be shown to -inf, in place; caps are for the selection.
+        """Set the scores of forbidden movies to -inf, in place. Caps are applied later, by `select_places`.
 
         score_BI: floating. user_idx_B: (B,) int64.
         """
-        MovieBar(self.closed_I).mask_(score_BI, user_idx_B)
-        for bar in self.bars.values():
-            if not isinstance(bar, MovieBar):
-                bar.mask_(score_BI, user_idx_B)
+        MovieFilter(self.closed_I).mask_(score_BI, user_idx_B)
+        for one in self.filters.values():
+            if not isinstance(one, MovieFilter):
+                one.mask_(score_BI, user_idx_B)
 
     def count_removed(self, user_idx_B: Tensor, naive_BN: Tensor) -> dict[str, int]:
-        """By rule, how many places it takes from the lists that there would be without any rule.
+        """Count the places that each rule removes from lists made without any rules.
 
-        Each rule by itself: what two forbid counts for both. Of a cap it is what exceeds it, counted from rank 1.
+        Rules are counted independently: a movie that two rules forbid counts for both. A cap removes what exceeds it,
+        counted from rank 1.
 
-        user_idx_B: (B,) int64. naive_BN: (B, N) int64, the best unseen items in order of rank, -1 where none is left.
+        user_idx_B: (B,) int64. naive_BN: (B, N) int64, the best unseen items by rank, padded with -1.
         """
         is_place_BN = naive_BN >= 0
         item_BN = naive_BN.clamp(min=0)
-        removed = {name: int((bar.forbids(user_idx_B, item_BN) & is_place_BN).sum()) for name, bar in self.bars.items()}
+        removed = {
+            name: int((one.forbids(user_idx_B, item_BN) & is_place_BN).sum()) for name, one in self.filters.items()
+        }
         n = naive_BN.shape[1]
         by_rank_BN = torch.arange(0, -n, -1, dtype=torch.float32, device=naive_BN.device).repeat(len(naive_BN), 1)
         by_rank_BN[~is_place_BN] = -torch.inf
@@ -148,75 +153,75 @@ class Eligibility:
         return removed
 
     def count_closed(self) -> dict[str, int]:
-        """By rule, how many movies it keeps from everybody; rules on users or groups are left out."""
-        return {name: int(bar.closed_I.sum()) for name, bar in self.bars.items() if isinstance(bar, MovieBar)}
+        """Count the movies that each rule closes for all users; rules on users or groups are left out."""
+        return {name: int(one.closed_I.sum()) for name, one in self.filters.items() if isinstance(one, MovieFilter)}
 
     def to(self, device: torch.device) -> "Eligibility":
         return Eligibility(
-            {name: bar.to(device) for name, bar in self.bars.items()},
+            {name: one.to(device) for name, one in self.filters.items()},
             self.caps.to(device),
             {name: caps.to(device) for name, caps in self.caps_by_rule.items()},
             self.closed_I.to(device),
         )
 
 
-def open_to_all(n_items: int) -> Eligibility:
-    """No rules at all; nobody is shown the unknown."""
+def no_rules(n_items: int) -> Eligibility:
+    """Allow everything but the unknown item."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return Eligibility({}, make_caps(nothing, nothing, nothing, n_items), {}, torch.arange(n_items) == 0)
 
 
 def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, counts_I: Tensor) -> Eligibility:
-    """`rules` by index; what they say of ids outside of `vocabulary` has no effect, since those are in no list.
+    """Convert `rules` from ids to indices. Ids outside of `vocabulary` have no effect, because no list has them.
 
-    genres: of the items, None if no item has any. counts_I: (I,) int64, how many ratings each item has.
+    genres: of the items, None if no item has any. counts_I: (I,) int64, the number of ratings of each item.
 
-    Raises: UsageError if there is no movie left that anybody may be shown.
+    Raises: UsageError if the rules close all movies.
     """
-    bars: dict[str, Bar] = {"min_ratings": _shut(counts_I.cpu() < rules.min_ratings)}
-    bars |= {rule.name: _make_bar(rule.table, vocabulary, genres) for rule in rules.blocked}
-    bars |= {rule.name: _shut(~_named(rule.table, vocabulary)) for rule in rules.eligible}
+    filters: dict[str, Filter] = {"min_ratings": _close(counts_I.cpu() < rules.min_ratings)}
+    filters |= {rule.name: _make_filter(rule.table, vocabulary, genres) for rule in rules.blocked}
+    filters |= {rule.name: _close(~_named(rule.table, vocabulary)) for rule in rules.eligible}
     closed_I = torch.zeros(vocabulary.n_movies, dtype=torch.bool)
     closed_I[0] = True
-    for bar in bars.values():
-        if isinstance(bar, MovieBar):
-            closed_I |= bar.closed_I
+    for one in filters.values():
+        if isinstance(one, MovieFilter):
+            closed_I |= one.closed_I
     caps_by_rule = {rule.name: _make_caps([rule], vocabulary) for rule in rules.caps}
-    eligibility = Eligibility(bars, _make_caps(rules.caps, vocabulary), caps_by_rule, closed_I)
+    eligibility = Eligibility(filters, _make_caps(rules.caps, vocabulary), caps_by_rule, closed_I)
     if closed_I.all():
-        counts = ", ".join(f"rules.{name} keeps back {count:,}" for name, count in eligibility.count_closed().items())
+        counts = ", ".join(f"rules.{name} closes {count:,}" for name, count in eligibility.count_closed().items())
         raise UsageError(
-            f"the rules leave none of {vocabulary.n_movies - 1:,} movies that anybody may be shown: {counts}. Loosen "
-            "one of them."
+            f"the rules leave none of {vocabulary.n_movies - 1:,} movies to recommend: {counts}. Next: loosen one of "
+            "them"
         )
     return eligibility
 
 
 def _as_loss(forbidden: Tensor) -> Tensor:
-    """-inf or 0, float32, to be added: faster than writing to many places of a large block."""
+    """Return -inf or 0, float32; adding it is faster than writing to many places of a large block."""
     return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -torch.inf)
 
 
-def _shut(closed_I: Tensor) -> MovieBar:
-    """The unknown, which is no movie, is not counted as one."""
+def _close(closed_I: Tensor) -> MovieFilter:
+    """Close these movies; the unknown item is not counted as a movie."""
     closed_I[0] = False
-    return MovieBar(closed_I)
+    return MovieFilter(closed_I)
 
 
 def _named(table: pl.DataFrame, vocabulary: Vocabulary) -> Tensor:
-    """(I,) bool: the movies of a table."""
+    """Return (I,) bool: the movies of a table."""
     named_I = torch.zeros(vocabulary.n_movies, dtype=torch.bool)
     named_I[vocabulary.encode_movies(table["movie_id"].to_numpy())] = True
     return named_I
 
 
-def _make_bar(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | None) -> Bar:
+def _make_filter(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | None) -> Filter:
     has_GI = genre_matrix(genres, vocabulary.n_movies)
     genre_idx = {name: place for place, name in enumerate(genres.names if genres else (), start=1)}
     if "user_id" not in table.columns:
         if "movie_id" in table.columns:
-            return _shut(_named(table, vocabulary))
-        return _shut(has_GI[[genre_idx.get(name, 0) for name in table["genre"]]].any(dim=0))
+            return _close(_named(table, vocabulary))
+        return _close(has_GI[[genre_idx.get(name, 0) for name in table["genre"]]].any(dim=0))
     user_idx = torch.from_numpy(vocabulary.encode_users(table["user_id"].to_numpy()))
     if "movie_id" in table.columns:
         what = torch.from_numpy(vocabulary.encode_movies(table["movie_id"].to_numpy()))
@@ -225,15 +230,15 @@ def _make_bar(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | Non
     known = (user_idx > 0) & (what > 0)
     offsets, values = group_rows(user_idx[known], what[known], vocabulary.n_users)
     if "movie_id" in table.columns:
-        return PairBar(offsets, values, vocabulary.n_movies)
-    return GenreBar(offsets, values, has_GI)
+        return PairFilter(offsets, values, vocabulary.n_movies)
+    return GenreFilter(offsets, values, has_GI)
 
 
 def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
-    """(G, I) float32, 1 where the item is of the genre; row 0 is no genre, and empty."""
+    """Return (G, I) float32, 1 where the item has the genre; row 0 stands for no genre and is empty."""
     if genres is None:
         return torch.zeros(1, n_items)
-    assert len(genres.offsets) == n_items + 1, "genres are those of the vocabulary's movies"
+    assert len(genres.offsets) == n_items + 1, "genres do not match the vocabulary"
     has_GI = torch.zeros(genres.n_values, n_items)
     has_GI[genres.values, torch.repeat_interleave(genres.offsets.diff())] = 1.0
     has_GI[0] = 0.0
@@ -241,7 +246,7 @@ def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
 
 
 def _make_caps(rules: Sequence[Rule], vocabulary: Vocabulary) -> Caps:
-    """Groups of two rules are two groups, whatever they are called."""
+    """Groups of different rules are different groups, even if their names are equal."""
     tables = [rule.table.with_columns(pl.lit(place).alias("rule")) for place, rule in enumerate(rules)]
     if not tables:
         nothing = torch.zeros(0, dtype=torch.int64)

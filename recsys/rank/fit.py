@@ -1,5 +1,6 @@
-"""A ranker learned from ratings: its retrievers, and on validation the weights of its parts."""
+"""Fit a ranker: retrievers on train, and the weights of the parts of a score on validation."""
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from recsys.models import Interactions, RatingNetwork
 from recsys.models.ranking import RankingNetwork
-from recsys.rank.eligibility import genre_matrix, open_to_all
+from recsys.rank.eligibility import genre_matrix, no_rules
 from recsys.rank.place import block_size
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.score import find_candidates, score_parts
-from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
+from recsys.rank.weights import NO_WEIGHTS, LabelledCandidates, Weights, fit_weights
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
 from recsys.retrieve.histories import Histories, gather_histories
@@ -28,18 +29,50 @@ from recsys.train.device import pick_device
 
 logger = logging.getLogger(__name__)
 
-SIZES = (0, 1, 3, 5, 10)  # ratings left to users of whom validation is asked as if no more were known
-WHOLE = 20  # from so many ratings on, a user's own whole history has taught the weights
-TAUGHT = 100  # candidates that teach: what is further down matters little to a list, and most of it is there
-POPULARITY = "popularity"  # the one retriever that reads no ratings of the user
-RATINGS_TO_TRUST = 3  # so many, and a user's own ratings say as much as popularity
-USERS = 3_000  # of validation, drawn by the seed: five weights are known well from fewer
+SIZES = (0, 1, 3, 5, 10)  # numbers of visible ratings for which weights are learned
+FULL_HISTORY = 20  # from this many ratings on, weights are learned from whole histories
+MAX_CANDIDATES = 100  # per user, to learn from; lower ranks hardly matter to a list
+POPULARITY = "popularity"  # the only retriever that ignores the user's ratings
+PRIOR_RATINGS = 3  # with this many, a user's ratings count as much as popularity
+USERS = 3_000  # of validation, drawn by the seed; fewer are enough to learn five weights
+
+
+_kept: dict[str, Ranker] = {}  # at most one: the last ranker fitted with `keep`, by its inputs
 
 
 def fit_ranker(
-    network: RatingNetwork, train: Interactions, learner: Learner, config: RankConfig, weights: Weights
+    network: RatingNetwork,
+    train: Interactions,
+    learner: Learner,
+    config: RankConfig,
+    weights: Weights,
+    *,
+    keep: bool = False,
 ) -> Ranker:
-    """Retrievers of the same interactions beside the network that they trained."""
+    """Fit the retrievers to `train`, the ratings that `network` was trained on.
+
+    With `keep`, the result stays in memory for the next call, which reuses it if its inputs are the same: a night ranks
+    with the same retrievers in two steps, and fitting them takes minutes on the largest editions.
+    """
+    key = _digest(train, learner, config)
+    kept = _kept.pop(key, None)
+    _kept.clear()
+    ranker = replace(kept, network=network, weights=weights) if kept else _fit(network, train, learner, config, weights)
+    if keep:
+        _kept[key] = ranker
+    return ranker
+
+
+def _digest(train: Interactions, learner: Learner, config: RankConfig) -> str:
+    """Identify everything that a ranker depends on, apart from its network and weights."""
+    settings = (learner.sizes(), learner.features.content_hash(), learner.seed, learner.device, config)
+    digest = hashlib.sha256(repr(settings).encode())
+    for column in vars(train).values():
+        digest.update(column.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _fit(network: RatingNetwork, train: Interactions, learner: Learner, config: RankConfig, weights: Weights) -> Ranker:
     moment = int(train.rated_at.max()) + 1 if len(train) else 0
     histories = gather_histories(train, learner.sizes())
     properties = gather_properties(learner.features, len(histories))
@@ -55,7 +88,7 @@ def fit_ranker(
         properties=properties,
         retrievers=retrievers,
         new_movies=new,
-        eligibility=open_to_all(histories.n_items),
+        eligibility=no_rules(histories.n_items),
         genres_IG=genre_matrix(learner.features.item.get("genres"), histories.n_items).T.contiguous(),
         weights=weights,
         rated_at=moment,
@@ -66,15 +99,15 @@ def fit_ranker(
 def learn_weights(
     network: RatingNetwork, train: Interactions, validation: Interactions, learner: Learner, config: RankConfig
 ) -> Weights:
-    """What `teach` says of a ranker that knows `train` alone, as its network must."""
-    return teach(fit_ranker(network, train, learner, config, NO_WEIGHTS), validation, learner.seed)
+    """Fit a ranker to `train`, the ratings that `network` was trained on, and learn its weights on `validation`."""
+    return learn_ranker_weights(fit_ranker(network, train, learner, config, NO_WEIGHTS), validation, learner.seed)
 
 
-def teach(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
-    """Weights that put the relevant movies of `validation` first in the lists of a ranker that has not learned from it.
+def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
+    """Learn the weights that put the relevant movies of `validation` first. The ranker must not know `validation`.
 
-    Users of few ratings have weights of their own, taught by users of whom all but so many ratings are hidden, as
-    strangers to the network: what they have seen is left out of their lists all the same.
+    Weights for few ratings are learned from the same users with all but that many ratings hidden, as users unknown to
+    the network. Movies they have rated are still left out of their lists.
     """
     relevant = torch.tensor(ranker.network.sizes.levels)[validation.level_idx] >= ranker.config.relevant_from
     rows = validation.take(relevant.nonzero().squeeze(1))
@@ -83,25 +116,27 @@ def teach(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
     order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(seed))
     asked = asked[order[:USERS]].sort().values
     by_size = {}
-    for size in (*SIZES, WHOLE):
-        lesson = _lesson(ranker, asked, rows, size, seed)
-        if not lesson.is_relevant_BC.any():
-            logger.warning("weights from %d ratings: validation teaches nothing; they are what was expected", size)
-        expected = expect_weights(ranker.parts, size)
-        expected_P = torch.tensor([expected[part] for part in ranker.parts], dtype=torch.float64)
-        weight_P = fit_weights(lesson, expected_P, ranker.config.weights_doubt_users)
+    for size in (*SIZES, FULL_HISTORY):
+        labelled = _label_candidates(ranker, asked, rows, size, seed)
+        if not labelled.is_relevant_BC.any():
+            logger.warning(
+                "weights from %d ratings: no relevant candidates in validation, so the prior weights are used", size
+            )
+        prior = prior_weights(ranker.parts, size)
+        prior_P = torch.tensor([prior[part] for part in ranker.parts], dtype=torch.float64)
+        weight_P = fit_weights(labelled, prior_P, ranker.config.weights_doubt_users)
         by_size[size] = dict(zip(ranker.parts, weight_P.tolist(), strict=True))
         logger.info("weights from %d ratings: %s", size, ", ".join(f"{k} {v:.2f}" for k, v in by_size[size].items()))
     return Weights(by_size)
 
 
-def expect_weights(parts: Sequence[str], size: int) -> dict[str, float]:
-    """What the parts of a score are taken to count for somebody with `size` ratings, before validation is asked.
+def prior_weights(parts: Sequence[str], size: int) -> dict[str, float]:
+    """Return the prior weights of the parts for users with `size` ratings.
 
-    The more ratings, the more the retrievers that read them have to say, and the less popularity; expected stars count
-    as in the planning figures of docs/experiments.md.
+    With more ratings, the retrievers that read them weigh more and popularity weighs less. Expected stars weigh as in
+    the planning figures of docs/experiments.md.
     """
-    trust = size / (size + RATINGS_TO_TRUST)
+    trust = size / (size + PRIOR_RATINGS)
     readers = [part for part in parts if part not in (POPULARITY, STARS, LIKES)]
     return {
         **{part: 2 * trust / len(readers) for part in readers},
@@ -129,20 +164,22 @@ def _fit_retriever(
     if name in closed_form:
         return closed_form[name]()
     network, _ = fit_seeded(name, configure(name, len(train), learner), train, learner, label=f"retriever {name}")
-    assert isinstance(network, RankingNetwork), f"{name} has no vectors to be multiplied"
+    assert isinstance(network, RankingNetwork), f"{name} is not a ranking network"
     return gather_towers(network.eval(), moment)
 
 
-def _lesson(ranker: Ranker, asked: Tensor, relevant: Interactions, size: int, seed: int) -> Lesson:
-    """What the ranker would propose to these users, if `size` ratings of each were known."""
+def _label_candidates(
+    ranker: Ranker, asked: Tensor, relevant: Interactions, size: int, seed: int
+) -> LabelledCandidates:
+    """Return the candidates of these users if only `size` of their ratings were known, marked as relevant or not."""
     users = ranker.users(asked)
-    if size < WHOLE:
+    if size < FULL_HISTORY:
         users = replace(users, user_idx=torch.zeros_like(asked), histories=users.histories.shorten(size, seed))
     keys = relevant.user_idx * ranker.histories.n_items + relevant.item_idx
-    lessons = []
+    blocks = []
     for rows in torch.arange(len(asked)).split(block_size(ranker)):
         block = users.take(rows)
-        found = find_candidates(ranker, block, min(TAUGHT, ranker.config.candidates))
+        found = find_candidates(ranker, block, min(MAX_CANDIDATES, ranker.config.candidates))
         is_relevant_BC = torch.isin(asked[rows][:, None] * ranker.histories.n_items + found.item_BC, keys)
-        lessons.append((score_parts(ranker, block, found)[0], found.is_there, is_relevant_BC & found.is_there))
-    return Lesson(*(torch.cat(columns) for columns in zip(*lessons, strict=True)))
+        blocks.append((score_parts(ranker, block, found)[0], found.is_there, is_relevant_BC & found.is_there))
+    return LabelledCandidates(*(torch.cat(columns) for columns in zip(*blocks, strict=True)))

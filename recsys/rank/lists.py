@@ -1,4 +1,4 @@
-"""Ranked lists as tables of ids, from the blocks of indices that ranking yields."""
+"""Convert ranked blocks of indices to tables of ids."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from recsys.encode.vocabulary import Vocabulary
 from recsys.rank.place import Block, rank_alone, rank_users
 from recsys.rank.popular import rank_popular
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.similar import Similar
 from recsys.retrieve.histories import Histories
 
 
 def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
-    """(user_id, rank, movie_id, score, rating_hat, because_movie_ids, served_by), ordered by user and rank."""
+    """Yield (user_id, rank, movie_id, score, rating_hat, because_movie_ids, served_by), ordered by user and rank."""
     for block in blocks:
         yield _ids(block.user_idx, block.rank, block.item_idx, vocabulary).with_columns(
             pl.Series("score", block.score.numpy()),
@@ -27,24 +27,24 @@ def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.
 
 
 def list_alone(ranker: Ranker, retriever: str, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """(user_id, rank, movie_id) of the unseen movies that one retriever puts first for each user."""
+    """Return (user_id, rank, movie_id) of the best unseen movies by one retriever alone."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_alone(ranker, retriever, n))
 
 
 def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """(rank, movie_id, score) for somebody of whom only these properties are known, e.g. gender=F; perhaps none."""
-    block = rank_users(ranker, describe_stranger(ranker, stated), n, reasons=0)
+    """Return (rank, movie_id, score) for a user with these properties, e.g. gender=F, and nothing else known."""
+    block = rank_users(ranker, make_new_user(ranker, stated), n, reasons=0)
     movie_ids = vocabulary.movie_ids[block.item_idx.numpy() - 1]
     return pl.DataFrame({"rank": block.rank.int().numpy(), "movie_id": movie_ids, "score": block.score.numpy()})
 
 
 def list_popular(histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """(user_id, rank, movie_id) of the most rated movies that each user with a history has not seen."""
+    """Return (user_id, rank, movie_id) of the most rated unseen movies of each user with ratings."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_popular(histories, n))
 
 
 def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
-    """(movie_id, rank, similar_movie_id, similarity), ordered by movie and rank, block by block."""
+    """Yield (movie_id, rank, similar_movie_id, similarity), ordered by movie and rank, block by block."""
     for block in blocks:
         yield pl.DataFrame(
             {
@@ -57,7 +57,7 @@ def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[
 
 
 def _movie_lists(items: Tensor, vocabulary: Vocabulary) -> pl.Series:
-    """A column of lists of movie ids, of rows that are filled up with zeros; all at once, since rows are millions."""
+    """Convert rows padded with zeros to a column of lists of movie ids; vectorised, because there are millions."""
     is_there = items.numpy() > 0
     ends = np.concatenate([[0], is_there.sum(axis=1).cumsum()]).astype(np.int32)
     movie_ids = vocabulary.movie_ids[items.numpy()[is_there] - 1]

@@ -1,4 +1,4 @@
-"""Independent pieces of work on several cores, with results in the order of the pieces."""
+"""Run independent pieces of work on several cores and yield the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,10 +13,12 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], device: torch.device) -> Iterator[Result]:
-    """`work` of each piece. On a CPU by as many threads as torch would use for one piece, each with a single one of
-    torch's: work that is half torch and half not keeps all cores busy so, and sums end the same way on any number of
-    them. No more than one piece for each thread and one result more are in memory.
+def map_in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], device: torch.device) -> Iterator[Result]:
+    """Yield `work(piece)` for each piece, in order.
+
+    On a CPU, pieces run in as many threads as torch has, each with one torch thread. This keeps all cores busy when
+    only part of the work is torch, and makes sums independent of the number of cores. At most one piece per thread and
+    one more result are in memory.
     """
     workers = torch.get_num_threads() if device.type == "cpu" else 1
     if workers == 1:

@@ -1,4 +1,4 @@
-"""Lists of unseen movies: the best candidates of each user, placed one after the other.
+"""Make lists of unseen movies: select the best candidates of each user.
 
 Shapes: B users of one block, C candidates, N places of a list.
 """
@@ -10,48 +10,48 @@ import torch
 from torch import Tensor
 
 from recsys.rank.common import REASONS, name_service
-from recsys.rank.parallel import in_order
+from recsys.rank.parallel import map_in_order
 from recsys.rank.ranker import Ranker
 from recsys.rank.reasons import find_reasons
 from recsys.rank.score import blend, find_candidates, penalise, score_parts
 from recsys.rank.selection import select_places
 from recsys.retrieve.retriever import Users
 
-SCORES_PER_BLOCK = 2**22  # of every movie for the users of a block: 16 MB for each retriever
-MIN_USERS_PER_BLOCK = 64  # fewer rows cost time; more, above 32 MB, memory that is fetched anew for every block
+SCORES_PER_BLOCK = 2**22  # all movies times the users of a block: 16 MB per retriever
+MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower; above 32 MB, malloc maps new memory for every block
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lists of consecutive users, one row per place; rows are ordered by user and rank. On the CPU."""
+    """Lists of consecutive users, one row per place, ordered by user and rank. On the CPU."""
 
     user_idx: Tensor  # int64
     rank: Tensor  # int64, from 1
     item_idx: Tensor  # int64
-    score: Tensor  # float64, orders the list
+    score: Tensor  # float64, defines the order
     rating_hat: Tensor  # float32, expected stars
-    served_by: list[str]  # of each row
-    because: Tensor  # (rows, R) int64: the user's own movies that speak loudest for the place; 0 where there are fewer
+    served_by: list[str]  # one per row
+    because: Tensor  # (rows, R) int64: the strongest reasons among the user's own movies, padded with 0
 
 
 def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[Block]:
-    """The `n` best unseen movies of every user, block by block.
+    """Yield the `n` best unseen movies of every user, block by block.
 
-    A score is the sum of the logarithms of the retrievers' affinities, of the expected stars and of the chance of
-    stars that are relevant, each times its weight for users of so many ratings, over the best `config.candidates` by
-    the mean of the retrievers. A user who has rated nearly everything gets what is left. Equal scores: the lower index
-    first.
+    Candidates are the best `config.candidates` movies by the mean of the retrievers. The score is the weighted sum of
+    the logarithms of the retrievers' affinities, the expected stars and the probability of relevant stars; weights
+    depend on the user's number of ratings. Lists are shorter for users who have rated nearly everything. Ties go to
+    the lower index.
     """
 
     def rank(user_idx: Tensor) -> Block:
         return rank_users(ranker, ranker.users(user_idx), n, reasons=reasons)
 
-    everybody = torch.arange(1, len(ranker.histories))  # index 0 is nobody
-    yield from in_order(rank, everybody.split(block_size(ranker)), ranker.device)
+    all_users = torch.arange(1, len(ranker.histories))  # index 0 is the unknown user
+    yield from map_in_order(rank, all_users.split(block_size(ranker)), ranker.device)
 
 
 def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) -> Block:
-    """The same of any users."""
+    """Return the `n` best unseen movies of these users; see `rank_movies`."""
     places = _place(ranker, users, n, max(n, ranker.config.candidates))
     user, place = (places.item_BN >= 0).nonzero(as_tuple=True)
     items = places.item_BN[user, place]
@@ -61,15 +61,15 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
         item_idx=items,
         score=places.score_BN[user, place],
         rating_hat=places.rating_hat_BN[user, place],
-        served_by=serve(users, user),
+        served_by=name_services(users, user),
         because=find_reasons(ranker.retrievers, users.histories, user, items, reasons),
     )
 
 
 def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """user_idx, rank and item_idx of the `n` unseen movies that one retriever puts first for each user, block by block.
+    """Yield user_idx, rank and item_idx of the `n` best unseen movies by one retriever alone, block by block.
 
-    Equal affinities: the lower index first.
+    Ties go to the lower index.
     """
     alone = replace(ranker, retrievers={retriever: ranker.retrievers[retriever]})
 
@@ -79,18 +79,18 @@ def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor,
         user, place, column = _best_places(score_BC, n)
         return user_idx[user], place + 1, found.item_BC[user, column]
 
-    everybody = torch.arange(1, len(ranker.histories))
-    yield from in_order(rank, everybody.split(block_size(ranker)), ranker.device)
+    all_users = torch.arange(1, len(ranker.histories))
+    yield from map_in_order(rank, all_users.split(block_size(ranker)), ranker.device)
 
 
 def block_size(ranker: Ranker) -> int:
-    """Users whose scores of every movie are in memory at once."""
+    """Return the number of users whose scores of all movies are in memory at once."""
     return max(MIN_USERS_PER_BLOCK, SCORES_PER_BLOCK // ranker.histories.n_items)
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Lists of some users, best first; -1 in `item_BN` where nothing is left."""
+    """Lists of some users, best first, padded with -1 in `item_BN`."""
 
     item_BN: Tensor
     score_BN: Tensor
@@ -102,7 +102,7 @@ class _Places:
 
 
 def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
-    """From so many candidates; from ever more of them for users whose lists caps leave short."""
+    """Fill the lists from `n_candidates`; retry with four times as many for users whose list caps leave short."""
     found = find_candidates(ranker, users, n_candidates)
     parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
     score_BC = blend(ranker, users, parts_BCP)
@@ -117,7 +117,7 @@ def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
         diversity=ranker.config.diversity,
     )
     is_place_BN, column_BN = column_BN >= 0, column_BN.clamp(min=0)
-    # diversity decides which movies; their order is that of the scores, as everywhere
+    # diversity only decides which movies are selected; the order is by score
     order_BN = (
         score_BC.gather(1, column_BN).masked_fill(~is_place_BN, -torch.inf).argsort(dim=1, descending=True, stable=True)
     )
@@ -134,14 +134,14 @@ def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
 
 
 def _best_places(score_BC: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, place from 0 and column of the `n` largest scores above -inf of each row; of equal ones the lower column."""
+    """Return row, place (from 0) and column of the `n` largest finite scores of each row; ties: lower column first."""
     column_BN = score_BC.argsort(dim=1, descending=True, stable=True)[:, :n]
     row, place = (score_BC.gather(1, column_BN) > -torch.inf).nonzero(as_tuple=True)
     return row, place, column_BN[row, place]
 
 
-def serve(users: Users, user: Tensor) -> list[str]:
-    """What stands behind the list of each of these places among `users`."""
+def name_services(users: Users, user: Tensor) -> list[str]:
+    """Return `served_by` for each of these positions in `users`."""
     sizes, is_stated = users.histories.sizes(), users.properties_BF.any(1)
     known = zip(sizes.tolist(), is_stated.tolist(), strict=True)
     kinds = [name_service(size, is_stated=stated) for size, stated in known]

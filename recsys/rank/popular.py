@@ -1,4 +1,4 @@
-"""The most rated movies, which any list has to beat.
+"""Lists of the most rated movies: the baseline for all other lists.
 
 Shapes: B users of one block, I items, N places of a list.
 """
@@ -14,13 +14,13 @@ USERS_PER_BLOCK = 1024
 
 
 def rank_popular(histories: Histories, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """user_idx, rank and item_idx of the `n` most rated unseen movies, for every user with a history, block by block.
+    """Yield user_idx, rank and item_idx of the `n` most rated unseen movies of every user with ratings, in blocks.
 
-    Equal counts: the lower index first.
+    Ties go to the lower index.
     """
     counts = histories.counts()
     by_count = counts.argsort(descending=True, stable=True)
-    # nobody needs to look further than their own history and n more
+    # the length of the longest history plus n bounds how many movies are needed
     for user_idx in torch.arange(1, len(histories)).split(USERS_PER_BLOCK):
         own = histories.take(user_idx)
         candidate_C = by_count[: int(min(n + own.sizes().max(), (counts > 0).sum()))]

@@ -1,4 +1,4 @@
-"""What lists are made with: the rating network, the retrievers, and what both know of users and movies.
+"""The ranker: the rating network, the retrievers, and the data that both need to make lists.
 
 Shapes: U users, I items (index 0 is "unknown"), G genres.
 """
@@ -24,48 +24,48 @@ STARS, LIKES = "stars", "likes"  # the parts that the rating network adds
 
 @dataclass(frozen=True)
 class Ranker:
-    """What ordering needs, at whatever moment and for whatever users."""
+    """Everything needed to make lists for any user."""
 
     network: RatingNetwork
-    histories: Histories  # of every user_idx
+    histories: Histories  # of all users
     properties: Properties
     retrievers: dict[str, Retriever]
     new_movies: NewMovies
     eligibility: Eligibility
-    genres_IG: Tensor  # float32, by which lists are made diverse
+    genres_IG: Tensor  # float32, used for diversity
     weights: Weights
-    rated_at: int  # seconds since 1970 for which stars are predicted: right after the newest rating known
+    rated_at: int  # moment of predictions, in seconds since 1970: just after the newest known rating
     config: RankConfig
 
     @property
     def device(self) -> torch.device:
-        """Where its network and retrievers compute."""
+        """The device of the network and the retrievers."""
         return self.network.levels().device
 
     @cached_property
     def counts(self) -> Tensor:
-        """(I,) how many users rated each item."""
+        """(I,) the number of users who rated each item."""
         return self.histories.counts()
 
     @cached_property
     def listable(self) -> Tensor:
-        """(I,) bool: what may stand in a list at all: what somebody has rated, and what is new and described."""
+        """(I,) bool: items that lists may contain: rated ones, and new ones that are placed by their features."""
         is_rated_I = self.counts > 0
         return is_rated_I.index_fill(0, self.new_movies.item_M, True)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a score is the weighted sum of, in order."""
+        """Names of the parts whose weighted sum is the score, in order."""
         return (*self.retrievers, STARS, LIKES)
 
     def users(self, user_idx: Tensor) -> Users:
-        """Known ones, with their histories."""
+        """Return users known to the model, with their histories."""
         histories = self.histories.take(user_idx)
         return Users(user_idx, histories, self.properties.of_users_UF[user_idx], seen=histories)
 
 
-def describe_stranger(ranker: Ranker, stated: Iterable[str] = (), ratings: Mapping[int, float] = {}) -> Users:
-    """One user whom the network does not know: what they state, e.g. gender=F, and their ratings: item_idx to stars."""
+def make_new_user(ranker: Ranker, stated: Iterable[str] = (), ratings: Mapping[int, float] = {}) -> Users:
+    """Describe a user unknown to the network: stated properties such as gender=F, and ratings (item_idx: stars)."""
     items = sorted(ratings)
     own = Histories(
         torch.tensor([0, len(items)]),

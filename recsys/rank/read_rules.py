@@ -1,4 +1,4 @@
-"""Rules as they are given, a small table or a select each, read and checked before anything is trained."""
+"""Read the rules of the settings, each a small table or a select, and validate them before training starts."""
 
 import logging
 from collections.abc import Sequence
@@ -13,26 +13,30 @@ from recsys.settings import RulesConfig
 
 logger = logging.getLogger(__name__)
 
-FORMS = {  # the columns that a table may have
+FORMS = {  # allowed columns of a table
     "blocked": (("movie_id",), ("genre",), ("user_id", "movie_id"), ("user_id", "genre")),
     "eligible": (("movie_id",),),
     "caps": (("movie_id", "group_name", "at_most"),),
 }
-WHOLE = {"user_id": -(2**31), "movie_id": -(2**31), "at_most": 1}  # columns of int32, and the least value of each
-WORDS = {"genre": "text", "group_name": "text or whole numbers"}
+INTEGER_COLUMNS = {
+    "user_id": -(2**31),
+    "movie_id": -(2**31),
+    "at_most": 1,
+}  # int32 columns: minimum
+TEXT_COLUMNS = {"genre": "text", "group_name": "text or whole numbers"}
 
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """One entry; its table is of one of the `FORMS`, has each row once, and no id that the source does not know."""
+    """One entry of the settings. Its table has one of the `FORMS`, no repeated rows, and only ids of the source."""
 
-    name: str  # which entry of the settings, as `metrics` calls it: blocked[0]
+    name: str  # position in the settings, as in `metrics`: blocked[0]
     table: pl.DataFrame  # user_id, movie_id, at_most int32; genre, group_name text
 
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Everything that `RulesConfig` asks for, with its tables read."""
+    """The rules of a `RulesConfig` with their tables read."""
 
     min_ratings: int
     blocked: tuple[Rule, ...] = ()
@@ -40,12 +44,12 @@ class Rules:
     caps: tuple[Rule, ...] = ()
 
     def blocked_table(self) -> pl.DataFrame:
-        """(user_id, movie_id, genre), null where any counts: what sql/audit_blocked.sql reads."""
+        """Return (user_id, movie_id, genre) for sql/audit_blocked.sql; null matches any value."""
         schema = {"user_id": pl.Int32, "movie_id": pl.Int32, "genre": pl.String}
         return pl.concat([pl.DataFrame(schema=schema), *(rule.table for rule in self.blocked)], how="diagonal")
 
     def caps_table(self) -> pl.DataFrame:
-        """(movie_id, group_name, at_most): what sql/audit_caps.sql reads; groups of two entries are two groups."""
+        """Return (movie_id, group_name, at_most) for sql/audit_caps.sql; group names are unique across entries."""
         schema = {"movie_id": pl.Int32, "group_name": pl.String, "at_most": pl.Int32}
         tables = (
             rule.table.with_columns(pl.concat_str(pl.lit(f"{rule.name} "), "group_name").alias("group_name"))
@@ -55,12 +59,12 @@ class Rules:
 
 
 def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) -> Rules:
-    """The tables of `config`; selects read the night's movies, users and ratings, which are Parquet files.
+    """Read the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
 
-    An id that the source does not know is left out with a warning, since catalogues change.
+    Ids that the source does not have are dropped with a warning, because catalogues change.
 
-    Raises: UsageError that names the entry, if it cannot be read or run, has other columns or types than its kind of
-    rule, empty fields, an unknown genre, a cap below 1 or two caps for one group, or leaves no movie eligible.
+    Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that its kind of rule
+    does not allow, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.
     """
     reader = _Reader(config, {"movies": movies, "users": users, "ratings": ratings})
     return Rules(
@@ -96,8 +100,8 @@ class _Reader:
             self._check_genres(called, table["genre"])
         known = self._drop_unknown(called, table)
         if kind == "eligible" and known.is_empty():
-            raise UsageError(f"{called} has no movie that the source knows, so nothing could be shown. Give it movies.")
-        logger.info("%s: %d rows of %s", called, len(known), ", ".join(known.columns))
+            raise UsageError(f"{called} has no movie of the source, so nothing could be shown. Next: add movies to it")
+        logger.info("%s: %d rows with %s", called, len(known), ", ".join(known.columns))
         return Rule(name, known.sort(known.columns))
 
     def _check_genres(self, called: str, genres: pl.Series) -> None:
@@ -105,8 +109,8 @@ class _Reader:
         unknown = genres.filter(~genres.is_in(known.implode())).unique().sort()
         if len(unknown):
             raise UsageError(
-                f"{called} has the genre {unknown[0]!r}, which no movie of the source has; it has "
-                f"{', '.join(known.sort())}. Spell it so."
+                f"{called} has the genre {unknown[0]!r}, but the source only has {', '.join(known.sort())}. "
+                "Next: correct the spelling"
             )
 
     def _drop_unknown(self, called: str, table: pl.DataFrame) -> pl.DataFrame:
@@ -116,7 +120,7 @@ class _Reader:
                 unknown = table.join(ids, on=column, how="anti")[column].unique()
                 if len(unknown):
                     logger.warning(
-                        "%s names %d %s that the source does not know, e.g. %s %d; they are left out",
+                        "%s has %d %s that the source does not have, e.g. %s %d; they are ignored",
                         *(called, len(unknown), source, column, unknown.min()),
                     )
                 table = table.join(ids, on=column, how="semi")
@@ -127,49 +131,51 @@ def _read_file(called: str, path: Path, max_rows: int) -> pl.DataFrame:
     try:
         if not path.is_file():
             raise UsageError(
-                f"{called} is no file. Give a CSV or Parquet file, or a select from movies, users, ratings."
+                f"{called} is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"
             )
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False, n_rows=max_rows + 1)
         elif path.suffix == ".csv":
-            texts = dict.fromkeys(WORDS, pl.String)  # a franchise may be called 1900
+            texts = dict.fromkeys(TEXT_COLUMNS, pl.String)  # a group may be called 1900
             table = pl.read_csv(path, glob=False, n_rows=max_rows + 1, infer_schema_length=None, schema_overrides=texts)
         else:
-            raise UsageError(f"{called} ends in {path.suffix or 'nothing'}; name it .csv or .parquet, as what it is.")
+            raise UsageError(f"{called} has the suffix '{path.suffix}'. Next: give a .csv or .parquet file")
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{called} cannot be read: {error}. Correct the path, or write it anew.") from None
+        raise UsageError(f"{called} cannot be read: {error}. Next: correct the path or the file") from None
     if len(table) > max_rows:
-        raise UsageError(f"{called} has more than {max_rows:,} rows. Shorten it, or raise rules.max_rows.")
+        raise UsageError(f"{called} has more than {max_rows:,} rows. Next: shorten it, or raise rules.max_rows")
     return table
 
 
 def _check_columns(called: str, table: pl.DataFrame, forms: tuple[tuple[str, ...], ...]) -> None:
-    """No others beside them: with `userid` for `user_id`, one user's block would be everybody's."""
+    """Refuse extra columns: if `user_id` were misspelt, a block for one user would apply to all users."""
     if {*table.columns} not in [{*form} for form in forms]:
         allowed = " or ".join(f"({', '.join(form)})" for form in forms)
-        raise UsageError(f"{called} has the columns ({', '.join(table.columns)}); give it exactly {allowed}.")
+        raise UsageError(f"{called} has the columns ({', '.join(table.columns)}). Next: give it exactly {allowed}")
 
 
 def _cast(called: str, table: pl.DataFrame) -> pl.DataFrame:
     for column, empty in zip(table.columns, table.null_count().row(0), strict=True):
         if empty:
-            raise UsageError(f"{called} has {empty:,} rows whose {column} is empty; fill them or leave them out.")
-    for column in table.columns if len(table) else ():  # without a row, a CSV has no types
-        if column in WHOLE:
-            _check_whole(called, table[column], WHOLE[column])
+            raise UsageError(f"{called} has {empty:,} rows with an empty {column}. Next: fill or remove them")
+    for column in table.columns if len(table) else ():  # a CSV without rows has no types
+        if column in INTEGER_COLUMNS:
+            _check_whole(called, table[column], INTEGER_COLUMNS[column])
         elif not _is_text(table.schema[column], with_numbers=column == "group_name"):
-            raise UsageError(f"{called} has {column} of type {table.schema[column]}; write it as {WORDS[column]}.")
-    return table.with_columns(pl.col(name).cast(pl.Int32 if name in WHOLE else pl.String) for name in table.columns)
+            kind, wanted = table.schema[column], TEXT_COLUMNS[column]
+            raise UsageError(f"{called} has {column} of type {kind}. Next: write it as {wanted}")
+    integers = [name for name in table.columns if name in INTEGER_COLUMNS]
+    return table.with_columns(pl.col(integers).cast(pl.Int32), pl.exclude(integers).cast(pl.String))
 
 
 def _check_whole(called: str, values: pl.Series, least: int) -> None:
     if not values.dtype.is_integer():
-        raise UsageError(f"{called} has {values.name} of type {values.dtype}; write it as whole numbers.")
+        raise UsageError(f"{called} has {values.name} of type {values.dtype}. Next: write it as whole numbers")
     wrong = values.filter(~values.is_between(least, 2**31 - 1))
     if len(wrong):
         raise UsageError(
-            f"{called} has {len(wrong):,} rows whose {values.name} is not from {least} to {2**31 - 1}, e.g. "
-            f"{wrong[0]}; correct them."
+            f"{called} has {len(wrong):,} rows with {values.name} outside of {least} to {2**31 - 1}, e.g. {wrong[0]}. "
+            "Next: correct them"
         )
 
 
@@ -179,9 +185,9 @@ def _is_text(kind: pl.DataType, *, with_numbers: bool) -> bool:
 
 def _check_caps(called: str, table: pl.DataFrame) -> None:
     limits = table.group_by("group_name").agg(pl.col("at_most").unique().sort())
-    torn = limits.filter(pl.col("at_most").list.len() > 1).sort("group_name")
-    if len(torn):
-        group, (few, many, *_) = torn.row(0)
+    conflicting = limits.filter(pl.col("at_most").list.len() > 1).sort("group_name")
+    if len(conflicting):
+        group, (few, many, *_) = conflicting.row(0)
         raise UsageError(
-            f"{called} has both {few} and {many} as at_most of the group {group!r}; give each group one limit."
+            f"{called} has both {few} and {many} as at_most of the group {group!r}. Next: give each group one limit"
         )

@@ -1,9 +1,9 @@
-"""The movies a user has rated that speak loudest for each recommendation.
+"""Find the rated movies that contribute most to each recommendation.
 
-Shapes: P places, B users, R rated movies of each, N places of each.
+Shapes: P places, B users, R rated movies per user, N places per user.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,20 +11,19 @@ from torch import Tensor
 
 from recsys.rank.common import ROUNDING
 from recsys.retrieve.ease import Ease
-from recsys.retrieve.histories import Histories
+from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever
 
-SHARES_AT_ONCE = 2**20  # in memory, padding included: 4 MB, and twice that for where they stand
+SHARES_AT_ONCE = 2**20  # including padding: 4 MB, and twice as much for their positions
 
 
 def find_reasons(
     retrievers: Mapping[str, Retriever], histories: Histories, user_P: Tensor, item_P: Tensor, n: int
 ) -> Tensor:
-    """(P, n) int64: for each place the user's own movies with the largest positive shares in its affinity by EASE,
-    the largest first; 0 where there are fewer. `user_P` ascends.
+    """Return (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
-    Movies that a user has given fewer stars than their mean are no reason to show them anything. Without an item-item
-    model there are no exact shares, and no reasons are given.
+    The largest share comes first; rows are padded with 0. `user_P` ascends. Movies that the user rated below their own
+    mean are not used as reasons. Without EASE there are no exact shares, so no reasons are given.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -34,18 +33,18 @@ def find_reasons(
     first_B = n_places_B.cumsum(0) - n_places_B
     liked = _liked(histories)
     sizes_B = liked.sizes()[users]
-    for rows_B in _alike(sizes_B, int(n_places_B.max())):
+    for rows_B in split_by_size(sizes_B * int(n_places_B.max()), SHARES_AT_ONCE):
         own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
         place_BN = first_B[rows_B, None] + torch.arange(int(n_places_B[rows_B].max()))
         is_place_BN = place_BN < (first_B + n_places_B)[rows_B, None]
         item_BN = torch.where(is_place_BN, item_P[place_BN.clamp(max=len(item_P) - 1)], 0)
-        because_BNn = _loudest(ease.shares(own_BR, item_BN), own_BR, n)
+        because_BNn = _largest_shares(ease.shares(own_BR, item_BN), own_BR, n)
         because_PN[place_BN[is_place_BN]] = because_BNn[is_place_BN]
     return because_PN
 
 
 def _liked(histories: Histories) -> Histories:
-    """Without the movies that a user has given less than their mean."""
+    """Drop the movies that a user rated below their own mean."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
     is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
@@ -53,25 +52,15 @@ def _liked(histories: Histories) -> Histories:
     return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
 
 
-def _alike(sizes_B: Tensor, n_places: int) -> Iterator[Tensor]:
-    """Users who like something, in blocks of alike numbers of movies, so that padding them wastes little."""
-    order = sizes_B.argsort(stable=True)
-    sizes, first = sizes_B[order].tolist(), int((sizes_B == 0).sum())
-    for last in range(first + 1, len(sizes) + 1):
-        if last == len(sizes) or (last + 1 - first) * sizes[last] * n_places > SHARES_AT_ONCE:
-            yield order[first:last]
-            first = last
-
-
 def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
-    """(B, R) each user's own, ascending, then zeros."""
+    """Return (B, R) each user's own items, ascending, padded with zeros."""
     place_R = torch.arange(int(sizes_B.max()))
     at_BR = (first_B[:, None] + place_R).clamp(max=len(items) - 1)
     return torch.where(place_R < sizes_B[:, None], items[at_BR], 0)
 
 
-def _loudest(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
-    """(B, N, n), of equal shares the lower index first. One maximum after the other: for a few, faster than sorting."""
+def _largest_shares(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
+    """Return (B, N, n) by descending share; ties go to the lower index. For small n, argmax is faster than sorting."""
     shares, own = shares_BNR.numpy(), own_BR.numpy()
     users = np.arange(len(own))[:, None]
     because_BNn = np.zeros((*shares.shape[:2], n), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""A ranker under rules, and what they cost.
+"""Apply rules to a ranker, and count what they remove.
 
 Shapes: B users of one block, N movies or places.
 """
@@ -9,27 +9,27 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recsys.rank.eligibility import MovieBar, PairBar, compile_rules, open_to_all
+from recsys.rank.eligibility import MovieFilter, PairFilter, compile_rules, no_rules
 from recsys.rank.place import block_size, rank_users
 from recsys.rank.ranker import Ranker
 from recsys.rank.read_rules import Rules
 from recsys.train.choose import Learner
 
-PAIRS_AT_ONCE = 2**18  # of users and movies, asked of each rule: some 20 MB with 20 genres
+PAIRS_AT_ONCE = 2**18  # of users and movies, checked per rule: about 20 MB with 20 genres
 
 
 def apply_rules(ranker: Ranker, rules: Rules, learner: Learner) -> Ranker:
-    """The same ranker, which shows nobody what the rules forbid.
+    """Return a copy of the ranker that obeys the rules.
 
-    Raises: UsageError if they leave no movie that anybody may be shown.
+    Raises: UsageError if the rules close all movies.
     """
     genres = learner.features.item.get("genres")
     return replace(ranker, eligibility=compile_rules(rules, learner.vocabulary, genres, ranker.counts))
 
 
 def count_removed(ranker: Ranker, n: int) -> dict[str, int]:
-    """By rule, how many places it takes from the lists of `n` that there would be without any."""
-    naive = replace(ranker, eligibility=open_to_all(ranker.histories.n_items))
+    """Count the places that each rule removes from lists of `n` made without any rules."""
+    naive = replace(ranker, eligibility=no_rules(ranker.histories.n_items))
     removed: Counter[str] = Counter()
     for user_idx in torch.arange(1, len(ranker.histories)).split(block_size(ranker)):
         block = rank_users(naive, ranker.users(user_idx), n, reasons=0)
@@ -40,19 +40,19 @@ def count_removed(ranker: Ranker, n: int) -> dict[str, int]:
 
 
 def count_available(ranker: Ranker, user_idx: Tensor) -> Tensor:
-    """(U,) int64, how many movies the rules and their own ratings leave to each of these users; caps are not looked at.
+    """Return (U,) int64: the number of unseen movies that the rules allow for each of these users, ignoring caps.
 
-    Counted movie by movie from what each rule forbids, not from scores as lists are made: what a list lacks without a
-    reason is found so.
+    It is counted from the rules, independently of the scores that lists are made from, so that the audit finds lists
+    that are too short.
     """
     rules = ranker.eligibility
-    seen = PairBar(ranker.histories.offsets, ranker.histories.items, ranker.histories.n_items)
-    bars = [seen, *(bar for bar in rules.bars.values() if not isinstance(bar, MovieBar))]
+    seen = PairFilter(ranker.histories.offsets, ranker.histories.items, ranker.histories.n_items)
+    filters = [seen, *(one for one in rules.filters.values() if not isinstance(one, MovieFilter))]
     item_N = (ranker.listable & ~rules.closed_I).nonzero().squeeze(1)
     counts = []
     for user_B in user_idx.split(max(1, PAIRS_AT_ONCE // max(1, len(item_N)))):
-        is_barred_BN = torch.zeros(len(user_B), len(item_N), dtype=torch.bool)
-        for bar in bars:
-            is_barred_BN |= bar.forbids(user_B, item_N.expand(len(user_B), -1))
-        counts.append((~is_barred_BN).sum(1))
+        is_forbidden_BN = torch.zeros(len(user_B), len(item_N), dtype=torch.bool)
+        for one in filters:
+            is_forbidden_BN |= one.forbids(user_B, item_N.expand(len(user_B), -1))
+        counts.append((~is_forbidden_BN).sum(1))
     return torch.cat(counts)

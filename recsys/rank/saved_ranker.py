@@ -1,8 +1,8 @@
-"""A ranker on disk, beside the network that it goes with: what `recsys explain` and `recsys recommend --ratings` read.
+"""Save and load a ranker, for `recsys explain` and `recsys recommend --ratings`. Its network is saved separately.
 
-ranker.json            the weights, the retrievers and what is known of users, readable
-ranker.safetensors     what the retrievers have learned, new movies, what strangers may expect
-histories.safetensors  who has rated what
+ranker.json            weights, retrievers, names of user properties, config
+ranker.safetensors     tensors of the retrievers, new movies, and predictions for users unknown to the network
+histories.safetensors  rated items by user
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from torch import Tensor
 from recsys.files import replacing, write_json
 from recsys.models import Pairs, RatingNetwork
 from recsys.rank.common import FORMAT, read_description
-from recsys.rank.eligibility import open_to_all
+from recsys.rank.eligibility import no_rules
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve.als import Als
@@ -32,12 +32,12 @@ KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popu
 
 
 def save_ranker(ranker: Ranker, folder: Path) -> None:
-    """Writes ranker.json last, so that a folder with one is complete."""
+    """Write the files; ranker.json comes last, so that a folder with one is complete."""
     arrays = {f"{name}.{key}": value for name, one in ranker.retrievers.items() for key, value in one.tensors().items()}
     arrays |= {f"new_movies.{key}": value for key, value in vars(ranker.new_movies).items()}
     arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
     arrays |= {"counts": ranker.counts, "users.properties_UF": ranker.properties.of_users_UF}
-    arrays |= _for_strangers(ranker)
+    arrays |= _for_unknown_users(ranker)
     histories = {key: getattr(ranker.histories, key) for key in ("offsets", "items", "stars")}
     for tensors, name in ((arrays, "ranker.safetensors"), (histories, "histories.safetensors")):
         with replacing(folder / name) as aside:
@@ -55,11 +55,11 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
 
 
 def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
-    """What `save_ranker` wrote, beside the network that it ranked with; on the CPU.
+    """Load what `save_ranker` wrote, on the CPU. `network` is the one that the ranker was saved with.
 
-    Rules on single users and caps are not kept: the ranker shows anybody what may be shown to somebody.
+    Rules on single users and caps are not saved; only rules that hold for all users apply to the loaded ranker.
 
-    Raises: NotPublished if it is of another format.
+    Raises: NotPublished if the files have another format version.
     """
     described = read_description(folder)
     arrays, histories = load_file(folder / "ranker.safetensors"), load_file(folder / "histories.safetensors")
@@ -77,7 +77,7 @@ def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
         properties=Properties(tuple(described["properties"]), arrays["users.properties_UF"]),
         retrievers=retrievers,
         new_movies=NewMovies(**part("new_movies")),
-        eligibility=replace(open_to_all(len(arrays["listable"])), closed_I=~arrays["listable"]),
+        eligibility=replace(no_rules(len(arrays["listable"])), closed_I=~arrays["listable"]),
         genres_IG=arrays["genres_IG"],
         weights=Weights.from_json(described["weights"]),
         rated_at=described["rated_at"],
@@ -93,8 +93,8 @@ def _read_retriever(kind: str, tensors: dict[str, Tensor], config: RankConfig) -
     return Popularity(**tensors) if kind == "popularity" else Towers(**tensors)
 
 
-def _for_strangers(ranker: Ranker) -> dict[str, Tensor]:
-    """(I,) the expected stars and the chance of relevant ones, of a user whom the network does not know."""
+def _for_unknown_users(ranker: Ranker) -> dict[str, Tensor]:
+    """Return (I,) the expected stars and the probability of relevant stars for a user unknown to the network."""
     item_idx = torch.arange(ranker.histories.n_items)
     pairs = Pairs(torch.zeros_like(item_idx), item_idx, torch.full_like(item_idx, ranker.rated_at))
     levels_K = ranker.network.levels()

@@ -1,4 +1,4 @@
-"""Which movies may stand in somebody's list, and the parts of their scores.
+"""Find the candidates of a list, and compute the parts of their scores.
 
 Shapes: I items, B users of one block, C candidates, P parts of a score.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recsys.models import Pairs
 from recsys.rank.common import MIN_CHANCE, MIN_STARS
-from recsys.rank.eligibility import MovieBar
+from recsys.rank.eligibility import MovieFilter
 from recsys.rank.ranker import Ranker
 from recsys.retrieve.retriever import Users
 from recsys.retrieve.top_n import top_columns
@@ -19,12 +19,10 @@ from recsys.train.loop import predict
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may stand in the lists of some users, in order of index; -1 in `item_BC` where there is nothing more. On the
-    CPU.
-    """
+    """Candidates of some users, ascending by index, padded with -1 in `item_BC`. On the CPU."""
 
     item_BC: Tensor  # int64
-    affinity_BCP: Tensor  # float32, from each retriever
+    affinity_BCP: Tensor  # float32, one per retriever
 
     @property
     def is_there(self) -> Tensor:
@@ -32,13 +30,13 @@ class Candidates:
 
 
 def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
-    """The `n` best unseen movies of each user by the mean of the retrievers, which are all asked about all movies."""
+    """Return the `n` best unseen movies of each user by the mean of all retrievers."""
     by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
-    # of a retriever alone what it says is written over, but for the candidates' scores
+    # a single retriever's tensor is masked in place below; the candidates' own scores are not affected
     mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
     device = mean_BI.device
     mean_BI[users.seen.user_of_each().to(device), users.seen.items.to(device)] = -torch.inf
-    MovieBar(~ranker.listable.to(device)).mask_(mean_BI, users.user_idx)
+    MovieFilter(~ranker.listable.to(device)).mask_(mean_BI, users.user_idx)
     ranker.eligibility.to(device).mask_(mean_BI, users.user_idx.to(device))
     item_BC = top_columns(mean_BI, n)
     affinity_BCP = torch.stack([affinity_BI.gather(1, item_BC) for affinity_BI in by_retriever], dim=2)
@@ -47,7 +45,7 @@ def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
 
 
 def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor, Tensor]:
-    """(B, C, P) float64 what the retrievers and the network say of each candidate, and (B, C) its expected stars."""
+    """Return (B, C, P) float64, the parts of each candidate's score, and (B, C) its expected stars."""
     user, column = found.is_there.nonzero(as_tuple=True)
     asked = users.user_idx[user]
     pairs = Pairs(asked, found.item_BC[user, column], torch.full_like(asked, ranker.rated_at))
@@ -61,11 +59,11 @@ def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor
 
 
 def blend(ranker: Ranker, users: Users, parts_BCP: Tensor) -> Tensor:
-    """(B, C) float64: the parts times their weights for users of so many ratings."""
+    """Return (B, C) float64, the weighted sum of the parts; weights depend on the user's number of ratings."""
     weights_BP = ranker.weights.of(users.histories.sizes(), ranker.parts)
     return (parts_BCP @ weights_BP[:, :, None]).squeeze(2)
 
 
 def penalise(ranker: Ranker, item_idx: Tensor) -> Tensor:
-    """What popularity takes off the scores of these items; as many, float64."""
+    """Return the popularity penalty of each of these items, float64."""
     return ranker.config.popularity_penalty * ranker.counts.clamp(min=1).double().log()[item_idx]

@@ -1,6 +1,6 @@
-"""Movies like a movie: watched by the same people, rated alike by them, of the same kind.
+"""Similar movies: watched by the same users, rated similarly, with similar content.
 
-Shapes: I items, B items of one block, N places, D width of a profile, U users asked.
+Shapes: I items, B items of one block, N places, D width of a profile, U sampled users.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from recsys.retrieve.top_n import top_columns
 from recsys.retrieve.towers import Towers
 from recsys.train.loop import predict
 
-USERS_ASKED = 256  # whose expected stars are a movie's profile: enough to tell tastes apart
-DOUBT = 20  # ratings' worth: what few have rated is like everything by chance
+USERS_ASKED = 256  # sample size for the profile of expected stars; large enough to separate tastes
+DOUBT = 20  # in ratings: shrinks similarities to rarely rated movies, which are high by chance
 SCORES_PER_BLOCK = 2**23
 
 
 @dataclass(frozen=True)
 class Similar:
-    """Consecutive movies with the most similar ones, one row per place, by movie and rank."""
+    """The most similar movies of consecutive movies, one row per place, by movie and rank."""
 
     item_idx: Tensor  # int64
     rank: Tensor  # int64, from 1
@@ -36,13 +36,12 @@ class Similar:
 
 
 def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar]:
-    """The `n` movies most similar to each rated one, block by block, among those that somebody rated and that the
-    ranker's rules keep from nobody; fewer where there are fewer.
+    """Yield up to `n` similar movies for each rated movie, among rated movies that rules do not close for all users.
 
-    Similarity is the mean of three cosines: of the vectors by which retrieval knows who watches a movie, of the stars
-    that the network expects it to get from a sample of users, and of what the movie is (genres, decade, words of the
-    title). From both of the first, what all movies have in common is taken off, and they count the less, the fewer have
-    rated the other movie: else the most popular would be like everything. Equally similar: the lower index first.
+    Similarity is the mean of three cosines: of the item vectors of retrieval (who watches it), of the expected stars of
+    a sample of users (who likes it), and of the content (genres, decade, title words). The first two are centred on the
+    mean of all movies and shrunk if the other movie has few ratings; otherwise the most popular movies would be similar
+    to everything. Ties go to the lower index.
     """
     counts = ranker.counts
     item_I = (counts > 0).nonzero().squeeze(1)
@@ -66,7 +65,7 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
 
 
 def _profiles(ranker: Ranker) -> Iterator[Tensor]:
-    """(I, D) each: who watches a movie, and who likes it."""
+    """Yield two (I, D) profiles: who watches a movie, and who likes it."""
     for retriever in ranker.retrievers.values():
         if isinstance(retriever, Als | Towers):
             yield (retriever.item_ID if isinstance(retriever, Als) else retriever.item_IW).cpu()
@@ -75,21 +74,21 @@ def _profiles(ranker: Ranker) -> Iterator[Tensor]:
 
 
 def _expected_stars(ranker: Ranker) -> Tensor:
-    """(I, U) of the users with the most ratings, whom the network knows best."""
+    """Return (I, U) for the users with the most ratings, whom the network knows best."""
     user_U = ranker.histories.sizes().argsort(descending=True, stable=True)[:USERS_ASKED]
     item_I = torch.arange(ranker.histories.n_items)
     user_idx, item_idx = user_U.repeat(len(item_I)), item_I.repeat_interleave(len(user_U))
     pairs = Pairs(user_idx, item_idx, torch.full_like(user_idx, ranker.rated_at))
     stars_IU = predict(ranker.network, pairs.to(ranker.network.levels().device)).mean_B.cpu().view(-1, len(user_U))
-    return stars_IU - stars_IU.mean(1, keepdim=True)  # how good it is says nothing of what it is like
+    return stars_IU - stars_IU.mean(1, keepdim=True)  # the quality of a movie is not part of its profile
 
 
 def _centred(rows_ID: Tensor) -> Tensor:
-    """Rows of length one, of what is left of each when the mean row is taken off."""
+    """Subtract the mean row and scale rows to length one."""
     unit_ID = normalize(rows_ID, dim=1)
     return normalize(unit_ID - unit_ID.mean(0), dim=1)
 
 
 def _content_cosines(content: sparse.csr_array, rows: Tensor) -> Tensor:
-    """(B, I) float32."""
+    """Return (B, I) float32."""
     return torch.from_numpy((content[rows.numpy()] @ content.T).toarray()).float()

@@ -1,4 +1,4 @@
-"""What a ranker is for, as Parquet files of ids: everybody's lists, lists for strangers, movies like a movie."""
+"""Write Parquet files of ids: the lists of all users, default lists, similar movies, and inputs of the audit."""
 
 import logging
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Known:
-    """Files in `folder` that an audit reads beside the lists."""
+class AuditInputs:
+    """Files in `folder` that the audit reads in addition to the lists."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ class Known:
         return self.folder / "caps.parquet"
 
 
-CROSSED = ("gender", "age")  # properties that segments combine; with occupations there would be hundreds
+CROSSED = ("gender", "age")  # properties that segments combine; occupations would make hundreds of segments
 LISTS = pa.schema(
     [
         pa.field("user_id", pa.int32()),
@@ -76,7 +76,7 @@ SIMILAR = pa.schema(
 
 
 def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """The `n` best unseen movies of every user, written block by block as they come."""
+    """Write the `n` best unseen movies of every user, block by block."""
     with progress("lists", len(vocabulary.user_ids), "users", logger) as advance:
 
         def blocks() -> Iterator[pl.DataFrame]:
@@ -88,7 +88,7 @@ def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> N
 
 
 def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """(segment, rank, movie_id, score) of the `n` best movies for users of whom only the segment is known."""
+    """Write (segment, rank, movie_id, score): the `n` best movies for users of whom only the segment is known."""
     segments = name_segments(ranker.properties.names)
     lists = [
         list_for_segment(ranker, stated, n, vocabulary).select(
@@ -101,15 +101,17 @@ def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Pa
 
 
 def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """(movie_id, rank, similar_movie_id, similarity) of the `n` movies most like each one that somebody rated."""
+    """Write (movie_id, rank, similar_movie_id, similarity): the `n` most similar movies of each rated movie."""
     _write(list_similar(find_similar(ranker, features, n), vocabulary), SIMILAR, path)
 
 
-def write_known(ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, known: Known) -> None:
-    """What an audit of the lists has to know: what may be shown at all, whom rules leave fewer movies, the rules.
+def write_audit_inputs(
+    ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, to: AuditInputs
+) -> None:
+    """Write what the audit needs: the movies that may be listed, users with fewer than `n` of them, and the rules.
 
-    How many are left to a user is counted apart from the lists, unless a cap can leave them short: what fits under caps
-    is known by filling the places alone.
+    The movies left to a user are counted independently of the lists, except under caps: then only filling the list
+    shows how many fit.
     """
     listable = ranker.listable & ~ranker.eligibility.closed_I
     available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})
@@ -120,13 +122,13 @@ def write_known(ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: V
         left = count_available(ranker, torch.from_numpy(vocabulary.encode_users(shortened["user_id"].to_numpy())))
         shortened = shortened.with_columns(n_available=pl.Series(left.numpy())).filter(pl.col("n_available") < n)
     frames = (available, shortened, rules.blocked_table(), rules.caps_table())
-    for frame, path in zip(frames, (known.available, known.shortened, known.blocked, known.caps), strict=True):
+    for frame, path in zip(frames, (to.available, to.shortened, to.blocked, to.caps), strict=True):
         with replacing(path) as aside:
             frame.write_parquet(aside)
 
 
 def name_segments(properties: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """What is known in each segment: nothing, one property, or a gender and an age."""
+    """Return the properties of each segment: none, a single one, or a gender and an age."""
     crossed = [[name for name in properties if name.startswith(f"{kind}=")] for kind in CROSSED]
     return [(), *((name,) for name in properties), *product(*crossed)]
 

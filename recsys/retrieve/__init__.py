@@ -1,1 +1,1 @@
-"""The first stage of a list: candidates, from who rated what. Their order is decided in `recsys.rank`."""
+"""The first stage of a list: retrievers that score movies from ratings. The final order is decided in `recsys.rank`."""

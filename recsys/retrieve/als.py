@@ -1,31 +1,30 @@
-"""Implicit-feedback matrix factorisation: who rated what as a product of vectors, by alternating least squares.
+"""Implicit-feedback matrix factorisation by alternating least squares (iALS).
 
-Shapes: U users, I items, R rows of either, D embedding_dim, L the longest history of some rows.
+Shapes: U users, I items, R rows (users or items), D embedding_dim, L the longest history in a block.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from recsys.retrieve.histories import Histories
+from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
 from recsys.train.device import make_generator
 
-LEAST_GROWTH = 1.0  # below 100,000 ratings nothing was measured
-MOST_DIMS = 128  # solving for a row takes the cube of this
-VECTORS_PER_BLOCK = 2**13  # in memory at once, padding included: 3 MB at 96 dimensions, which a core keeps at hand
+LEAST_GROWTH = 1.0  # smaller data sets than 100,000 ratings were not measured
+MOST_DIMS = 128  # the cost of a row grows with the cube of this
+VECTORS_PER_BLOCK = 2**13  # including padding: 3 MB at 96 dimensions, which fits into the cache of a core
 
 
 class Als(Retriever):
-    """A user's vector is the one that reconstructs their history best beside the items' vectors: nobody need be known.
+    """Scores movies by the product of vectors; a user's vector is solved from their history, so new users work too.
 
-    Minimises Σ over what was rated c (1 - ⟨p_u, q_i⟩)² + unobserved · Σ over all pairs ⟨p_u, q_i⟩² + l2 · Σ over rows
-    (n + unobserved · their number of pairs) |row|², n being the sum of the row's c: the confidence in a rating, which
-    is 1 + opinion · its stars above the user's mean, between 0.2 and 2.
+    The fit minimises Σ over rated pairs c (1 - ⟨p_u, q_i⟩)² + unobserved · Σ over all pairs ⟨p_u, q_i⟩²
+    + l2 · Σ over rows (n + unobserved · number of pairs of the row) |row|². Here c is the confidence in a rating,
+    1 + opinion · (stars - mean stars of the user), clipped to [0.2, 2], and n is the sum of c over the row.
 
     Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008); the penalty as
     in Rendle, Krichene, Zhang and Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks"
@@ -33,8 +32,8 @@ class Als(Retriever):
     """
 
     def __init__(self, item_ID: Tensor, unobserved: Tensor, config: AlsConfig, user_UD: Tensor | None = None) -> None:
-        """unobserved: (), that of the fit, whatever the config leaves to the number of ratings. user_UD: vectors of the
-        users it was fitted to, if they are at hand: they are asked for all at once, and solving takes its time.
+        """unobserved: (), the weight used by the fit. user_UD: vectors of the fitted users; if None, they are solved
+        again when needed.
         """
         self.item_ID, self.unobserved, self.config, self.user_UD = item_ID, unobserved, config, user_UD
 
@@ -46,47 +45,48 @@ class Als(Retriever):
         return log_affinity(user_BD @ self.item_ID.T)
 
     def user_vectors(self, histories: Histories) -> Tensor:
-        """(B, D); zero for a user who has rated nothing."""
-        return _solve(_trusted(histories, self.config), self.item_ID, float(self.unobserved), self.config)
+        """Return (B, D); zero for a user without ratings."""
+        return _solve(_with_confidence(histories, self.config), self.item_ID, float(self.unobserved), self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"item_ID": self.item_ID, "unobserved": self.unobserved}
 
 
 def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed: int) -> Als:
-    """`config.iterations` times the users' vectors from the items', then the items' from the users'."""
+    """Alternate `config.iterations` times: solve the user vectors from the items', then the item vectors."""
     dim, unobserved = choose_sizes(config, len(histories.items))
     item_ID = torch.randn(histories.n_items, dim, generator=make_generator(seed)) * config.init_std / dim**0.5
-    item_ID, trusted = item_ID.to(device), _trusted(histories, config)
-    raters = trusted.transpose()
+    item_ID, weighted = item_ID.to(device), _with_confidence(histories, config)
+    raters = weighted.transpose()
     for _ in range(config.iterations):
-        item_ID = _solve(raters, _solve(trusted, item_ID, unobserved, config), unobserved, config)
-    user_UD = _solve(trusted, item_ID, unobserved, config)
+        item_ID = _solve(raters, _solve(weighted, item_ID, unobserved, config), unobserved, config)
+    user_UD = _solve(weighted, item_ID, unobserved, config)
     return Als(item_ID, torch.tensor(unobserved, dtype=torch.float64), config, user_UD)
 
 
 def choose_sizes(config: AlsConfig, n_ratings: int) -> tuple[int, float]:
-    """The length of a vector and the weight of the unobserved: those of the config, or what suits so many ratings."""
+    """Return the vector length and the weight of unobserved pairs, from the config or else by `n_ratings`."""
     growth = max(n_ratings / 100_000, LEAST_GROWTH)
     dim = config.embedding_dim or min(MOST_DIMS, 8 * round(3 * growth**0.6))
     return dim, config.unobserved or 0.2 * growth**-0.3
 
 
-def _trusted(histories: Histories, config: AlsConfig) -> Histories:
-    """The same, with confidences in the place of stars."""
+def _with_confidence(histories: Histories, config: AlsConfig) -> Histories:
+    """Replace the stars by confidences."""
     users, sizes = histories.user_of_each(), histories.sizes().clamp(min=1)
     mean_U = torch.zeros(len(histories)).index_add_(0, users, histories.stars) / sizes
     confidence = 1 + config.opinion * (histories.stars - mean_U[users])
     return replace(histories, stars=confidence.clamp(LEAST_CONFIDENCE, MOST_CONFIDENCE))
 
 
-def _solve(trusted: Histories, other_ID: Tensor, unobserved: float, config: AlsConfig) -> Tensor:
-    """(R, D) the best vectors of all rows beside fixed ones: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
+def _solve(weighted: Histories, other_ID: Tensor, unobserved: float, config: AlsConfig) -> Tensor:
+    """Solve the vectors of all rows, (R, D), with the others fixed: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
     dim, device = other_ID.shape[1], other_ID.device
     everywhere_DD = unobserved * other_ID.T @ other_ID
-    solved_RD = torch.zeros(len(trusted), dim, device=device)
-    for rows_B in _by_size(trusted.sizes(), dim):
-        q_BLD, c_BL1 = _padded(trusted.take(rows_B), other_ID)
+    solved_RD = torch.zeros(len(weighted), dim, device=device)
+    # a row takes one vector for each rating, and at least `dim` for its matrix
+    for rows_B in split_by_size(weighted.sizes(), VECTORS_PER_BLOCK, min_size=dim):
+        q_BLD, c_BL1 = _padded(weighted.take(rows_B), other_ID)
         weighted_BLD = c_BL1 * q_BLD
         left_BDD = weighted_BLD.transpose(1, 2) @ q_BLD + everywhere_DD
         penalty_B1 = config.l2 * (c_BL1.sum(1) + unobserved * len(other_ID))
@@ -96,22 +96,8 @@ def _solve(trusted: Histories, other_ID: Tensor, unobserved: float, config: AlsC
     return solved_RD
 
 
-def _by_size(sizes_R: Tensor, dim: int) -> Iterator[Tensor]:
-    """Rows that have ratings, in blocks of alike size, so that padding them to the longest wastes little.
-
-    A row takes as many vectors as it has ratings, and `dim` for its matrix: one that has few takes more for that.
-    """
-    order = sizes_R.argsort(stable=True)
-    sizes, first = sizes_R[order].tolist(), int((sizes_R == 0).sum())
-    for last in range(first + 1, len(sizes) + 1):
-        is_full = last == len(sizes) or (last + 1 - first) * max(sizes[last], dim) > VECTORS_PER_BLOCK
-        if is_full:
-            yield order[first:last]
-            first = last
-
-
 def _padded(own: Histories, other_ID: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, L, D) the vectors of what each row has rated and (B, L, 1) their confidences, then zeros."""
+    """Return (B, L, D) the vectors of each row's items and (B, L, 1) their confidences, padded with zeros."""
     device, sizes = other_ID.device, own.sizes()
     row = own.user_of_each().to(device)
     place = (torch.arange(len(own.items)) - own.offsets[:-1].repeat_interleave(sizes)).to(device)

@@ -1,6 +1,6 @@
-"""EASE: every movie regressed on all others. What a movie scores for a user is a sum over the movies they rated.
+"""EASE: every movie is regressed on all others; a movie's score is a sum over the movies that the user has rated.
 
-Shapes: I items, B users of one block, H items of the head, T of the tail, W weights that a tail item keeps.
+Shapes: I items, B users of one block, H items of the head, T of the tail, W weights kept per tail item.
 """
 
 import logging
@@ -20,20 +20,22 @@ from recsys.settings import EaseConfig
 
 logger = logging.getLogger(__name__)
 
-TAIL_BLOCK = 512  # tail items regressed at once
-TAIL_WEIGHTS = 100  # strongest weights that a tail item keeps
+TAIL_BLOCK = 512  # tail items per regression
+TAIL_WEIGHTS = 100  # strongest weights kept per tail item
 
 
 class Ease(Retriever):
-    """Item-item weights without a diagonal: dense between the items of the head, a few for each item of the tail.
+    """Item-item weights with a zero diagonal: dense among the head items, a few for each tail item.
 
-    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019). Up to `EaseConfig.max_items` rated
-    items all are head, and this is it; in larger catalogues the head are the most rated, every other item is regressed
-    on them and keeps its strongest weights, and that it was rated says nothing of others.
+    Up to `EaseConfig.max_items` items, all are head items and this is EASE. In a larger catalogue the head holds the
+    most rated items; every other item is regressed on the head and keeps its strongest weights, and ratings of tail
+    items do not contribute to scores.
+
+    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019).
     """
 
     def __init__(self, head_H: Tensor, weights_HH: Tensor, tail_T: Tensor, from_TW: Tensor, weights_TW: Tensor) -> None:
-        """head_H, tail_T: (H,), (T,) ascending item_idx. from_TW: places in the head, ascending in a row."""
+        """head_H, tail_T: (H,), (T,) ascending item_idx. from_TW: positions in the head, ascending within a row."""
         self.head_H, self.weights_HH = head_H, weights_HH
         self.tail_T, self.from_TW, self.weights_TW = tail_T, from_TW, weights_TW
 
@@ -41,9 +43,9 @@ class Ease(Retriever):
         return log_affinity(self.affinity(users.histories))
 
     def affinity(self, histories: Histories) -> Tensor:
-        """(B, I) float32, near 1 for what such a user has surely rated; 0 for items that nobody has."""
+        """Return (B, I) float32, near 1 for items the user has almost certainly rated; 0 for items without ratings."""
         device, head_of_each, offsets = self.weights_HH.device, *self._in_head(histories)
-        # a bag of 32-bit indices is three times as fast on a CPU as the product with a sparse matrix
+        # embedding_bag with 32-bit indices is three times as fast on a CPU as a sparse matrix product
         affinity_BH = F.embedding_bag(
             head_of_each.to(device, torch.int32), self.weights_HH, offsets[:-1].to(device, torch.int32), mode="sum"
         )
@@ -56,13 +58,13 @@ class Ease(Retriever):
         return affinity_BI
 
     def shares(self, rated: Tensor, item: Tensor) -> Tensor:
-        """(…, N, R) float32 on the CPU: what each rated movie adds to each movie's affinity, which is the sum over R.
+        """Return (…, N, R) float32 on the CPU: the share of each rated movie in each item's affinity, its sum over R.
 
-        rated: (…, R), item: (…, N) item_idx, of one user or of many; what is the unknown adds nothing.
+        rated: (…, R), item: (…, N) item_idx, for one user or a batch. The unknown item has no shares.
         """
         from_, is_head_from = _places(self.head_H, rated)
         to, is_head_to = _places(self.head_H, item)
-        # numpy, by places in the flat matrix: the gathering is many times as fast as torch's
+        # gathering from the flat matrix in numpy is many times as fast as in torch
         flat = to.numpy()[..., :, None] * len(self.head_H) + from_.numpy()[..., None, :]
         shares = self._weights_to.ravel().take(flat)
         if is_head_to.all() and is_head_from.all():
@@ -73,7 +75,7 @@ class Ease(Retriever):
         return torch.from_numpy(shares).mul_(is_head_from[..., None, :])
 
     def _add_tail(self, shares: npt.NDArray[np.float32], from_: npt.NDArray[np.int64], item: Tensor) -> None:
-        """The shares of items of the tail, which keep few weights, in their rows."""
+        """Fill in the shares of tail items."""
         in_tail, is_tail = _places(self.tail_T, item)
         for *user, place in is_tail.nonzero().tolist():
             tail = in_tail[(*user, place)]
@@ -83,14 +85,14 @@ class Ease(Retriever):
 
     @cached_property
     def _weights_to(self) -> npt.NDArray[np.float32]:
-        """(H, H): row h is what each item adds to h; side by side in memory, which is how shares are read."""
+        """(H, H): row h holds what each item adds to h, contiguous, because `shares` reads rows."""
         return np.ascontiguousarray(self.weights_HH.cpu().numpy().T)
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in ("head_H", "weights_HH", "tail_T", "from_TW", "weights_TW")}
 
     def _in_head(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """The places in the head of what the users have rated there, and the (B + 1,) offsets of each user's."""
+        """Return the head positions of the rated head items, and the (B + 1,) offsets of each user's items."""
         if len(self.head_H) == histories.n_items:
             return histories.items, histories.offsets
         places, is_head = _places(self.head_H, histories.items)
@@ -105,16 +107,16 @@ class Ease(Retriever):
 
 
 def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> Ease:
-    """The ridge regression of every movie on all others, in closed form from P = (XᵀX + l2)⁻¹.
+    """Fit the ridge regression of every movie on all others, in closed form from P = (XᵀX + l2)⁻¹.
 
-    Memory: three float32 matrices of H x H. What is left out of a large catalogue's head is said in the log.
+    Memory: three float32 matrices of H x H. If the catalogue is larger than the head, the log says so.
     """
     l2 = config.l2 or 500 * max(1.0, len(histories.items) / 100_000) ** 0.3
     head_H, tail_T = _part(histories.counts(), config.max_items)
     matrix = histories.matrix()
     of_head, of_tail = matrix[:, head_H.numpy()], matrix[:, tail_T.numpy()]
     inverse_HH = _inverse(_gram(of_head, of_head), l2, device)
-    strongest = [  # of one block at least, so that a tail of nothing has its columns
+    strongest = [  # at least one block, so that an empty tail has the right shape
         _strongest(inverse_HH @ _gram(of_head, of_tail[:, first : first + TAIL_BLOCK]).to(device))
         for first in range(0, max(1, len(tail_T)), TAIL_BLOCK)
     ]
@@ -123,15 +125,15 @@ def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> 
 
 
 def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
-    """The items of the head and those of the tail, ascending. A small catalogue is all head, what nobody rated too."""
+    """Split items into head and tail, ascending. A small catalogue is all head, including items without ratings."""
     if len(counts_I) <= max_items:
         return torch.arange(len(counts_I)), torch.empty(0, dtype=torch.int64)
     by_count = counts_I.argsort(descending=True, stable=True)[: int((counts_I > 0).sum())]
     head_H, tail_T = by_count[:max_items].sort().values, by_count[max_items:].sort().values
     if len(tail_T):
         logger.info(
-            "EASE: %d rated movies are more than %d, so the most rated, with %.1f%% of the ratings, are regressed on "
-            "each other, and the others on them, with %d weights each",
+            "EASE: %d rated movies exceed the limit of %d: the most rated, with %.1f%% of the ratings, are regressed "
+            "on each other, and the others on them with %d weights each",
             len(by_count),
             max_items,
             100 * counts_I[head_H].sum() / counts_I.sum(),
@@ -141,7 +143,7 @@ def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
 
 
 def _gram(left: sparse.csr_array, right: sparse.csr_array) -> Tensor:
-    """How many users rated both, for each pair of columns, dense; a product of sparse matrices on the CPU."""
+    """Return the dense counts of users who rated both columns of each pair, a sparse product on the CPU."""
     return torch.from_numpy((left.T @ right).toarray())
 
 
@@ -151,23 +153,23 @@ def _inverse(gram_HH: Tensor, l2: float, device: torch.device) -> Tensor:
 
 
 def _without_own(inverse_HH: Tensor) -> Tensor:
-    """The regression of each item on the others; changes what it is given."""
+    """Return the regression of each item on the others; modifies its argument."""
     inverse_HH /= -inverse_HH.diagonal().clone()
-    return inverse_HH.fill_diagonal_(0.0).contiguous()  # by rows, as sums over rows read it
+    return inverse_HH.fill_diagonal_(0.0).contiguous()  # contiguous rows, because scoring sums rows
 
 
 def _strongest(weights_HT: Tensor) -> tuple[Tensor, Tensor]:
-    """(T, W) places in the head, ascending in a row, and (T, W) their weights."""
+    """Return (T, W) positions in the head, ascending within a row, and (T, W) their weights."""
     weights_TH = weights_HT.T.cpu()
     places_TW = weights_TH.abs().topk(min(TAIL_WEIGHTS, weights_TH.shape[1]), dim=1).indices.sort(dim=1).values
     return places_TW, weights_TH.gather(1, places_TW)
 
 
 def _places(sorted_K: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each wanted number stands in `sorted_K`, and whether it does."""
+    """Return the position of each wanted number in `sorted_K`, and whether it is there."""
     if not len(sorted_K):
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
-    if int(sorted_K[-1]) == len(sorted_K) - 1:  # all indices, each in its own place
+    if int(sorted_K[-1]) == len(sorted_K) - 1:  # every index is at its own position
         return wanted, torch.ones_like(wanted, dtype=torch.bool)
     places = torch.searchsorted(sorted_K, wanted).clamp(max=len(sorted_K) - 1)
     return places, torch.eq(sorted_K[places], wanted)

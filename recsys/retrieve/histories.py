@@ -1,8 +1,9 @@
-"""Who is known to have rated what, user by user; the form in which everything that makes lists asks for it.
+"""Rated items by user, in the form that all code for lists uses.
 
 Shapes: U users, I items (index 0 of both is "unknown"), B users of one block, N ratings.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from recsys.models.sparse import from_offsets
 
 @dataclass(frozen=True)
 class Histories:
-    """One list of items per user: user u's are items[offsets[u]:offsets[u + 1]]. On the CPU."""
+    """One list of items per user, on the CPU: those of user u are items[offsets[u]:offsets[u + 1]]."""
 
     offsets: Tensor  # (U + 1,) int64
     items: Tensor  # (N,) int64, ascending within a user
@@ -24,21 +25,21 @@ class Histories:
     n_items: int
 
     def __len__(self) -> int:
-        """Users, the unknown one included."""
+        """Number of users, including the unknown one."""
         return len(self.offsets) - 1
 
     def of(self, user_idx: int) -> Tensor:
         return self.items[self.offsets[user_idx] : self.offsets[user_idx + 1]]
 
     def take(self, user_idx: Tensor) -> "Histories":
-        """Those of any users, in the order given: user_idx[b] is user b of it."""
+        """Return the histories of these users; user b of the result is user_idx[b]."""
         sizes = self.sizes()[user_idx]
         offsets = _offsets(sizes)
         rows = torch.arange(int(offsets[-1])) + (self.offsets[user_idx] - offsets[:-1]).repeat_interleave(sizes)
         return Histories(offsets, self.items[rows], self.stars[rows], self.n_items)
 
     def shorten(self, n: int, seed: int) -> "Histories":
-        """`n` ratings of each user, drawn by `seed`; all of those who have no more."""
+        """Keep `n` ratings of each user, drawn by `seed`, or all of them if there are fewer."""
         users = self.user_of_each()
         order = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(seed))
         order = order[users[order].argsort(stable=True)]  # by user, and at random within one
@@ -47,7 +48,7 @@ class Histories:
         return Histories(_offsets(self.sizes().clamp(max=n)), self.items[kept], self.stars[kept], self.n_items)
 
     def transpose(self) -> "Histories":
-        """One list of users per item: the same with the sides changed."""
+        """Return one list of users per item."""
         order = self.items.argsort(stable=True)  # stable: users ascend within an item
         sizes = torch.bincount(self.items, minlength=self.n_items)
         return Histories(_offsets(sizes), self.user_of_each()[order], self.stars[order], len(self))
@@ -57,27 +58,27 @@ class Histories:
         return self.offsets.diff()
 
     def user_of_each(self) -> Tensor:
-        """(N,) whose each rating is."""
+        """Return (N,) the user of each rating."""
         return torch.arange(len(self)).repeat_interleave(self.sizes())
 
     def counts(self) -> Tensor:
-        """(I,) how many users rated each item; none rated item 0, the unknown."""
+        """Return (I,) the number of users who rated each item; 0 for the unknown item."""
         counts = torch.bincount(self.items, minlength=self.n_items)
         counts[0] = 0
         return counts
 
     def seen(self) -> Tensor:
-        """(U, I) sparse, 1 where rated."""
+        """Return (U, I) sparse, 1 where rated."""
         return from_offsets(self.offsets, self.items, torch.ones(len(self.items)), (len(self), self.n_items))
 
     def matrix(self) -> sparse.csr_array:
-        """(U, I) float32, 1 where rated: the same for what scipy does faster."""
+        """Return (U, I) float32, 1 where rated, as a scipy matrix, whose products are faster."""
         ones = np.ones(len(self.items), dtype=np.float32)
         return sparse.csr_array((ones, self.items.numpy(), self.offsets.numpy()), shape=(len(self), self.n_items))
 
 
 def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
-    """Known interactions grouped by user, each (user, item) once; of a pair rated twice, the last row counts."""
+    """Group interactions by user, each (user, item) pair once; the last row of a repeated pair wins."""
     levels_K, n_users, n_items = torch.tensor(sizes.levels), sizes.n_users, sizes.n_items
     keys, order = (train.user_idx.cpu() * n_items + train.item_idx.cpu()).sort(stable=True)
     is_last = torch.ones(len(keys), dtype=torch.bool)
@@ -85,6 +86,19 @@ def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
     users, items = keys[is_last] // n_items, keys[is_last] % n_items
     stars = levels_K[train.level_idx.cpu()[order[is_last]]]
     return Histories(_offsets(torch.bincount(users, minlength=n_users)), items, stars, n_items)
+
+
+def split_by_size(sizes_R: Tensor, limit: int, min_size: int = 0) -> Iterator[Tensor]:
+    """Yield rows of nonzero size in blocks of similar size, so that padding a block to its longest row wastes little.
+
+    A block holds at most `limit` numbers after padding, or one row; a row counts as `min_size` at least.
+    """
+    order = sizes_R.argsort(stable=True)
+    sizes, first = sizes_R[order].tolist(), int((sizes_R == 0).sum())
+    for last in range(first + 1, len(sizes) + 1):
+        if last == len(sizes) or (last + 1 - first) * max(sizes[last], min_size) > limit:
+            yield order[first:last]
+            first = last
 
 
 def _offsets(sizes: Tensor) -> Tensor:

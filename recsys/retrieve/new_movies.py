@@ -1,4 +1,4 @@
-"""Movies that nobody has rated, placed where the movies most like them in genres, year and title stand.
+"""Scores for movies without ratings: the weighted mean of the scores of similar movies by genre, year and title.
 
 Shapes: I items, M movies without a rating, K neighbours of each, B users of one block, V values of features.
 """
@@ -16,13 +16,14 @@ from recsys.retrieve.top_n import top_columns
 
 NEIGHBOURS = 50
 NEW_AT_ONCE = 512
-CONTENT: tuple[MovieFeature, ...] = ("genres", "decade", "words")  # each of the same weight
+CONTENT: tuple[MovieFeature, ...] = ("genres", "decade", "words")  # equally weighted
 
 
 @dataclass(frozen=True)
 class NewMovies:
-    """item_M: item_idx, ascending. like_MK: item_idx, ascending in a row, of the rated movies most like each, and how
-    much so, in shares of one.
+    """Movies without ratings (item_M, ascending item_idx) and their most similar rated movies.
+
+    like_MK: item_idx, ascending within a row. share_MK: weights of these movies, summing to one within a row.
     """
 
     item_M: Tensor
@@ -30,7 +31,7 @@ class NewMovies:
     share_MK: Tensor
 
     def place(self, score_BI: Tensor) -> Tensor:
-        """The same scores with new movies where their neighbours are on average; (B, I), perhaps a copy."""
+        """Return the scores, (B, I), with each new movie at the weighted mean of its neighbours; may be a copy."""
         if not len(self.item_M):
             return score_BI
         offsets = torch.arange(len(self.item_M) + 1) * self.like_MK.shape[1]
@@ -41,8 +42,10 @@ class NewMovies:
 
 
 def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
-    """Those that are like any rated movie at all. Likeness is the mean cosine of genres, decade and words of the title,
-    each value weighing the less the more movies have it. Equally alike: the lower index first.
+    """Find the neighbours of movies without ratings; movies that resemble no rated movie are left out.
+
+    Similarity is the mean cosine of genres, decade and title words; frequent values weigh less (IDF). Ties go to the
+    lower index.
     """
     content_IV = gather_content(features, len(counts_I))
     rated, new = (counts_I > 0).nonzero().squeeze(1), (counts_I == 0).nonzero().squeeze(1)
@@ -53,7 +56,7 @@ def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
         column_MK = top_columns(likeness_MR, n)
         likeness_MK = likeness_MR.gather(1, column_MK)
         total_M = likeness_MK.sum(1)
-        is_alike_M = total_M > 0  # of the others there is no telling where they belong
+        is_alike_M = total_M > 0  # the others have no neighbours
         items.append(item_M[is_alike_M])
         like.append(rated[column_MK[is_alike_M]])
         share.append(likeness_MK[is_alike_M] / total_M[is_alike_M, None])
@@ -61,7 +64,7 @@ def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
 
 
 def gather_content(features: Features, n_items: int) -> sparse.csr_array:
-    """(I, V) float32 rows of which the product of two is how alike two movies are; none of the unknown."""
+    """Return (I, V) float32 rows whose products are the similarities of movies; the row of index 0 is empty."""
     known = [features.item[name] for name in CONTENT if name in features.item]
     if not known:
         return sparse.csr_array((n_items, 1), dtype=np.float32)
@@ -69,8 +72,8 @@ def gather_content(features: Features, n_items: int) -> sparse.csr_array:
 
 
 def _unit_rows(feature: Feature, n_items: int) -> sparse.csr_array:
-    """(I, V) of length one, or without entries where nothing is known."""
-    is_known = (feature.values > 0).numpy()  # value 0 is "not known", which is no likeness
+    """Return (I, V) rows of length one; rows are empty where nothing is known."""
+    is_known = (feature.values > 0).numpy()  # value 0 is "not known" and matches nothing
     rows, values = feature.rows().numpy()[is_known], feature.values.numpy()[is_known]
     rarity_V = np.log(n_items / np.bincount(values, minlength=feature.n_values).clip(min=1))
     squares_I = np.bincount(rows, weights=rarity_V[values] ** 2, minlength=n_items)

@@ -1,6 +1,6 @@
-"""What is rated most, by everybody and by those alike in what is known of them beside ratings.
+"""Popularity of movies among all users and among users with the same gender, age or occupation.
 
-Shapes: U users, I items, B users of one block, F properties, one more for what everybody has in common.
+Shapes: U users, I items, B users of one block, F properties (plus one row shared by all users).
 """
 
 from collections.abc import Iterable
@@ -14,25 +14,25 @@ from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever, Users, log_affinity
 from recsys.settings import PopularityConfig
 
-STATED: tuple[UserFeature, ...] = ("gender", "age", "occupation")  # at sign-up, by everybody where an edition has them
+STATED: tuple[UserFeature, ...] = ("gender", "age", "occupation")  # stated at sign-up, in editions that have them
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What is known of each user beside ratings, as zeros and ones; column f is `names[f]`, e.g. gender=F."""
+    """What users state about themselves, as zeros and ones; column f is `names[f]`, e.g. gender=F."""
 
     names: tuple[str, ...]
     of_users_UF: Tensor  # float32
 
     def of(self, stated: Iterable[str]) -> Tensor:
-        """(1, F) of somebody of whom these are known."""
+        """Return (1, F) for one user with these properties."""
         known = set(stated)
-        assert known <= {*self.names}, f"no user is known by {known - {*self.names}}"
+        assert known <= {*self.names}, f"unknown properties: {known - {*self.names}}"
         return torch.tensor([[float(name in known) for name in self.names]])
 
 
 def gather_properties(features: Features, n_users: int) -> Properties:
-    """Of all users, index 0, of whom nothing is known, included."""
+    """Collect the properties of all users, including index 0, which has none."""
     columns = [_columns(name, features.user[name], n_users) for name in STATED if name in features.user]
     names = tuple(name for part, _ in columns for name in part)
     return Properties(names, torch.cat([torch.zeros(n_users, 0), *(values for _, values in columns)], dim=1))
@@ -45,10 +45,10 @@ def _columns(name: str, feature: Feature, n_users: int) -> tuple[list[str], Tens
 
 
 class Popularity(Retriever):
-    """The share of users who rated a movie, and by how much more or less of it each property goes with."""
+    """The share of users who rated a movie, adjusted for the user's properties."""
 
     def __init__(self, shares_FI: Tensor) -> None:
-        """shares_FI: everybody's share in row 0, then what each property adds to it."""
+        """shares_FI: the share among all users in row 0, then the amount that each property adds."""
         self.shares_FI = shares_FI
 
     def log_affinity(self, users: Users) -> Tensor:
@@ -61,7 +61,7 @@ class Popularity(Retriever):
 def fit_popularity(
     histories: Histories, properties: Properties, config: PopularityConfig, device: torch.device
 ) -> Popularity:
-    """Ridge regression of having rated each movie on the properties; their effects are drawn to zero by `config.l2`."""
+    """Fit a ridge regression of "has rated the movie" on the properties; `config.l2` shrinks their effects."""
     matrix, rates = histories.matrix(), (histories.sizes() > 0).float()
     known_UF, everybody = properties.of_users_UF * rates[:, None], rates.sum().clamp(min=1)
     share_I = histories.counts() / everybody

@@ -1,4 +1,4 @@
-"""What every retriever offers.
+"""The interface of retrievers.
 
 Shapes: B users of one block, I items (index 0 is "unknown"), F known properties of users.
 """
@@ -14,40 +14,40 @@ from recsys.retrieve.scales import MIN_AFFINITY
 
 @dataclass(frozen=True)
 class Users:
-    """Some users, known to the model or not: what they have rated, and what else is known of them.
+    """A block of users, known to the model or not, with their ratings and properties.
 
-    One with an index has the history that the model was fitted to.
+    A user with an index above 0 has the history that the model was fitted to.
     """
 
-    user_idx: Tensor  # (B,) int64; 0 for those whom no network knows
-    histories: Histories  # of B users: what the retrievers go by
+    user_idx: Tensor  # (B,) int64; 0 for users unknown to the network
+    histories: Histories  # of B users: input of the retrievers
     properties_BF: Tensor  # float32, see `Properties`
-    seen: Histories  # of B users: what is not to be shown to them
+    seen: Histories  # of B users: movies to leave out of their lists
 
     def __len__(self) -> int:
         return len(self.user_idx)
 
     def take(self, rows: Tensor) -> "Users":
-        """Some of them, by their places."""
+        """Return the users in these rows."""
         parts = (self.user_idx[rows], self.histories.take(rows), self.properties_BF[rows], self.seen.take(rows))
         return Users(*parts)
 
 
 class Retriever(ABC):
-    """Says for any user how likely each movie is to be one that they rate."""
+    """Estimates how likely a user is to rate each movie."""
 
     @abstractmethod
     def log_affinity(self, users: Users) -> Tensor:
-        """(B, I) float32 on the retriever's device: the larger, the likelier. Movies seen are scored like others.
+        """Return (B, I) float32 on the retriever's device: higher is more likely. Seen movies are scored like others.
 
-        A new tensor, which whoever asks may write over.
+        The tensor is new; the caller may modify it in place.
         """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What it has learned, by name, for `recsys.ask.fold_in` and whoever else reads the ranker from disk."""
+        """Return the learned tensors by name, as `recsys.rank.saved_ranker` stores them."""
 
 
 def log_affinity(affinity: Tensor) -> Tensor:
-    """The logarithm, of whatever shape; what is no affinity at all counts as `MIN_AFFINITY`."""
+    """Return the elementwise logarithm; values below `MIN_AFFINITY` are raised to it."""
     return affinity.clamp(min=MIN_AFFINITY).log()

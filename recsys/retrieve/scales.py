@@ -1,4 +1,4 @@
-"""The limits of an affinity that ranking must know, too. No torch here: `recsys.ask.fold_in` does without."""
+"""Limits of affinities that ranking shares. Does not import torch, so that `recsys.ask.fold_in` starts fast."""
 
-LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.2, 2.0  # of ALS in a rating, whatever the stars
-MIN_AFFINITY = 1e-4  # what a movie without affinity counts as
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.2, 2.0  # bounds of the confidence that ALS has in a rating
+MIN_AFFINITY = 1e-4  # lower bound, applied before the logarithm

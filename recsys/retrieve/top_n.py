@@ -1,26 +1,26 @@
-"""The best places of each row, exactly, whatever ties there are.
+"""The exact top columns of each row, with deterministic ties.
 
-Shapes: B rows, I columns, N places, K values looked for, G groups of columns, W columns of a group.
+Shapes: B rows, I columns, N places, K largest values, G groups of columns, W columns of a group.
 """
 
 import torch
 from torch import Tensor
 
-LEAST_WIDTH = 8  # of a group: narrower ones spare less than looking for the best groups costs
+LEAST_WIDTH = 8  # of a group; with narrower groups, finding the best groups costs more than it saves
 
 
 def top_columns(score_BI: Tensor, n: int) -> Tensor:
-    """(B, N) int64, ascending in each row: the columns of its `n` largest scores; of equal ones the lower columns.
+    """Return (B, N) int64, ascending in each row: the columns of the `n` largest scores. Ties go to the lower column.
 
-    Where a row has fewer than `n` scores above -inf, some of the columns have -inf.
+    If a row has fewer than `n` scores above -inf, some of its columns have a score of -inf.
     """
     n = min(n, score_BI.shape[1])
     if n == 0:
         return score_BI.new_empty(len(score_BI), 0, dtype=torch.int64)
     value_BK, best_BK = _largest(score_BI, min(n + 1, score_BI.shape[1]))
     column_BN = best_BK[:, :n].sort(dim=1).values
-    last_B1, next_B1 = value_BK[:, n - 1 : n], value_BK[:, n:]  # the latter of no column, if these are all
-    # which of equal scores are found is left open, so rows where the last one taken has an equal are redone
+    last_B1, next_B1 = value_BK[:, n - 1 : n], value_BK[:, n:]  # next is empty if n is the width
+    # topk picks arbitrarily among equal scores, so rows with a tie at the cut are recomputed
     tied = (last_B1 == next_B1).any(1).nonzero().squeeze(1)
     for rows in tied.split(max(1, 2**24 // score_BI.shape[1])):
         column_BN[rows] = _lowest_of_equal(score_BI[rows], last_B1[rows], n)
@@ -28,12 +28,12 @@ def top_columns(score_BI: Tensor, n: int) -> Tensor:
 
 
 def _largest(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(B, K) the largest values, descending, and their columns: topk's answer in half of its time for wide rows.
+    """Return (B, K) the largest values, descending, and their columns: like topk, in half the time for wide rows.
 
-    A value outside of the `k` groups with the largest maxima has `k` values in them that are no smaller, so these
-    groups hold the `k` largest.
+    The `k` groups with the largest maxima contain the `k` largest values: each of these groups has a value that is at
+    least as large as any value outside of them.
     """
-    # near the square root: as many values in the best groups as there are groups; powers of two are reduced fastest
+    # the width is near the square root, to balance both topk calls; powers of two are reduced fastest
     width = 1 << (score_BI.shape[1] // k).bit_length() // 2
     if width < LEAST_WIDTH:
         largest = score_BI.topk(k, dim=1)

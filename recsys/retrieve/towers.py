@@ -1,4 +1,4 @@
-"""Networks that only order movies, `triplet` and `sequence`, as retrievers: a user's vector times every movie's.
+"""Ranking networks (`triplet`, `sequence`) as retrievers: the product of a user vector and every movie vector.
 
 Shapes: U users, I items, B users of one block, W width of a row.
 """
@@ -12,7 +12,7 @@ from recsys.retrieve.retriever import Retriever, Users
 
 
 class Towers(Retriever):
-    """The network's score, which it learns as a logarithm: of how much likelier a movie is to be watched than drawn."""
+    """Score movies by a ranking network, which learns the logarithm of P(watched) / P(drawn as a negative)."""
 
     def __init__(self, user_UW: Tensor, item_IW: Tensor) -> None:
         self.user_UW, self.item_IW = user_UW, item_IW
@@ -26,7 +26,7 @@ class Towers(Retriever):
 
 @torch.no_grad()
 def gather_towers(network: RankingNetwork, moment: int) -> Towers:
-    """Of a trained network; `moment` is that for which lists are made, in seconds since 1970."""
+    """Compute the vectors of a trained network for lists made at `moment`, in seconds since 1970."""
     user_idx = torch.arange(network.sizes.n_users, device=network.item_table.device)
     pairs = Pairs(user_idx, torch.zeros_like(user_idx), torch.full_like(user_idx, moment))
     return Towers(network.user_rows(pairs), network.item_table)

@@ -1,6 +1,5 @@
 """A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
 
-import functools
 import logging
 import os
 import socket
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -32,9 +31,6 @@ from recsys.warehouse.outcome import MetricRow, Outcome
 from recsys.warehouse.publish import check_present, record
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @contextmanager
@@ -80,24 +76,6 @@ def checking(settings: Settings) -> Iterator[Run]:
             error.run = run
             logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller tells it to people
             raise
-
-
-def timed(step: Callable[P, R], name: str | None = None) -> Callable[P, R]:
-    """Logs the seconds of each call, by the step's name in the design if it is not the function's; the run's log and
-    steps.json are made of these lines.
-    """
-    name = name or step.__name__
-
-    @functools.wraps(step)
-    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
-        logger.info("%s ...", name, extra={"begun": name})
-        start = time.monotonic()
-        result = step(*args, **kwargs)
-        seconds = time.monotonic() - start
-        logger.info("%s: %.1f s", name, seconds, extra={"step": name, "seconds": seconds})
-        return result
-
-    return run_step
 
 
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
@@ -250,7 +228,7 @@ def _logged(run: Run) -> Iterator[None]:
 
 
 class _StepSeconds(logging.Handler):
-    """Keeps the records of `timed`: which step has begun, and the seconds of each that has ended."""
+    """Keeps the records of `recsys.runs.step.timed`: which step has begun, and the seconds of each that has ended."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()

@@ -67,6 +67,18 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
     return None
 
 
+def describe_interruption(home: Home) -> str:
+    """What a person who has stopped a night needs to know: where it was, and how to resume it."""
+    last = find_last(home)
+    step = read_step(last) if last and is_unfinished(last) else None
+    if last is None or step is None:
+        return "interrupted before the night began; nothing has changed"
+    return (
+        f"interrupted in step {step.step} of run {last.run_id}; the tables that were served are kept. Next: run the "
+        "same command again, and the run resumes with this step"
+    )
+
+
 def find_last(home: Home) -> Run | None:
     """The newest run of the home, whatever became of it; checks are none."""
     paths = sorted(home.runs.glob("*/inputs.json"))

@@ -1,8 +1,8 @@
-"""Every setting of a night, with its unit and its reason.
+"""Every setting of a night, with its unit and the reason for its default.
 
-Only `flows/`, `deployments/` and the command line build a `Settings`; a function in `recsys/` takes its own part.
-A value comes from the command line, else from the environment (`RECSYS_N=20`, `RECSYS_CHECK__MAX_BAD_SHARE=0.02`),
-else from here.
+Only `flows/`, `deployments/` and the command line build a `Settings`; a function in `recsys/` takes the part that it
+needs. A value is taken from the command line, else from the environment (`RECSYS_N=20`,
+`RECSYS_CHECK__MAX_BAD_SHARE=0.02`), else from the defaults below.
 """
 
 import hashlib
@@ -64,35 +64,37 @@ IN_FORMS = ("source", "model", "as_of", "n", "seed", "device", "gate", "home")
 
 
 class Settings(BaseSettings):
-    """One night. Frozen; written to the run's config.json."""
+    """The settings of one night. Immutable; written to the run's config.json."""
 
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
 
     source: Source = Field(
-        "ml-100k", description="Dataset name, local archive or directory, or synthetic:USERSxMOVIESxRATINGS."
+        "ml-100k", description="Name of a dataset, path of an archive or directory, or synthetic:USERSxMOVIESxRATINGS."
     )
-    home: Path = Field(Path("data"), description="Folder of archives, snapshots, runs and warehouse.duckdb.")
-    model: ModelName = Field("auto", description="Network to train; auto takes the best candidate on validation.")
+    home: Path = Field(Path("data"), description="Folder for archives, snapshots, runs and warehouse.duckdb.")
+    model: ModelName = Field(
+        "auto", description="Network to train; auto picks the candidate with the best validation result."
+    )
     candidates: tuple[NetworkName, ...] = Field(
-        CANDIDATES, min_length=1, description="Networks that auto tries; each one costs its training."
+        CANDIDATES, min_length=1, description="Networks that auto compares; each one is trained."
     )
     config: TunedConfig | None = Field(
-        None, description="A network and its config instead of the config that it comes with; `model` is then this one."
+        None, description="A network with a config that replaces its default one, and that `model` is set to."
     )
     as_of: datetime | SkipJsonSchema[None] = Field(
-        None, description="Only ratings before this moment exist for the run; default: the end of the data."
+        None, description="The run uses only ratings before this moment. Default: the end of the data."
     )
-    n: int = Field(10, ge=1, le=1000, description="Movies per user in the published list.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seeds the split and the network.")
-    device: DeviceName = Field("auto", description="Where networks train; auto takes a GPU if there is one.")
+    n: int = Field(10, ge=1, le=1000, description="Movies in the published list of each user.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Random seed of the split and of the network.")
+    device: DeviceName = Field("auto", description="Device that trains networks; auto uses a GPU if there is one.")
     resume_hours: float = Field(
         20,
         ge=0,
-        description="A night that was killed or failed no longer ago than this is gone on with by the next one that "
-        "has the same source, settings and code; 0: every night begins afresh. Less than a day, so that tomorrow's is "
-        "a night of its own.",
+        description="A night that was killed or failed within this many hours is resumed by the next one that has the "
+        "same source, settings and code. 0: nights are never resumed. Keep it below 24, so that tomorrow's night "
+        "starts from the beginning.",
     )
     snapshots: SnapshotConfig = SnapshotConfig()
     check: CheckConfig = CheckConfig()
@@ -106,8 +108,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """What Prefect's form shows, and its server checks: what people change from run to run. All other settings may
-        be given as well, and are checked before anything runs.
+        """The schema of Prefect's form: the settings that people change from run to run. All others are accepted, too,
+        and are validated before anything runs.
         """
         schema = as_form(handler.resolve_ref_schema(handler(core)))
         schema["properties"] = {name: schema["properties"][name] for name in IN_FORMS}
@@ -115,7 +117,7 @@ class Settings(BaseSettings):
         return schema
 
     def config_hash(self) -> str:
-        """12 hexadecimal digits naming everything that shapes the result except the data and where they lie."""
-        unshaping = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
-        shaping = self.model_dump(mode="json", exclude=unshaping)
-        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
+        """Hash of every setting that affects the result, except for the data and their place. 12 hexadecimal digits."""
+        without_effect = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
+        settings = self.model_dump(mode="json", exclude=without_effect)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

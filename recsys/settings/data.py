@@ -1,4 +1,4 @@
-"""Settings of the steps up to the split: snapshots, checks and their limits, the split itself."""
+"""Settings of the first steps: snapshots, checks and their limits, and the split."""
 
 from pydantic import Field
 
@@ -6,123 +6,146 @@ from recsys.settings.names import Config, Share, SplitKind
 
 
 class LimitConfig(Config):
-    """Share of its table's lines that one row rule may refuse before the night stops; a field for each rule."""
+    """For each row rule, the share of its table's lines that it may refuse before the night stops."""
 
-    unreadable: Share = Field(0.01, description="A cut transfer tears one line; more are another format.")
-    movie_title: Share = Field(0.01, description="A movie without a title cannot be shown, and its ratings go with it.")
-    movie_year: Share = Field(0.01, description="A year outside film history is a typing error, and those are rare.")
-    movie_genres_known: Share = Field(0.01, description="A new genre is news; many are a column that has slipped.")
-    movie_id_unique: Share = Field(0.01, description="An id is a key: repeated ones are a file pasted to another.")
-    user_id_unique: Share = Field(0.01, description="An id is a key: repeated ones are a file pasted to another.")
-    user_age: Share = Field(0.01, description="People joke about their age; a whole table of them is another column.")
-    user_gender: Share = Field(0.01, description="The editions know M and F; anything else is another column.")
+    unreadable: Share = Field(
+        0.01, description="A transfer that was cut breaks one line; many broken lines mean another format."
+    )
+    movie_title: Share = Field(
+        0.01, description="A movie without a title cannot be shown, and its ratings are lost with it."
+    )
+    movie_year: Share = Field(0.01, description="A year outside film history is a typing error, which is rare.")
+    movie_genres_known: Share = Field(0.01, description="A new genre is rare; many mean that columns are shifted.")
+    movie_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean a file pasted to another.")
+    user_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean a file pasted to another.")
+    user_age: Share = Field(0.01, description="Some people joke about their age; many wrong ages mean another column.")
+    user_gender: Share = Field(0.01, description="The editions have M and F; anything else means another column.")
     rating_on_scale: Share = Field(
-        0.005, description="Stars are clicked, not typed: what is off the scale was damaged, or is of another scale."
+        0.005, description="Stars are clicked, not typed: a value off the scale is damaged or of another scale."
     )
     rated_at_plausible: Share = Field(
-        0.005, description="The server stamps every rating: a clock or a unit that is wrong is wrong for many."
+        0.005, description="The server sets the time of every rating: a wrong clock or unit affects many."
     )
-    rating_movie_known: Share = Field(0.01, description="More than a few: movies and ratings are of different days.")
-    rating_unique: Share = Field(0.01, description="More than a few: a file of ratings was delivered twice.")
-    tag_not_empty: Share = Field(0.01, description="An empty tag says nothing; many are a column that has slipped.")
-    tagged_at_plausible: Share = Field(0.005, description="As for ratings: the server stamps every tag.")
-    tag_movie_known: Share = Field(0.01, description="More than a few: movies and tags are of different days.")
-    link_movie_known: Share = Field(0.01, description="More than a few: movies and links are of different days.")
+    rating_movie_known: Share = Field(
+        0.01, description="More than a few mean that movies and ratings are from different days."
+    )
+    rating_unique: Share = Field(0.01, description="More than a few mean that a file of ratings was delivered twice.")
+    tag_not_empty: Share = Field(0.01, description="An empty tag says nothing; many mean that columns are shifted.")
+    tagged_at_plausible: Share = Field(0.005, description="As for ratings, the server sets the time of every tag.")
+    tag_movie_known: Share = Field(
+        0.01, description="More than a few mean that movies and tags are from different days."
+    )
+    link_movie_known: Share = Field(
+        0.01, description="More than a few mean that movies and links are from different days."
+    )
     link_movie_unique: Share = Field(
-        0.01, description="A movie has one line of links; repeated ones are a pasted file."
+        0.01, description="A movie has one line of links; many repeated lines mean a file pasted to another."
     )
 
 
 class ShiftConfig(Config):
-    """How far a snapshot may be from the one published last: beyond warn it is told, beyond stop the night stops.
+    """How much a snapshot may differ from the one published last. Beyond warn it is logged; beyond stop the night ends.
 
-    None sets no limit. Without a published snapshot of the same dataset there is nothing to compare.
+    None disables a limit. Without a published snapshot of the same dataset, nothing is compared.
     """
 
     rating_count_share_warn: float | None = Field(
-        0.99, ge=0, description="Ratings, as a share of those before. They only come; retractions cost far below 1%."
+        0.99,
+        ge=0,
+        description="Fewest ratings, as a share of those before. Ratings accumulate; far below 1% are retracted.",
     )
     rating_count_share_stop: float | None = Field(
         0.9,
         ge=0,
-        description="A tenth of all ratings never goes by itself: the export was cut, or is of another source.",
+        description="If a tenth of all ratings is missing, the export was cut or comes from another source.",
     )
     rating_mean_shift_warn: float | None = Field(
-        0.05, ge=0, description="Stars between the two means, up or down. Years of MovieLens move it by less."
+        0.05, ge=0, description="Difference of the two means, in stars. It changes by less in years of MovieLens."
     )
     rating_mean_shift_stop: float | None = Field(
-        0.25, ge=0, description="Half a step of the half-star scale for every rating: the stars mean something else."
+        0.25, ge=0, description="Half a step of the half-star scale for every rating: the scale has changed."
     )
     rating_psi_warn: float | None = Field(
-        0.1, ge=0, description="Population stability index of the stars; below 0.1 is customarily called no change."
+        0.1, ge=0, description="Population stability index of the stars. Below 0.1 is conventionally no change."
     )
-    rating_psi_stop: float | None = Field(0.25, ge=0, description="From 0.25 on it is customarily another population.")
+    rating_psi_stop: float | None = Field(0.25, ge=0, description="Above 0.25 is conventionally another population.")
     unknown_movie_share_warn: float | None = Field(
-        0.002, ge=0, le=1, description="Share of ratings whose movie is not in movies. The editions have none."
+        0.002,
+        ge=0,
+        le=1,
+        description="Share of ratings whose movie is not in movies. The published editions have none.",
     )
     unknown_movie_share_stop: float | None = Field(
-        0.05, ge=0, le=1, description="Above limits.rating_movie_known, which stops first unless it was raised."
+        0.05,
+        ge=0,
+        le=1,
+        description="Higher than limits.rating_movie_known, which stops the night first unless raised.",
     )
     new_user_share_warn: float | None = Field(
-        0.2, ge=0, le=1, description="Share of users who had not rated before. A night brings a few, a year a fifth."
+        0.2, ge=0, le=1, description="Share of users without earlier ratings. A night adds a few, a year a fifth."
     )
     new_user_share_stop: float | None = Field(
-        0.5, ge=0, le=1, description="More strangers than acquaintances: ids were given anew, or it is another source."
+        0.5, ge=0, le=1, description="If most users are new, ids were reassigned or the source is another one."
     )
     newest_rating_age_days_warn: float | None = Field(
         None,
         ge=0,
-        description="Days from the newest rating to the run. No limit: the published editions are years old.",
+        description="Days between the newest rating and the run. No limit: the published editions are years old.",
     )
     newest_rating_age_days_stop: float | None = Field(
-        None, ge=0, description="Set it where ratings come daily: an export that stands still is a broken one."
+        None, ge=0, description="Set it if ratings arrive daily: an export that stops growing is broken."
     )
 
 
 class CheckConfig(Config):
-    """What `check_ratings` lets through."""
+    """What `check_ratings` accepts."""
 
     max_bad_share: Share = Field(
         0.01,
-        description="Share of a table's rows that may be quarantined, by all rules together, before the night stops. A "
-        "broken export breaks far more than 1%; one bad row in a thousand should not cost a night.",
+        description="Share of a table's rows that all rules together may quarantine before the night stops. A broken "
+        "export has far more than 1% bad rows; one bad row in a thousand should not stop a night.",
     )
     limits: LimitConfig = LimitConfig()
     shift: ShiftConfig = ShiftConfig()
     min_ratings: int = Field(
-        500, ge=1, description="Fewer ratings than this cannot train or test anything: the source is not what it says."
+        500,
+        ge=1,
+        description="Fewest ratings that can train and evaluate a model; with fewer, the source is the wrong one.",
     )
 
 
 class SnapshotConfig(Config):
-    """What stays of the data themselves."""
+    """Retention of snapshots."""
 
     keep: int = Field(
         7,
         ge=1,
-        description="Newest snapshots of a dataset that stay on disk, tonight's included: a week to look back on.",
+        description="Newest snapshots of a dataset that are kept, including tonight's: a week by default.",
     )
 
 
 class SplitConfig(Config):
-    """How ratings are parted: the holdout from all of them, the validation part from the rest in the same way."""
+    """How ratings are split: the holdout is taken from all of them, validation from the rest in the same way."""
 
     kind: SplitKind = Field(
         "random",
-        description="random draws ratings by seed, as most write-ups do; time holds out the newest ones, as nights "
-        "meet them; last holds out each user's newest ones.",
+        description="random draws ratings at random, as most publications do; time holds out the newest ratings, as in "
+        "production; last holds out the newest ratings of each user.",
     )
-    holdout_share: float = Field(0.25, gt=0, lt=1, description="Share held out; the write-ups hold out a quarter.")
+    holdout_share: float = Field(
+        0.25, gt=0, lt=1, description="Share of ratings in the holdout; most publications use a quarter."
+    )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the remaining ratings on which networks and epochs are chosen."
+        0.1, gt=0, lt=1, description="Share of the other ratings that is used to choose networks and epochs."
     )
     last_k: int = Field(
         5,
         ge=1,
-        description="Ratings of each user that `last` holds out, whatever the share; who has no more keeps them all.",
+        description="Ratings of each user that `last` holds out, regardless of holdout_share. Users without more than "
+        "that keep all of theirs.",
     )
 
     @property
     def holdout(self) -> str:
-        """What the holdout is called in `metrics`."""
+        """Name of the holdout in `metrics`."""
         return "holdout" if self.kind == "random" else f"holdout_{self.kind}"

@@ -1,4 +1,4 @@
-"""Settings of the lists: retrievers, ranking, and the rules of what may be shown."""
+"""Settings of the lists: retrievers, ranking, and the rules for what may be shown."""
 
 from pydantic import Field
 
@@ -6,103 +6,108 @@ from recsys.settings.names import Config, RetrieverName
 
 
 class EaseConfig(Config):
-    """The item-item model of who rated what."""
+    """EASE: an item-item model of which user rated which movie."""
 
     l2: float | None = Field(
-        None, gt=0, description="Ridge of the regression; None: 500 for 100,000 ratings, 1,000 for a million."
+        None, gt=0, description="L2 penalty of the regression. None: 500 for 100,000 ratings, 1,000 for a million."
     )
     max_items: int = Field(
         12_000,
         ge=2,
-        description="Rated movies regressed on each other, the most rated first: three square float32 matrices of so "
-        "many are in memory at once, 1.7 GB. In larger catalogues the others are regressed on these.",
+        description="Most rated movies that are regressed on each other; the others are regressed on these. Three "
+        "square float32 matrices of this size are in memory at once: 1.7 GB at the default.",
     )
 
 
 class AlsConfig(Config):
-    """The matrix factorisation of who rated what."""
+    """Implicit ALS: a matrix factorisation of which user rated which movie."""
 
     embedding_dim: int | None = Field(
-        None, ge=1, description="Length of a vector; None: 24 for 100,000 ratings, 96 for a million, 128 at most."
+        None, ge=1, description="Length of a vector. None: 24 for 100,000 ratings, 96 for a million, at most 128."
     )
     unobserved: float | None = Field(
         None,
         gt=0,
-        description="Weight of a pair that nobody rated beside 1 for one that was; None: 0.2 for 100,000 ratings, 0.1 "
+        description="Weight of a pair without a rating; a rated one has weight 1. None: 0.2 for 100,000 ratings, 0.1 "
         "for a million.",
     )
-    l2: float = Field(0.01, gt=0, description="Penalty on a vector's square, for each rating of its row.")
+    l2: float = Field(0.01, gt=0, description="L2 penalty on a vector, per rating of its user or movie.")
     opinion: float = Field(
         0.4,
         ge=0,
-        description="How much more a rating counts for each star above the user's mean, and less below; 0: all alike.",
+        description="Extra weight of a rating per star above the user's mean; less weight below. 0: equal weights.",
     )
-    iterations: int = Field(8, ge=1, description="Rounds of solving for the movies and for the users.")
-    init_std: float = Field(0.1, gt=0, description="Length of the vectors that it begins from.")
+    iterations: int = Field(8, ge=1, description="Rounds that solve for the movies and then for the users.")
+    init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
 
 class PopularityConfig(Config):
-    """What is rated most, by everybody and by users alike in gender, age and occupation."""
+    """The most rated movies, among all users and among users with the same gender, age and occupation."""
 
-    l2: float = Field(30.0, gt=0, description="Users' worth of doubt that a property of users goes with a movie.")
+    l2: float = Field(
+        30.0,
+        gt=0,
+        description="Strength of shrinkage, in users: how many it takes to link a property of users to a movie.",
+    )
 
 
 class RankConfig(Config):
-    """How candidates are found and ordered."""
+    """How candidates are retrieved and ranked."""
 
     retrievers: tuple[RetrieverName, ...] = Field(
         ("ease", "als", "popularity"),
         min_length=1,
-        description="Models that propose movies, blended by weights that validation teaches. triplet, triplet_bpr and "
-        "sequence are trained for it.",
+        description="Models that propose movies; their blend is weighted on validation. triplet, triplet_bpr and "
+        "sequence are trained for this.",
     )
     ease: EaseConfig = EaseConfig()
     als: AlsConfig = AlsConfig()
     popularity: PopularityConfig = PopularityConfig()
-    candidates: int = Field(
-        300, ge=1, description="Movies per user that are handed to the rating network; at least n are always taken."
-    )
+    candidates: int = Field(300, ge=1, description="Movies per user that the rating network scores; at least n.")
     diversity: float = Field(
-        0.0, ge=0, lt=1, description="0 takes the best movies; towards 1, ever more the ones of other genres."
+        0.0, ge=0, lt=1, description="0 ranks by score alone; higher values favour movies of different genres."
     )
     popularity_penalty: float = Field(
-        0.0, ge=0, description="Taken off a score for each e-fold of a movie's ratings, so that fewer are shown to all."
+        0.0, ge=0, description="Subtracted from a score per e-fold of a movie's number of ratings: less popular lists."
     )
     n_similar: int = Field(20, ge=1, le=1000, description="Similar movies published for each movie.")
     weights_doubt_users: float = Field(
         50.0,
         ge=0,
-        description="How many users of validation it takes to be believed against the weights that are expected of the "
-        "blend: a split by time may have a few dozen, and they teach little.",
+        description="Validation users at which learned weights of the blend count as much as the prior ones. A split "
+        "by time may have a few dozen, which teach little.",
     )
     relevant_from: float = Field(4.0, description="Stars from which a rating counts as relevant in a list.")
 
 
 class RulesConfig(Config):
-    """Which movies may be shown to whom; see docs/rules.md.
+    """Which movies may be shown to which users; see docs/rules.md.
 
-    Each entry of blocked, eligible and caps is the path of a CSV or Parquet file, or a SQL select from movies, users
-    and ratings as they are known tonight.
+    Each entry of blocked, eligible and caps is the path of a CSV or Parquet file, or a SQL select from tonight's
+    movies, users and ratings.
     """
 
     min_ratings: int = Field(
         0,
         ge=0,
-        description="Ratings a movie needs to be shown; at 0 one that nobody has rated yet may be, if enough is known "
-        "of it to place it.",
+        description="Ratings that a movie needs to be shown. At 0, a movie without ratings may be shown if its "
+        "features are known.",
     )
     blocked: tuple[str, ...] = Field(
-        (), description="Never shown: (movie_id) or (genre) to anybody, (user_id, movie_id) or (user_id, genre) to one."
+        (),
+        description="Never shown: (movie_id) or (genre) to any user, (user_id, movie_id) or (user_id, genre) to one.",
     )
     eligible: tuple[str, ...] = Field(
-        (), description="Only these are shown: (movie_id). Of several entries each has to name a movie."
+        (), description="Only these are shown: (movie_id). With several entries, a movie has to be in each."
     )
     caps: tuple[str, ...] = Field(
-        (), description="At most so many of a group in one list: (movie_id, group_name, at_most), a row per membership."
+        (), description="Most movies of a group in one list: (movie_id, group_name, at_most), a row per membership."
     )
     max_seconds: float = Field(
-        60.0, gt=0, description="How long one select may run. All 32M ratings are counted in seconds."
+        60.0, gt=0, description="Time limit of one select, in seconds. Counting all 32M ratings takes seconds."
     )
     max_rows: int = Field(
-        10_000_000, ge=1, description="Rows of one entry: each is held in memory, in some 20 bytes, all night."
+        10_000_000,
+        ge=1,
+        description="Most rows of one entry. A row takes about 20 bytes of memory for the whole night.",
     )

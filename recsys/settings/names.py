@@ -1,4 +1,4 @@
-"""The names that settings may have as values, and what all of their groups have in common."""
+"""Names that are valid values of settings, and the base class of all groups of settings."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema
 
 from recsys.forms import as_form
 
-NetworkName = Literal[  # those that predict ratings; recsys compare trains the others too
+NetworkName = Literal[  # networks that predict ratings; recsys compare trains the others as well
     "ordinal",
     "ordinal_basic",
     "softmax",

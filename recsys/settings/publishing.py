@@ -1,4 +1,4 @@
-"""Settings of the last steps: the gate, the audit, and what is kept of earlier nights."""
+"""Settings of the last steps: the gate, the audit, and the retention of earlier nights."""
 
 from pydantic import Field
 
@@ -6,125 +6,126 @@ from recsys.settings.names import Config
 
 
 class GateConfig(Config):
-    """When tonight's model may replace last night's table; see docs/evaluation.md.
+    """Conditions under which tonight's model replaces last night's table; see docs/evaluation.md.
 
-    A regression is what the model that is served does better on the same holdout. It holds a night back only where the
-    bootstrap over users is sure of more than is allowed.
+    A regression is the difference by which the champion, the model that is being served, is better on the same holdout.
+    A night is held back only if a bootstrap over users shows a regression above the limit with confidence.
     """
 
     max_mae_median: float = Field(
-        0.9, gt=0, description="Holdout MAE in stars above which nothing is published: worse than a constant guess."
+        0.9, gt=0, description="Highest holdout MAE, in stars. Above the default, a constant prediction is better."
     )
     must_beat_bias: bool = Field(
-        True, description="Refuse a network whose holdout RMSE is not below that of damped user and movie biases."
+        True, description="Hold back a network whose holdout RMSE is not below that of damped user and movie biases."
     )
     min_popularity_coverage_ratio: float = Field(
         0.5,
         ge=0,
-        description="Least coverage@10, over that of lists of the most rated movies: with less, all see the same.",
+        description="Lowest coverage@10, relative to lists of the most rated movies. Below it, all users see the same.",
     )
     max_mae_regression: float = Field(
         0.005,
         ge=0,
-        description="Stars of MAE. Another seed moves it by up to 0.0025; plain biases are 0.09 away.",
+        description="Highest regression of MAE, in stars. Seeds differ by up to 0.0025, plain biases by 0.09.",
     )
     max_ndcg_regression: float = Field(
         0.01,
         ge=0,
-        description="NDCG@10 of lists. Another seed moves it by up to 0.006; the best retriever alone is 0.035 away.",
+        description="Highest regression of NDCG@10. Seeds differ by up to 0.006, the best single retriever by 0.035.",
     )
     max_slice_mae_regression: float = Field(
         0.03,
         ge=0,
-        description="Stars of MAE in any genre, activity or popularity: the worst of some thirty, so more is allowed.",
+        description="Highest regression of MAE in one of about 30 slices (genre, activity, popularity), in stars.",
     )
-    min_slice_users: int = Field(100, ge=20, description="A slice of fewer users is mostly chance, and not compared.")
+    min_slice_users: int = Field(
+        100, ge=20, description="Slices with fewer users are mostly noise and are not compared."
+    )
     min_coverage_ratio: float = Field(
-        0.7, ge=0, description="Least coverage@10, over the champion's. Seeds move it by a few percent."
+        0.7, ge=0, description="Lowest coverage@10, relative to the champion's. Seeds differ by a few percent."
     )
     false_refusals: float = Field(
         0.01,
         ge=0.001,
         le=0.5,
-        description="Share of nights that chance may hold back though their model is worse by exactly what is allowed; "
-        "over all comparisons together. It is far rarer for one that is as good as the champion.",
+        description="Share of nights held back by chance although their model is worse by no more than the limit, over "
+        "all comparisons together. It is far lower for a model as good as the champion.",
     )
-    force_publish: bool = Field(False, description="Publish whatever the gate says, and record what it said.")
+    force_publish: bool = Field(False, description="Publish regardless of the gate's result, which is recorded.")
 
 
 class AuditConfig(Config):
-    """How far tonight's lists as a whole may be from what lists are like: beyond, nothing is published.
+    """Limits for tonight's lists as a whole. If one is exceeded, nothing is published.
 
-    None sets no limit. The first three and max_churn compare with the lists that are served, if they are of the same
-    data set; lists of another depth only as far down as both go. docs/audit.md lists all that is audited.
+    None disables a limit. The first three and max_churn compare tonight's lists with those being served, if both are of
+    the same dataset, down to the depth that both have. docs/audit.md lists everything that is audited.
     """
 
     min_rows_share: float | None = Field(
         0.9,
         ge=0,
-        description="Rows of recommendations, as a share of those before. Users stay; a tenth of all lists goes only "
-        "if users or their lists were lost on the way.",
+        description="Fewest rows of recommendations, as a share of those being served. Users rarely disappear: if a "
+        "tenth of all lists is missing, users or lists were lost on the way.",
     )
     max_rows_share: float | None = Field(
         2.0,
         gt=0,
-        description="The same upwards: more than twice the rows are a table of users delivered twice under other ids. "
-        "check.shift.new_user_share_stop lets no more than twice the users pass.",
+        description="Most rows of recommendations, as a share of those being served. More than twice as many mean that "
+        "users were delivered twice under different ids; check.shift.new_user_share_stop has the same limit.",
     )
     max_stranger_rise: float | None = Field(
         0.3,
         ge=0,
         le=1,
-        description="How much the share of users served by default or features may rise. A night in which all new "
-        "users, a tenth, have not rated yet raises it by 0.1; 0.3 more are ratings that did not come along.",
+        description="Highest rise of the share of users whose lists come from the default list or from features. If a "
+        "tenth of all users are new and have not rated yet, it rises by 0.1; by 0.3 if ratings are missing.",
     )
     max_top_movie_share: float | None = Field(
         0.95,
         ge=0,
         le=1,
-        description="Share of users of ten ratings or more in whose first ten places the same movie stands. Popularity "
-        "alone gives 0.45 on ML-100K, our blend 0.2; a ranker that shows everybody the same comes near 1. Not judged "
-        "for fewer than 100 such users, or fewer than ten times as many movies as places.",
+        description="Highest share of users with ten ratings or more who have the same movie among their first ten. "
+        "Popularity alone gives 0.45 on ML-100K, the blend 0.2, a ranker that shows everyone the same nearly 1. Not "
+        "checked with fewer than 100 such users, or fewer than ten times as many movies as places.",
     )
     max_churn: float | None = Field(
         0.9,
         ge=0,
         le=1,
-        description="Mean share of a user's movies of before that are gone. Another seed changes a tenth, another "
-        "network with other retrievers two thirds; nine in ten are lists of other users, or of movies numbered anew.",
+        description="Highest mean share of a user's movies that are no longer in the list. Another seed replaces a "
+        "tenth, another network with other retrievers two thirds; nine tenths mean that ids have changed.",
     )
     max_flat_share: float | None = Field(
         0.5,
         ge=0,
         le=1,
-        description="Share of users all of whose scores are equal: a ranker that returns a constant orders nothing.",
+        description="Highest share of users whose scores are all equal: a constant score does not rank anything.",
     )
     max_overshoot: float | None = Field(
         1.0,
         ge=0,
-        description="How far the farthest rating_hat is outside of the rating scale, in lengths of the scale. Expected "
-        "stars are not clipped and leave it by a fraction; by its whole length they are no stars.",
+        description="Highest distance of a rating_hat from the rating scale, as a multiple of the scale's length. "
+        "Predictions are not clipped and exceed the scale slightly; by its whole length, they are not stars.",
     )
 
 
 class HistoryConfig(Config):
-    """What the warehouse remembers of earlier nights."""
+    """Retention of earlier nights."""
 
     runs: int = Field(
         30,
         ge=2,
-        description="Runs whose lists recommendation_history keeps, those of the latest as_of. What is being served "
-        "stays however old it is.",
+        description="Runs in recommendation_history, those with the latest as_of. The run being served is always kept.",
     )
     models: int = Field(
         3,
         ge=1,
-        description="Newest runs whose folders keep their models, splits and rankers, tonight's included; that of the "
-        "run being served stays: it is tomorrow's champion. On ML-1M they take 100 MB a run.",
+        description="Newest runs that keep their models, splits and rankers, including tonight's. The run being served "
+        "keeps them, too, as tomorrow's champion. On ML-1M they take 100 MB per run.",
     )
     folders: int = Field(
         100,
         ge=1,
-        description="Newest runs that keep a folder at all, with settings, metrics, log and Data Docs. Those that are "
-        "remembered keep theirs.",
+        description="Newest runs that keep their folder with settings, metrics, log and Data Docs. Runs in "
+        "recommendation_history keep theirs, too.",
     )

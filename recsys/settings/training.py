@@ -1,4 +1,4 @@
-"""Settings of training beside those of each network, which are in its module in `recsys.models`."""
+"""Settings of training. Those of a single network are in its module in `recsys.models`."""
 
 from typing import Any
 
@@ -8,24 +8,28 @@ from recsys.settings.names import AnyNetworkName, Config
 
 
 class TunedConfig(Config):
-    """A network with a config of its own, as `recsys tune` writes it."""
+    """A network and its config, as `recsys tune` writes them."""
 
     model: AnyNetworkName
-    config: dict[str, Any] = Field(description="Every field of the network's config, `training` included.")
+    config: dict[str, Any] = Field(description="All fields of the network's config, including `training`.")
 
 
 class WarmStartConfig(Config):
-    """Whether the network of tonight's lists begins where the one being served ended, and how it goes on from there.
+    """Whether the network of tonight's lists starts from the weights of the one being served.
 
-    The network that is judged on the holdout always begins from scratch: last night's has learned from that holdout.
+    The network that is evaluated on the holdout always starts from scratch, because last night's has seen the holdout.
     """
 
     enabled: bool = Field(
-        False, description="Off by default: a warm night depends on the nights before, a cold one on its inputs alone."
+        False,
+        description="Off by default: a cold start depends on its inputs alone, a warm one on earlier nights as well.",
     )
     epoch_share: float = Field(
-        0.3, gt=0, le=1, description="Epochs, as a share of those that a start from scratch would take; at least one."
+        0.3, gt=0, le=1, description="Epochs, as a share of those of a start from scratch; at least one epoch."
     )
     learning_rate_share: float = Field(
-        0.2, gt=0, le=1, description="Learning rate as a share of the network's own, which would undo what was learned."
+        0.2,
+        gt=0,
+        le=1,
+        description="Learning rate, as a share of the network's own, which would undo what was learned before.",
     )

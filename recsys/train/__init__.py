@@ -1,4 +1,4 @@
-"""The training loop and what surrounds it: device, checkpoints, learning rate, choice of a network, saved models.
+"""Training: the loop, devices, checkpoints, learning rates, the choice of a network and saved models.
 
-The networks are in `recsys.models`.
+The networks themselves belong in `recsys.models`.
 """

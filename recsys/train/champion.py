@@ -1,4 +1,4 @@
-"""The network being served, for a night that may begin where it ended."""
+"""Find the published network from which a night may start its training."""
 
 import logging
 from datetime import UTC, datetime
@@ -17,25 +17,26 @@ from recsys.warehouse.lookup import find_published
 
 logger = logging.getLogger(__name__)
 
-NAME_LENGTH = len("20261121T030000Z")  # of a run_id without what makes it unique
+NAME_LENGTH = len("20261121T030000Z")  # the timestamp at the start of a run_id, without its unique suffix
 
 
 def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: WarmStartConfig) -> Champion | None:
-    """The network of the run that published last from the same data set; None, with the reason in the log, where
-    tonight must begin from scratch: there is none, it is another network, it knows ratings that tonight may not know,
-    or it has learned from users who have asked to be forgotten since.
+    """Return the network of the last published run on the same data set, or None if training must start from scratch.
+
+    The reason for None is logged: no run has been published, the network is a different one, it was trained on ratings
+    after tonight's `as_of`, or it was trained on users who have since asked to be forgotten.
     """
     try:
         champion = _find(run, levels, config)
         check_alike(choice.model, choice.config, champion)
         return champion
     except (ModelError, NotPublished, OSError, ValueError, KeyError) as error:
-        logger.warning("training begins from scratch: %s", error)
+        logger.warning("training starts from scratch: %s", error)
         return None
 
 
 def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champion:
-    """Raises: ModelError with the reason why there is none, or why it cannot be used."""
+    """Raises: ModelError with the reason if there is no champion or it cannot be used."""
     served = open_served(run)
     saved, vocabulary = SavedModel(served.model / "tonight"), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, levels)
@@ -44,15 +45,15 @@ def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champ
 
 
 def open_served(run: Run) -> Run:
-    """The run that published last from the same data set as `run`, if what it learned is no secret to tonight.
+    """Open the last published run on the same data set as `run`, if it knows nothing that `run` must not know.
 
-    Raises: ModelError if there is none, it knows ratings that tonight may not know, or it has learned from users who
-    have asked to be forgotten since; NotPublished, OSError, ValueError or KeyError if its files are gone or damaged.
+    Raises: ModelError if there is none, if it was trained on ratings after the `as_of` of `run`, or on users who have
+    since asked to be forgotten; NotPublished, OSError, ValueError or KeyError if its files are missing or damaged.
     """
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
     if published is None:
-        raise ModelError(f"no run has published from {tonight['dataset']} on {run.home.root} yet")
+        raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
     served = _reopen(published[0], run)
     _check_knows_no_more(read_json(served.findings), tonight, served)
     return served
@@ -62,13 +63,13 @@ def _reopen(run_id: str, run: Run) -> Run:
     started_at = datetime.strptime(run_id[:NAME_LENGTH], RUN_ID).replace(tzinfo=UTC)
     forgotten = read_forgotten(run.home)
     if forgotten.newest and forgotten.newest >= started_at:
-        raise ModelError(f"run {run_id} has learned from users who asked to be forgotten at {forgotten.newest}")
+        raise ModelError(f"run {run_id} was trained on users who asked to be forgotten at {forgotten.newest}")
     return Run(run_id, started_at, run.home)
 
 
 def _check_knows_no_more(there: dict[str, Any], tonight: dict[str, Any], served: Run) -> None:
     if datetime.fromisoformat(there["as_of"]) > datetime.fromisoformat(tonight["as_of"]):
         raise ModelError(
-            f"run {served.run_id} knows the ratings before {there['as_of']}, tonight only those before "
-            f"{tonight['as_of']}"
+            f"run {served.run_id} was trained on ratings before {there['as_of']}, but tonight may only use those "
+            f"before {tonight['as_of']}"
         )

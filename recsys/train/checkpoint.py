@@ -1,7 +1,7 @@
-"""What a training that is killed goes on from: one file of tensors and JSON for each training under way.
+"""Checkpoints from which a killed training is resumed: one file of tensors and JSON for each running training.
 
-The file is named by a hash of everything that shapes the result, so that it is found again by the same training and by
-no other; it is removed when that training ends well. It holds weights of users, so `recsys forget` removes all of them.
+The file name is a hash of everything that determines the result, so only the same training can resume from it. The file
+is removed when training succeeds. Because it holds weights of users, `recsys forget` removes all checkpoints.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from recsys.train.device import generator_states, set_generator_states
 
 logger = logging.getLogger(__name__)
 
-OLD_SECONDS = 7 * 24 * 3600.0  # nobody starts a training again that was killed a week ago
-SLOW_SECONDS = 1.0  # a write that takes longer is of a network so large that writing each epoch would cost
-PAUSE_SECONDS = 30.0  # at the least between two slow writes: 3% of the time and a little
+OLD_SECONDS = 7 * 24 * 3600.0  # older checkpoints are removed: a training killed a week ago is not resumed
+SLOW_SECONDS = 1.0  # if a write takes longer, checkpoints are no longer written after every epoch
+PAUSE_SECONDS = 30.0  # minimum time between two slow writes, which limits their cost to about 3% of the time
 DAMAGE = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the ratings gave; `validation_error` is the mean of the network's `errors`."""
+    """The result of one pass over the ratings; `validation_error` is the mean of the network's `errors`."""
 
     number: int
     loss: float
@@ -41,17 +41,17 @@ class Epoch:
 
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The one with the least validation error, the earliest of several."""
+    """The epoch with the lowest validation error; ties go to the earliest."""
     return min(epochs, key=lambda epoch: (epoch.validation_error or 0.0, epoch.number))
 
 
 @dataclass
 class TrainingState:
-    """All that changes while a network is trained, beside torch's global generators."""
+    """Everything that changes during training, except torch's global generators."""
 
     network: Network
     optimizer: torch.optim.Optimizer
-    order: torch.Generator  # of the rows
+    order: torch.Generator  # orders the rows
     epochs: list[Epoch]
     best: dict[str, Tensor]  # weights of the best epoch so far; empty without validation
 
@@ -61,32 +61,33 @@ class TrainingState:
 
 
 class Checkpoint:
-    """Where one training is kept between its epochs."""
+    """The file that keeps the state of one training between its epochs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seconds = 0.0  # what the last write took
-        self._written = -PAUSE_SECONDS  # when it ended
+        self._seconds = 0.0  # duration of the last write
+        self._written = -PAUSE_SECONDS  # when the last write ended
 
     def save(self, state: TrainingState) -> None:
-        """After each epoch; of a network so large that this takes long, not more often than twice a minute."""
+        """Write the state after an epoch; if writing is slow, at most twice a minute."""
         start = time.monotonic()
         if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
             return
         tensors = _tensors(state)
         facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "tensors": len(tensors)}
         try:
-            # not synced: a power cut may damage it, which is seen when it is read, and costs no more than having none
+            # not synced: damage by a power cut is detected on reading and costs no more than a missing checkpoint
             with replacing(self.path, synced=False) as aside:
                 save_file(tensors, aside, metadata={"training": json.dumps(facts)})
         except (OSError, SafetensorError) as error:
-            logger.warning("%s cannot be written: %s. If this training is killed, it starts anew", self.path, error)
+            logger.warning("cannot write checkpoint %s: %s. A killed training starts over", self.path, error)
         self._written = time.monotonic()
         self._seconds = self._written - start
 
     def load(self, state: TrainingState) -> bool:
-        """Puts `state`, and the global generators, where the last `save` found them; False, and nothing changed, where
-        there is none or it is damaged.
+        """Restore `state` and the global generators from the last `save`.
+
+        Returns False and changes nothing if the file is missing or damaged.
         """
         if not self.path.exists():
             return False
@@ -94,22 +95,25 @@ class Checkpoint:
             tensors, facts = _read(self.path)
             epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
             if not epochs or len(tensors) != facts["tensors"]:
-                raise ValueError("it is not whole")
+                raise ValueError("it is incomplete")
             _check_fits(tensors, state)
         except DAMAGE as error:
-            logger.warning("%s is damaged and not used: %s. Training starts anew", self.path, error)
+            logger.warning("checkpoint %s is damaged and was ignored: %s. Training starts over", self.path, error)
             return False
         state.epochs[:] = epochs
         _restore(tensors, state)
         return True
 
     def remove(self) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):  # none was written, or none could be
+        with suppress(FileNotFoundError, NotADirectoryError):  # never written, or not writable
             self.path.unlink()
 
 
 def open_checkpoint(folder: Path | None, shaping: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
-    """Of the training that `shaping` and `data` determine; None without a folder. Those of a week ago are removed."""
+    """Open the checkpoint of the training that `shaping` and `data` determine; None without a folder.
+
+    Checkpoints older than a week are removed.
+    """
     if folder is None:
         return None
     remove_old(folder)
@@ -121,22 +125,22 @@ def open_checkpoint(folder: Path | None, shaping: dict[str, Any], data: Iterable
 
 
 def remove_old(folder: Path) -> None:
-    """Also what a write that was killed has left aside."""
+    """Remove checkpoints older than a week, including temporary files of killed writes."""
     for path in folder.glob("*") if folder.is_dir() else ():
         if time.time() - path.stat().st_mtime > OLD_SECONDS:
             path.unlink(missing_ok=True)
-            logger.info("removed %s: a training that nobody has taken up for a week", path)
+            logger.info("removed %s: the training was not resumed for a week", path)
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    """By the part that they are of. The best weights are left out where they are the present ones."""
+    """All tensors of the state, named `part.name`. The best weights are omitted if they are the current ones."""
     parts = {
         "network": state.network.state_dict(),
         "best": {} if _is_best(state.epochs) else state.best,
         "optimizer": _flatten(state.optimizer.state_dict()["state"]),
         "generator": {"order": state.order.get_state()} | generator_states(state.device),
     }
-    # safetensors refuses tensors that share memory, and reads from the CPU only
+    # safetensors rejects tensors that share memory and needs them on the CPU
     return {
         f"{part}.{name}": tensor.detach().cpu().clone() if tensor.is_cuda else tensor.detach().contiguous()
         for part, tensors in parts.items()
@@ -163,12 +167,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _check_fits(tensors: dict[str, Tensor], state: TrainingState) -> None:
-    """Raises: ValueError if a tensor lacks or has another shape than the network's."""
+    """Raises: ValueError if a tensor is missing or its shape differs from the network's."""
     here = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
     for part in ("network", "best"):
         there = {name: tuple(tensor.shape) for name, tensor in _part(tensors, part).items()}
         if there != here and (there or part == "network"):
-            raise ValueError(f"its weights of {part} are not those of this network")
+            raise ValueError(f"its {part} weights do not fit this network")
 
 
 def _restore(tensors: dict[str, Tensor], state: TrainingState) -> None:

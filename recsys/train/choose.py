@@ -1,4 +1,4 @@
-"""Choosing a network on validation, and training the chosen one on any set of ratings."""
+"""Choose a network on validation, and train the chosen one on any set of ratings."""
 
 import logging
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,32 +27,32 @@ from recsys.version import code_hash
 
 logger = logging.getLogger(__name__)
 
-OWN_ERROR = "own_error"  # metric: the mean of the `errors` of a network that predicts no ratings
+OWN_ERROR = "own_error"  # metric of a network that predicts no ratings: the mean of its `errors`
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What every fit of a night shares."""
+    """What all fits of a night have in common."""
 
     vocabulary: Vocabulary
-    levels: tuple[float, ...]  # stars that can be given, ascending
+    levels: tuple[float, ...]  # possible ratings in stars, ascending
     seed: int
     device: DeviceName
     features: Features = NO_FEATURES
-    checkpoints: Path | None = None  # folder in which trainings are kept that may be killed; None: nowhere
+    checkpoints: Path | None = None  # folder for checkpoints of running trainings; None: no checkpoints
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
 
     def encode(self, ratings: pl.DataFrame) -> Interactions:
-        """Canonical ratings as indices; ids that the vocabulary lacks become 0, the unknown; rated_at may lack."""
+        """Convert canonical ratings to indices. Ids outside the vocabulary become 0 (unknown); rated_at is optional."""
         level_idx = np.searchsorted(np.array(self.levels, dtype=np.float32), ratings["rating"].to_numpy())
         known = torch.from_numpy(level_idx.clip(max=len(self.levels) - 1))
         pairs = self.encode_pairs(ratings)
         return Interactions(pairs.user_idx, pairs.item_idx, pairs.rated_at, known)
 
     def encode_pairs(self, pairs: pl.DataFrame) -> Pairs:
-        """(user_id, movie_id[, rated_at]) as indices, of what has no rating yet."""
+        """Convert (user_id, movie_id[, rated_at]) rows without ratings to indices."""
         if "rated_at" in pairs.columns:
             rated_at = pairs["rated_at"].dt.epoch("s").cast(pl.Int64).to_numpy()
         else:
@@ -65,12 +66,18 @@ class Learner:
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation decided: the network, its settings and its epochs; `tried` holds every candidate's metrics."""
+    """The network, config and number of epochs chosen on validation; `tried` holds the metrics of every candidate."""
 
     model: str
     config: NetworkConfig
     epochs: int
     tried: dict[str, dict[str, float]]
+
+    @classmethod
+    def from_json(cls, described: Any) -> "Choice":
+        """The choice from its fields as JSON."""
+        config = MODELS[described["model"]].config_type.model_validate(described["config"])
+        return cls(described["model"], config, described["epochs"], described["tried"])
 
 
 def choose(
@@ -82,7 +89,7 @@ def choose(
     candidates: Sequence[str] = CANDIDATES,
     tuned: TunedConfig | None = None,
 ) -> Choice:
-    """As `choose_trained`, without the network."""
+    """Like `choose_trained`, but return the choice only."""
     return choose_trained(model, train, validation, learner, candidates=candidates, tuned=tuned)[0]
 
 
@@ -95,12 +102,12 @@ def choose_trained(
     candidates: Sequence[str] = CANDIDATES,
     tuned: TunedConfig | None = None,
 ) -> tuple[Choice, Network]:
-    """Trains `model` (`auto`: each candidate) on `train`; keeps what has the least MAE of the median on `validation`.
+    """Train `model` (`auto`: each candidate) on `train` and keep the lowest MAE of the median on `validation`.
 
-    `tuned` takes the place of both. A single network may be one that predicts no ratings. The network that comes with
-    the choice is that of its best epoch, trained on `train` alone.
+    `tuned` overrides both `model` and `candidates`. A single model may be one that predicts no ratings. The returned
+    network has the weights of its best epoch and is trained on `train` alone.
 
-    Raises: UsageError if `tuned` is no config of its network, or is of another one than `model`.
+    Raises: UsageError if `tuned` is not a valid config of its network, or belongs to a network other than `model`.
     """
     tried: dict[str, dict[str, float]] = {}
     best: tuple[Choice, Network] | None = None
@@ -109,8 +116,8 @@ def choose_trained(
         tried |= choice.tried
         if best is None or _error_of(choice) < _error_of(best[0]):
             best = choice, network
-    assert best is not None, "there is at least one network to choose from"
-    logger.info("chosen on validation: %s, %d epochs", best[0].model, best[0].epochs)
+    assert best is not None, "the list of candidates is empty"
+    logger.info("chosen on validation: %s with %d epochs", best[0].model, best[0].epochs)
     return replace(best[0], tried=tried), best[1]
 
 
@@ -121,7 +128,7 @@ def _error_of(choice: Choice) -> float:
 def learn(
     choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str, *, champion: Champion | None = None
 ) -> RatingNetwork:
-    """As `learn_any`, of a network that predicts ratings."""
+    """Like `learn_any`, for a network that predicts ratings."""
     network = learn_any(choice, ratings, learner, label, champion=champion)
     assert isinstance(network, RatingNetwork), f"{choice.model} predicts no ratings"
     return network
@@ -130,10 +137,11 @@ def learn(
 def learn_any(
     choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str, *, champion: Champion | None = None
 ) -> Network:
-    """Trains the chosen network on `ratings` for the epochs that validation chose: from scratch, or for a part of them
-    from where the champion ended.
+    """Train the chosen network on `ratings` for the number of epochs chosen on validation.
 
-    Raises: ModelError if the champion is another network.
+    With a champion, training starts from its weights and runs for a share of these epochs.
+
+    Raises: ModelError if the champion is a different network.
     """
     if champion:
         check_alike(choice.model, choice.config, champion)
@@ -153,31 +161,19 @@ def fit_seeded(
     watch: Callable[[Epoch], None] | None = None,
     champion: Champion | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """A network trained from the learner's seed, whatever was drawn before, and its epochs; see `fit_network`.
+    """Train a network from the learner's seed, independently of earlier random draws; return it and its epochs.
 
-    With the learner's folder of checkpoints, it goes on where the same training was killed, if it was. With a champion,
-    of the same kind, it begins where that one ended, and its training is as short as the champion says.
+    See `fit_network`. If the learner has a checkpoint folder, a killed training is resumed from its last epoch. With a
+    champion, which must be the same kind of network, training starts from its weights and is shortened accordingly.
     """
     device = pick_device(learner.device)
     rows, unseen = train.to(device), validation.to(device) if validation else None
     with seeded(learner.seed):
         network = MODELS[name].build(config, learner.sizes(), learner.features).to(device)
-    shaping = {
-        "model": name,
-        "config": config.model_dump(mode="json"),
-        "sizes": asdict(learner.sizes()),
-        "features": learner.features.content_hash(),
-        "seed": learner.seed,
-        "stop_after": stop_after,
-        "device": device.type,
-        "torch": torch.__version__,
-        "code": code_hash(),
-    }
+    shaping = _describe_training(name, config, learner, device, stop_after, champion)
     data = [*vars(train).values(), *(vars(validation).values() if validation else ())]
     training, start = config.training, None
     if champion:
-        ids = [each.content_hash() for each in (learner.vocabulary, champion.vocabulary)]
-        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump(), "vocabularies": ids}
         data += champion.network.state_dict().values()
         training, stop_after = shorten(training, stop_after or training.epochs, champion.schedule), None
         start = partial(warm_start, train=rows, vocabulary=learner.vocabulary, champion=champion)
@@ -196,32 +192,58 @@ def fit_seeded(
     return network, epochs
 
 
-def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | None = None) -> NetworkConfig:
-    """The config that a network comes with for so many ratings, or the tuned one.
+def _describe_training(
+    name: str,
+    config: NetworkConfig,
+    learner: Learner,
+    device: torch.device,
+    stop_after: int | None,
+    champion: Champion | None,
+) -> dict[str, object]:
+    """Everything but the ratings that determines the result of a training; checkpoints are named by it."""
+    shaping: dict[str, object] = {
+        "model": name,
+        "config": config.model_dump(mode="json"),
+        "sizes": asdict(learner.sizes()),
+        "features": learner.features.content_hash(),
+        "seed": learner.seed,
+        "stop_after": stop_after,
+        "device": device.type,
+        "torch": torch.__version__,
+        "code": code_hash(),
+    }
+    if champion:
+        ids = [each.content_hash() for each in (learner.vocabulary, champion.vocabulary)]
+        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump(), "vocabularies": ids}
+    return shaping
 
-    Raises: UsageError if `tuned` is no config of its network.
+
+def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | None = None) -> NetworkConfig:
+    """Return the tuned config, or else the network's default config for this number of ratings.
+
+    Raises: UsageError if `tuned` is not a valid config of its network.
     """
     return check_config(tuned) if tuned else MODELS[name].configure(n_ratings, len(learner.levels))
 
 
 def check_config(tuned: TunedConfig) -> NetworkConfig:
-    """The config in it. Raises: UsageError if it is none of its network."""
+    """Parse the config in `tuned`. Raises: UsageError if it is not a valid config of its network."""
     try:
         return MODELS[tuned.model].config_type.model_validate(tuned.config)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise UsageError(
-            f"this is no config of {tuned.model}: {problems}. Next: give one as `recsys networks {tuned.model} --json` "
-            "or `recsys tune` writes it"
+            f"invalid config for {tuned.model}: {problems}. Next: use one written by `recsys networks {tuned.model} "
+            "--json` or `recsys tune`"
         ) from None
 
 
 def check_rates(tuned: TunedConfig | None) -> None:
-    """Raises: UsageError if a config is of a network that predicts no stars, where stars are needed."""
+    """Check that the tuned network predicts stars. Raises: UsageError if it only orders movies."""
     if tuned and not MODELS[tuned.model].rates:
         raise UsageError(
-            f"--config: {tuned.model} orders movies and predicts no stars, which every night publishes. Next: give the "
-            "config of a network that does (recsys networks tells which), or compare it with recsys compare"
+            f"--config: {tuned.model} orders movies and predicts no stars, but every night publishes stars. Next: use "
+            "the config of a network that predicts stars (see recsys networks), or evaluate it with recsys compare"
         )
 
 
@@ -229,22 +251,36 @@ def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> 
     if tuned is None:
         return candidates if model == "auto" else [model]
     if model not in ("auto", tuned.model):
-        raise UsageError(f"the config given is of {tuned.model}, the model asked for is {model}; leave one of them out")
+        raise UsageError(f"the config is for {tuned.model}, but the model is {model}; omit one of them")
     return [tuned.model]
 
 
 def _try_network(
     name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner, tuned: TunedConfig | None
 ) -> tuple[Choice, Network]:
+    config = configure(name, len(train), learner, tuned)
+    label = f"{name} on validation"
+    network, best, metrics = fit_and_measure(name, config, train, validation, learner, label)
+    logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
+    return Choice(name, config, best.number, {name: metrics}), network
+
+
+def fit_and_measure(
+    name: str,
+    config: NetworkConfig,
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    learner: Learner,
+    label: str,
+    watch: Callable[[Epoch], None] | None = None,
+) -> tuple[Network, Epoch, dict[str, float]]:
+    """Train a network with this config on `train`; return it, its best epoch, and its metrics on `validation`."""
     known, unseen = learner.encode(train), learner.encode(validation)
-    config = configure(name, len(known), learner, tuned)
     start = time.monotonic()
-    network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=f"{name} on validation")
+    network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=label, watch=watch)
     best = best_epoch(epochs)
     metrics = {OWN_ERROR: best.validation_error or 0.0}
     if isinstance(network, RatingNetwork):
         asked = unseen.to(pick_device(learner.device))
         metrics = prediction_metrics(predict(network, asked), asked.level_idx, network.levels())
-    metrics["training_seconds"] = time.monotonic() - start
-    logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
-    return Choice(name, config, best.number, {name: metrics}), network
+    return network, best, metrics | {"training_seconds": time.monotonic() - start}

@@ -1,4 +1,4 @@
-"""A learning rate to begin with, from a hundred training steps whose rate grows from far too small to far too large."""
+"""Suggest a learning rate from a hundred training steps at rates from far too small to far too large."""
 
 import copy
 import math
@@ -13,17 +13,17 @@ from recsys.train.device import make_generator, one_thread, seeded
 from recsys.train.loop import gradient_step, shuffled_batches, steps_per_epoch
 from recsys.train.step import clip_gradient, make_optimizer, set_rate
 
-LOWEST, HIGHEST = 1e-6, 10.0  # no network of ours learns below or stays whole above
+LOWEST, HIGHEST = 1e-6, 10.0  # below, no network of this project learns anything; above, all diverge
 N_STEPS = 100
-SMOOTHING = 0.7  # weight of the steps before in the smoothed loss
+SMOOTHING = 0.7  # weight of earlier steps in the smoothed loss
 PROBE_ROWS = 4096
-SAFETY = 10.0  # the rate of the least loss is already too high: what was learned before is lost as fast there
-EXPLODED = 4.0  # times the least smoothed loss: nothing is learned at higher rates
+SAFETY = 10.0  # the rate with the lowest loss is already too high: it undoes what was learned before
+EXPLODED = 4.0  # stop at this multiple of the lowest smoothed loss: higher rates learn nothing
 
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """The smoothed loss met at each rate, ascending, up to where it exploded, and what they suggest."""
+    """The smoothed loss at each rate, ascending, up to where it exploded, and the suggested rate."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
@@ -33,12 +33,12 @@ class LearningRateCurve:
 def find_learning_rate(
     network: Network, train: Interactions, training: TrainingConfig, *, seed: int = 0
 ) -> LearningRateCurve:
-    """Trains a copy of an untrained `network`, which stays as it is; all draws come from `seed`.
+    """Run the learning rate range test on a copy of the untrained `network`; all draws come from `seed`.
 
-    The loss is that of the same few thousand rows after each step: that of each step's own batch differs by more from
-    batch to batch than all that low rates change. The suggestion is a tenth of the rate at which it was least; of the
-    usual rules it was the only one to agree with itself from seed to seed (docs/experiments.md). It is a place to
-    begin: a constant schedule often wants less, one_cycle may bear more.
+    The loss is measured on the same few thousand rows after each step, because the loss of a step's own batch varies
+    more between batches than low rates change it. The suggestion is a tenth of the rate with the lowest loss, the only
+    usual rule that gave consistent results across seeds (docs/experiments.md). Take it as a starting point: a constant
+    schedule often needs a lower rate, and one_cycle may tolerate a higher one.
 
     Raises: ModelError if the loss is not finite even at the lowest rate.
 
@@ -64,19 +64,19 @@ def find_learning_rate(
             with torch.no_grad():
                 loss = network.loss(probe).item()
             average = SMOOTHING * average + (1 - SMOOTHING) * loss
-            smoothed = average / (1 - SMOOTHING ** (step + 1))  # as if the first loss had not been met with a zero
+            smoothed = average / (1 - SMOOTHING ** (step + 1))  # corrects for the initial zero
             if not math.isfinite(loss) or smoothed > EXPLODED * least:
                 break
             least = min(least, smoothed)
             rates.append(rate)
             losses.append(smoothed)
     if not losses:
-        raise ModelError(f"the loss is {loss} at a learning rate of {LOWEST:g} already; look for the fault elsewhere.")
+        raise ModelError(f"the loss is {loss} even at the lowest learning rate, {LOWEST:g}; the cause is not the rate.")
     return LearningRateCurve(tuple(rates), tuple(losses), rates[losses.index(least)] / SAFETY)
 
 
 def _endless(rows: Interactions, training: TrainingConfig, seed: int) -> Iterator[Interactions]:
-    """Epoch after epoch, as `fit_network` takes its batches."""
+    """Batches as `fit_network` takes them, epoch after epoch without end."""
     order = make_generator(seed)
     while True:
         yield from shuffled_batches(rows, steps_per_epoch(rows, training), order)

@@ -1,4 +1,10 @@
-"""The one training loop; the network is its argument."""
+"""The training loop shared by all networks, and prediction in batches.
+
+Reproducibility: the order of rows comes from a generator of its own, the network draws from torch's global generators,
+and nothing else draws from them. The same seed gives bit-identical weights on one kind of CPU with one version of
+torch, in any process and with any number of threads. On CUDA the draws are the same, but the order of floating-point
+sums is not, so weights agree to a few digits only.
+"""
 
 import logging
 import math
@@ -20,8 +26,8 @@ __all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "scor
 
 logger = logging.getLogger(__name__)
 
-ROWS_PER_PREDICTION = 65_536  # pairs predicted at once: large enough for speed, small beside the data
-LOOK_EVERY_STEPS = 50  # at the losses, and to tell the progress; on a GPU each look waits for the steps under way
+ROWS_PER_PREDICTION = 65_536  # pairs per prediction batch: large enough for speed, small compared with the data
+CHECK_EVERY_STEPS = 50  # check the losses and report progress; on a GPU each check waits for the queued steps
 
 Start = Callable[[Network], None]
 
@@ -40,41 +46,27 @@ def fit_network(
     half: bool | None = None,
     watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Trains `network` in place, on the device of `train`; returns its epochs.
+    """Train `network` in place, on the device of `train`; return its epochs.
 
-    With `validation`, the weights of the epoch with the least validation error are kept. `stop_after` ends training
-    after that many epochs of the same schedule, so that an epoch chosen on validation is met again on more data.
-    `start` changes the prepared network before its first step. `half`: products in bfloat16, the default on CUDA.
-    `watch` is shown each epoch, and ends the training by raising.
+    With `validation`, the weights of the epoch with the lowest validation error are kept. `stop_after` stops after that
+    many epochs without changing the learning rate schedule, so that an epoch chosen on validation can be reproduced on
+    more data. `start` may change the prepared network before its first step. `half` computes products in bfloat16, the
+    default on CUDA. `watch` is called after each epoch and may raise to stop training. `generator` orders the rows; by
+    default it is seeded by torch.initial_seed(). With a `checkpoint`, each epoch is saved until training ends, and a
+    killed training is resumed after its last epoch with the same result.
 
-    The order of rows comes from `generator`, by default one seeded by torch.initial_seed(); the network draws from
-    torch's global generators, and nothing else does. The same seed gives the same weights, bit for bit, on one kind of
-    CPU with one version of torch, in any process and with any number of threads. On CUDA it gives the same draws, but
-    sums over the rows of a batch are added up in whatever order they arrive in, so that weights agree to a few digits.
-
-    With a `checkpoint`, each epoch is kept until the training ends, and one that was killed goes on after its last
-    epoch as if nothing had happened.
-
-    Raises: ModelError soon after a loss, or at the end of training if a weight, is not finite.
+    Raises: ModelError soon after a loss is not finite, or at the end of training if a weight is not finite.
     """
-    with one_thread():
-        rows = network.prepare(train)
-        if start:
-            start(network)
+    rows = _prepare(network, train, start)
     order = generator or make_generator(torch.initial_seed())
     state = TrainingState(network, make_optimizer(network, training), order, [], {})
     if checkpoint and checkpoint.load(state):
-        logger.info("%s: goes on after epoch %d, where it was killed", label, len(state.epochs))
+        logger.info("%s: resumed after epoch %d", label, len(state.epochs))
     n_epochs = stop_after or training.epochs
     total, done = n_epochs * len(rows), len(state.epochs) * len(rows)
     with one_thread(), progress(label, total, f"ratings in {n_epochs} epochs", logger, done) as advance:
         run = _Run(state, rows, training, label, half if half is not None else rows.user_idx.is_cuda, advance)
-        while len(state.epochs) < n_epochs and not _has_stalled(state.epochs, training.patience):
-            run.epoch(validation)
-            if checkpoint:
-                checkpoint.save(state)
-            if watch:
-                watch(state.epochs[-1])
+        run.train(n_epochs, validation, checkpoint, watch)
     if state.best:
         network.load_state_dict(state.best)
     check_weights(network, label, training)
@@ -83,14 +75,23 @@ def fit_network(
     return state.epochs
 
 
+def _prepare(network: Network, train: Interactions, start: Start | None) -> Interactions:
+    """The rows from which training batches are taken."""
+    with one_thread():
+        rows = network.prepare(train)
+        if start:
+            start(network)
+    return rows
+
+
 def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -> Iterator[Interactions]:
-    """The rows in random order in `n_steps` parts of nearly equal size: none is a rest of a row or two."""
+    """The rows in random order, in `n_steps` batches of nearly equal size, so that no batch has just a row or two."""
     permutation = torch.randperm(len(rows), generator=order).to(rows.user_idx.device)
     return (rows.take(part) for part in permutation.tensor_split(n_steps))
 
 
 def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
-    """Adds to the gradient at the weights; returns the loss, a scalar, without waiting for it."""
+    """Accumulate the gradient; return the loss (scalar tensor) without waiting for the device."""
     with autocast(batch.user_idx.device, half):
         loss = network.loss(batch)
     loss.backward()
@@ -99,7 +100,7 @@ def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
 
 @torch.no_grad()
 def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
-    """Of any number of pairs, in parts of a bounded size."""
+    """Predict any number of pairs in batches of bounded size."""
     network.eval()
     parts = [network.predict(part) for part in _parts(pairs)]
     return Prediction(torch.cat([part.p_BK for part in parts]), torch.cat([part.mean_B for part in parts]))
@@ -107,7 +108,7 @@ def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
 
 @torch.no_grad()
 def score(network: Network, pairs: Pairs) -> Tensor:
-    """(B,) of any number of pairs, in parts of a bounded size."""
+    """(B,) scores of any number of pairs, in batches of bounded size."""
     network.eval()
     return torch.cat([network.score(part) for part in _parts(pairs)])
 
@@ -116,14 +117,14 @@ P = TypeVar("P", bound=Pairs)
 
 
 def _parts(pairs: P) -> Iterator[P]:
-    """In order; at least one, so that nothing is predicted of nothing."""
+    """Batches in order; at least one, so that empty input gives empty output."""
     for first in range(0, max(1, len(pairs)), ROWS_PER_PREDICTION):
         yield pairs.take(slice(first, first + ROWS_PER_PREDICTION))
 
 
 @dataclass
 class _Run:
-    """What the epochs of one training share."""
+    """The state shared by the epochs of one training."""
 
     state: TrainingState
     rows: Interactions
@@ -131,50 +132,66 @@ class _Run:
     label: str
     half: bool
     advance: Advance
-    untold: int = 0  # rows trained on since progress was told
+    unreported: int = 0  # rows trained on since the last progress report
+
+    def train(
+        self,
+        n_epochs: int,
+        validation: Interactions | None,
+        checkpoint: Checkpoint | None,
+        watch: Callable[[Epoch], None] | None,
+    ) -> None:
+        """Run epochs until there are `n_epochs` or the validation error stalls."""
+        epochs = self.state.epochs
+        while len(epochs) < n_epochs and not _has_stalled(epochs, self.training.patience):
+            self.epoch(validation)
+            if checkpoint:
+                checkpoint.save(self.state)
+            if watch:
+                watch(epochs[-1])
 
     def epoch(self, validation: Interactions | None) -> None:
-        """One pass over the rows, and what it did to `validation`."""
+        """Run one pass over the rows and measure the validation error."""
         network, epochs = self.state.network, self.state.epochs
         loss = self._pass()
         epochs.append(Epoch(len(epochs) + 1, loss, _validation_error(network, validation)))
         if validation is not None and best_epoch(epochs) is epochs[-1]:
             self.state.best = {name: value.clone() for name, value in network.state_dict().items()}
-        self._tell(_describe(network, epochs[-1]))
+        self._report(_describe(network, epochs[-1]))
 
     def _pass(self) -> float:
-        """Returns the mean loss of its steps."""
+        """Train on all rows once; return the mean loss of the steps."""
         network, optimizer = self.state.network, self.state.optimizer
         n_steps = steps_per_epoch(self.rows, self.training)
-        first = len(self.state.epochs) * n_steps  # of all the training's steps
+        first = len(self.state.epochs) * n_steps  # index of the first step within the whole training
         network.train()
         losses: list[Tensor] = []
         for number, batch in enumerate(shuffled_batches(self.rows, n_steps, self.state.order), start=1):
             optimizer.zero_grad()
             losses.append(gradient_step(network, batch, self.half))
             clip_gradient(network, self.training.clip_norm)
-            self.untold += len(batch)
-            self._look(losses, n_steps)
+            self.unreported += len(batch)
+            self._check(losses, n_steps)
             set_rate(optimizer, rate_at(first + number - 1, n_steps * self.training.epochs, self.training))
             optimizer.step()
         return torch.stack(losses).mean().item()
 
-    def _look(self, losses: list[Tensor], n_steps: int) -> None:
-        """At a CPU's losses at once, at a GPU's now and then. Raises: ModelError if one of them is not finite."""
-        due = len(losses) % LOOK_EVERY_STEPS == 0
-        at_once = losses[-1].device.type == "cpu"
-        if not (due or at_once or len(losses) == n_steps):
+    def _check(self, losses: list[Tensor], n_steps: int) -> None:
+        """Check every loss on a CPU, and only periodically on a GPU. Raises: ModelError if one is not finite."""
+        due = len(losses) % CHECK_EVERY_STEPS == 0
+        is_cpu = losses[-1].device.type == "cpu"
+        if not (due or is_cpu or len(losses) == n_steps):
             return
-        if not is_finite(losses[-1] if at_once else torch.stack(losses[-LOOK_EVERY_STEPS:])):
+        if not is_finite(losses[-1] if is_cpu else torch.stack(losses[-CHECK_EVERY_STEPS:])):
             where = f"{self.label}: epoch {len(self.state.epochs) + 1}"
             raise diverged(where, losses, n_steps, self.state.network, self.training)
         if due:
             before = f"; {_describe(self.state.network, self.state.epochs[-1])}" if self.state.epochs else ""
-            self._tell(f"epoch {len(self.state.epochs) + 1}, loss {losses[-1].item():.4f}{before}")
+            self._report(f"epoch {len(self.state.epochs) + 1}, loss {losses[-1].item():.4f}{before}")
 
-    def _tell(self, note: str) -> None:
-        self.advance(self.untold, note)
-        self.untold = 0
+    def _report(self, note: str) -> None:
+        self.advance(self.unreported, note)
+        self.unreported = 0
 
 
 def steps_per_epoch(rows: Interactions, training: TrainingConfig) -> int:
@@ -182,7 +199,7 @@ def steps_per_epoch(rows: Interactions, training: TrainingConfig) -> int:
 
 
 def _has_stalled(epochs: list[Epoch], patience: int | None) -> bool:
-    """Without validation there is nothing that could stall."""
+    """Whether the validation error has not improved for `patience` epochs; always False without validation."""
     if patience is None or not epochs or epochs[-1].validation_error is None:
         return False
     return len(epochs) - best_epoch(epochs).number >= patience
@@ -195,7 +212,7 @@ def _validation_error(network: Network, validation: Interactions | None) -> floa
     if validation is None:
         return None
     errors = torch.cat([network.errors(part) for part in _parts(validation)])
-    return errors.cpu().double().mean().item()  # a million floats have a mean in double precision only
+    return errors.cpu().double().mean().item()  # float32 is not precise enough for the mean of a million rows
 
 
 def _describe(network: Network, epoch: Epoch) -> str:

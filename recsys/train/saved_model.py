@@ -1,4 +1,4 @@
-"""A trained network on disk: weights as safetensors beside a readable meta.json; no pickle."""
+"""Trained networks on disk: weights as safetensors and a readable meta.json; no pickle."""
 
 import logging
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from recsys.version import code_version
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of meta.json; raised when an older reader would misunderstand a newer file
+FORMAT = 2  # of meta.json; increased when an older reader would misread a newer file
 
 Metrics = dict[str, dict[str, float]]  # by split, then by metric
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """One fit: `weights.safetensors`, the features and `meta.json` in `folder`."""
+    """The files of one trained network: `weights.safetensors`, the features and `meta.json` in `folder`."""
 
     folder: Path
 
@@ -42,19 +42,19 @@ class SavedModel:
 
 
 class Meta(Config):
-    """What meta.json says of the weights beside it."""
+    """The content of meta.json, which describes the weights next to it."""
 
     format: int
     model: str  # its name in MODELS
     config: dict[str, Any]
-    epochs: int  # that validation chose; a warm start takes fewer
-    champion: str | None  # the run whose network it began from; None: from scratch
-    levels: tuple[float, ...]  # stars that can be given, ascending
+    epochs: int  # chosen on validation; a warm start uses fewer
+    champion: str | None  # the run whose network training started from; None: from scratch
+    levels: tuple[float, ...]  # possible ratings in stars, ascending
     vocabulary: str  # hash
     features: str  # hash
     seed: int
-    metrics: Metrics  # of the same network and epochs, from scratch, where a holdout could be measured
-    validation: Metrics  # of every candidate, by its name
+    metrics: Metrics  # of the same network and epochs trained from scratch, on validation and holdout
+    validation: Metrics  # of every candidate, by name
     code_version: str
     torch_version: str
 
@@ -71,9 +71,9 @@ def save_model(
     metrics: Metrics | None = None,
     champion: str | None = None,
 ) -> SavedModel:
-    """Writes the weights first and meta.json last, so that a folder with a meta.json is complete.
+    """Save a network; meta.json is written last, so that a folder with a meta.json is complete.
 
-    `metrics` by split, beside those of validation; `champion` is the run that it was begun from, if any.
+    `metrics` (by split) are added to those of validation; `champion` is the run that training started from, if any.
     """
     saved = SavedModel(folder)
     with replacing(saved.weights) as aside:
@@ -100,32 +100,32 @@ def save_model(
 
 
 def read_meta(saved: SavedModel) -> Meta:
-    """Raises: ModelError if there is none, or it is damaged, of another format or of a network that is no more."""
+    """Read meta.json. Raises: ModelError if it is missing, damaged, in another format or names an unknown network."""
     if not saved.meta.exists():
-        raise ModelError(f"no model in {saved.folder}: meta.json is missing. Run recsys nightly to train one.")
+        raise ModelError(f"no model in {saved.folder}: meta.json is missing. Next: run recsys nightly to train one.")
     try:
         read = read_json(saved.meta)
         found = read["format"]
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ModelError(f"{saved.meta} is damaged: {type(error).__name__}: {error}. Train anew.") from None
+        raise ModelError(f"{saved.meta} is damaged: {type(error).__name__}: {error}. Next: train again.") from None
     if found != FORMAT:
-        raise ModelError(f"{saved.meta} has format {found}; this version reads format {FORMAT}. Train anew.")
+        raise ModelError(f"{saved.meta} has format {found}; this version reads format {FORMAT}. Next: train again.")
     try:
         meta = Meta.model_validate(read)
     except ValidationError as error:
-        raise ModelError(f"{saved.meta} is damaged: {_describe(error)}. Train anew.") from None
+        raise ModelError(f"{saved.meta} is damaged: {_describe(error)}. Next: train again.") from None
     if meta.model not in MODELS:
-        raise ModelError(f"{saved.meta} names the network {meta.model}; there are {', '.join(MODELS)}. Train anew.")
+        raise ModelError(f"{saved.meta}: unknown network {meta.model}. Next: train one of {', '.join(MODELS)}.")
     return meta
 
 
 def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None = None) -> RatingNetwork:
-    """The network as it was saved, on the CPU, ready to predict. `levels`: the stars that it must know, if it matters.
+    """Load a saved network on the CPU, ready to predict. `levels`, if given, must be those it was trained on.
 
-    Another version of the code is told in the log: its weights fit, and whether they mean the same nobody can tell.
+    If another version of the code saved it, this is only logged: the weights fit, but their meaning may have changed.
 
-    Raises: ModelError if the folder holds no model, one of another format, one trained with another vocabulary, on
-    other levels, or one whose files are damaged.
+    Raises: ModelError if the folder has no model, or one that is damaged, has another format, or was trained with
+    another vocabulary or on other levels.
     """
     meta = read_meta(saved)
     _check_fits(meta, saved, vocabulary, levels)
@@ -133,13 +133,13 @@ def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, .
         config = meta.parsed_config()
     except ValidationError as error:
         raise ModelError(
-            f"{saved.meta} has a config that {meta.model} does not: {_describe(error)}. Train anew."
+            f"{saved.meta} has an invalid config for {meta.model}: {_describe(error)}. Next: train again."
         ) from None
     sizes = Sizes(vocabulary.n_users, vocabulary.n_movies, meta.levels)
     try:
         network = MODELS[meta.model].build(config, sizes, _load_features(saved, meta))
         network.load_state_dict(load_file(saved.weights))
-    except (OSError, SafetensorError, RuntimeError) as error:  # missing, cut short, of other shapes
+    except (OSError, SafetensorError, RuntimeError) as error:  # missing, truncated or of other shapes
         raise ModelError(f"{saved.weights} does not hold the weights that meta.json describes: {error}") from None
     assert isinstance(network, RatingNetwork), f"{meta.model} predicts no ratings"
     return network.eval()
@@ -149,27 +149,27 @@ def _check_fits(meta: Meta, saved: SavedModel, vocabulary: Vocabulary, levels: t
     if meta.vocabulary != vocabulary.content_hash():
         raise ModelError(
             f"{saved.folder} was trained with vocabulary {meta.vocabulary}, not with {vocabulary.content_hash()}: "
-            "its rows would stand for other users and movies. Load it with the vocabulary of its own run."
+            "its rows belong to other users and movies. Next: load it with the vocabulary of its own run."
         )
     if levels is not None and meta.levels != levels:
         ours, theirs = (", ".join(f"{level:g}" for level in each) for each in (levels, meta.levels))
         raise ModelError(
-            f"{saved.folder} was trained on the stars {theirs}, the ratings at hand have {ours}: its levels would "
-            "stand for other stars. Train anew."
+            f"{saved.folder} was trained on ratings of {theirs} stars, but these ratings have {ours}. Next: train it "
+            "again."
         )
     if meta.code_version != code_version():
-        logger.info("%s was trained by version %s; this is %s", saved.folder, meta.code_version, code_version())
+        logger.info("%s was trained by version %s, this is %s", saved.folder, meta.code_version, code_version())
 
 
 def _load_features(saved: SavedModel, meta: Meta) -> Features:
     try:
         features = Features.load(saved.folder)
     except (OSError, ValueError, LookupError, SafetensorError) as error:
-        raise ModelError(f"the features in {saved.folder} are damaged: {error}. Train anew.") from None
+        raise ModelError(f"the features in {saved.folder} are damaged: {error}. Next: train again.") from None
     if features.content_hash() != meta.features:
         raise ModelError(
-            f"the features in {saved.folder} are {features.content_hash()}, not those that it was trained with, "
-            f"{meta.features}. Train anew."
+            f"the features in {saved.folder} are {features.content_hash()}, but the network was trained with "
+            f"{meta.features}. Next: train again."
         )
     return features
 

@@ -1,4 +1,4 @@
-"""One step of training: its rate, its gradient, and what to say when it went wrong."""
+"""One training step: its learning rate, its gradient, and the error message when it diverges."""
 
 import math
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from recsys.errors import ModelError
 from recsys.models import Network, TrainingConfig
 
-# of one_cycle, as torch's OneCycleLR has them
-WARM_UP_SHARE = 0.3  # of all steps
+# one_cycle, with the defaults of torch's OneCycleLR
+WARM_UP_SHARE = 0.3  # share of all steps
 START_DIVISOR = 25.0  # the first rate is the peak divided by this
-END_DIVISOR = 25e4  # and the last one by this
+END_DIVISOR = 25e4  # the last rate is the peak divided by this
 
 
 def make_optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Fused: one pass over all weights a step, which counts where steps are short."""
+    """AdamW or SGD, fused: one pass over all weights per step, which matters when steps are short."""
     kind = torch.optim.SGD if training.optimizer == "sgd" else torch.optim.AdamW
     return kind(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
 
@@ -29,7 +29,7 @@ def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
     peak = training.learning_rate
     if training.schedule == "constant" or n_steps == 1:
         return peak
-    top = WARM_UP_SHARE * n_steps - 1  # where the peak is; not always a whole step
+    top = WARM_UP_SHARE * n_steps - 1  # step of the peak; not always an integer
     if step <= top:
         return _cosine(peak / START_DIVISOR, peak, step / top)
     return _cosine(peak, peak / END_DIVISOR, (step - top) / (n_steps - 1 - top))
@@ -45,21 +45,21 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clip_gradient(network: Network, longest: float | None) -> None:
-    """Scales the gradient of all weights together down to the norm `longest` if it is longer."""
+    """Scale the joint gradient of all weights down to the norm `longest` if it is longer; None leaves it as it is."""
     if longest is not None:
         nn.utils.clip_grad_norm_(network.parameters(), longest)
 
 
 def is_finite(losses: Tensor) -> bool:
-    """Of one loss or several; looking makes a GPU wait."""
+    """Whether one or several losses are finite; on a GPU this waits for the queued steps."""
     return bool(losses.isfinite().all()) if losses.dim() else math.isfinite(losses.item())
 
 
 def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, training: TrainingConfig) -> ModelError:
-    """What to tell of an epoch's `losses`, one of which is not finite; called before the step that would follow it."""
+    """The error for an epoch's `losses`, one of which is not finite; the step after that loss has not been taken."""
     values = torch.stack(losses).tolist()
     step = next(number for number, value in enumerate(values) if not math.isfinite(value))
-    before = f" after {values[step - 1]:.4g} in the step before" if step else ""
+    before = f" after {values[step - 1]:.4g} in the previous step" if step else ""
     return ModelError(
         f"{where}, step {step + 1} of {n_steps}: the loss is {values[step]}{before}. "
         f"{_describe_largest(network)} Lower learning_rate, now {training.learning_rate:g}, or set clip_norm; "
@@ -68,7 +68,7 @@ def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, t
 
 
 def check_weights(network: Network, label: str, training: TrainingConfig) -> None:
-    """The last step's loss says nothing of what that step did. Raises: ModelError if a weight is not finite."""
+    """Check the weights after the last step, whose effect no loss shows. Raises: ModelError if one is not finite."""
     wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
     if wrong:
         raise ModelError(
@@ -78,14 +78,14 @@ def check_weights(network: Network, label: str, training: TrainingConfig) -> Non
 
 
 def _describe_largest(network: Network) -> str:
-    """Of the weights and of their gradients, by name: where it blew up."""
+    """The largest weight and the largest gradient, by name, to show where training diverged."""
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
     return f"The largest weight is {_largest(weights)}, the largest gradient {_largest(gradients)}."
 
 
 def _largest(tensors: dict[str, Tensor]) -> str:
-    """The first that is not finite, else the largest."""
+    """The first tensor with a value that is not finite, else the one with the largest value."""
     if not tensors:
         return "none"
     sizes = {name: tensor.abs().max().item() for name, tensor in tensors.items()}

@@ -1,6 +1,6 @@
-"""A network that begins where the one being served ended: rows by id, shared weights as they are.
+"""Start training from the weights of the published network: table rows are matched by id, other weights copied.
 
-Ids are carried over, not indices: each night has a vocabulary of its own, in which forgotten users are no more.
+Rows are matched by id and not by index because each night has its own vocabulary, without forgotten users.
 
 Shapes: R rows of any table.
 """
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Champion:
-    """The network being served, all that must be known of it to begin there, and how to go on."""
+    """The published network, the facts needed to start from it, and the schedule of the warm start."""
 
     run_id: str
     model: str
@@ -35,20 +35,22 @@ class Champion:
 
 
 def check_alike(model: str, config: NetworkConfig, champion: Champion) -> None:
-    """Raises: ModelError if the champion is another network, or one of other sizes.
+    """Check that the champion is the same kind of network with the same sizes.
 
-    Penalties and other fractions may differ, since they follow the number of ratings; so may the training.
+    Penalties and other fractions may differ, since they depend on the number of ratings; so may the training config.
+
+    Raises: ModelError if it is a different network or has other sizes.
     """
     ours, theirs = _structure(config), _structure(champion.config)
     differing = [
-        f"{name} {theirs.get(name)} there and {value} here" for name, value in ours.items() if theirs.get(name) != value
+        f"{name} was {theirs.get(name)} and is now {value}" for name, value in ours.items() if theirs.get(name) != value
     ]
     if model != champion.model:
-        differing = [f"{champion.model} there and {model} here"]
+        differing = [f"{champion.model} was trained then and {model} is trained now"]
     if differing:
         raise ModelError(
-            f"no warm start from run {champion.run_id}, whose network is another one: {', '.join(differing)}. Next: "
-            "train from scratch; what is published then can be begun from"
+            f"no warm start from run {champion.run_id}, whose network is different: {', '.join(differing)}. Next: "
+            "train from scratch; later nights can start from the network published then"
         )
 
 
@@ -57,7 +59,7 @@ def _structure(config: NetworkConfig) -> dict[str, object]:
 
 
 def shorten(training: TrainingConfig, epochs: int, config: WarmStartConfig) -> TrainingConfig:
-    """The training of a warm start where one from scratch would end after `epochs`."""
+    """The training config of a warm start, given that training from scratch takes `epochs`."""
     shorter = max(1, round(epochs * config.epoch_share))
     rate = training.learning_rate * config.learning_rate_share
     return training.model_copy(update={"epochs": shorter, "learning_rate": rate})
@@ -65,13 +67,12 @@ def shorten(training: TrainingConfig, epochs: int, config: WarmStartConfig) -> T
 
 @torch.no_grad()
 def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, champion: Champion) -> None:
-    """Puts the champion's weights into a `network` of the same kind, which is prepared for `train`.
+    """Copy the champion's weights into a `network` of the same kind that is prepared for `train`.
 
-    Tables: the rows of ids that both know are carried over, and so are those of whatever else rows may stand for, as a
-    user's day. New users and movies get the mean of the rows carried over; who has no rating in `train` stays as
-    prepared, like the unknown. All other weights, and the averages of batch norm, are copied. What the champion lacks,
-    as where a users table has come, and what has another shape or other columns, as after a new genre, stays as
-    prepared and is named in the log.
+    Tables: rows whose key (user, movie, a user's day, ...) occurs in both networks are copied. New users and movies
+    start at the mean of the copied rows. Users and movies without a rating in `train` keep their prepared rows, like
+    the unknown id. All other weights and the averages of batch norm are copied. Weights that the champion lacks (a
+    users table is new) or that differ in shape or columns (a genre is new) keep their prepared values and are logged.
     """
     users = _keys(vocabulary.user_ids, train.user_idx)
     items = _keys(vocabulary.movie_ids, train.item_idx)
@@ -85,7 +86,7 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
             left.append(name)
             continue
         there, is_table = theirs[name].to(weight.device), name in keys
-        if weight.shape[is_table:] != there.shape[is_table:]:  # of a table, all but the number of rows
+        if weight.shape[is_table:] != there.shape[is_table:]:  # a table may differ in its number of rows
             left.append(name)
         elif is_table:
             of_ids = keys[name] is users or keys[name] is items
@@ -97,7 +98,7 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
 
 
 def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
-    """(R,): ids by index, 0 for the unknown; those that were not seen become negative, and so nobody's."""
+    """(R,): ids by index, 0 for the unknown; ids not in `seen_idx` become negative and so match no other key."""
     keys = np.concatenate(([0], ids)).astype(np.int64)
     if seen_idx is None:
         return keys
@@ -106,7 +107,7 @@ def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
 
 
 def _carry_over(ours: Tensor, theirs: Tensor, keys: Keys, their_keys: Keys, *, fill: bool) -> None:
-    """Rows of the same key; with `fill`, other rows of a positive key get the mean of those that have one."""
+    """Copy rows with the same key; with `fill`, other rows with a positive key get the mean of the copied ones."""
     _, here, there = np.intersect1d(keys, their_keys, assume_unique=True, return_indices=True)
     ours[torch.from_numpy(here).to(ours.device)] = theirs[torch.from_numpy(there).to(ours.device)]
     if fill:
@@ -128,11 +129,11 @@ def _log(vocabulary: Vocabulary, champion: Champion, left: list[str]) -> None:
     users = len(np.intersect1d(vocabulary.user_ids, champion.vocabulary.user_ids))
     movies = len(np.intersect1d(vocabulary.movie_ids, champion.vocabulary.movie_ids))
     logger.info(
-        "warm start from run %s: %d of %d users and %d of %d movies are known there%s",
+        "warm start from run %s, which knows %d of %d users and %d of %d movies%s",
         champion.run_id,
         users,
         len(vocabulary.user_ids),
         movies,
         len(vocabulary.movie_ids),
-        f"; not there, or of another size, so begun from scratch: {', '.join(left)}" if left else "",
+        f"; missing or different there, so trained from scratch: {', '.join(left)}" if left else "",
     )

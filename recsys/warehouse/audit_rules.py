@@ -1,7 +1,7 @@
-"""What tables about to be published must satisfy, each rule stated once; running them is `audit`.
+"""The rules that tables have to satisfy before they are published, each stated once; `audit` runs them.
 
-A row rule is a `sql/audit_<what>.sql` that selects the rows that break it. A measure is a figure of all lists together,
-a column of `sql/measure_lists.sql` and a row of `metrics`, with a limit from `AuditConfig`.
+A row rule is a file `sql/audit_<name>.sql` that selects the rows that break it. A measure is a figure of all lists
+together: a column of `sql/measure_lists.sql` and a row of `metrics`, with a limit in `AuditConfig`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from recsys.settings import AuditConfig
 
 @dataclass(frozen=True)
 class RowRule:
-    """A demand on each row of one table or view."""
+    """A rule on each row of one table or view."""
 
     name: str
-    table: str  # which it is about
-    asks_more: bool = False  # than the tables themselves can tell
+    table: str
+    needs_inputs: bool = False  # whether it reads files in addition to the tables
 
     @property
     def query(self) -> str:
@@ -32,18 +32,18 @@ class RowRule:
 
 @dataclass(frozen=True)
 class Measure:
-    """A demand on a figure of all lists together."""
+    """A limit on a figure of all lists together."""
 
     name: str
-    setting: str  # its limit, a field of AuditConfig
-    demands: str
+    setting: str  # the field of AuditConfig with the limit
+    demands: str  # in words
     at_least: bool = False
 
     def holds(self, value: float, limit: float) -> bool:
         return value >= limit if self.at_least else value <= limit
 
 
-CONTRACT = RowRule("audit_contract", "columns_found")  # where it is broken, no other rule can be asked
+CONTRACT = RowRule("audit_contract", "columns_found")  # if it is broken, no other rule is checked
 
 ROW_RULES = (
     CONTRACT,
@@ -53,26 +53,26 @@ ROW_RULES = (
     RowRule("audit_distinct", "lists"),
     RowRule("audit_finite", "lists"),
     RowRule("audit_order", "lists"),
-    RowRule("audit_available", "lists", asks_more=True),
-    RowRule("audit_caps", "lists", asks_more=True),
-    RowRule("audit_room", "lists", asks_more=True),
+    RowRule("audit_available", "lists", needs_inputs=True),
+    RowRule("audit_caps", "lists", needs_inputs=True),
+    RowRule("audit_room", "lists", needs_inputs=True),
     RowRule("audit_any", "recommendations"),
     RowRule("audit_served_by", "recommendations"),
-    RowRule("audit_length", "recommendations", asks_more=True),
-    RowRule("audit_strangers", "recommendations", asks_more=True),
-    RowRule("audit_blocked", "recommendations", asks_more=True),
-    RowRule("audit_unseen", "recommendations", asks_more=True),
-    RowRule("audit_because", "recommendations", asks_more=True),
+    RowRule("audit_length", "recommendations", needs_inputs=True),
+    RowRule("audit_strangers", "recommendations", needs_inputs=True),
+    RowRule("audit_blocked", "recommendations", needs_inputs=True),
+    RowRule("audit_unseen", "recommendations", needs_inputs=True),
+    RowRule("audit_because", "recommendations", needs_inputs=True),
     RowRule("audit_default_all", "default_recommendations"),
-    RowRule("audit_default_length", "default_recommendations", asks_more=True),
+    RowRule("audit_default_length", "default_recommendations", needs_inputs=True),
     RowRule("audit_similar_self", "similar_movies"),
 )
 
 MEASURES = (
-    Measure("audit_rows_share", "min_rows_share", "few lists vanish", at_least=True),
+    Measure("audit_rows_share", "min_rows_share", "few lists disappear", at_least=True),
     Measure("audit_rows_share", "max_rows_share", "lists do not multiply"),
-    Measure("audit_stranger_rise", "max_stranger_rise", "few users more than before are served as strangers"),
-    Measure("audit_top_movie_share", "max_top_movie_share", "users are not all shown the same movie"),
+    Measure("audit_stranger_rise", "max_stranger_rise", "the share of users without ratings rises little"),
+    Measure("audit_top_movie_share", "max_top_movie_share", "not all users are shown the same movie"),
     Measure("audit_churn", "max_churn", "lists keep some of their movies"),
     Measure("audit_flat_share", "max_flat_share", "scores order the lists"),
     Measure("audit_overshoot", "max_overshoot", "expected ratings are near the scale"),
@@ -80,7 +80,7 @@ MEASURES = (
 
 
 def limited(measured: Mapping[str, float], config: AuditConfig) -> Iterator[tuple[Measure, float]]:
-    """Measure and limit of everything that is limited and could be measured."""
+    """Each measure that has a limit and could be measured, with its limit."""
     for measure in MEASURES:
         limit: float | None = getattr(config, measure.setting)
         if limit is not None and measure.name in measured:

@@ -1,11 +1,10 @@
-"""Writes what is served as Parquet, a folder per table and run, for engines other than DuckDB.
+"""Exports the served tables as Parquet, one folder per table and run, for engines other than DuckDB.
 
-    DIR/<table>/run_id=<run>/part-0.parquet     hive style: the run is in the path and not in the file
-    DIR/_latest.json                            written last: the newest run that is complete here, and its tables
+    DIR/<table>/run_id=<run>/part-0.parquet     as in Hive, the run is in the path and not in the file
+    DIR/_latest.json                            written last: the run whose export is complete, and its tables
 
-A file comes by one rename, so a reader meets all of it or nothing. Whatever an export that was killed had under way
-lies in a hidden folder, and goes with the next one. DIR is outside of the home: who copies it on has to see for
-themselves that users who asked to be forgotten leave those copies.
+A file appears by one rename, so a reader sees all of it or nothing. An export that is killed leaves a hidden folder,
+which the next one removes. Copies of DIR are not tracked: users who asked to be forgotten stay in them.
 """
 
 import logging
@@ -24,22 +23,23 @@ from recsys.errors import PublishError, UsageError
 from recsys.files import alone, read_json, sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
+from recsys.warehouse.build import LISTS, RECORDS, SERVED
 from recsys.warehouse.lookup import check_published, reading
-from recsys.warehouse.publish import LISTS, RECORDS, SERVED, SPARE_BYTES
+from recsys.warehouse.publish import SPARE_BYTES
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = (*SERVED, *RECORDS)  # not the history of lists: old partitions of `recommendations` are that
+EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` hold the same
 LATEST = "_latest.json"
 PARTITION = "run_id="
 PART = "part-0.parquet"
-ASIDE = ".export"  # folder of what is under way
+ASIDE = ".export"  # folder of unfinished files
 COPY = "(format parquet, compression zstd, kv_metadata {content: $content, written_at: $written_at})"
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export has done. `rows` are those of the run in each of its tables that are there now."""
+    """The result of an export. `rows` counts the rows of the run in each table that is exported now."""
 
     run_id: str
     directory: Path
@@ -59,14 +59,14 @@ class _Select:
 
 
 def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: int | None = None) -> Export:
-    """Exports the run that is served: of every table the rows of that run, and of movies and users all.
+    """Exports the rows of the served run from every table; of movies and users, all rows.
 
-    Nobody who has asked to be forgotten is in a file afterwards, though the warehouse may still have them until its
-    next night: partitions of other runs from before the newest such request are removed. With `keep`, so are all but
-    the newest `keep`; never those of the run that is served. What is right already is left alone.
+    Users who asked to be forgotten are in no file afterwards, even if the warehouse has them until the next night:
+    partitions of other runs that are older than the newest such request are removed. With `keep`, so are all but the
+    newest `keep` partitions, but never those of the served run. Partitions that are up to date are not rewritten.
 
     Raises: NotPublished if nothing is served; UsageError for a table that is not exported, or a directory that cannot
-    be written; PublishError if it is full; HomeBusy if another export to it is under way.
+    be written; PublishError if the disk is too full; HomeBusy if another export to the directory is in progress.
     """
     tables = check_tables(tables)
     forgotten = read_forgotten(home)
@@ -81,17 +81,17 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
                 removed = tuple(_remove_old(exported, keep, forgotten))
     except (duckdb.IOException, OSError) as error:
         raise UsageError(
-            f"{directory} cannot be written: {error}. What was complete in it is so still. "
-            "Next: give a folder that can be written and has room"
+            f"{directory} cannot be written: {error}. Files that were complete are unchanged. "
+            "Next: choose a folder that is writable and has free space"
         ) from error
     return replace(exported, removed=removed)
 
 
 def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
-    """The tables in the order of the warehouse, each once. Raises: UsageError for one that is not exported."""
+    """The tables in the order of the warehouse, without duplicates. Raises: UsageError for one that is not exported."""
     asked = {table.strip() for table in tables}
     if unknown := sorted(asked - {*EXPORTED}):
-        why = f" ({LISTS} is what the partitions of recommendations become)" if LISTS in unknown else ""
+        why = f" ({LISTS} holds the same as the partitions of recommendations)" if LISTS in unknown else ""
         raise UsageError(
             f"{', '.join(map(repr, unknown))} cannot be exported{why}. Next: choose from {', '.join(EXPORTED)}"
         )
@@ -99,20 +99,20 @@ def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_space(home: Home, directory: Path) -> None:
-    """Parquet takes less than the warehouse does. Raises: PublishError if there may be no room for it."""
+    """Assumes that Parquet takes at most the size of the warehouse. Raises: PublishError if that may not fit."""
     needed = home.warehouse.stat().st_size + SPARE_BYTES
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise PublishError(
             f"{directory} has {free / 1e6:,.0f} MB free, and an export may take {needed / 1e6:,.0f} MB. Nothing was "
-            "changed. Next: make room there, or export with --keep or fewer --tables"
+            "changed. Next: free some space there, or export with --keep or fewer --tables"
         )
 
 
 def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, ...], forgotten: Forgotten) -> Export:
-    """Everything under a temporary name first; then one rename for each table that is new or different.
+    """Writes all files to a temporary folder, then renames the file of each table that is new or different.
 
-    Tables of the run that are here from an earlier export are brought up to date, too.
+    Also updates tables of the run that an earlier export wrote.
     """
     ((run_id,),) = connection.execute("select any_value(run_id) from recommendations").fetchall()
     aside = directory / ASIDE
@@ -136,18 +136,18 @@ def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, .
 
 
 def _select(connection: DuckDBPyConnection, table: str, forgotten: Forgotten, run_id: str) -> _Select:
-    """A table's rows of the run, without that column and without a trace of users who are forgotten."""
+    """The rows of the run, without run_id and without users who asked to be forgotten."""
     columns = connection.table(table).columns
     kept = f"select {forgotten.projection(table)} from {table} where {forgotten.condition(table, columns)}"
     if table == "quarantine":
-        kept = f"select * replace (row::varchar as row) from ({kept})"  # other engines take JSON for bytes
+        kept = f"select * replace (row::varchar as row) from ({kept})"  # other engines read JSON as bytes
     if "run_id" not in columns:
         return _Select(kept, {})
     return _Select(f"select * exclude (run_id) from ({kept}) where run_id = $run_id", {"run_id": run_id})
 
 
 def _content(connection: DuckDBPyConnection, select: _Select) -> tuple[int, str]:
-    """How many rows there are, and what is equal for equal rows and columns."""
+    """The number of rows, and a fingerprint that is equal for equal rows and columns."""
     columns = " ".join(connection.sql(f"from ({select.statement}) limit 0", params=select.params or None).columns)
     statement = f"select count(*), coalesce(sum(hash(rows)), 0) from ({select.statement}) as rows"
     ((n_rows, digest),) = connection.execute(statement, select.params).fetchall()
@@ -175,7 +175,7 @@ def _swap_in(partition: Path, folder: Path) -> None:
 
 
 def _point(connection: DuckDBPyConnection, exported: Export) -> None:
-    """Names the run, and its tables that are here, in _latest.json."""
+    """Writes the run and its exported tables to _latest.json."""
     found = connection.execute(
         "select dataset, as_of::varchar from runs where run_id = $run_id", {"run_id": exported.run_id}
     ).fetchall()
@@ -187,9 +187,11 @@ def _point(connection: DuckDBPyConnection, exported: Export) -> None:
 
 
 def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Iterable[str]:
-    """Moves partitions that may not stay out of the readers' sight, each by one rename, and deletes them."""
+    """Removes outdated partitions; yields their names. Each disappears for readers by one rename."""
     aside = exported.directory / ASIDE
-    forgotten_by = forgotten.newest + timedelta(seconds=1) if forgotten.newest else None  # it is kept in whole ones
+    forgotten_by = (
+        forgotten.newest + timedelta(seconds=1) if forgotten.newest else None
+    )  # the request is stored in whole seconds
     for table in EXPORTED:
         partitions = sorted((exported.directory / table).glob(f"{PARTITION}*"), reverse=True)
         others = [path for path in partitions if path.name != f"{PARTITION}{exported.run_id}"]
@@ -202,15 +204,15 @@ def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Ite
 
 
 def _written_at(partition: Path) -> datetime:
-    """Long ago, if it does not say."""
+    """The time of the export; the earliest possible time if the file does not state it."""
     moment = _metadata(partition / PART).get("written_at")
     return datetime.fromisoformat(moment) if moment else datetime.min.replace(tzinfo=UTC)
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What the file says of itself; nothing if there is none, or one that cannot be read."""
+    """The metadata of a Parquet file; empty if the file is missing or cannot be read."""
     try:
         stored = pq.read_metadata(path).metadata or {}
-    except (OSError, ValueError):  # of which pyarrow's ArrowInvalid is one
+    except (OSError, ValueError):  # the base class of pyarrow's ArrowInvalid
         return {}
     return {key.decode(): value.decode() for key, value in stored.items()}

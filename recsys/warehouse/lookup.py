@@ -1,6 +1,6 @@
-"""Reads the warehouse for a night: one short-lived, read-only connection per question.
+"""Reads the warehouse for a run: one short-lived, read-only connection per query.
 
-What people ask of their lists is in `recsys.ask.lookup`.
+The queries for people are in `recsys.ask.lookup`.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ from recsys.home import Home
 
 
 def list_runs(home: Home, limit: int) -> pl.DataFrame:
-    """The `limit` newest runs, newest first, with the columns of the table `runs`; moments are UTC.
+    """The `limit` newest runs, newest first, with the columns of the table `runs`; times are UTC.
 
-    Raises: NotPublished if no night has run here yet.
+    Raises: NotPublished if there is no warehouse yet.
     """
     with reading(home) as connection:
         return select(connection, sql.read("list_runs"), limit=limit)
 
 
 def read_status(home: Home) -> dict[str, dict[str, Any]]:
-    """What is served and how nights went: served, last_success and last_night, each with run_id, dataset, snapshot,
-    as_of, finished_at (both UTC), verdict and reason. What there is none of is absent.
+    """The rows served, last_success and last_night by name, as far as there are such runs. Each has run_id, dataset,
+    snapshot, as_of, finished_at (both UTC), verdict and reason.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -52,7 +52,7 @@ def find_published(home: Home, dataset: str) -> tuple[str, str] | None:
 
 
 def find_served(home: Home) -> dict[str, Any] | None:
-    """The row in `runs` of the run whose lists are served; None if there are none.
+    """The row in `runs` of the run whose lists are served; None if no lists are served.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -64,7 +64,7 @@ def find_served(home: Home) -> dict[str, Any] | None:
 
 
 def find_held(home: Home) -> str | None:
-    """What the roll-back says that keeps nights from publishing; None if none does.
+    """The reason of the roll-back that blocks publishing; None if publishing is not blocked.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -76,8 +76,8 @@ def find_held(home: Home) -> str | None:
 
 
 def read_figures(home: Home, dataset: str, limit: int) -> pl.DataFrame:
-    """Errors and list quality of the newest nights, the oldest of them first: run_id, verdict, model (network, bias or
-    popularity), metric, value. Empty if none has run yet.
+    """Errors and list quality of the newest nights, oldest first: run_id, verdict, model (network, bias or popularity),
+    metric, value. Empty if no night has run.
 
     Raises: NotPublished if there is no warehouse, or one that cannot be read.
     """
@@ -96,7 +96,7 @@ def list_published(home: Home) -> pl.DataFrame:
 
 
 def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
-    """The moments of a data set for which lists were made, and the run that made them last.
+    """The as_of of every night of a data set that made lists, with the latest run of that as_of.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -107,7 +107,7 @@ def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
 
 
 def list_remembered(home: Home) -> set[str]:
-    """The runs whose lists recommendation_history has.
+    """The runs in recommendation_history.
 
     Raises: NotPublished if there is no warehouse, or one that cannot be read.
     """
@@ -116,7 +116,7 @@ def list_remembered(home: Home) -> set[str]:
 
 
 def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
-    """The lists that are served (user_id, rank, movie_id), if they are of `dataset`; None if there are none.
+    """The served lists (user_id, rank, movie_id); None if the served lists are not of `dataset`.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -127,7 +127,7 @@ def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
 
 
 def sample(home: Home) -> tuple[str, pl.DataFrame]:
-    """A `select` that anybody may type against the warehouse, and what it answers.
+    """An example query on the warehouse, and its result.
 
     Raises: NotPublished if there are no lists yet.
     """
@@ -140,7 +140,7 @@ def sample(home: Home) -> tuple[str, pl.DataFrame]:
 
 @contextmanager
 def reading(home: Home) -> Iterator[DuckDBPyConnection]:
-    """One read-only connection, so one file, whatever is published while it is open; moments are UTC.
+    """A read-only connection. It keeps its file, even if another one is published meanwhile; times are UTC.
 
     Raises: NotPublished if there is no warehouse, or one that cannot be read.
     """
@@ -150,8 +150,8 @@ def reading(home: Home) -> Iterator[DuckDBPyConnection]:
         connection = duckdb.connect(home.warehouse, read_only=True)
     except duckdb.Error as error:
         raise NotPublished(
-            f"{home.warehouse} cannot be opened: {error}. Next: close whoever has it open for writing; if it is "
-            f"damaged, move it away and type {next_night(home)}"
+            f"{home.warehouse} cannot be opened: {error}. Next: close the program that has it open for writing; "
+            f"if the file is damaged, move it away and run {next_night(home)}"
         ) from error
     with connection:
         connection.execute("set timezone = 'UTC'")
@@ -160,7 +160,7 @@ def reading(home: Home) -> Iterator[DuckDBPyConnection]:
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             missing = str(error).partition("\n")[0]
             raise NotPublished(
-                f"{home.warehouse} is of an older version of recsys: {missing}. Next: {next_night(home)}"
+                f"{home.warehouse} was written by an older version of recsys: {missing}. Next: {next_night(home)}"
             ) from error
 
 
@@ -176,10 +176,10 @@ def check_published(connection: DuckDBPyConnection, home: Home) -> None:
         n_runs = len(connection.table("runs"))
         raise NotPublished(
             f"{home.warehouse} holds no recommendations: none of its {n_runs} runs was published. "
-            f"Next: `recsys runs --home {home.root}` says why; then {next_night(home)}"
+            f"Next: `recsys runs --home {home.root}` shows the reasons; then {next_night(home)}"
         )
 
 
 def next_night(home: Home) -> str:
-    """The command that makes a night, for the end of an error."""
+    """The command that runs a night, for the next step in an error message."""
     return f"`recsys nightly --home {home.root}`"

@@ -1,4 +1,4 @@
-"""Measures lists that are about to be published, as a whole and beside those that are served; judging is `audit`'s."""
+"""Measures the lists of a run as a whole and in comparison with the served lists; `audit` judges the measures."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,10 +12,9 @@ from recsys.warehouse.outcome import TONIGHT, MetricRow
 def measure_lists(
     connection: DuckDBPyConnection, model: str, available: Path, rating_scale: Sequence[float]
 ) -> Iterator[MetricRow]:
-    """The figures of the table `recommendations` beside the view `lists_before`; what cannot be told is left out.
+    """Measures the table `recommendations` in comparison with the view `lists_before`; undefined measures are left out.
 
-    available: Parquet file with a movie_id in each row, of movies that may be shown. rating_scale: stars; perhaps none,
-    where it is not known.
+    available: Parquet file with the movie_id of each movie that may be shown. rating_scale: stars; empty if unknown.
     """
     n_available = connection.read_parquet(str(available)).aggregate("count(distinct movie_id)").fetchall()[0][0]
     known = {

@@ -1,4 +1,4 @@
-"""Whether what is served is fresh, in one line for people and monitors."""
+"""Whether the served tables are up to date, in one line for people and monitors."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -9,29 +9,29 @@ from recsys.printable import printable
 from recsys.warehouse.lookup import find_held, read_status
 
 SUCCESS = ("published", "unchanged")
-LONGEST_REASON = 300  # characters; `recsys runs` has all of it
+MAX_REASON = 300  # characters; `recsys runs` shows the whole reason
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is served, since when it is known to be right, and how the last night went."""
+    """The served run, the age of the last success, and the last night."""
 
     ok: bool
-    max_age_hours: float | None  # no limit where None
-    age_hours: float | None  # since the newest night that succeeded has ended; None: none ever has
+    max_age_hours: float | None  # None: no limit
+    age_hours: float | None  # since the end of the newest night that succeeded; None: no night has
     served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
     last_success: dict[str, Any] | None  # the same
     last_night: dict[str, Any] | None  # the same
-    held: str | None  # what the roll-back says that keeps nights from publishing; None if none does
-    next: str | None  # what to type; None where there is nothing to do
+    held: str | None  # the reason of the roll-back that blocks publishing; None if none does
+    next: str | None  # the command to run; None if there is nothing to do
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def status(home: Home, max_age_hours: float | None = None, now: datetime | None = None) -> Status:
-    """Asks the warehouse. `ok` is whether anything is served, and, with a limit, whether the newest night that
-    succeeded (verdict published or unchanged) ended at most so many hours before `now`.
+    """Reads the status. `ok` means that lists are served and, with a limit, that the newest night that succeeded
+    (verdict published or unchanged) ended at most `max_age_hours` before `now`.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -45,10 +45,10 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
 
 
 def render(status: Status) -> str:
-    """The one line: fresh, stale or nothing published; what is served; what went wrong last; what to do next."""
+    """One line: fresh, stale or nothing published; the served run; the last failure; the next command."""
     parts = [_serving(status)]
     if status.held:
-        parts.append(f"nights are held back by a roll-back: {_in_one_line(status.held)}")
+        parts.append(f"publishing is blocked by a roll-back: {_in_one_line(status.held)}")
     night = status.last_night
     if night and night["verdict"] not in SUCCESS:
         parts.append(f"last night {night['run_id']}: {night['verdict']}: {_in_one_line(night['reason'])}")
@@ -61,7 +61,7 @@ def _serving(status: Status) -> str:
     if not status.served:
         return "nothing is published"
     run = status.served
-    as_of = f"{run['as_of']:%Y-%m-%d %H:%M} UTC" if run["as_of"] else "an unknown moment"
+    as_of = f"{run['as_of']:%Y-%m-%d %H:%M} UTC" if run["as_of"] else "an unknown time"
     word = "published" if status.max_age_hours is None else "fresh" if status.ok else "stale"
     age = "no night has succeeded" if status.age_hours is None else f"last good night {status.age_hours:.1f} h ago"
     limit = "" if status.max_age_hours is None else f", limit {status.max_age_hours:g} h"
@@ -70,13 +70,13 @@ def _serving(status: Status) -> str:
 
 def _next(home: Home, ok: bool, held: str | None, last_night: dict[str, Any] | None) -> str | None:
     if held:
-        return f"`recsys rollback --release --home {home.root}`, once nights may publish again"
+        return f"`recsys rollback --release --home {home.root}` to let nights publish again"
     failed = last_night is not None and last_night["verdict"] not in SUCCESS
     if failed:
-        return f"`recsys runs --limit 5 --home {home.root}`, put that right, then `recsys nightly --home {home.root}`"
+        return f"`recsys runs --limit 5 --home {home.root}`, fix the cause, then `recsys nightly --home {home.root}`"
     return None if ok else f"`recsys nightly --home {home.root}`"
 
 
 def _in_one_line(reason: str | None) -> str:
     words = printable(" ".join((reason or "no reason was recorded").split()))
-    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
+    return words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"

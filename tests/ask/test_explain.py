@@ -141,7 +141,7 @@ def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Ho
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
-    with pytest.raises(NotPublished, match=rf"runs/{run_id} does not hold what its lists were made with.* Next: "):
+    with pytest.raises(NotPublished, match=rf"runs/{run_id} has no saved ranker, so .* Next: "):
         explain(home, 5, "3")
 
 

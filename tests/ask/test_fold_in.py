@@ -14,7 +14,7 @@ from recsys.ask.fold_in import SavedRanker, fold_in
 from recsys.rank.common import name_service
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_users
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import save_ranker
@@ -82,7 +82,7 @@ def test_a_stranger_gets_what_the_ranker_would_give(
 
 
 def check_same(pair: Pair, ratings: Mapping[int, float], stated: tuple[str, ...], n: int) -> None:
-    block = rank_users(pair.ranker, describe_stranger(pair.ranker, stated, ratings), n)
+    block = rank_users(pair.ranker, make_new_user(pair.ranker, stated, ratings), n)
     folded = fold_in(pair.saved, ratings, stated, n)
     assert folded.item_idx.tolist() == block.item_idx.tolist()
     # an affinity of little more than MIN_AFFINITY has a logarithm in which float32's rounding shows

@@ -82,11 +82,11 @@ def test_segments_are_called_as_their_default_lists_are(served_night: Home, titl
     ("ratings", "segment", "complaint"),
     [
         ("No Such Film=5", None, "no movie is called 'No Such Film'"),
-        ("20=9", None, "9 stars for '20' are not on the scale of these ratings: 1, 2, 3, 4, 5"),
-        ("20", None, "is not a title and its stars"),
-        ("20=5", "gender=X", "nothing is known of 'gender=X'; known are gender=F, gender=M, age=18"),
-        ("20=5", "all gender=F", "nothing is known of 'all'"),
-        ("20=5", "", "nothing is known of ''"),
+        ("20=9", None, "9 stars for '20' are not on the rating scale. Next: give one of 1, 2, 3, 4, 5"),
+        ("20", None, "is not a title with stars"),
+        ("20=5", "gender=X", "'gender=X' is unknown. Next: use gender=F, gender=M, age=18"),
+        ("20=5", "all gender=F", "'all' is unknown"),
+        ("20=5", "", "'' is unknown"),
         ("20=5", "gender=F gender=m", "'gender=F gender=m' has two values of gender"),
     ],
 )
@@ -99,7 +99,7 @@ def test_without_the_folder_of_the_run_there_are_none(served_night: Home, tmp_pa
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
-    with pytest.raises(NotPublished, match=rf"runs/{run_id} does not hold what its lists were made with.* Next: "):
+    with pytest.raises(NotPublished, match=rf"runs/{run_id} has no saved ranker, so .* Next: "):
         recommend_for(home, "20=5")
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_folder_is_told_by_name(served_night: Home, tmp_path: Path, da
     path = home.run(run_id).folder / damaged
     os.truncate(path, 90) if how == "cut" else path.unlink()
     for asked in (lambda: recommend_for(home, "20=5"), lambda: explain(home, 5, "3")):
-        with pytest.raises(NotPublished, match=rf"runs/{run_id}.*, without which .*\. Next: `recsys nightly"):
+        with pytest.raises(NotPublished, match=rf"runs/{run_id}.*, so .*\. Next: `recsys nightly"):
             asked()
 
 

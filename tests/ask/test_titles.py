@@ -8,7 +8,7 @@ from io import BytesIO
 import polars as pl
 import pytest
 
-from recsys.ask.titles import TAKEN_FROM, find_movie, find_movies, match_ratings, parse_ratings
+from recsys.ask.titles import MIN_SIMILARITY, find_movie, find_movies, match_ratings, parse_ratings
 from recsys.errors import UsageError
 from tests.conftest import RealArchive
 
@@ -237,8 +237,8 @@ def test_equal_titles_go_to_the_most_rated_then_to_the_lower_id() -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("heat", "'heat' is taken for Heat (1995), movie_id 6; also called so: Heat, The (2013), movie_id 103372"),
-        ("pulp ficton", "'pulp ficton' is taken for Pulp Fiction (1994), movie_id 296"),
+        ("heat", "'heat' is taken as Heat (1995), movie_id 6; other matches: Heat, The (2013), movie_id 103372"),
+        ("pulp ficton", "'pulp ficton' is taken as Pulp Fiction (1994), movie_id 296"),
         ("300", "'300' is read as a movie_id: Quiz Show (1994), movie_id 300; not: 300 (2007), movie_id 51662"),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_is_clear_is_not_told(asked: str, movies: pl.DataFrame, caplog: pyt
 
 
 def test_another_number_is_another_movie(movies: pl.DataFrame) -> None:
-    assert find_movies("Toy Story 4", movies)["similarity"][0] < TAKEN_FROM
+    assert find_movies("Toy Story 4", movies)["similarity"][0] < MIN_SIMILARITY
     expected = r"no movie is called 'Toy Story 4'; did you mean Toy Story \(1995\), .*; Toy Story 2 \(1999\), movie_id"
     with pytest.raises(UsageError, match=expected):
         find_movie("Toy Story 4", movies)
@@ -266,7 +266,7 @@ def test_another_number_is_another_movie(movies: pl.DataFrame) -> None:
 
 @pytest.mark.parametrize("asked", ["", "?!", "*"])
 def test_nothing_is_near_to_nothing(asked: str, movies: pl.DataFrame) -> None:
-    with pytest.raises(UsageError, match="none is called nearly so"):
+    with pytest.raises(UsageError, match="there is no similar title"):
         find_movie(asked, movies)
 
 
@@ -295,17 +295,17 @@ def test_ratings_as_people_type_them(text: str, expected: list[tuple[str, float]
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("Toy Story", r"'Toy Story' is not a title and its stars\. Next: write TITLE=STARS"),
-        ("Heat=4,Toy Story", "'Toy Story' is not a title and its stars"),
-        ("Heat=4,5", "'5' is not a title and its stars"),
-        ("Heat=4=5", "'Heat=4=5' is not a title and its stars"),
+        ("Toy Story", r"'Toy Story' is not a title with stars\. Next: write TITLE=STARS"),
+        ("Heat=4,Toy Story", "'Toy Story' is not a title with stars"),
+        ("Heat=4,5", "'5' is not a title with stars"),
+        ("Heat=4=5", "'Heat=4=5' is not a title with stars"),
         ("=4", "'=4' has no title"),
         ("Heat=4,=3", "'=3' has no title"),
         ("Heat=good", f"'good', the stars of 'Heat', is not a number. Next: give one of {HALF_STARS}"),
         ("Heat=", "'', the stars of 'Heat', is not a number"),
-        ("Heat=5.5", f"5.5 stars for 'Heat' are not on the scale of these ratings: {HALF_STARS}"),
-        ("Heat=nan", "nan stars for 'Heat' are not on the scale"),
-        (" ", "no ratings are given"),
+        ("Heat=5.5", f"5.5 stars for 'Heat' are not on the rating scale. Next: give one of {HALF_STARS}"),
+        ("Heat=nan", "nan stars for 'Heat' are not on the rating scale"),
+        (" ", "there are no ratings"),
     ],
 )
 def test_ratings_that_cannot_be_meant(text: str, complaint: str) -> None:
@@ -328,5 +328,5 @@ def test_a_movie_is_rated_once(movies: pl.DataFrame) -> None:
 
 
 def test_two_titles_with_one_number_of_stars(movies: pl.DataFrame) -> None:
-    with pytest.raises(UsageError, match=r"'Toy Story, Heat'.* If these are several movies, each needs its own =STARS"):
+    with pytest.raises(UsageError, match=r"'Toy Story, Heat'.* For several movies, give each its own =STARS"):
         match_ratings(parse_ratings("Toy Story, Heat=4", STARS), movies)

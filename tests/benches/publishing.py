@@ -67,7 +67,8 @@ def write_inputs(folder: Path, n_users: int, n_movies: int, n: int) -> dict[str,
 
 def publish_night(folder: Path, night: int, n: int, runs: int) -> dict[str, float]:
     from recsys.home import Home
-    from recsys.warehouse.publish import Tonight, publish
+    from recsys.warehouse.build import Tonight
+    from recsys.warehouse.publish import publish
     from tests.support.warehouses import make_outcome
 
     inputs = folder / "inputs"

@@ -10,7 +10,7 @@ import polars as pl
 
 from recsys.compare.data import cut, load_data
 from recsys.evaluate.holdout import LIST_LENGTH
-from recsys.rank.fit import fit_ranker, teach
+from recsys.rank.fit import fit_ranker, learn_ranker_weights
 from recsys.rank.lists import list_alone, list_blocks, list_popular
 from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
@@ -98,9 +98,12 @@ def choose(tuner: Tuner, users: pl.DataFrame) -> Chosen:
     rows, seed = stage.learner.encode(asked), stage.learner.seed
     liked = stage.learner.encode(asked.filter(pl.col("rating") >= ranker.config.relevant_from))
     return Chosen(
-        blend=teach(ranker, rows, seed),
+        blend=learn_ranker_weights(ranker, rows, seed),
         # with all stars relevant, the chance of relevant ones is 1 for every movie, and two parts are left
-        pairs={name: teach(_with(ranker, name, relevant_from=0.0), liked, seed) for name in ranker.retrievers},
+        pairs={
+            name: learn_ranker_weights(_with(ranker, name, relevant_from=0.0), liked, seed)
+            for name in ranker.retrievers
+        },
         ease_l2=tuner.ease_l2(users),
         als=tuner.als_setting(users),
     )

@@ -13,17 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.main import main
-from recsys.checks.check import check_ratings
 from recsys.checks.report import check_source, describe_check, render_check
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, table_rules
 from recsys.errors import SourceError
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.settings import CheckConfig, Settings
-from recsys.warehouse.publish import publish
 from tests.support.archives import write_archive
-from tests.support.snapshots import make_run, make_tables, write_tables
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.snapshots import check_ratings, make_run, make_tables, write_tables
+from tests.support.validators import count_offences
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 RECSYS = Path(sys.executable).with_name("recsys")
 
@@ -118,7 +117,7 @@ def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Ho
 def test_the_tables_that_are_served_stay_as_they_are(tmp_path: Path, home: Home) -> None:
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
-    check_source(Settings(source=str(write_source(tmp_path / "good")), home=home.root))
+    check_source(Settings(source=str(write_source(tmp_path / "good")), home=home.root), count_offences)
     assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
@@ -140,7 +139,7 @@ def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
     assert said.exit_code == 1
     assert said.stdout == ""
     with pytest.raises(SourceError) as error:
-        check_source(Settings(source=str(path), home=home.root))
+        check_source(Settings(source=str(path), home=home.root), count_offences)
     assert error.value.run is not None
     assert describe_check(error.value.run) is None
     assert render_check(error.value.run, 100, colours=False) is None

@@ -13,15 +13,14 @@ import pytest
 import sql
 from recsys import expect
 from recsys.checks import result as results
-from recsys.checks.check import Checked, check_ratings
+from recsys.checks.check import Checked
 from recsys.checks.result import hash_check, read_result
 from recsys.errors import DataRefused
 from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
 from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
-from recsys.warehouse.publish import publish
-from tests.support.snapshots import START, Tables, make_run, make_tables, write_tables
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.snapshots import START, Tables, check_ratings, make_run, make_tables, write_tables
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 CONFIG = CheckConfig(
     max_bad_share=0.5, min_ratings=2, limits=LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
@@ -174,7 +173,7 @@ def test_moment_and_content_are_in_the_key(home: Home, snapshot: Snapshot) -> No
     assert len(keys) == 5
 
 
-@pytest.mark.parametrize("name", ["rule_user_age.sql", "admitted_tags.sql", "rules.py", "data_docs.css"])
+@pytest.mark.parametrize("name", ["rule_user_age.sql", "admitted_tags.sql", "rules.py", "page.py"])
 def test_every_rule_is_in_the_key(
     tmp_path: Path, snapshot: Snapshot, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

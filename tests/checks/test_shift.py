@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from recsys.checks.check import Checked, check_ratings
+from recsys.checks.check import Checked
 from recsys.checks.previous import find_previous
 from recsys.checks.result import Result, read_result
 from recsys.errors import DataRefused
@@ -18,9 +18,9 @@ from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
 from recsys.runs.night import night, read_metrics
 from recsys.settings import CheckConfig, Settings, ShiftConfig
-from recsys.warehouse.publish import publish, record
-from tests.support.snapshots import START, Tables, make_run, make_tables, write_tables
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.snapshots import START, Tables, check_ratings, make_run, make_tables, write_tables
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 LAST_NIGHT = "20261120T030000Z"
 CONFIG = CheckConfig(min_ratings=2)

@@ -123,7 +123,8 @@ def test_a_baselines_figures(setting: Setting) -> None:
         assert "log_loss" not in trial.metrics
     counts = torch.bincount(known.item_idx, minlength=sizes.n_items).float()
     popular = run_trial("popularity", setting).metrics
-    by_count = measure_order(lambda pairs: counts[pairs.item_idx], known, asked, sizes, 4.0, seed=0)
+    holdout = setting.parts.holdout
+    by_count = measure_order(lambda pairs: counts[pairs.item_idx], known, holdout, setting.learner, 4.0)
     assert popular.keys() == {"ndcg_at_10_by_score", "training_seconds"}
     assert popular["ndcg_at_10_by_score"] == by_count
 
@@ -187,8 +188,8 @@ def test_the_command_prints_a_table_for_each_split_and_writes_files(home: Path, 
     out = tmp_path / "out"
     shown = run(home, "--models", "softmax,bias,popularity", "--split", "random,time:0.2", "--seeds", 2, "--out", out)
     assert shown.exit_code == 0, shown.output
-    assert "random: 25% drawn at random; 900 ratings to learn from, 300 held out" in shown.stdout
-    assert "time:0.2: the newest 20%; 960 ratings to learn from, 240 held out" in shown.stdout
+    assert "random: 25% drawn at random; 900 ratings to train on, 300 held out" in shown.stdout
+    assert "time:0.2: the newest 20%; 960 ratings to train on, 240 held out" in shown.stdout
     assert str(out) in shown.stdout
     written = {path.name for path in out.iterdir()}
     assert written == {"conditions.json", "trials", "results.json", "results.csv", "slices.csv", "results.png",
@@ -248,7 +249,7 @@ def test_one_process_at_a_time_writes_to_a_folder(home: Path, tmp_path: Path) ->
     with alone(tmp_path / "out", "comparison"):
         shown = run(home, "--models", "bias", "--out", tmp_path / "out")
     assert shown.exit_code == 1
-    assert f"the comparison in {tmp_path / 'out'} is under way already" in shown.stderr
+    assert f"the comparison in {tmp_path / 'out'} is already running" in shown.stderr
 
 
 def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:
     command = ("--models", "bias", "--source", smaller, "--out", tmp_path)
     shown = run(home, *command)
     assert shown.exit_code == 0, shown.output
-    assert re.findall(r"(\d+) ratings to learn from", shown.stdout) == ["900", "450"]
+    assert re.findall(r"(\d+) ratings to train on", shown.stdout) == ["900", "450"]
     results = [tmp_path / source.replace(":", "-") / "results.json" for source in (SOURCE, smaller)]
     assert json.loads(run(home, *command, "--json").stdout) == [read_json(path) for path in results]
 
@@ -269,7 +270,7 @@ def test_files_of_ones_own(home: Path, data: Data, tmp_path: Path) -> None:
     shown = run(home, *command)
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)
-    assert found["splits"]["files"].endswith("1,000 ratings to learn from, 200 held out")
+    assert found["splits"]["files"].endswith("1,000 ratings to train on, 200 held out")
     assert (home / "comparisons" / found["id"] / "results.csv").exists()
 
 

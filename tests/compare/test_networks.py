@@ -54,4 +54,4 @@ def test_what_json_shows_is_a_config_file(tmp_path: Path) -> None:
 def test_a_wrong_name_is_told_the_right_ones() -> None:
     shown = run("ordinary")
     assert shown.exit_code == 2
-    assert "no network ordinary. Next: one of ordinal, ordinal_basic" in shown.stderr
+    assert "no network ordinary. Next: use one of ordinal, ordinal_basic" in shown.stderr

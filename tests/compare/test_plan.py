@@ -45,22 +45,22 @@ def test_two_files_take_the_place_of_splits() -> None:
     train, holdout = Path("a.parquet"), Path("b.parquet")
     found = plan_comparison(None, None, 1, "stated", SETTINGS, (train, holdout))
     assert found.splits == {"files": Provided("files", 0.15, train, holdout)}
-    with pytest.raises(UsageError, match="--train and --holdout belong together"):
+    with pytest.raises(UsageError, match="--train and --holdout must be given together"):
         plan_comparison(None, None, 1, "stated", SETTINGS, (train, None))
-    with pytest.raises(UsageError, match="--split time and --train, --holdout are two ways to part ratings"):
+    with pytest.raises(UsageError, match="--split time cannot be combined with --train and --holdout"):
         plan_comparison(None, "time", 1, "stated", SETTINGS, (train, holdout))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"models": "sofmax"}, r"--models sofmax: there is no such network\. Did you mean softmax\? Next: all, or"),
+        ({"models": "sofmax"}, r"--models sofmax: there is no such network\. Did you mean softmax\? Next: use all, or"),
         ({"models": ""}, "--models : there is no such network"),
-        ({"splits": "randm"}, "--split randm: there is no such split; next: some of random, time, last, u1"),
+        ({"splits": "randm"}, "--split randm: there is no such split. Next: use some of random, time, last, u1"),
         ({"splits": "time:1.5"}, "--split time:1.5: Input should be less than 1"),
         ({"splits": "last:half"}, "--split last:half: Input should be a valid integer"),
         ({"splits": "u6"}, "--split u6: there is no such split"),
-        ({"n_seeds": 0}, "--seeds 0: give a number from 1 to 100"),
+        ({"n_seeds": 0}, "--seeds 0 is invalid. Next: give a number from 1 to 100"),
     ],
 )  # fmt: skip
 def test_words_that_mean_nothing(words: dict[str, str], message: str) -> None:
@@ -88,8 +88,8 @@ def test_where_the_results_of_each_source_go(
 @pytest.mark.parametrize(
     ("model", "config", "message"),
     [
-        ("nmf", {}, "--config is of nmf, which is not among --models softmax,triplet"),
-        ("triplet", {"margin": 1}, r"this is no config of triplet: .*training: Field required"),
+        ("nmf", {}, "--config is for nmf, which is not among --models softmax,triplet"),
+        ("triplet", {"margin": 1}, r"invalid config for triplet: .*training: Field required"),
     ],
 )
 def test_a_config_is_of_a_network_that_is_compared(model: str, config: dict[str, object], message: str) -> None:
@@ -109,5 +109,5 @@ def test_results_stay_below_the_folder(source: str, tmp_path: Path, monkeypatch:
 
 
 def test_two_sources_do_not_share_a_folder() -> None:
-    with pytest.raises(UsageError, match="would write to the same folder of out"):
+    with pytest.raises(UsageError, match="would write to the same folder in out"):
         folders_of(["x/a.zip", "y/a.zip"], Path("out"))

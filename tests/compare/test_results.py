@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.compare.results import Figure, Shelf, estimate, summarise, summarise_slices, write_results
+from recsys.compare.results import Figure, TrialStore, estimate, summarise, summarise_slices, write_results
 from recsys.compare.table import OWN, STARS, render
 from recsys.compare.trial import Trial
 from recsys.errors import UsageError
@@ -74,31 +74,31 @@ def test_a_finished_trial_is_kept_and_a_failed_one_is_not(tmp_path: Path) -> Non
         return TRIALS[0]
 
     for _ in range(2):
-        shelf = Shelf(tmp_path, {"snapshot": "abc"})
-        assert shelf.take_or_run("time:0.1", "softmax", 0, run) == TRIALS[0]
+        store = TrialStore(tmp_path, {"snapshot": "abc"})
+        assert store.take_or_run("time:0.1", "softmax", 0, run) == TRIALS[0]
     assert len(runs) == 1
     for _ in range(2):
-        assert shelf.take_or_run("time:0.1", "bias", 1, lambda: runs.append(1) or TRIALS[3]) == TRIALS[3]  # type: ignore[func-returns-value]
+        assert store.take_or_run("time:0.1", "bias", 1, lambda: runs.append(1) or TRIALS[3]) == TRIALS[3]  # type: ignore[func-returns-value]
     assert len(runs) == 3
 
 
 @pytest.mark.parametrize("damage", ['{"split": "time', '{"other": 1}', ""])
 def test_a_damaged_trial_is_run_again(damage: str, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, {"snapshot": "abc"})
-    assert shelf.take_or_run("time:0.1", "softmax", 0, lambda: TRIALS[0]) == TRIALS[0]
+    store = TrialStore(tmp_path, {"snapshot": "abc"})
+    assert store.take_or_run("time:0.1", "softmax", 0, lambda: TRIALS[0]) == TRIALS[0]
     (path,) = (tmp_path / "trials").iterdir()
     path.write_text(damage)
-    assert shelf.take_or_run("time:0.1", "softmax", 0, lambda: TRIALS[1]) == TRIALS[1]
+    assert store.take_or_run("time:0.1", "softmax", 0, lambda: TRIALS[1]) == TRIALS[1]
     assert Trial(**read_json(path)) == TRIALS[1]
 
 
 def test_damaged_conditions_are_named(tmp_path: Path) -> None:
     (tmp_path / "conditions.json").touch()
-    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Give another --out"):
-        Shelf(tmp_path, {"snapshot": "abc"})
+    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Next: give another --out"):
+        TrialStore(tmp_path, {"snapshot": "abc"})
     (tmp_path / "conditions.json").write_text('{"snapshot": "abc", "more": 1}')
     with pytest.raises(UsageError, match="more was 1, now it is None"):
-        Shelf(tmp_path, {"snapshot": "abc"})
+        TrialStore(tmp_path, {"snapshot": "abc"})
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
@@ -108,13 +108,13 @@ def test_no_figure_is_cut_on_a_narrow_terminal(width: int) -> None:
     table = page.split("\n\n")[0]
     assert "…" not in page
     assert "0.6123" in table
-    assert ("no room for MSE" in table) == (width < 200)
+    assert ("columns left out: MSE" in table) == (width < 200)
 
 
 def test_trials_of_other_conditions_do_not_stand_beside_these(tmp_path: Path) -> None:
-    Shelf(tmp_path, {"snapshot": "abc", "code": "1"})
+    TrialStore(tmp_path, {"snapshot": "abc", "code": "1"})
     with pytest.raises(UsageError, match=r"holds a comparison under other conditions: code was 1, now it is 2\. Give"):
-        Shelf(tmp_path, {"snapshot": "abc", "code": "2"})
+        TrialStore(tmp_path, {"snapshot": "abc", "code": "2"})
 
 
 def test_the_table_has_the_best_first_and_says_what_it_means() -> None:
@@ -136,4 +136,4 @@ def test_networks_without_stars_come_last_with_their_own_error() -> None:
     page = render(summarise([ranks_only, TRIALS[0]]), {"random": ""})
     assert page.index("softmax") < page.index("popularity")
     assert "0.1250" in page
-    assert "Own error, of what predicts no stars (popularity): pairs." in page
+    assert "Own error, of networks that predict no stars (popularity): pairs." in page

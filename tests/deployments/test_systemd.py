@@ -1,4 +1,4 @@
-"""The units for a real host. No systemd runs in tests: what it would read is checked, and what it would start is."""
+"""The systemd units. No systemd runs here: `systemd-analyze` reads them, and the tests start their commands."""
 
 import os
 import shlex
@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.postgres import POSTGRES, postgres
 from tests.support.serving import ROOT, find_free_port, wait_for
 
 UNITS = ("recsys-server", "recsys-worker", "recsys-watch")
@@ -22,62 +23,83 @@ EXAMPLE = ROOT / "deployments" / "recsys.env.example"
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
 @pytest.mark.parametrize("name", UNITS)
-def test_units_are_understood(name: str, tmp_path: Path) -> None:
-    """Every key and value, and that its programs exist, with this checkout and its Python in place of /opt/recsys."""
+def test_units_are_valid(name: str, tmp_path: Path) -> None:
+    """All keys, values and programs, with this checkout and its Python in place of /opt/recsys."""
     for unit in UNITS:
         (tmp_path / f"{unit}.service").write_text(read_unit(unit))
-    paths = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    environment = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
     verify = ["systemd-analyze", "verify", str(tmp_path / f"{name}.service")]
-    done = subprocess.run(verify, env=paths, capture_output=True, text=True, check=False)
+    done = subprocess.run(verify, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     security = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=40", verify[-1]]
-    exposed = subprocess.run(security, env=paths, capture_output=True, text=True, check=False)
+    exposed = subprocess.run(security, env=environment, capture_output=True, text=True, check=False)
     assert exposed.returncode == 0, exposed.stdout  # 4.0 of 10
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
-def test_the_timer_is_understood(tmp_path: Path) -> None:
+def test_timer_is_valid(tmp_path: Path) -> None:
     (tmp_path / "recsys-watch.service").write_text(read_unit("recsys-watch"))
     timer = shutil.copy(ROOT / "deployments" / "systemd" / "recsys-watch.timer", tmp_path)
-    paths = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
-    done = subprocess.run(["systemd-analyze", "verify", timer], env=paths, capture_output=True, text=True, check=False)
+    environment = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", timer], env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow
-def test_what_the_units_start_works_together(tmp_path: Path) -> None:
-    """With the example's settings: the server, what comes before the worker, the worker, and both of their ends."""
-    (tmp_path / "home").mkdir()  # systemd's StateDirectory
-    environment = read_example() | {
-        "RECSYS_HOME": str(tmp_path / "home"),
-        "PREFECT_HOME": str(tmp_path / "home" / ".prefect"),
-        "PREFECT_SERVER_API_PORT": (port := str(find_free_port())),
-        "PREFECT_API_URL": (url := f"http://127.0.0.1:{port}/api"),
-    }
-    user, _, password = environment["PREFECT_API_AUTH_STRING"].partition(":")
-    of_worker = {key: value for key, value in environment.items() if key not in list_unset()}
-    assert environment.keys() - of_worker.keys() == {"PREFECT_SERVER_API_AUTH_STRING"}
-    with started(read_commands("recsys-server", "ExecStart")[0], environment, tmp_path / "server.log"):
-        for command in read_commands("recsys-worker", "ExecStartPre"):
-            run(command, of_worker)
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("served")
+def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
+    """With the settings of the example: the server, the preparation of the worker, the worker, and stopping both.
+
+    On PostgreSQL where it is installed. The history outlives a `kill -9` of the server and its restart.
+    """
+    (tmp_path / "home").mkdir()  # StateDirectory of systemd
+    with postgres() if POSTGRES else nullcontext() as database:
+        environment = read_example() | {
+            "RECSYS_HOME": str(tmp_path / "home"),
+            "PREFECT_HOME": str(tmp_path / "home" / ".prefect"),
+            "PREFECT_SERVER_API_PORT": (port := str(find_free_port())),
+            "PREFECT_API_URL": (url := f"http://127.0.0.1:{port}/api"),
+        }
+        environment |= {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}
+        user, _, password = environment["PREFECT_API_AUTH_STRING"].partition(":")
+        for_worker = {key: value for key, value in environment.items() if key not in list_unset()}
+        server_only = {"PREFECT_SERVER_API_AUTH_STRING"} | (
+            {"PREFECT_API_DATABASE_CONNECTION_URL"} if database else set()
+        )
+        assert environment.keys() - for_worker.keys() == server_only
+        server = read_commands("recsys-server", "ExecStart")[0]
+        with started(server, environment, tmp_path / "server.log", kill=True):
+            for command in read_commands("recsys-worker", "ExecStartPre"):
+                run(command, for_worker)
         log = tmp_path / "worker.log"
-        with started(read_commands("recsys-worker", "ExecStart")[0], of_worker, log) as worker:
-            wait_for("the worker", lambda: f"'worker@{socket.gethostname()}' started" in log.read_text())
-            found = httpx.get(f"{url}/deployments/name/nightly/nightly", auth=(user, password), trust_env=False)
+        with (
+            httpx.Client(base_url=url, auth=(user, password), trust_env=False) as api,
+            started(server, environment, tmp_path / "server-2.log"),
+        ):
+            run(read_commands("recsys-worker", "ExecStartPre")[0], for_worker)
+            found = api.get("/deployments/name/nightly/nightly")
             assert found.raise_for_status().json()["pull_steps"][0].popitem()[1] == {"directory": str(ROOT)}
-            run(read_commands("recsys-worker", "ExecStop")[0], of_worker | {"MAINPID": str(worker.pid)})
-        run(read_commands("recsys-worker", "ExecStopPost")[0], of_worker)
+            with started(read_commands("recsys-worker", "ExecStart")[0], for_worker, log) as worker:
+                wait_for("the worker", lambda: f"'worker@{socket.gethostname()}' started" in log.read_text())
+                run(read_commands("recsys-worker", "ExecStop")[0], for_worker | {"MAINPID": str(worker.pid)})
+            run(read_commands("recsys-worker", "ExecStopPost")[0], for_worker)
+        assert bool(database) != bool(list(tmp_path.rglob("*.db")))
 
 
 @contextmanager
-def started(command: str, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """As systemd does: ended by SIGTERM, and it must end."""
+def started(
+    command: str, environment: Mapping[str, str], log: Path, *, kill: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a command and stops it with SIGTERM, as systemd does; it must stop. With `kill`, it gets SIGKILL."""
     with log.open("wb") as output:
         process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         yield process
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         process.wait(30)
     finally:
         process.kill()

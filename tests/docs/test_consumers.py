@@ -1,4 +1,4 @@
-"""docs/consumers.md: its tables are those of the warehouse, and every block of SQL and Python answers."""
+"""docs/consumers.md: its tables are those of the warehouse, and every block of SQL and Python runs."""
 
 import contextlib
 import io
@@ -13,9 +13,9 @@ import pytest
 
 from recsys.home import Home
 from recsys.settings import HistoryConfig
-from recsys.warehouse.publish import LISTS, RECORDS, SERVED, publish
-from tests.support.consumers import FULL, NIGHTS, PAGE, blocks, write_world
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from recsys.warehouse.build import LISTS, RECORDS, SERVED
+from tests.support.consumers import FULL, NIGHTS, PAGE, blocks
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 LINES = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| `")]
 
@@ -23,13 +23,13 @@ LINES = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.s
 @dataclass(frozen=True)
 class Answer:
     n_rows: int
-    first: tuple[Any, ...]  # row, as far as it does not depend on the clock
+    first: tuple[Any, ...]  # the first columns of the row, as far as they do not depend on the time
     last: tuple[Any, ...] | None = None
 
 
 WAR = ["Drama", "War"]
 ANSWERS = {  # in the order of the page
-    "comments": Answer(8, ("user_id", "INTEGER", "For whom; see users.")),
+    "comments": Answer(8, ("user_id", "INTEGER", "The user who receives the list; see users.")),
     "list": Answer(3, (1, "Movie 4", 1995, 4.0, ["Movie 3"]), (3, "Movie 6", 1995, 4.0, ["Movie 3"])),
     "who sees": Answer(6, (19, 1, 4.0), (37, 3, 4.0)),
     "users alike": Answer(15, (10, 1, "Movie 12"), (50, 3, "Movie 14")),
@@ -55,13 +55,6 @@ ANSWERS = {  # in the order of the page
 }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("consumers")
-    write_world(folder)
-    return folder
-
-
 @pytest.fixture
 def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(world)
@@ -75,26 +68,26 @@ def warehouse(here: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask(block: str) -> list[tuple[Any, ...]]:
-    """Of a block that attaches what it reads, in a session of one's own."""
+    """The rows of a block; a block that attaches the warehouse runs in a database of its own."""
     path = ":memory:" if "attach '" in block else "data/warehouse.duckdb"
     with duckdb.connect(path, read_only=path != ":memory:") as connection:
         return connection.execute(block).fetchall()
 
 
-def test_every_query_is_here() -> None:
+def test_every_query_has_an_answer_here() -> None:
     assert len(blocks("sql")) == len(ANSWERS)
     assert {*re.findall(r"```(\w+)", PAGE)} == {"sql", "python", "sh"}
 
 
 @pytest.mark.parametrize(("name", "block"), [*zip(ANSWERS, blocks("sql"), strict=False)], ids=[*ANSWERS])
-def test_every_query_answers(here: Path, name: str, block: str) -> None:
+def test_every_query_returns_the_expected_rows(here: Path, name: str, block: str) -> None:
     answer, rows = ANSWERS[name], ask(block)
     assert len(rows) == answer.n_rows
     assert rows[0][: len(answer.first)] == answer.first
     assert answer.last is None or rows[-1] == answer.last
 
 
-def test_files_that_a_query_wrote(here: Path) -> None:
+def test_the_files_that_a_query_writes(here: Path) -> None:
     (block,) = (block for block in blocks("sql") if block.startswith("copy"))
     ask(block)
     header, first, *_ = (here / "lists.csv").read_text(encoding="utf-8").splitlines()
@@ -109,7 +102,7 @@ def test_every_program_prints_the_list_of_user_42(here: Path, block: str) -> Non
     assert printed.getvalue() in ("['Movie 4', 'Movie 5', 'Movie 6']\n", "[4, 5, 6]\n")
 
 
-def test_what_is_typed_in_a_shell(here: Path) -> None:
+def test_the_shell_command(here: Path) -> None:
     (line,) = blocks("sh")
     (statement,) = re.findall(r'"(.+)"', line)
     assert ask(statement) == [(4, "Movie 4"), (5, "Movie 5"), (6, "Movie 6")]
@@ -121,27 +114,27 @@ def test_every_table_view_and_macro_is_listed_with_its_columns(warehouse: duckdb
     macros = warehouse.sql("select function_name from duckdb_functions() where not internal").fetchall()
     assert set(listed) == {name for (name,) in (*relations, *macros)}
     for name, (kind, columns) in listed.items():
-        assert warehouse.sql(f"from {called(name)}").columns == columns
-        assert (kind == "served", kind == "record", kind == "remembered") == (
+        assert warehouse.sql(f"from {relation_of(name)}").columns == columns
+        assert (kind == "served", kind == "record", kind == "history") == (
             name in SERVED, name in RECORDS, name == LISTS,
         )  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, _, key, _ in LINES if key != "none"])
 def test_keys_are_unique(warehouse: duckdb.DuckDBPyConnection, name: str, key: str) -> None:
-    counted = warehouse.sql(f"select count(*), count(distinct ({key})) from {called(name)}").fetchall()
+    counted = warehouse.sql(f"select count(*), count(distinct ({key})) from {relation_of(name)}").fetchall()
     assert counted[0][0] == counted[0][1] > 0
 
 
-def called(name: str) -> str:
+def relation_of(name: str) -> str:
     return f"{name}('1998-04-22')" if name == "recommendations_as_of" else name
 
 
-def test_as_many_runs_are_remembered_as_the_page_says() -> None:
+def test_the_number_of_runs_in_the_history_is_on_the_page() -> None:
     assert f"the latest {HistoryConfig().runs} runs stay" in PAGE
 
 
-def test_the_macro_where_the_warehouse_is_attached_says_what_the_page_says(here: Path) -> None:
+def test_the_macro_of_an_attached_warehouse_fails_as_described(here: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("attach 'data/warehouse.duckdb' as recs (read_only)")
         with pytest.raises(duckdb.CatalogException, match="recommendation_history does not exist"):
@@ -149,8 +142,8 @@ def test_the_macro_where_the_warehouse_is_attached_says_what_the_page_says(here:
 
 
 @pytest.mark.parametrize("name", [name for name, kind, _, _ in LINES if kind != "macro"])
-def test_what_is_attached_reads_its_own_tables(here: Path, name: str) -> None:
-    """Though the reader has some of the same names."""
+def test_views_of_an_attached_warehouse_read_its_own_tables(here: Path, name: str) -> None:
+    """The reader has tables of the same names."""
     with duckdb.connect() as connection:
         for own in ("movies", "recommendations", "recommendation_history", "similar_movies", "default_recommendations"):
             connection.execute(f"create table {own} (x integer)")
@@ -158,7 +151,7 @@ def test_what_is_attached_reads_its_own_tables(here: Path, name: str) -> None:
         assert connection.execute(f"from recs.{name}").fetchall()
 
 
-def test_an_open_connection_keeps_its_night_until_it_is_opened_again(home: Home) -> None:
+def test_an_open_connection_keeps_its_file_until_it_is_closed(home: Home) -> None:
     night = write_night(home.root / "night", make_frames())
     publish(make_outcome("r1"), night, home)
     question = "select any_value(run_id) from recs.recommendations"

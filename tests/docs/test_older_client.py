@@ -1,4 +1,4 @@
-"""A reader that has DuckDB 1.4 and nothing else opens what we publish."""
+"""DuckDB 1.4 without any other package reads the published file."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from recsys.warehouse.publish import TABLES
-from tests.support.consumers import blocks, write_world
+from recsys.warehouse.build import TABLES
+from tests.support.consumers import blocks
 
 VERSION = "1.4.5"  # the newest of 1.4
 SHA256 = (  # CPython 3.11 and 3.12 on Linux x86-64, Linux arm64, macOS arm64 and macOS x86-64
@@ -22,14 +22,14 @@ SHA256 = (  # CPython 3.11 and 3.12 on Linux x86-64, Linux arm64, macOS arm64 an
     "14ee4000e879ce1f9a1a6dc08936cca5bfe0990b81e1b5a0466a746070bf1033",
     "c08999ed92ac66caecfc3945dd7184fdc145570e56ec5af6ec4dd84f1e1bab8c",
 )
-PATIENCE = ("--retries", "1", "--timeout", "15")  # seconds
+PIP_LIMITS = ("--retries", "1", "--timeout", "15")  # seconds
 
 READER = """
 import duckdb, json, sys
 asked = json.load(sys.stdin)
 answers = {"version": duckdb.__version__, "rows": {}, "ran": 0}
 with duckdb.connect("data/warehouse.duckdb", read_only=True) as warehouse:
-    for name in asked["relations"]:  # the hash of rows takes every value, none of which needs a package to be shown
+    for name in asked["relations"]:  # hashing reads every value and needs no other package
         rows = warehouse.execute(f"select count(*), sum(hash(rows)) from {name} as rows").fetchall()
         answers["rows"][name] = rows[0][0]
     answers["comments"] = warehouse.execute(
@@ -49,30 +49,29 @@ json.dump(answers, sys.stdout)
 
 @pytest.fixture(scope="session")
 def duckdb_1_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with that package alone."""
+    """A folder with only this package."""
     folder = tmp_path_factory.mktemp("duckdb-1.4")
     requirements = folder / "requirements.txt"
     hashes = " ".join(f"--hash=sha256:{digest}" for digest in SHA256)
     requirements.write_text(f"duckdb=={VERSION} {hashes}\n", encoding="utf-8")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *PATIENCE)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *PIP_LIMITS)
     exact = ("--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes", "-r", str(requirements))
     install = (*pip, *exact, "--target", str(folder / "packages"))
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
         pytest.fail(
-            f"pip cannot install duckdb=={VERSION}, so nobody knows whether DuckDB 1.4 reads what we publish "
+            f"pip cannot install duckdb=={VERSION}, so it is unknown whether DuckDB 1.4 reads the published file "
             f"({last_line}). Next: run the tests where pip reaches a package index"
         )
     return folder / "packages"
 
 
 @pytest.mark.slow
-def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, tmp_path: Path) -> None:
-    write_world(tmp_path)
+def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, world: Path) -> None:
     views = ("recommendations_named", "default_recommendations_named", "similar_movies_named", "recommendation_changes")
     macro = "recommendations_as_of('1998-04-22')"
-    answers = ask(duckdb_1_4, tmp_path, {"relations": [*TABLES, *views, macro], "blocks": blocks("sql")})
+    answers = ask(duckdb_1_4, world, {"relations": [*TABLES, *views, macro], "blocks": blocks("sql")})
     assert answers["version"] == VERSION
     assert answers["rows"] == {
         "recommendations": 150, "default_recommendations": 6, "similar_movies": 60, "movies": 20, "users": 51,
@@ -86,7 +85,7 @@ def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, t
 
 
 def ask(packages: Path, folder: Path, asked: dict[str, Any]) -> Any:
-    """In a process that has no other packages: without -S it would find those of this one."""
+    """In a process without other packages: -S hides those of this environment."""
     done = subprocess.run(
         [sys.executable, "-S", "-c", READER],
         input=json.dumps(asked),

@@ -9,8 +9,7 @@ import duckdb
 from flows.cli.main import main
 from recsys.home import Home
 from recsys.warehouse.outcome import MetricRow
-from recsys.warehouse.publish import publish
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 from tests.test_layout import ROOMS
 
 ROOT = Path(__file__).parents[2]

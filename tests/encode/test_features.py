@@ -38,14 +38,14 @@ def features(monkeypatch: pytest.MonkeyPatch) -> Features:
 
 
 def values(feature: Feature) -> list[list[str | None]]:
-    """Names of each row's values; None is "not known"."""
+    """The names of each row's values; None means "not known"."""
     named = (None, *feature.names)
     ends = feature.offsets.tolist()
     return [[named[value] for value in feature.values[first:last].tolist()] for first, last in pairwise(ends)]
 
 
 def test_users_by_index(features: Features) -> None:
-    """Row 0 is the unknown user, rows 1 to 3 are users 3, 5 and 8; user 5 has no row, user 99 no rating."""
+    """Rows are the unknown user and users 3, 5 and 8. User 5 is not in the table, user 99 has no rating."""
     assert values(features.user["gender"]) == [[None], ["M"], [None], ["F"]]
     assert values(features.user["age"]) == [[None], ["56"], [None], ["under 18"]]
     assert values(features.user["occupation"]) == [[None], [None], [None], ["writer"]]
@@ -53,7 +53,7 @@ def test_users_by_index(features: Features) -> None:
 
 
 def test_movies_by_index(features: Features) -> None:
-    """Movie 14 has no row; a title's word counts when two movies have it, in whatever case, numbers never."""
+    """Movie 14 is not in the table. Title words count if two movies have them, ignoring case; numbers never count."""
     assert values(features.item["genres"]) == [
         [None],
         ["Comedy", "Drama"],
@@ -69,8 +69,8 @@ def test_movies_by_index(features: Features) -> None:
     assert values(features.item["words"])[1:4] == [["night"], ["night", "the"], ["night", "the"]]
 
 
-def test_what_nobody_tells_is_left_out() -> None:
-    """Editions without a users file have an empty table of users."""
+def test_features_without_values_are_omitted() -> None:
+    """Data sets without a users file have an empty table of users."""
     assert fit_features(VOCABULARY, USERS.clear(), MOVIES.clear()) == Features({}, {})
     nameless = USERS.with_columns(occupation=pl.lit(None, dtype=pl.String))
     assert set(fit_features(VOCABULARY, nameless, MOVIES).user) == {"gender", "age", "region"}
@@ -91,7 +91,7 @@ def test_saved_and_loaded_is_the_same(features: Features, tmp_path: Path) -> Non
     assert Features.load(tmp_path) == Features({}, {})
 
 
-def test_the_hash_names_the_values(features: Features) -> None:
+def test_the_hash_depends_on_the_values(features: Features) -> None:
     genres = features.item["genres"]
     other = Feature(genres.names, genres.offsets, torch.zeros_like(genres.values))
     assert Features(features.user, {**features.item, "genres": other}).content_hash() != features.content_hash()

@@ -34,17 +34,17 @@ def test_an_unknown_id_is_index_0() -> None:
     assert vocabulary.encode_movies([5, 0]).tolist() == [1, 0]
 
 
-def test_ids_beyond_int32_are_unknown_not_wrapped() -> None:
+def test_ids_beyond_int32_are_unknown() -> None:
     assert make_vocabulary([0, 10], []).encode_users([2**32, 2**32 + 10]).tolist() == [0, 0]
 
 
-def test_an_empty_vocabulary_knows_nobody() -> None:
+def test_an_empty_vocabulary_encodes_all_ids_as_unknown() -> None:
     assert make_vocabulary([], []).encode_users([0, 1]).tolist() == [0, 0]
     assert make_vocabulary([], []).n_users == 1
 
 
 @given(known=st.sets(INT32), asked=st.lists(INT32))
-def test_encode_is_the_position_among_the_known_ids(known: set[int], asked: list[int]) -> None:
+def test_an_index_is_the_position_among_the_known_ids(known: set[int], asked: list[int]) -> None:
     vocabulary = make_vocabulary(sorted(known), sorted(known))
     position = {user_id: i + 1 for i, user_id in enumerate(sorted(known))}
     ids = [*asked, *known]
@@ -54,7 +54,7 @@ def test_encode_is_the_position_among_the_known_ids(known: set[int], asked: list
 
 
 @given(user_ids=st.lists(INT32, min_size=1, max_size=50))
-def test_every_rating_that_was_fitted_is_known(user_ids: list[int]) -> None:
+def test_all_fitted_ids_are_known(user_ids: list[int]) -> None:
     ratings = pl.DataFrame({"user_id": user_ids, "movie_id": user_ids[::-1]})
     vocabulary = fit_vocabulary(ratings)
     assert (vocabulary.user_ids[vocabulary.encode_users(user_ids) - 1] == user_ids).all()
@@ -73,7 +73,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert users.schema == {"id": pl.Int32, "idx": pl.Int64}
 
 
-def test_content_hash_names_the_ids() -> None:
+def test_content_hash_depends_on_the_ids() -> None:
     vocabularies = [([1, 2], [3]), ([1], [2, 3]), ([1, 2, 3], []), ([1, 2], [4])]
     hashes = {make_vocabulary(users, movies).content_hash() for users, movies in vocabularies}
     assert len(hashes) == 4
@@ -82,6 +82,6 @@ def test_content_hash_names_the_ids() -> None:
 
 
 @pytest.mark.parametrize("user_ids", [[2, 1], [1, 1]])
-def test_unsorted_or_repeated_ids_are_our_own_mistake(user_ids: list[int]) -> None:
-    with pytest.raises(AssertionError, match="ascend and never repeat"):
+def test_unsorted_or_repeated_ids_are_an_assertion_error(user_ids: list[int]) -> None:
+    with pytest.raises(AssertionError, match="ascending and unique"):
         make_vocabulary(user_ids, [])

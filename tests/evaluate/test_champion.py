@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from recsys import steps
-from recsys.evaluate.champion import compare_champion, list_unseen, open_maker
+from recsys.evaluate.champion import compare_champion, list_unseen, open_holdout_model
 from recsys.evaluate.gate import check_gate
 from recsys.files import read_json, write_json
 from recsys.forgotten import forget
@@ -167,7 +167,7 @@ def test_a_later_night_is_compared_on_what_the_champion_never_learned_from(night
 
 def test_nobody_lists_what_is_hidden(nights: Nights) -> None:
     learner = nights.grown.night.learner
-    champion = open_maker(nights.champion.run, learner)
+    champion = open_holdout_model(nights.champion.run, learner)
     candidate = replace(champion, learned=nights.grown.parts.read_rest(), learner=learner)
     network = load_model(nights.grown.model, learner.vocabulary, learner.levels)
     hidden = pl.concat([champion.learned, candidate.learned])
@@ -182,7 +182,7 @@ def test_nobody_lists_what_is_hidden(nights: Nights) -> None:
 
 def test_the_first_night_has_no_champion(nights: Nights) -> None:
     assert nights.first == Comparison(why_not=nights.first.why_not)
-    assert "no run has published from canonical" in str(nights.first.why_not)
+    assert "no run on canonical has been published" in str(nights.first.why_not)
 
 
 @contextmanager
@@ -218,13 +218,13 @@ def test_a_champion_that_is_gone_or_damaged_is_none(
         found = nights.equal.compare()
     assert found == Comparison(why_not=found.why_not)
     assert words.lower() in str(found.why_not).lower()
-    assert f"tonight's model is compared with no champion: {found.why_not}" in caplog.text
+    assert f"no comparison with the champion: {found.why_not}" in caplog.text
     check_gate(nights.equal.metrics, found, nights.equal.run, nights.equal.settings.gate)
     assert read_json(nights.equal.run.gate)["not_compared"] == found.why_not
 
 
 def test_a_champion_of_another_draw_is_none(nights: Nights, tmp_path: Path) -> None:
-    """Three quarters of what another seed holds out, the champion has learned from."""
+    """The champion was trained on three quarters of what another seed holds out."""
     everything = pl.concat([nights.equal.parts.read_rest(), pl.read_parquet(nights.equal.parts.holdout)])
     rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed=1)
     other = Split(tmp_path)
@@ -232,7 +232,7 @@ def test_a_champion_of_another_draw_is_none(nights: Nights, tmp_path: Path) -> N
     rest[:0].write_parquet(other.validation)
     holdout.write_parquet(other.holdout)
     why_not = str(nights.equal.compare(split=other).why_not)
-    assert f"run {nights.champion.run.run_id} has learned from" in why_not
+    assert f"run {nights.champion.run.run_id} was trained on" in why_not
     assert f"of the {len(holdout):,} ratings held out tonight, and more than 50% is too many" in why_not
 
 

@@ -288,8 +288,8 @@ def test_a_file_that_is_missing_or_no_parquet_is_wrong_usage(
 @pytest.mark.parametrize(
     ("predictions", "lists", "message"),
     [
-        ("train", None, "would overwrite each other, or what is learned from"),
-        (None, "holdout", "would overwrite each other, or what is learned from"),
+        ("train", None, "would overwrite each other or an input file"),
+        (None, "holdout", "would overwrite each other or an input file"),
         ("same", "same", "would overwrite each other"),
         ("train/p", None, "train/p cannot be written: File exists"),
     ],

@@ -1,16 +1,19 @@
-"""The commands that read what is published, as people type them."""
+"""The commands that read the published tables, and messages for wrong usage."""
 
 import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from flows.cli.console import report_errors
 from flows.cli.main import main
 from recsys.home import Home
-from recsys.warehouse.publish import publish
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
+
+pytestmark = pytest.mark.xdist_group("served_night")
 
 
 @pytest.fixture
@@ -19,12 +22,12 @@ def served(home: Home, tmp_path: Path) -> Home:
     return home
 
 
-def type_command(home: Home, *words: str) -> Result:
+def invoke(home: Home, *words: str) -> Result:
     return CliRunner().invoke(main, [*words, "--home", str(home.root)])
 
 
-def test_recommend_says_once_what_the_list_is_made_from(served: Home) -> None:
-    shown = type_command(served, "recommend", "1")
+def test_recommend_shows_served_by_once(served: Home) -> None:
+    shown = invoke(served, "recommend", "1")
     assert shown.exit_code == 0
     lines = shown.stdout.splitlines()
     assert lines[0] == "served_by: history"
@@ -32,38 +35,38 @@ def test_recommend_says_once_what_the_list_is_made_from(served: Home) -> None:
     assert lines[2].split() == ["1", "Movie", "3", "1995", "1", "4", "Movie", "2"]
 
 
-def test_recommend_for_machines_has_it_in_each_row(served: Home) -> None:
-    rows = json.loads(type_command(served, "recommend", "1", "--json", "--n", "1").stdout)
+def test_recommend_json_has_served_by_in_each_row(served: Home) -> None:
+    rows = json.loads(invoke(served, "recommend", "1", "--json", "--n", "1").stdout)
     assert [(row["title"], row["served_by"]) for row in rows] == [("Movie 3", "history")]
 
 
 def test_recommend_a_default_list(served: Home) -> None:
-    shown = type_command(served, "recommend", "--segment", "gender=F age=25", "--n", "1")
+    shown = invoke(served, "recommend", "--segment", "gender=F age=25", "--n", "1")
     assert shown.exit_code == 0
     assert [line.split() for line in shown.stdout.splitlines()] == [
         ["rank", "title", "year", "score"],
         ["1", "Movie", "2", "1995", "1"],
     ]
-    told = type_command(served, "recommend", "--segment", "all", "--n", "3").stderr
-    assert "the published list of segment all has 2 movies" in told
+    stderr = invoke(served, "recommend", "--segment", "all", "--n", "3").stderr
+    assert "the published list of segment all has 2 movies" in stderr
 
 
 @pytest.mark.parametrize("words", [[], ["1", "--segment", "all"], ["1", "--ratings", "Heat=5"]])
-def test_recommend_to_one_only(served: Home, words: list[str]) -> None:
-    shown = type_command(served, "recommend", *words)
+def test_recommend_takes_one_of_user_segment_and_ratings(served: Home, words: list[str]) -> None:
+    shown = invoke(served, "recommend", *words)
     assert shown.exit_code == 2
     assert "give a USER_ID, or --segment, or --ratings, as in `recsys recommend 42`" in shown.stderr
 
 
-def test_recommend_to_a_stranger_names_the_default_lists(served: Home) -> None:
-    shown = type_command(served, "recommend", "77")
+def test_recommend_for_an_unknown_user_names_the_default_lists(served: Home) -> None:
+    shown = invoke(served, "recommend", "77")
     assert shown.exit_code == 2
     assert "user 77 is not known" in shown.stderr
     assert "see a default list with --segment: 'all', 'gender=F age=25'" in shown.stderr
 
 
-def test_similar_shows_the_movie_and_what_is_like_it(served: Home) -> None:
-    shown = type_command(served, "similar", "movie two (1995)")
+def test_similar_shows_the_movie_and_similar_ones(served: Home) -> None:
+    shown = invoke(served, "similar", "movie two (1995)")
     assert shown.exit_code == 0
     assert [line.split() for line in shown.stdout.splitlines()] == [
         ["Movie", "2", "(1995),", "movie_id", "2"],
@@ -73,29 +76,29 @@ def test_similar_shows_the_movie_and_what_is_like_it(served: Home) -> None:
     ]
 
 
-def test_similar_for_machines(served: Home) -> None:
+def test_similar_json(served: Home) -> None:
     genres = ["Drama", "War"]
-    assert json.loads(type_command(served, "similar", "2", "--n", "1", "--json").stdout) == {
+    assert json.loads(invoke(served, "similar", "2", "--n", "1", "--json").stdout) == {
         "movie": {"movie_id": 2, "title": "Movie 2", "year": 1995, "genres": genres},
         "similar": [{"rank": 1, "title": "Movie 3", "year": 1995, "genres": genres, "similarity": 1.0}],
     }
 
 
-def test_similar_to_nothing(served: Home) -> None:
-    shown = type_command(served, "similar", "Movie 9")
+def test_similar_to_an_unknown_movie(served: Home) -> None:
+    shown = invoke(served, "similar", "Movie 9")
     assert shown.exit_code == 2
     assert "no movie is called 'Movie 9'; did you mean Movie 1 (1995), movie_id 1; " in shown.stderr
     assert shown.stdout == ""
 
 
-def test_nothing_is_published(home: Home) -> None:
-    shown = type_command(home, "similar", "Heat")
+def test_similar_needs_a_warehouse(home: Home) -> None:
+    shown = invoke(home, "similar", "Heat")
     assert shown.exit_code == 1
     assert "does not exist yet. Next: `recsys nightly" in shown.stderr
 
 
-def test_recommend_for_ratings_of_ones_own(served_night: Home) -> None:
-    shown = type_command(served_night, "recommend", "--ratings", "20=5, 30=1", "--segment", "gender=F", "--n", "3")
+def test_recommend_for_own_ratings(served_night: Home) -> None:
+    shown = invoke(served_night, "recommend", "--ratings", "20=5, 30=1", "--segment", "gender=F", "--n", "3")
     assert shown.exit_code == 0
     rated, served_by, header, *rows = shown.stdout.splitlines()
     assert re.fullmatch(r"rated: The .+ \(19\d\d\) 5; The .+ \(19\d\d\) 1", rated)
@@ -104,9 +107,9 @@ def test_recommend_for_ratings_of_ones_own(served_night: Home) -> None:
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
 
 
-def test_recommend_for_ratings_for_machines(served_night: Home) -> None:
+def test_recommend_for_own_ratings_json(served_night: Home) -> None:
     words = ("recommend", "--ratings", "20=5", "--json", "--n", "2")
-    found = json.loads(type_command(served_night, *words).stdout)
+    found = json.loads(invoke(served_night, *words).stdout)
     assert set(found) == {"rated", "served_by", "list"}
     assert [(row["movie_id"], row["rating"]) for row in found["rated"]] == [(20, 5.0)]
     assert [row["rank"] for row in found["list"]] == [1, 2]
@@ -116,21 +119,21 @@ def test_recommend_for_ratings_for_machines(served_night: Home) -> None:
     ("words", "complaint"),
     [
         (("recommend", "--ratings", "No Such Film=5"), "no movie is called 'No Such Film'"),
-        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: nothing is known of 'gender=X'"),
+        (("recommend", "--ratings", "20=5", "--segment", "gender=X"), "--segment: 'gender=X' is unknown"),
         (("explain", "777", "20"), "user 777 is not known"),
         (("explain", "5", "No Such Film"), "no movie is called 'No Such Film'"),
     ],
 )
-def test_what_nobody_knows_is_wrong_usage(served_night: Home, words: tuple[str, ...], complaint: str) -> None:
-    shown = type_command(served_night, *words)
+def test_unknown_names_are_wrong_usage(served_night: Home, words: tuple[str, ...], complaint: str) -> None:
+    shown = invoke(served_night, *words)
     assert shown.exit_code == 2
     assert complaint in shown.stderr
     assert shown.stdout == ""
 
 
-def test_explain_a_movie_of_the_list(served_night: Home) -> None:
-    (first,) = json.loads(type_command(served_night, "recommend", "5", "--json", "--n", "1").stdout)
-    shown = type_command(served_night, "explain", "5", f"{first['title']} ({first['year']})")
+def test_explain_a_movie_in_the_list(served_night: Home) -> None:
+    (first,) = json.loads(invoke(served_night, "recommend", "5", "--json", "--n", "1").stdout)
+    shown = invoke(served_night, "explain", "5", f"{first['title']} ({first['year']})")
     assert shown.exit_code == 0
     lines = shown.stdout.splitlines()
     assert lines[0] == f"{first['title']} ({first['year']}) for user 5: rank 1"
@@ -141,40 +144,40 @@ def test_explain_a_movie_of_the_list(served_night: Home) -> None:
 
 
 def test_explain_a_movie_that_was_rated(served_night: Home) -> None:
-    because = json.loads(type_command(served_night, "explain", "5", "3", "--json").stdout)["because"]
+    because = json.loads(invoke(served_night, "explain", "5", "3", "--json").stdout)["because"]
     rated = str(because[0]["movie_id"])
-    said = f"for user 5: not in the list, rated {because[0]['rating']:g} by the user, so never shown"
-    assert said in type_command(served_night, "explain", "5", rated).stdout
-    assert json.loads(type_command(served_night, "explain", "5", rated, "--json").stdout)["rank"] is None
+    place = f"for user 5: not in the list, rated {because[0]['rating']:g} by the user, so never recommended"
+    assert place in invoke(served_night, "explain", "5", rated).stdout
+    assert json.loads(invoke(served_night, "explain", "5", rated, "--json").stdout)["rank"] is None
 
 
-def test_explain_without_the_folder_of_the_run(served: Home) -> None:
-    """Here only a warehouse has been published."""
+def test_explain_needs_the_folder_of_the_run(served: Home) -> None:
+    """This home has only a warehouse."""
     for words in (("explain", "1", "2"), ("recommend", "--ratings", "2=5")):
-        shown = type_command(served, *words)
+        shown = invoke(served, *words)
         assert shown.exit_code == 1
         assert "does not hold what its lists were made with" in shown.stderr
 
 
-def test_a_path_where_a_list_is_meant_is_wrong_usage(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_instead_of_a_list_is_wrong_usage(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_RULES__BLOCKED", "blocked.csv")
-    result = type_command(home, "nightly", "--source", "synthetic:20x20x100")
+    result = invoke(home, "nightly", "--source", "synthetic:20x20x100")
     assert result.exit_code == 2
     assert 'field "rules"' in result.stderr
-    assert """Next: write several values as JSON, as in RECSYS_RULES__BLOCKED='["blocked.csv"]'""" in result.stderr
+    assert """Next: write lists as JSON, for example RECSYS_RULES__BLOCKED='["blocked.csv"]'""" in result.stderr
     assert not home.warehouse.exists()
 
 
-def test_export_says_what_it_did(served: Home, tmp_path: Path) -> None:
+def test_export_reports_what_it_wrote(served: Home, tmp_path: Path) -> None:
     words = ("export", str(tmp_path / "lake"), "--tables", "movies,users")
-    assert type_command(served, *words).stdout == (
+    assert invoke(served, *words).stdout == (
         f"run 20261121T030000Z exported to {tmp_path / 'lake'}: movies 4, users 4 rows\n"
     )
-    assert type_command(served, *words).stdout == (
-        f"run 20261121T030000Z is in {tmp_path / 'lake'} already, nothing to write: movies 4, users 4 rows\n"
+    assert invoke(served, *words).stdout == (
+        f"run 20261121T030000Z is already in {tmp_path / 'lake'}, nothing to write: movies 4, users 4 rows\n"
     )
     (tmp_path / "lake" / "movies" / "run_id=20261120T030000Z").mkdir()
-    assert json.loads(type_command(served, *words, "--keep", "1", "--json").stdout) == {
+    assert json.loads(invoke(served, *words, "--keep", "1", "--json").stdout) == {
         "run_id": "20261121T030000Z",
         "directory": str(tmp_path / "lake"),
         "rows": {"movies": 4, "users": 4},
@@ -182,4 +185,15 @@ def test_export_says_what_it_did(served: Home, tmp_path: Path) -> None:
         "removed": ["movies/run_id=20261120T030000Z"],
         "changed": True,
     }
-    assert type_command(served, "export", str(tmp_path / "lake"), "--tables", "").exit_code == 2
+    assert invoke(served, "export", str(tmp_path / "lake"), "--tables", "").exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["--debug"]], ids=str)
+def test_interrupted_command_exits_with_130(arguments: list[str]) -> None:
+    @click.command()
+    @report_errors
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(command, arguments)
+    assert (result.exit_code, result.stderr) == (130, "recsys: interrupted\n")

@@ -1,4 +1,4 @@
-"""The commands that bring nights back, as they are typed: a backfill of made-up nights, then there and back again."""
+"""The commands backfill, nightly and rollback in one sequence on synthetic data."""
 
 import json
 from collections.abc import Iterator
@@ -17,15 +17,16 @@ from tests.support.archives import write_archive
 PLANTED = plant(100, 60, 3000)
 NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (2100, 2999)]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operations")]
 
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[pytest.MonkeyPatch]:
-    """One Prefect server for all nights; settings that need no more than some seconds of training."""
+    """One Prefect server for all nights, and settings for which a night takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_MODEL", "nmf")
         patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
+        patch.setenv("RECSYS_RANK__RETRIEVERS", '["popularity"]')
         from prefect.testing.utilities import prefect_test_harness
 
         with prefect_test_harness(server_startup_timeout=60):
@@ -48,25 +49,25 @@ def run(*arguments: str, exit_code: int = 0) -> Result:
 
 
 def backfill() -> list[Any]:
-    """Two nights, the first of which is far from the second."""
+    """Runs two nights that are far apart."""
     first, last = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in NIGHTS)
     step = f"{int((NIGHTS[1] - NIGHTS[0]).total_seconds() // 60)}m"
     filled: list[Any] = json.loads(run("backfill", "--from", first, "--to", last, "--step", step, "--json").stdout)
     return filled
 
 
-def served(home: Home) -> str:
+def published_run(home: Home) -> str:
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         ((run_id,),) = connection.sql("select distinct run_id from recommendations").fetchall()
     return str(run_id)
 
 
-def test_nights_there_and_back(home: Home) -> None:
-    """One story, since each night takes seconds."""
+def test_backfill_rollback_and_release(home: Home) -> None:
+    """One sequence, because each night takes seconds."""
     filled = backfill()
-    assert [night["verdict"] for night in filled] == ["published", "published"], "each is the newest when it is made"
+    assert [night["verdict"] for night in filled] == ["published", "published"], "each is the newest when it runs"
     first, second = (night["run_id"] for night in filled)
-    assert served(home) == second
+    assert published_run(home) == second
 
     again = backfill()
     assert [(night["verdict"], night["run_id"]) for night in again] == [
@@ -74,48 +75,52 @@ def test_nights_there_and_back(home: Home) -> None:
         ("there already", second),
     ]
 
-    # what is served is of a later night: an earlier one goes to the history alone
+    # a night earlier than the published one is only added to the history
     earlier = json.loads(run("nightly", "--as-of", "2000-06-01T00:00:00", "--json").stdout)
     assert (earlier["verdict"], earlier["published"]) == ("backfilled", False)
-    assert served(home) == second
+    assert published_run(home) == second
 
-    # the same night again
+    # the published night again
     same = json.loads(run("nightly", "--as-of", filled[1]["as_of"], "--json").stdout)
     assert (same["verdict"], same["published"]) == ("unchanged", False)
     assert same["reason"] == f"the lists are those of run {second}, which is being served"
-    assert served(home) == second
+    assert published_run(home) == second
 
-    assert f"run {first} is served in the place of {second}" in run("rollback", first).stdout
-    assert served(home) == first
+    assert f"run {first} is published in place of {second}" in run("rollback", first).stdout
+    assert published_run(home) == first
     held = run("nightly", exit_code=4)
     assert "rolled back" in held.stderr
     assert "recsys rollback --release" in held.stderr
-    assert served(home) == first
+    assert published_run(home) == first
 
     listed = json.loads(run("rollback", "--list", "--json").stdout)
     assert [(row["run_id"], row["is_served"], row["is_kept"]) for row in listed] == [
         (second, False, True),
         (first, True, True),
     ]
-    assert "the next night that passes the gate takes its place" in run("rollback", "--release").stdout
+    assert "the next night that passes the gate replaces it" in run("rollback", "--release").stdout
     tonight = json.loads(run("nightly", "--json").stdout)
     assert tonight["verdict"] == "published"
-    assert served(home) == tonight["run_id"]
+    assert published_run(home) == tonight["run_id"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["rollback", "20200101T000000Z", "--release"], "not both"),
-        (["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "0d"], "'0d' is no time between nights"),
+        (
+            ["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "0d"],
+            "'0d' is not a time between",
+        ),
         (["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "day"], "write it as 1d, 12h or 30m"),
         (["backfill", "--from", "2000-01-02", "--to", "2000-01-01"], "is before --from"),
         (["backfill", "--from", "2000-01-02"], "--to"),
     ],
 )
-def test_what_cannot_be_meant_is_wrong_usage(home: Home, arguments: list[str], complaint: str) -> None:
-    assert complaint in run(*arguments, exit_code=2).stderr
+def test_invalid_arguments_are_refused(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    assert complaint in run(*arguments, "--home", str(tmp_path), exit_code=2).stderr
+    assert not [*tmp_path.iterdir()]
 
 
-def test_without_a_table_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+def test_rollback_needs_a_warehouse(tmp_path: Path) -> None:
     assert "does not exist yet" in run("rollback", "--home", str(tmp_path), exit_code=1).stderr

@@ -8,7 +8,7 @@ from recsys.ingest.parse.layouts import LAYOUTS
 EDITIONS = ("ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small", "ml-latest")
 
 
-def test_every_edition_is_whole() -> None:
+def test_every_edition_is_complete() -> None:
     assert tuple(DATASETS) == EDITIONS
     for name, dataset in DATASETS.items():
         assert dataset.name == name
@@ -24,7 +24,7 @@ def test_every_edition_is_whole() -> None:
         assert (dataset.tags > 0) == (LAYOUTS[dataset.layout].tags is not None)
 
 
-def test_only_the_files_that_change_have_no_checksum() -> None:
+def test_only_changing_editions_have_no_checksum() -> None:
     assert [name for name, dataset in DATASETS.items() if dataset.md5 is None] == ["ml-latest-small", "ml-latest"]
 
 
@@ -34,14 +34,14 @@ def test_genres_are_those_of_the_files() -> None:
     assert {"Children", "IMAX"} <= set(DATASETS["ml-32m"].genres)
 
 
-def test_the_list_for_machines_holds_every_fact() -> None:
+def test_the_json_list_has_every_fact() -> None:
     listed = {row["name"]: row for row in list_datasets(in_words=False).to_dicts()}
     assert tuple(listed) == EDITIONS
     for name, dataset in DATASETS.items():
         for field in fields(dataset):
-            told = getattr(dataset, field.name)
+            value = getattr(dataset, field.name)
             shown = listed[name][field.name]
-            assert shown == (list(told) if isinstance(told, tuple) else told) or field.name == "folder"
+            assert shown == (list(value) if isinstance(value, tuple) else value) or field.name == "folder"
     assert listed["ml-10m"]["folder"] == "ml-10M100K"
     assert listed["ml-25m"]["folder"] == "ml-25m"
     assert listed["ml-1m"]["encoding"] == "latin-1"
@@ -55,7 +55,7 @@ def test_the_list_for_machines_holds_every_fact() -> None:
     }
 
 
-def test_the_list_for_people_fits_a_terminal() -> None:
+def test_the_printed_list_fits_a_terminal() -> None:
     frame = list_datasets(in_words=True)
     assert frame.columns == ["name", "ratings", "users", "movies", "tags", "stars", "md5", "shared"]
     columns = [[column, *map(str, frame[column])] for column in frame.columns]

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sql
-from recsys.checks.check import check_ratings
 from recsys.datasets import HALF_STARS, WHOLE_STARS
 from recsys.errors import DataRefused, SourceError
 from recsys.forgotten import WITHHELD, forget
@@ -22,6 +21,7 @@ from recsys.ingest.parse.drop_files import list_drops
 from recsys.ingest.snapshot import Snapshot
 from recsys.ingest.write import write_snapshot
 from recsys.settings import CheckConfig
+from tests.support.snapshots import check_ratings
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 MOVIES = "movie_id,title,year,genres\n1,Heat,1995,Crime|Drama\n2,Big,1988,Comedy\n3,Ran,1985,\n"

@@ -118,7 +118,7 @@ def test_a_damaged_one_is_named_and_stops_nothing(
     (home.runs / ".DS_Store").write_text("not a run")
     retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))
     assert present(week) == [week[0], *week[-3:]]
-    assert f"{week[0].folder} is damaged and left alone" in caplog.text
+    assert f"{week[0].folder} is damaged and is kept" in caplog.text
     assert list_local(home).height == 3
     forget([3], home)
     retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))

@@ -21,10 +21,10 @@ def measure(before: Shown, now: Shown, n: int = 10) -> dict[str, float]:
 
 def test_churn_by_hand() -> None:
     before = {
-        1: [10, 11, 12, 13],  # 13 gone, two have changed places
-        2: [20, 21],  # as it was
+        1: [10, 11, 12, 13],  # 13 is gone, and two movies swap ranks
+        2: [20, 21],  # unchanged
         3: [30, 31],  # in another order
-        4: [40],  # no list any more
+        4: [40],  # no later list
     }
     now = {1: [11, 10, 12, 14], 2: [20, 21], 3: [31, 30], 5: [50]}
     common_1, common_3 = (0, 2, 3, 3), (0, 2)
@@ -38,20 +38,20 @@ def test_churn_by_hand() -> None:
     }
 
 
-def test_only_the_first_places_count() -> None:
+def test_only_the_first_n_ranks_count() -> None:
     before, now = {1: [1, 2, 3, 4]}, {1: [1, 2, 5, 6]}
     same = {"churn_at_2": 0.0, "changed_at_2": 0.0, "rbo_at_2": pytest.approx(1), "users_with_both": 1.0}
     assert measure(before, now, n=2) == same
     assert measure(before, now, n=3)["churn_at_3"] == pytest.approx(1 / 3)
 
 
-def test_a_longer_list_has_changed_though_nothing_is_gone() -> None:
+def test_a_longer_list_is_changed_without_churn() -> None:
     longer = measure({1: [1, 2]}, {1: [1, 2, 3]})
     assert (longer["churn_at_10"], longer["changed_at_10"]) == (0, 1)
     assert measure({1: [1, 2, 3]}, {1: [1, 2]})["churn_at_10"] == pytest.approx(1 / 3)
 
 
-def test_the_first_places_weigh_most() -> None:
+def test_the_first_ranks_have_the_highest_weight() -> None:
     ten = list(range(10))
     first, last = [99, *ten[1:]], [*ten[:-1], 99]
     assert measure({1: ten}, {1: first})["rbo_at_10"] < 0.75
@@ -78,7 +78,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 
 def slow_overlap(one: list[int], other: list[int]) -> float:
-    """The definition's endless sum of agreements, cut off where what is left weighs nothing (0.9 ** 400)."""
+    """The infinite sum of the definition, truncated where the weights are negligible (0.9 ** 400)."""
     shorter, longer = sorted((one, other), key=len)
     s = len(shorter)
     at_s = len(set(shorter) & set(longer[:s])) / s
@@ -94,13 +94,13 @@ LISTS = st.lists(st.integers(1, 14), min_size=1, max_size=12, unique=True)
 
 
 @given(before=LISTS, now=LISTS)
-def test_overlap_against_the_endless_sum(before: list[int], now: list[int]) -> None:
+def test_overlap_against_the_infinite_sum(before: list[int], now: list[int]) -> None:
     overlap = measure({1: before}, {1: now})["rbo_at_10"]
     assert overlap == pytest.approx(slow_overlap(before[:10], now[:10]), abs=1e-9)
     assert overlap == pytest.approx(measure({1: now}, {1: before})["rbo_at_10"], abs=1e-12)
     assert -1e-12 <= overlap <= 1 + 1e-12
 
 
-def test_overlap_of_the_same_and_of_other_lists() -> None:
+def test_overlap_of_identical_and_of_disjoint_lists() -> None:
     assert measure({1: [1, 2, 3]}, {1: [1, 2, 3]})["rbo_at_10"] == pytest.approx(1)
     assert measure({1: [1, 2, 3]}, {1: [4, 5, 6]})["rbo_at_10"] == 0

@@ -21,7 +21,7 @@ def distribution(*p: float) -> Tensor:
         ((0.1, 0.2, 0.3, 0.25, 0.15), STARS, 0.1 + 0.4 + 0.9 + 1.0 + 0.75, 3.0, 3.0),
         ((0.5, 0.0, 0.0, 0.0, 0.5), STARS, 3.0, 1.0, 1.0),  # exactly half: the lowest
         ((0.25, 0.25, 0.0, 0.0, 0.5), STARS, 0.25 + 0.5 + 2.5, 2.0, 5.0),
-        ((0.0, 0.375, 0.375, 0.25, 0.0), STARS, 0.75 + 1.125 + 1.0, 3.0, 2.0),  # two modes: the lower
+        ((0.0, 0.375, 0.375, 0.25, 0.0), STARS, 0.75 + 1.125 + 1.0, 3.0, 2.0),  # two modes: the lower one
         ((0.4375, 0.0, 0.0, 0.0, 0.5625), STARS, 0.4375 + 2.8125, 5.0, 5.0),
         ((0.0, 0.0, 0.0, 0.0, 1.0), STARS, 5.0, 5.0, 5.0),
         ((0.5, 0.5), LIKES, 0.5, 0.0, 0.0),
@@ -41,7 +41,7 @@ def test_a_distribution_that_sums_to_less_than_half_still_has_a_median() -> None
     assert decode_median(distribution(0.1, 0.1, 0.1, 0.1, 0.05), STARS).tolist() == [5.0]
 
 
-def test_rows_are_decoded_each_by_itself() -> None:
+def test_rows_are_decoded_independently() -> None:
     p_BK = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]])
     assert decode_mean(p_BK, LIKES).tolist() == [0.0, 1.0, 0.75]
     assert decode_median(p_BK, LIKES).tolist() == [0.0, 1.0, 1.0]
@@ -52,7 +52,7 @@ def test_rows_are_decoded_each_by_itself() -> None:
     ("stars", "levels_K", "rounded"),
     [
         (3.2, STARS, 3.0),
-        (3.5, STARS, 3.0),  # halfway: the lower
+        (3.5, STARS, 3.0),  # halfway: the lower one
         (3.51, STARS, 4.0),
         (-2.0, STARS, 1.0),
         (9.0, STARS, 5.0),
@@ -62,7 +62,7 @@ def test_rows_are_decoded_each_by_itself() -> None:
         (0.6, LIKES, 1.0),
     ],
 )
-def test_rounding_takes_the_nearest_level(stars: float, levels_K: Tensor, rounded: float) -> None:
+def test_numbers_are_rounded_to_the_nearest_level(stars: float, levels_K: Tensor, rounded: float) -> None:
     assert decode_rounded(torch.tensor([stars]), levels_K).tolist() == [rounded]
 
 
@@ -70,8 +70,8 @@ WEIGHTS = st.lists(st.integers(0, 20), min_size=2, max_size=10).filter(any)
 
 
 @given(weights=WEIGHTS)
-def test_no_level_has_less_error_than_its_decoder(weights: list[int]) -> None:
-    """The median has the least expected absolute error, the mean the least squared, the mode is most often right."""
+def test_each_decoder_minimises_its_error(weights: list[int]) -> None:
+    """The median minimises the expected absolute error and the mean the squared error; the mode is most often right."""
     levels_K = torch.arange(len(weights), dtype=torch.float64) / 2
     p_K = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     p_BK = p_K[None, :]

@@ -1,4 +1,4 @@
-"""Differences of two models by arithmetic, and what the gate makes of models that do not differ."""
+"""Differences between two models by explicit arithmetic, and the gate's error rate on equal models."""
 
 from collections.abc import Iterator
 
@@ -21,23 +21,23 @@ def one(less_U: Floats, count_U: Floats | None = None, error_rate: float = 0.1) 
 
 
 def test_the_difference_of_means_by_hand() -> None:
-    """Errors of 3 and 1 ratings: 0.5 less in sum and 1.5 more, so 1 more over 4 ratings."""
+    """Sums of errors over 3 and 1 ratings are 0.5 lower and 1.5 higher, in total 1 higher over 4 ratings."""
     found = one(np.array([-0.5, 1.5, 0.0]), np.array([3.0, 1.0, 0.0]))
     assert (found.value, found.metric, found.slice) == (0.25, "mae_median", "all")
 
 
-def test_models_that_answer_alike_do_not_differ() -> None:
+def test_models_with_equal_errors_do_not_differ() -> None:
     found = one(np.zeros(50), np.arange(50.0))
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
-def test_what_is_the_same_for_all_users_is_sure() -> None:
+def test_a_difference_that_is_the_same_for_all_users_has_no_spread() -> None:
     counts = np.arange(1.0, 51.0)
     found = one(0.25 * counts, counts)
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
 
 
-def test_the_ends_of_a_mean_are_those_of_the_normal_distribution() -> None:
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
     values = np.random.default_rng(1).normal(0.1, 1.0, 900)
     found = one(values, error_rate=0.05)
     half = 1.645 * values.std() / 30
@@ -45,7 +45,7 @@ def test_the_ends_of_a_mean_are_those_of_the_normal_distribution() -> None:
     assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
-def test_more_comparisons_make_each_more_careful() -> None:
+def test_more_comparisons_widen_each_interval() -> None:
     values = np.random.default_rng(1).normal(size=200)
     pair = Paired("mae_median", "all", values, np.ones(200))
     alone, among = (measure_differences([pair] * n, 0.05, seed=0)[0] for n in (1, 30))
@@ -53,20 +53,20 @@ def test_more_comparisons_make_each_more_careful() -> None:
     assert among.high > alone.high
 
 
-def test_the_seed_decides() -> None:
+def test_the_interval_depends_on_the_seed_only() -> None:
     pair = Paired("mae_median", "all", np.random.default_rng(1).normal(size=50), np.ones(50))
     first, again, other = (measure_differences([pair], 0.05, seed) for seed in (3, 3, 4))
     assert first == again != other
 
 
-def test_nothing_to_compare() -> None:
+def test_without_pairs_there_are_no_differences() -> None:
     assert measure_differences([], 0.05, seed=0) == ()
 
 
 def compare_equals(night: int, worse: float = 0.0) -> Iterator[Paired]:
-    """Two models whose errors and lists are drawn alike, user by user; hard users are hard for both.
+    """Two models with errors and lists from the same distributions per user; hard users are hard for both.
 
-    `worse` is added to every error of the second one. Slices are of a third of the users each.
+    `worse` is added to every error of the second model. Each slice is a third of the users.
     """
     rng = np.random.default_rng(night)
     count_U = rng.geometric(0.05, N_USERS).astype(float)  # of ratings; a few users have very many
@@ -82,7 +82,7 @@ def compare_equals(night: int, worse: float = 0.0) -> Iterator[Paired]:
 
 
 def count_refusals(rate: float, worse: float = 0.0, nights: int = NIGHTS) -> int:
-    """Nights of which something is held back where no regression at all is allowed."""
+    """Number of nights that are refused if no regression is allowed."""
     nothing = dict.fromkeys(("max_mae_regression", "max_ndcg_regression", "max_slice_mae_regression"), 0.0)
     strict = GateConfig(false_refusals=rate, **nothing)
     refused = 0
@@ -94,11 +94,11 @@ def count_refusals(rate: float, worse: float = 0.0, nights: int = NIGHTS) -> int
 
 @pytest.mark.parametrize(("rate", "most"), [(0.01, 8), (0.2, 58)])
 def test_equal_models_are_refused_no_more_often_than_stated(rate: float, most: int) -> None:
-    """More than `most` of 200 nights would come once in a thousand tries, were the rate the stated one (binomial)."""
+    """At the stated rate, more than `most` of 200 nights are refused with a probability of 0.1% (binomial)."""
     refused = count_refusals(rate)
     assert refused <= most
     if rate == 0.2:
-        assert refused >= 10, "hardly ever refusing would be no test of the rate"
+        assert refused >= 10, "a gate that hardly ever refuses does not test the rate"
 
 
 def test_a_worse_model_is_found() -> None:

@@ -34,7 +34,7 @@ def catalogue_of(raters: Raters, genres: Genres, n_users: int) -> Catalogue:
 
 
 def measure(shown: Shown, relevant: Relevant, n_movies: int = 100) -> dict[str, float]:
-    """Of a catalogue of movies 0 to n_movies - 1, each rated by one of five users."""
+    """List metrics with a catalogue of movies 0 to n_movies - 1, each rated by one of five users."""
     lists = lists_frame(shown)
     catalogue = catalogue_of(dict.fromkeys(range(n_movies), 1), {}, n_users=5)
     return list_metrics(user_metrics(lists, relevant_frame(relevant)), lists, catalogue)
@@ -42,10 +42,10 @@ def measure(shown: Shown, relevant: Relevant, n_movies: int = 100) -> dict[str, 
 
 def test_lists_by_hand() -> None:
     shown = {
-        1: [10, 11, 12, 13],  # 10 and 12 right, a third one not shown
-        2: [20, 21],  # 21 right, and there is no other
-        3: [30],  # nothing right
-        4: [40, 41],  # nobody knows what is right: does not count
+        1: [10, 11, 12, 13],  # 10 and 12 are relevant, a third relevant movie is not shown
+        2: [20, 21],  # 21 is the only relevant movie
+        3: [30],  # no relevant movie
+        4: [40, 41],  # relevance unknown: not counted
     }
     relevant = {1: {10, 12, 99}, 2: {21}, 3: {31, 32}}
     ndcg_1 = (1 + 1 / math.log2(4)) / (1 + 1 / math.log2(3) + 1 / math.log2(4))
@@ -57,9 +57,9 @@ def test_lists_by_hand() -> None:
         "recall_at_50": pytest.approx((2 / 3 + 1 + 0) / 3),
         "mrr_at_50": pytest.approx((1 / 1 + 1 / 2 + 0) / 3),
         "hit_rate_at_10": pytest.approx((1 + 1 + 0) / 3),
-        "coverage_at_10": pytest.approx(9 / 50),  # the list of user 4 counts here
-        "gini_at_10": pytest.approx(41 / 50),  # nine movies once, the others never
-        "novelty_at_10": pytest.approx(math.log2(5)),  # and there is no diversity: nobody knows a genre
+        "coverage_at_10": pytest.approx(9 / 50),  # includes the list of user 4
+        "gini_at_10": pytest.approx(41 / 50),  # nine movies occur once, the others never
+        "novelty_at_10": pytest.approx(math.log2(5)),  # no diversity, since no genre is known
         "users_with_relevant": 3.0,
         "users_without_relevant": 2.0,
     }
@@ -94,8 +94,8 @@ def test_cuts_at_10_and_50() -> None:
     assert metrics["coverage_at_10"] == pytest.approx(10 / 61)
 
 
-def test_more_relevant_movies_than_places() -> None:
-    """The ideal list is no longer than ten, so a list of ten right movies is perfect."""
+def test_more_relevant_movies_than_ranks() -> None:
+    """The ideal list has ten movies, so a list of ten relevant movies is perfect."""
     metrics = measure({1: list(range(10))}, {1: set(range(25))})
     assert metrics["ndcg_at_10"] == pytest.approx(1)
     assert metrics["recall_at_10"] == pytest.approx(10 / 25)
@@ -107,11 +107,11 @@ def test_a_user_without_a_list_counts_as_shown_nothing_relevant() -> None:
     assert metrics["users_with_relevant"] == 2
 
 
-def test_a_movie_is_right_for_its_own_user_only() -> None:
+def test_relevance_is_per_user() -> None:
     assert measure({1: [10], 2: [20]}, {1: {20}, 2: {10}})["ndcg_at_10"] == 0
 
 
-def test_without_relevant_movies_there_is_the_catalogue_only() -> None:
+def test_without_relevant_movies_only_catalogue_metrics_remain() -> None:
     assert measure({1: [10, 11]}, {}) == {
         "coverage_at_10": 0.02,
         "gini_at_10": pytest.approx(0.98),
@@ -121,7 +121,7 @@ def test_without_relevant_movies_there_is_the_catalogue_only() -> None:
     }
 
 
-def test_without_lists_nothing_of_the_catalogue_is_covered() -> None:
+def test_without_lists_the_coverage_is_zero() -> None:
     assert measure({}, {}) == {"coverage_at_10": 0.0, "users_with_relevant": 0.0, "users_without_relevant": 5.0}
 
 
@@ -136,8 +136,8 @@ def random_lists(n_users: int = 1500, n_movies: int = 200) -> tuple[Shown, Relev
     return shown, relevant, catalogue_of(raters, known, n_users)
 
 
-def test_figures_do_not_depend_on_the_order_of_rows() -> None:
-    """Not even in their last bits: a run again gives the same metrics.json."""
+def test_metrics_do_not_depend_on_the_order_of_rows() -> None:
+    """Not even in their last bits, so that a repeated run gives the same metrics.json."""
     shown, relevant, catalogue = random_lists()
     lists, right = lists_frame(shown), relevant_frame(relevant)
 
@@ -153,7 +153,7 @@ def test_figures_do_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_every_user_against_trec_eval() -> None:
-    """The reference implementation of information retrieval evaluation, behind a Python wrapper."""
+    """trec_eval is the reference implementation of information retrieval metrics."""
     shown, relevant, _ = random_lists()
     truth = {str(user): {str(movie): 1 for movie in movies} for user, movies in relevant.items() if movies}
     run = {str(user): {str(m): float(-place) for place, m in enumerate(shown[user][:50])} for user in shown}
@@ -174,26 +174,28 @@ def test_every_user_against_trec_eval() -> None:
         assert ours[name].to_list() == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_catalogue_by_hand() -> None:
+def test_catalogue_metrics_by_hand() -> None:
     shown = {1: [1, 2, 3], 2: [1], 3: [2, 4]}
-    genres = {1: ["Comedy"], 2: ["Comedy", "Drama"], 3: ["War"], 5: ["Drama"]}  # nobody knows what 4 is
+    genres = {1: ["Comedy"], 2: ["Comedy", "Drama"], 3: ["War"], 5: ["Drama"]}  # 4 has no known genre
     metrics = catalogue_metrics(lists_frame(shown), catalogue_of({1: 8, 2: 4, 3: 1, 4: 0, 5: 2}, genres, 8))
-    novelty = [(0 + 1 + 3) / 3, 0, (1 + 3) / 2]  # bits of movies 1 to 4: 0, 1, 3, and as if one user had rated it 3
+    novelty = [(0 + 1 + 3) / 3, 0, (1 + 3) / 2]  # bits of movies 1 to 4: 0, 1, 3, and 3 as if one user had rated it
     assert metrics == {
         "coverage_at_10": pytest.approx(4 / 5),
         "gini_at_10": pytest.approx((-4 * 0 - 2 * 1 + 0 * 1 + 2 * 2 + 4 * 2) / (5 * 6)),  # shown 0, 1, 1, 2, 2 times
         "novelty_at_10": pytest.approx(sum(novelty) / 3),
-        "diversity_at_10": pytest.approx((1 / 2 + 1 + 1) / 3),  # the lists of 2 and 3 have no pair of known genres
+        "diversity_at_10": pytest.approx(
+            (1 / 2 + 1 + 1) / 3
+        ),  # the lists of users 2 and 3 have no pair with known genres
     }
 
 
-def test_the_catalogue_looks_at_ten_places() -> None:
+def test_catalogue_metrics_use_the_first_ten_ranks() -> None:
     ten, eleven = {1: list(range(10))}, {1: list(range(11))}
     catalogue = catalogue_of({movie: movie + 1 for movie in range(20)}, {9: ["War"], 10: ["Drama"], 0: ["War"]}, 20)
     assert catalogue_metrics(lists_frame(ten), catalogue) == catalogue_metrics(lists_frame(eleven), catalogue)
 
 
-def test_a_movie_outside_the_catalogue_is_our_mistake() -> None:
+def test_a_movie_outside_the_catalogue_is_an_assertion_error() -> None:
     with pytest.raises(AssertionError, match="not in the catalogue"):
         catalogue_metrics(lists_frame({1: [7]}), catalogue_of({1: 1}, {}, 1))
 
@@ -204,7 +206,7 @@ def test_gini_against_mean_differences(counts: list[int]) -> None:
     assert gini(np.array(counts)) == pytest.approx(differences / (2 * sum(counts) / len(counts)), abs=1e-12)
 
 
-def test_gini_of_equal_and_of_one_sided_counts() -> None:
+def test_gini_of_equal_and_of_concentrated_counts() -> None:
     assert gini(np.full(7, 3)) == 0
     assert gini(np.array([0, 0, 0, 12])) == 3 / 4
 
@@ -228,7 +230,7 @@ def test_novelty_and_diversity_against_slow_implementations(monkeypatch: pytest.
 
 
 def slow_metrics(shown: Shown, relevant: Relevant) -> dict[str, float]:
-    """The definitions once more, one user at a time, in plain Python."""
+    """The definitions in plain Python, user by user."""
     users = [user for user, movies in relevant.items() if movies]
     ndcg = recall = 0.0
     for user in users:

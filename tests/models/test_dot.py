@@ -18,7 +18,7 @@ def test_v1_is_as_published() -> None:
     assert (training.epochs, training.schedule) == (5, "constant")
 
 
-def test_the_other_one_is_as_published() -> None:
+def test_dot_sgd_is_as_published() -> None:
     config = dot_sgd(90_000, 10)
     assert (config.initial, config.l2) == ("uniform", 0.0)
     assert (config.training.epochs, config.training.optimizer) == (3, "sgd")
@@ -32,7 +32,7 @@ def test_initial_values_depend_on_the_length_of_the_table() -> None:
     assert network.item.weight.std().item() == pytest.approx(math.sqrt(2 / 400), rel=0.02)
 
 
-def test_initial_values_between_zero_and_a_twentieth() -> None:
+def test_uniform_initial_values_are_between_zero_and_a_twentieth() -> None:
     torch.manual_seed(0)
     network = DotNetwork(dot_sgd(90_000, 10), SIZES)
     for table in (network.user.weight, network.item.weight):

@@ -18,7 +18,7 @@ def test_v2_is_as_published() -> None:
     assert (training.epochs, training.schedule) == (5, "constant")
 
 
-def test_the_learner_is_as_published() -> None:
+def test_one_cycle_is_as_published() -> None:
     config = dot_bias_one_cycle(90_000, 10)
     assert (config.widened, config.l2) == (0.5, 0.0)
     assert config.training.schedule == "one_cycle"

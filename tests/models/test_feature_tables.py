@@ -8,7 +8,7 @@ from recsys.encode.features import Feature
 from recsys.models.feature_tables import DateTables, FeatureSum, FeatureTable, SideTables
 from recsys.models.rows import HasRowKeys
 
-# rows: unknown; a and b; b; not known
+# rows: the unknown id, a and b, b, not known
 GENRES = Feature(("a", "b", "c"), torch.tensor([0, 1, 3, 4, 5]), torch.tensor([0, 1, 2, 2, 0]))
 COLOUR = Feature(("red", "blue"), torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 1, 2, 1]))
 DIMS = {"item": 2, "genres": 3, "colour": 4, "weekday": 2, "month": 3}
@@ -21,14 +21,14 @@ def side() -> SideTables:
     return SideTables("item", 4, {"genres": GENRES, "colour": COLOUR, "unsized": COLOUR}, DIMS, 0.1)
 
 
-def test_a_row_has_the_mean_of_its_values() -> None:
+def test_the_vector_of_a_row_is_the_mean_of_its_values() -> None:
     table = FeatureTable(GENRES, 3, 1.0)
     weight = table.weight.detach()
     expected = torch.stack([weight[0], (weight[1] + weight[2]) / 2, weight[2], weight[0]])
     torch.testing.assert_close(table().detach(), expected)
 
 
-def test_vectors_stand_side_by_side_each_as_long_as_its_dim_says(side: SideTables) -> None:
+def test_vectors_are_concatenated_with_their_configured_lengths(side: SideTables) -> None:
     assert side.width == 2 + 3 + 4
     assert list(side.features) == ["genres", "colour"]
     rows = torch.tensor([2, 1, 2])
@@ -38,13 +38,13 @@ def test_vectors_stand_side_by_side_each_as_long_as_its_dim_says(side: SideTable
         assert torch.equal(part, expected)
 
 
-def test_without_features_there_is_the_own_vector() -> None:
+def test_without_features_there_is_only_the_id_vector() -> None:
     side = SideTables("item", 4, {}, DIMS, 0.1)
     assert torch.equal(side(torch.tensor([3]), 0.0), side.own[[3]])
     assert side.width == 2
 
 
-def test_what_training_has_not_seen_says_nothing(side: SideTables) -> None:
+def test_rows_and_values_unseen_in_training_are_zero(side: SideTables) -> None:
     side.zero_unseen(torch.tensor([2, 2]))
     zero = {name: (weight == 0).all(1).tolist() for name, weight in side.named_parameters()}
     assert zero == {
@@ -54,7 +54,7 @@ def test_what_training_has_not_seen_says_nothing(side: SideTables) -> None:
     }
 
 
-def test_a_share_of_the_own_vectors_is_hidden_in_training_only(side: SideTables) -> None:
+def test_a_share_of_the_id_vectors_is_hidden_in_training_only(side: SideTables) -> None:
     rows = torch.full((10_000,), 2)
     hidden = (side(rows, 0.3)[:, :2] == 0).all(1)
     assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.03)
@@ -63,7 +63,7 @@ def test_a_share_of_the_own_vectors_is_hidden_in_training_only(side: SideTables)
     assert not (side(rows, 0.3) == 0).any()
 
 
-def test_a_warm_start_finds_values_by_name() -> None:
+def test_row_keys_are_the_names_of_the_values() -> None:
     ids = np.arange(9)
     names = [FeatureTable(feature, 3, 1.0).row_keys(ids, ids)["weight"].tolist() for feature in (GENRES, COLOUR)]
     assert names == [["not known", "value a", "value b", "value c"], ["not known", "value red", "value blue"]]
@@ -74,7 +74,7 @@ def test_only_the_weights_are_saved(side: SideTables) -> None:
     assert set(side.state_dict()) == {"own", "features.genres.weight", "features.colour.weight"}
 
 
-def test_dates_have_vectors_of_their_own() -> None:
+def test_date_features_have_their_own_vectors() -> None:
     tables = DateTables(DIMS, 0.1)
     assert tables.width == 5
     found = tables(torch.tensor([FRIDAY, FRIDAY + 86_400, 0]))
@@ -85,14 +85,14 @@ def test_dates_have_vectors_of_their_own() -> None:
     assert torch.equal(found, torch.stack(expected))
 
 
-def test_dates_without_a_rating_say_nothing() -> None:
+def test_dates_without_a_training_rating_are_zero() -> None:
     tables = DateTables(DIMS, 0.1)
     tables.zero_unseen(torch.tensor([FRIDAY]))
     assert (tables.tables["weekday"] != 0).any(1).nonzero().flatten().tolist() == [5]
     assert (tables.tables["month"] != 0).any(1).nonzero().flatten().tolist() == [9]
 
 
-def test_dates_that_take_no_part_have_no_column() -> None:
+def test_dates_that_are_not_used_have_no_column() -> None:
     assert DateTables({"item": 2}, 0.1)(torch.tensor([FRIDAY, 0])).shape == (2, 0)
 
 
@@ -104,7 +104,7 @@ def total() -> FeatureSum:
     )
 
 
-def test_features_add_up_with_biases_and_the_unknown_at_zero(total: FeatureSum) -> None:
+def test_the_sum_adds_feature_vectors_and_is_zero_for_the_unknown(total: FeatureSum) -> None:
     assert list(total.tables) == ["genres", "colour"]
     genres, colour = (cast(FeatureTable, table)().detach() for table in total.tables.values())
     torch.testing.assert_close(total().detach(), genres + colour)
@@ -121,8 +121,8 @@ def test_without_any_feature_the_sum_is_zero() -> None:
     assert nothing.squares() == 0
 
 
-def test_squares_are_those_behind_the_average_training_rating(total: FeatureSum) -> None:
-    """Ratings of row 1, which has genres a and b, of row 2 twice and of row 3, whose genre nobody knows."""
+def test_squares_are_the_mean_over_training_ratings(total: FeatureSum) -> None:
+    """Ratings of row 1 (genres a and b), of row 2 twice, and of row 3 (genre not known)."""
     total.prepare(torch.tensor([1, 2, 2, 3]))
     genres, colour = (cast(FeatureTable, table).weight.detach().square().sum(1) for table in total.tables.values())
     by_hand = (genres[1] / 2 + genres[2] / 2 + 2 * genres[2] + genres[0] + colour[1] + 2 * colour[2] + colour[1]) / 4

@@ -13,7 +13,7 @@ TRAIN = rows_of(USERS, ITEMS, LEVELS)
 
 
 def dense(weights_N: Tensor) -> Tensor:
-    """(U, I) of the training ratings."""
+    """(U, I): the training ratings as a dense matrix."""
     matrix = torch.zeros(SIZES.n_users, SIZES.n_items)
     matrix[USERS, ITEMS] = weights_N
     return matrix
@@ -49,8 +49,8 @@ def test_gradients_against_matrices(history: History, by_opinion: bool) -> None:
     torch.testing.assert_close(vectors_IE.grad, matrix_UI.T @ (scale_U1 * weight_UE))
 
 
-def test_own_shares_are_what_a_rating_adds(history: History) -> None:
-    """Leaving them out is the same as never having had the rating's opinion in the sum."""
+def test_own_shares_are_the_contribution_of_a_rating(history: History) -> None:
+    """Subtracting it equals a sum without the opinion of that rating."""
     vectors_IE = torch.rand(6, 3)
     share_of_user_B1, share_of_item_B1 = history.own_shares(TRAIN)
     whole = history.sum_over_items(vectors_IE, by_opinion=True)[USERS]
@@ -60,7 +60,7 @@ def test_own_shares_are_what_a_rating_adds(history: History) -> None:
         sums = [opinion[other] * vectors_IE[ITEMS[other]] for other in others]
         expected = torch.stack(sums).sum(0) * (len(others) + 1) ** -0.5 if sums else torch.zeros(3)
         torch.testing.assert_close(whole[row] - share_of_user_B1[row] * vectors_IE[ITEMS[row]], expected)
-    assert share_of_item_B1[5].item() == pytest.approx(history.opinion(TRAIN)[5].item())  # its movie's only rating
+    assert share_of_item_B1[5].item() == pytest.approx(history.opinion(TRAIN)[5].item())  # the only rating of its movie
 
 
 def test_the_order_of_the_ratings_does_not_matter(history: History) -> None:
@@ -72,7 +72,7 @@ def test_the_order_of_the_ratings_does_not_matter(history: History) -> None:
     )
 
 
-def test_half_precision_around_it_changes_nothing(history: History) -> None:
+def test_autocast_does_not_change_the_sums(history: History) -> None:
     vectors_IE = torch.rand(6, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = history.sum_over_items(vectors_IE)

@@ -28,7 +28,7 @@ def one_value_each(index: Tensor, names: tuple[str, ...]) -> Feature:
     return Feature(names, torch.arange(len(index) + 1), index)
 
 
-def test_widths_are_those_of_the_tables_that_there_are() -> None:
+def test_widths_are_those_of_the_available_tables() -> None:
     network = build(config_of())
     user, item = (sum(DIMS[name] for name in side) for side in (("user", *FEATURES.user), ("item", *FEATURES.item)))
     date = sum(DIMS[name] for name in ("weekday", "hour", "month", "rated_year"))
@@ -40,7 +40,7 @@ def test_widths_are_those_of_the_tables_that_there_are() -> None:
 
 
 def test_logits_by_hand() -> None:
-    """Everything beside each other, the product of the two projections last; date vectors take part in both."""
+    """All vectors, then the product of the two projections, both of which include the date."""
     network = build(config_of(hidden_dims=(6,))).eval()
     rows = parts()[0].take(slice(0, 7))
     user, item = network.user(rows.user_idx, 0.0), network.item(rows.item_idx, 0.0)
@@ -53,8 +53,8 @@ def test_logits_by_hand() -> None:
 
 
 @pytest.mark.parametrize("head", ["ordinal", "softmax"])
-def test_loss_is_the_cost_of_the_level_given(head: str) -> None:
-    """Of softmax the log of its probability; of ordinal, the logs of each "more than" that is true or is not."""
+def test_loss_is_the_cross_entropy_by_hand(head: str) -> None:
+    """softmax: of the level; ordinal: of exceeding each level but the last."""
     network = build(config_of(head=head)).eval()
     rows = parts()[0].take(slice(0, 5))
     losses = []
@@ -66,17 +66,17 @@ def test_loss_is_the_cost_of_the_level_given(head: str) -> None:
     assert network.loss(rows).item() == pytest.approx(sum(losses) / 5, rel=1e-5)
 
 
-def test_probabilities_are_differences_of_the_chances_to_exceed() -> None:
+def test_probabilities_are_differences_of_exceedance_probabilities() -> None:
     network = build(config_of())
     with torch.no_grad():
         network.head.weight.zero_()
-        network.head.bias.copy_(torch.logit(torch.tensor([0.9, 0.6, 0.7, 0.1])))  # two of them cross
+        network.head.bias.copy_(torch.logit(torch.tensor([0.9, 0.6, 0.7, 0.1])))  # two thresholds cross
     p_K = network.probabilities(parts()[0].take(slice(0, 1))).squeeze(0)
     torch.testing.assert_close(p_K, torch.tensor([0.1, 0.3, 0.0, 0.5, 0.1]))
 
 
 @pytest.mark.parametrize("head", ["ordinal", "softmax"])
-def test_training_starts_from_the_overall_distribution(head: str) -> None:
+def test_initial_predictions_are_the_overall_distribution(head: str) -> None:
     network, train = build(config_of(head=head, init_std=1e-4)), parts()[0]
     network.prepare(train)
     share = torch.bincount(train.level_idx, minlength=5) / len(train)
@@ -84,22 +84,22 @@ def test_training_starts_from_the_overall_distribution(head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dims", "said"),
+    ("dims", "problem"),
     [
         ({"user": 4, "item": 4, "directors": 3}, "directors=3"),
         ({"user": 4, "item": 4, "genres": 0}, "genres=0"),
         ({"user": 4, "genres": 3}, "no item"),
     ],
 )
-def test_sizes_of_tables_that_cannot_be_are_refused(dims: dict[str, int], said: str) -> None:
-    with pytest.raises(ValidationError, match=f"{said}.*Correct the name"):
+def test_invalid_vector_lengths_are_refused(dims: dict[str, int], problem: str) -> None:
+    with pytest.raises(ValidationError, match=f"{problem}.*Next: correct the name"):
         config_of(dims=dims)
 
 
-def told_by_features(seed: int) -> tuple[Interactions, Features, Sizes]:
-    """Stars follow from the user's gender and the movie's genre alone: 5 where both are of one kind, else 1 to 3.
+def rated_by_features(seed: int) -> tuple[Interactions, Features, Sizes]:
+    """Ratings that depend on the user's gender and the movie's genre only: 5 stars if both match, else 1 to 3.
 
-    Of 80 users and 60 movies, those from 61 and from 41 on have no ratings.
+    There are 80 users and 60 movies; users from 61 and movies from 41 have no ratings.
     """
     generator = torch.Generator().manual_seed(seed)
     gender, genre = torch.arange(81) % 2 + 1, torch.arange(61) // 2 % 2 + 1
@@ -111,22 +111,22 @@ def told_by_features(seed: int) -> tuple[Interactions, Features, Sizes]:
     return rows_of(users, items, levels), features, Sizes(81, 61, LEVELS)
 
 
-def test_new_users_and_new_movies_are_known_by_their_features() -> None:
-    train, features, sizes = told_by_features(0)
+def test_new_users_and_movies_are_predicted_by_their_features() -> None:
+    train, features, sizes = rated_by_features(0)
     network = build(config_of(), features, sizes)
     fit_network(network, train, network.config.training)
     users, items = torch.cartesian_prod(torch.arange(61, 81), torch.arange(41, 61)).unbind(1)
     stars = predict(network, Pairs(users, items, torch.zeros_like(users))).mean_B
     expected = torch.where(users % 2 == items // 2 % 2, 5.0, 2.0)
-    assert (stars - expected).abs().mean().item() < 0.5  # the mean of all would be 1.5 stars off
-    blind = build(config_of(), NO_FEATURES, sizes)
-    fit_network(blind, train, network.config.training)
-    blindly = predict(blind, Pairs(users, items, torch.zeros_like(users))).mean_B
-    assert blindly.std().item() < 1e-3  # nothing tells them apart
+    assert (stars - expected).abs().mean().item() < 0.5  # the overall mean would be 1.5 stars off
+    without = build(config_of(), NO_FEATURES, sizes)
+    fit_network(without, train, network.config.training)
+    stars = predict(without, Pairs(users, items, torch.zeros_like(users))).mean_B
+    assert stars.std().item() < 1e-3  # without features all are predicted alike
 
 
 def test_the_weekday_of_a_rating_is_learned() -> None:
-    """Everybody gives 5 stars at the weekend and 2 on other days; nothing is said of a day that nobody knows."""
+    """All ratings are 5 stars at the weekend and 2 stars on other days."""
     generator = torch.Generator().manual_seed(0)
     users, items = (torch.randint(1, n, (3000,), generator=generator) for n in (61, 41))
     days = torch.randint(0, 700, (3000,), generator=generator)

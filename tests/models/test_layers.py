@@ -16,9 +16,9 @@ from recsys.models.layers import (
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_dropout_drops_about_p_and_keeps_the_expectation(p: float) -> None:
+def test_dropout_drops_a_share_p_and_keeps_the_mean(p: float) -> None:
     torch.manual_seed(0)
-    x = torch.full((1001, 333), 3.0)  # a number of elements that eight does not divide
+    x = torch.full((1001, 333), 3.0)  # a number of elements that is not a multiple of eight
     dropped = Dropout(p)(x)
     share = (dropped == 0).float().mean().item()
     exact = round(p * 256) / 256
@@ -28,8 +28,8 @@ def test_dropout_drops_about_p_and_keeps_the_expectation(p: float) -> None:
     assert dropped[dropped != 0].unique().tolist() == pytest.approx([3 / (1 - exact)])
 
 
-def test_dropout_decides_each_element_by_itself() -> None:
-    """The eight decisions of one random number are independent of each other, and of those of the next call."""
+def test_dropout_decisions_are_independent() -> None:
+    """The eight decisions from one random number are independent of each other and of the next call."""
     torch.manual_seed(0)
     dropout = Dropout(0.5)
     kept = (dropout(torch.ones(40_000, 8)) != 0).double()
@@ -38,7 +38,7 @@ def test_dropout_decides_each_element_by_itself() -> None:
     assert (kept * 2 - 1).mul(again * 2 - 1).mean().abs().item() < 0.02
 
 
-def test_dropout_follows_the_seed() -> None:
+def test_dropout_depends_on_the_seed() -> None:
     x = torch.ones(1000)
     drawn = []
     for seed in (1, 1, 2):
@@ -80,7 +80,7 @@ def test_three_dense_layers_in_their_order() -> None:
     ]
 
 
-def test_initial_values_as_keras_draws_them() -> None:
+def test_initial_values_are_those_of_keras() -> None:
     torch.manual_seed(0)
     table, dense = nn.Embedding(400, 30).apply(initialise_as_keras), nn.Linear(300, 100).apply(initialise_as_keras)
     assert isinstance(table, nn.Embedding)
@@ -104,15 +104,15 @@ def test_he_normal_has_its_spread_and_no_outliers(n_rows: int) -> None:
     assert 0.99 * end < weight.abs().max().item() <= end
 
 
-def test_the_truncated_spread_is_that_of_its_formula() -> None:
-    """1 - 2aφ(a)/(2Φ(a) - 1) at a = 2 is the variance of a standard normal distribution cut off at ±2."""
+def test_the_truncated_standard_deviation_agrees_with_its_formula() -> None:
+    """1 - 2aφ(a)/(2Φ(a) - 1) at a = 2 is the variance of a standard normal distribution truncated at ±2."""
     density = math.exp(-2) / math.sqrt(2 * math.pi)
     variance = 1 - 4 * density / math.erf(math.sqrt(2))
     assert pytest.approx(math.sqrt(variance), rel=1e-7) == TRUNCATED_STD
 
 
 @pytest.mark.parametrize(("widened", "low", "high"), [(0.0, 0.5, 5.0), (0.5, 0.0, 5.5)])
-def test_a_sigmoid_from_end_to_end(widened: float, low: float, high: float) -> None:
+def test_scaled_logits_span_the_range_of_stars(widened: float, low: float, high: float) -> None:
     logits = torch.tensor([-50.0, 0.0, 1.0, 50.0])
     stars = scale_to_stars(logits, (0.5, 1.0, 5.0), widened).tolist()
     assert stars == pytest.approx([low, (low + high) / 2, low + (high - low) / (1 + math.exp(-1)), high], abs=1e-5)

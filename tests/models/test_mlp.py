@@ -12,7 +12,7 @@ from tests.support.planted import pairs_of
 SIZES = Sizes(n_users=60, n_items=50, levels=(0.5, 1.0, 5.0))
 
 
-def test_the_small_net_is_as_published() -> None:
+def test_mlp_is_as_published() -> None:
     config = mlp(90_000, 10)
     assert (config.user_dim, config.item_dim, config.hidden_dim) == (50, 50, 10)
     assert (config.dropout_embedding, config.dropout, config.l2) == (0.05, 0.5, 1e-6)
@@ -29,7 +29,7 @@ def widths(layers: nn.Sequential) -> list[tuple[int, int]]:
     return [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
 
 
-def test_stars_of_the_small_net_by_hand() -> None:
+def test_stars_of_mlp_by_hand() -> None:
     torch.manual_seed(0)
     config = MlpConfig(user_dim=3, item_dim=2, hidden_dim=4, training=mlp(90_000, 10).training)
     network = MlpNetwork(config, SIZES).eval()
@@ -46,7 +46,7 @@ def test_stars_of_the_small_net_by_hand() -> None:
     assert network.stars(pairs_of(torch.tensor([5]), torch.tensor([9]))).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_regression_head_is_as_published() -> None:
+def test_mlp_deep_is_as_published() -> None:
     config = mlp_deep(100_000, 5)
     assert (config.user_dim, config.item_dim, config.hidden_dim, config.dropout) == (32, 32, 128, 0.5)
     assert (config.l2, config.training.epochs, config.training.optimizer) == (0.0, 10, "adam")
@@ -56,10 +56,10 @@ def test_the_regression_head_is_as_published() -> None:
     assert widths(layers) == [(64, 128), (128, 128), (128, 128), (128, 1)]
 
 
-def test_dropout_acts_on_each_vector_before_the_regression_head() -> None:
+def test_dropout_is_applied_to_each_vector_of_mlp_deep() -> None:
     torch.manual_seed(0)
     network = DeepMlpNetwork(mlp_deep(100_000, 5), SIZES)
-    network.head = nn.Sequential()  # lets its input through
+    network.head = nn.Sequential()  # returns its input
     pair = pairs_of(torch.tensor([5]), torch.tensor([9]))
     whole = torch.cat([network.user.weight[5], network.item.weight[9]])
     dropped = torch.stack([network.train().stars(pair) for _ in range(200)]).squeeze(1)
@@ -69,8 +69,8 @@ def test_dropout_acts_on_each_vector_before_the_regression_head() -> None:
     assert kept[:, 32:].float().mean().item() == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_regression_head_is_not_limited() -> None:
-    """One number by squared error; the nearest level is the decoder's business."""
+def test_the_output_of_mlp_deep_is_not_bounded() -> None:
+    """Rounding to the nearest level is done by the decoder."""
     network = DeepMlpNetwork(mlp_deep(100_000, 5), SIZES).eval()
     last = network.head[-1]
     assert isinstance(last, nn.Linear)

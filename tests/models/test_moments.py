@@ -24,7 +24,7 @@ def days() -> DayBias:
     return days
 
 
-def test_each_user_has_a_number_per_day(days: DayBias) -> None:
+def test_each_user_and_day_has_a_bias(days: DayBias) -> None:
     """(1, day 5), (1, 9), (1, 30), (2, 5), (2, 40): rows 1 to 5."""
     assert len(days.bias) == 6
     known = [(1, 5), (1, 9), (1, 30), (2, 5), (2, 40)]
@@ -33,12 +33,12 @@ def test_each_user_has_a_number_per_day(days: DayBias) -> None:
 
 
 @pytest.mark.parametrize(("user", "moment"), [(1, 6 * DAY), (2, 9 * DAY), (0, 5 * DAY), (3, 5 * DAY), (1, 10**10)])
-def test_a_day_without_a_rating_says_nothing(days: DayBias, user: int, moment: int) -> None:
-    assert days(at(user, moment))[0].item() == 0  # row 0, which nothing trains
+def test_a_day_without_a_rating_adds_nothing(days: DayBias, user: int, moment: int) -> None:
+    assert days(at(user, moment))[0].item() == 0  # row 0, which is never trained
 
 
-def test_a_day_of_few_ratings_has_no_number() -> None:
-    """User 1 rated three times on day 5, nobody as often on any other."""
+def test_a_day_with_few_ratings_has_no_bias() -> None:
+    """Only user 1 on day 5 has three ratings."""
     days = DayBias(min_ratings=3)
     days.prepare(TRAIN)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_day_of_few_ratings_has_no_number() -> None:
 
 @pytest.fixture
 def mood() -> Mood:
-    """Two ratings from knot to knot: user 1 of five ratings has knots at 0, 2, 4 and 6, user 2 of two at 0, 2 and 4."""
+    """Two ratings per knot: user 1 with five ratings has knots at 0, 2, 4 and 6, user 2 with two at 0, 2 and 4."""
     mood = Mood(n_users=4, ratings_per_knot=2)
     mood.prepare(TRAIN)
     with torch.no_grad():
@@ -66,19 +66,21 @@ def test_knots_of_each_user(mood: Mood) -> None:
 @pytest.mark.parametrize(
     ("user", "moment", "position"),
     [
-        (1, 1, 0),  # before everything
-        (1, 5 * DAY, 0.5),  # of the first rating's own second: half of it
+        (1, 1, 0),  # before all ratings
+        (1, 5 * DAY, 0.5),  # in the second of the first rating: half of it
         (1, 5 * DAY + 1, 1),
-        (1, 5 * DAY + 60, 2),  # two ratings of one second, halved
+        (1, 5 * DAY + 60, 2),  # two ratings in the same second count half
         (1, 6 * DAY, 3),
         (1, 30 * DAY, 4.5),
         (1, 31 * DAY, 5),
-        (1, 10**10, 5),  # and so it stays
+        (1, 10**10, 5),  # constant after the last rating
         (2, 5 * DAY, 0.5),
         (2, 41 * DAY, 2),
     ],
 )
-def test_a_moment_is_a_place_in_its_users_history(mood: Mood, user: int, moment: int, position: float) -> None:
+def test_the_mood_is_interpolated_at_the_place_in_the_history(
+    mood: Mood, user: int, moment: int, position: float
+) -> None:
     assert mood._position(at(user, moment)).item() == position
     knots = {1: [10, 20, 40, 80], 2: [100, 200, 400]}[user]
     before, share = int(position // 2), position / 2 % 1
@@ -89,11 +91,11 @@ def test_a_moment_is_a_place_in_its_users_history(mood: Mood, user: int, moment:
 
 
 @pytest.mark.parametrize(("user", "moment"), [(1, 0), (2, 0), (0, 5 * DAY), (3, 5 * DAY), (3, 0)])
-def test_the_mood_of_a_stranger_or_at_no_moment_is_none(mood: Mood, user: int, moment: int) -> None:
+def test_unknown_users_and_unknown_times_have_no_mood(mood: Mood, user: int, moment: int) -> None:
     assert mood(at(user, moment))[0].item() == 0
 
 
-def test_training_rows_of_one_user_pass_each_place_once() -> None:
+def test_each_training_rating_has_its_own_place() -> None:
     n = 200
     rows = rows_of(torch.ones(n, dtype=torch.int64), torch.arange(n), torch.zeros(n, dtype=torch.int64))
     rows = Interactions(rows.user_idx, rows.item_idx, 1 + torch.randperm(n), rows.level_idx)
@@ -102,8 +104,8 @@ def test_training_rows_of_one_user_pass_each_place_once() -> None:
     assert sorted(mood._position(rows).tolist()) == [place + 0.5 for place in range(n)]
 
 
-def test_places_are_exact_behind_millions_of_others() -> None:
-    """Half a place more is beyond float32 from 2**23 on."""
+def test_places_are_exact_after_millions_of_other_ratings() -> None:
+    """float32 cannot represent half places from 2**23 on."""
     n_others, own = 3 * 2**23, torch.tensor([5 * DAY, 6 * DAY, 7 * DAY])
     mood = Mood(3, 2)
     mood.moments = torch.cat([torch.arange(n_others) + (1 << 34), own + (2 << 34)])
@@ -120,21 +122,21 @@ def weeks() -> WeekVectors:
     return weeks
 
 
-def test_weeks_are_those_of_1970(weeks: WeekVectors) -> None:
-    """Days 5 to 40 are weeks 0 to 5; those without a rating and those before and after are the unknown's zeros."""
+def test_weeks_are_counted_from_1970(weeks: WeekVectors) -> None:
+    """Days 5 to 40 are weeks 0 to 5; weeks without a rating, or outside the range, have zero vectors."""
     assert weeks.vectors.shape == (7, 4)
-    said = {day: weeks(at(1, day * DAY))[0].squeeze(0) for day in (5, 6, 9, 15, 30, 40, 41, 42, 500)}
-    assert torch.equal(said[5], said[6])
-    assert torch.equal(said[40], said[41])
-    assert not torch.equal(said[5], said[9])
-    assert all((said[day] == 0).all() for day in (15, 42, 500))
+    vector = {day: weeks(at(1, day * DAY))[0].squeeze(0) for day in (5, 6, 9, 15, 30, 40, 41, 42, 500)}
+    assert torch.equal(vector[5], vector[6])
+    assert torch.equal(vector[40], vector[41])
+    assert not torch.equal(vector[5], vector[9])
+    assert all((vector[day] == 0).all() for day in (15, 42, 500))
     assert (weeks(at(1, 0))[0] == 0).all()
-    assert weeks(at(1, 30 * DAY))[1].item() == pytest.approx(said[30].square().sum().item())
+    assert weeks(at(1, 30 * DAY))[1].item() == pytest.approx(vector[30].square().sum().item())
 
 
 @pytest.mark.parametrize("part", ["days", "weeks"])
-def test_training_leaves_the_moment_that_is_none_at_zero(part: str) -> None:
-    """Ratings of days with too few of them, and of moments that nobody knows, have that row and must not move it."""
+def test_training_does_not_change_the_row_for_unknown_times(part: str) -> None:
+    """Ratings on days with too few ratings, or at unknown times, use that row."""
     moments: DayBias | WeekVectors = DayBias(min_ratings=3) if part == "days" else WeekVectors(3, 0.5)
     moments.prepare(TRAIN)
     rows = Interactions(USERS, torch.arange(7) % 3, torch.where(USERS == 2, 0, RATED_AT), TRAIN.level_idx)
@@ -147,7 +149,7 @@ def test_training_leaves_the_moment_that_is_none_at_zero(part: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["days", "mood", "weeks"])
-def test_what_was_saved_is_loaded_whatever_its_length(part: str, request: pytest.FixtureRequest) -> None:
+def test_tables_of_any_length_can_be_loaded(part: str, request: pytest.FixtureRequest) -> None:
     trained: SizedByTraining = request.getfixturevalue(part)
     fresh = {"days": DayBias(1), "mood": Mood(4, 2), "weeks": WeekVectors(3, 0.5)}[part]
     fresh.load_state_dict(trained.state_dict())

@@ -13,14 +13,14 @@ COUNTS = torch.tensor([0, 1, 3, 0, 9])  # of items 0 to 4
 
 @pytest.fixture
 def watched() -> Watched:
-    """User n watched item 4; some watched others too; users 10 and 11 and items 0 and 3 have nothing."""
+    """Users 1 to 9 watched item 4, some also others; users 10 and 11 and items 0 and 3 have no interaction."""
     users = [*range(1, 10), 1, 2, 3, 1]
     items = [4] * 9 + [2, 2, 2, 1]
     rows = rows_of(torch.tensor(users), torch.tensor(items), torch.zeros(13, dtype=torch.int64))
     return Watched(rows, Sizes(12, 5, (1.0, 2.0)))
 
 
-def test_who_watched_what_is_the_training_rows() -> None:
+def test_watched_contains_exactly_the_training_rows() -> None:
     watched = Watched(ROWS, SIZES)
     table = torch.zeros(SIZES.n_users, SIZES.n_items, dtype=torch.bool)
     table[ROWS.user_idx, ROWS.item_idx] = True
@@ -46,7 +46,7 @@ def test_items_are_drawn_in_proportion_to_a_power_of_their_count(watched: Watche
     torch.testing.assert_close(sampler.log_probability_I[known].exp(), expected[known].float())
 
 
-def test_draws_follow_the_seed(watched: Watched) -> None:
+def test_draws_depend_on_the_seed(watched: Watched) -> None:
     sampler, draws = NegativeSampler.fit(watched, 0.5), []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -55,15 +55,15 @@ def test_draws_follow_the_seed(watched: Watched) -> None:
     assert not torch.equal(draws[0], draws[2])
 
 
-def test_a_correction_takes_the_logarithm_of_the_chance_off(watched: Watched) -> None:
+def test_the_correction_subtracts_the_log_probability(watched: Watched) -> None:
     corrected = NegativeSampler.fit(watched, 1.0).correct(torch.tensor([[5.0, 5.0], [0.0, 2.0]]), torch.tensor([2, 4]))
     torch.testing.assert_close(corrected, torch.tensor([[5.0, 5.0], [0.0, 2.0]]) - torch.tensor([3 / 13, 9 / 13]).log())
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
-def test_corrected_scores_learn_the_chance_itself(watched: Watched, exponent: float) -> None:
-    """With one score per item and no user, BPR on corrected scores ends at the log of each item's share, up to one
-    constant, however negatives are drawn: the expected gradient of the loss vanishes there.
+def test_corrected_scores_learn_the_log_share_of_each_item(watched: Watched, exponent: float) -> None:
+    """With one score per item, the expected BPR gradient on corrected scores vanishes at the log share of each item
+    (plus any constant), independently of how negatives are drawn.
     """
     sampler, known = NegativeSampler.fit(watched, exponent), (COUNTS > 0).nonzero().squeeze(1)
     share, chance = COUNTS[known] / COUNTS.sum(), sampler.log_probability_I[known].exp()
@@ -75,7 +75,7 @@ def test_corrected_scores_learn_the_chance_itself(watched: Watched, exponent: fl
     torch.testing.assert_close(score.grad, torch.zeros(3), atol=1e-6, rtol=0)
 
 
-def test_fixed_negatives_were_watched_by_somebody_else_only() -> None:
+def test_fixed_negatives_count_if_the_user_did_not_watch_them() -> None:
     watched = Watched(ROWS, SIZES)
     pairs = pairs_of(torch.arange(SIZES.n_users).repeat(20), torch.arange(20).repeat_interleave(SIZES.n_users))
     items, counts = fixed_negatives(pairs, watched, n=30)
@@ -87,7 +87,7 @@ def test_fixed_negatives_were_watched_by_somebody_else_only() -> None:
     assert (items == pairs.item_idx[:, None]).any()
 
 
-def test_fixed_negatives_depend_on_the_pair_alone() -> None:
+def test_fixed_negatives_depend_on_the_pair_only() -> None:
     watched, pairs = Watched(ROWS, SIZES), pairs_of(torch.tensor([3, 4, 3, 3]), torch.tensor([9, 9, 9, 8]))
     torch.manual_seed(1)
     items, _ = fixed_negatives(pairs, watched)
@@ -99,7 +99,7 @@ def test_fixed_negatives_depend_on_the_pair_alone() -> None:
     assert not torch.equal(items[0], items[3])
 
 
-def test_fixed_negatives_are_spread_evenly() -> None:
+def test_fixed_negatives_are_uniformly_distributed() -> None:
     watched = Watched(ROWS, SIZES)
     users, items = torch.cartesian_prod(torch.arange(300), torch.arange(100)).unbind(1)
     drawn, _ = fixed_negatives(pairs_of(users % SIZES.n_users, items % SIZES.n_items), watched, n=20)
@@ -110,7 +110,7 @@ def test_fixed_negatives_are_spread_evenly() -> None:
     assert (share - 1 / n).abs().max() < 5 * (1 / n / one_of_each.numel()) ** 0.5
 
 
-def test_mixing_is_that_of_the_split() -> None:
-    """The same generator in torch as in numpy, negative numbers and all."""
+def test_mix_equals_splitmix64_of_the_split() -> None:
+    """In torch as in numpy, including negative numbers."""
     values = torch.tensor([0, 1, 2, -1, 2**62, -(2**63), 2**63 - 1])
     assert np.array_equal(mix(values).numpy().view(np.uint64), splitmix64(values.numpy().view(np.uint64)))

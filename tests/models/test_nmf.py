@@ -16,7 +16,7 @@ def network() -> NmfNetwork:
     return NmfNetwork(nmf(90_000, 5), SIZES)
 
 
-def test_it_starts_about_the_middle_of_the_levels(network: NmfNetwork) -> None:
+def test_initial_predictions_are_about_the_middle_of_the_levels(network: NmfNetwork) -> None:
     for table in (network.user.weight, network.item.weight):
         assert table.min().item() >= 0
         assert table.max().item() == pytest.approx(2 * math.sqrt(3 / table.shape[1]), rel=1e-2)
@@ -30,15 +30,15 @@ def test_stars_by_hand(network: NmfNetwork) -> None:
     assert network.stars(pairs_of(torch.tensor([3]), torch.tensor([7]))).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_no_number_is_negative_after_training() -> None:
+def test_no_value_is_negative_after_training() -> None:
     network, _ = fit("nmf", quick_config("nmf", epochs=10, learning_rate=0.1))
     assert isinstance(network, NmfNetwork)
     for table in (network.user.weight, network.item.weight):
-        assert table.min().item() == 0.0  # steps as long as these do lead below it
+        assert table.min().item() == 0.0  # with such a high rate, steps do lead below 0
         assert table.max().item() > 0.0
 
 
-def test_the_loss_knows_no_negative_number(network: NmfNetwork) -> None:
+def test_the_loss_is_computed_after_projection(network: NmfNetwork) -> None:
     network.prepare(rows_of(torch.tensor([1]), torch.tensor([1]), torch.tensor([4])))
     with torch.no_grad():
         network.user.weight[1] = -1.0

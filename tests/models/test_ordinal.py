@@ -35,7 +35,8 @@ CONFIG = OrdinalConfig(
 )
 PARTS = ("l2_opinions", "l2_features", "l2_days", "l2_mood", "l2_weeks")
 BASIC = CONFIG.model_copy(update=dict.fromkeys(PARTS, None))
-# values of each row, the unknown's first; words that no feature is, and a feature that the config does not name
+# The values of each row, starting with the unknown. The config also names words, which has no feature here; the
+# features also include age, which the config does not name.
 GENRES_OF, GENDER_OF = [(0,), (1, 2), (2,), (0,), (1,)], [(0,), (1,), (2,), (1,)]
 
 Rows = list[list[float]]
@@ -61,7 +62,7 @@ FEATURES = Features(
 
 
 def build(config: OrdinalConfig) -> OrdinalNetwork:
-    """Every weight drawn at random, those of unseen ids too."""
+    """A network with random weights, including those of unseen ids."""
     network = OrdinalNetwork(config, SIZES, FEATURES)
     network.prepare(TRAIN)
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +79,7 @@ def network(request: pytest.FixtureRequest) -> OrdinalNetwork:
 
 
 def opinions() -> dict[tuple[int, int], float]:
-    """Stars above the biases of `recsys.models.baselines`, which damp 25 ratings for a movie and 10 for a user."""
+    """Stars above the bias baseline of `recsys.models.baselines`, damped by 25 for movies and 10 for users."""
     stars = {(user, item): SIZES.levels[level] for user, item, level, _ in RATED}
     mean = sum(stars.values()) / len(stars)
     of_item = {i: [stars[pair] - mean for pair in stars if pair[1] == i] for i in range(SIZES.n_items)}
@@ -90,7 +91,7 @@ def opinions() -> dict[tuple[int, int], float]:
 
 
 def of_features(network: OrdinalNetwork, kind: str, values: tuple[int, ...]) -> list[float]:
-    """The mean of the vectors of a feature's values."""
+    """The mean vector of these values of a feature."""
     if network.config.l2_features is None:
         return [0.0] * (DIM + 1)
     side = network.user_features if kind == "gender" else network.item_features
@@ -99,7 +100,7 @@ def of_features(network: OrdinalNetwork, kind: str, values: tuple[int, ...]) -> 
 
 
 def user_vector(network: OrdinalNetwork, user: int, without: int | None = None) -> list[float]:
-    """p + f + |N|^-½ Σ (y + e w) over the user's items, one of which may be left out of the opinions."""
+    """p + f + |N|^-½ Σ (y + e w) over the user's items; the opinion of one item may be excluded."""
     items = [item for rater, item, *_ in RATED if rater == user]
     f = of_features(network, "gender", GENDER_OF[user])
     row = [a + b for a, b in zip(network.user[user].tolist(), f, strict=True)]
@@ -126,7 +127,7 @@ def item_vector(network: OrdinalNetwork, item: int, without: int | None = None) 
 
 
 def moment_of(network: OrdinalNetwork, pair: Pairs) -> tuple[float, list[float]]:
-    """What the parts for the moment say, each tested in test_moments.py."""
+    """The time effects, which are tested in test_moments.py."""
     days, mood, weeks = network.moments.days, network.moments.mood, network.moments.weeks
     number = sum(part(pair)[0].item() for part in (days, mood) if part is not None)
     week = weeks(pair)[0].squeeze(0).tolist() if weeks is not None else [0.0] * (DIM + 1)
@@ -151,22 +152,22 @@ def sigmoid(x: float) -> float:
 def test_probabilities_by_hand(network: OrdinalNetwork, user: int, day: int) -> None:
     for item in range(SIZES.n_items):
         first, second = (sigmoid(logit) for logit in logits_by_hand(network, user, item, day))
-        second = min(first, second)  # more than two levels up is never likelier than more than one
+        second = min(first, second)  # exceeding two levels is never more likely than exceeding one
         by_hand = [1 - first, first - second, second]
         pair = Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY)))
         assert network.probabilities(pair).squeeze(0).tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_some_thresholds_cross_in_the_tiny_case(network: OrdinalNetwork) -> None:
-    """Or the test above would not see that a distribution's must not."""
+def test_some_thresholds_cross_in_these_data(network: OrdinalNetwork) -> None:
+    """Otherwise the test above would not check how crossing thresholds are handled."""
     pairs = [(user, item) for user in range(SIZES.n_users) for item in range(SIZES.n_items)]
     crossing = [first < second for first, second in (logits_by_hand(network, *pair, 10) for pair in pairs)]
     assert 0 < sum(crossing) < len(pairs)
 
 
 def test_loss_by_hand(network: OrdinalNetwork) -> None:
-    """Binary cross-entropy summed over thresholds, and L2 of each rating's rows; the mean over ratings."""
-    batch = [RATED[0], RATED[1], RATED[0], RATED[5]]  # a row twice counts twice
+    """Binary cross-entropy summed over thresholds plus L2 on the rows of each rating, mean over ratings."""
+    batch = [RATED[0], RATED[1], RATED[0], RATED[5]]  # a repeated row counts twice
     total = 0.0
     for user, item, level, day in batch:
         for t, logit in enumerate(logits_by_hand(network, user, item, day, own=False)):
@@ -197,7 +198,7 @@ def moment_penalty(network: OrdinalNetwork, user: int, item: int, day: int) -> f
 
 
 def feature_penalty(network: OrdinalNetwork) -> float:
-    """Of a rating: what the values of its user and movie cost, averaged over the training ratings."""
+    """The penalty on the feature values of user and movie, averaged over the training ratings."""
     if network.config.l2_features is None:
         return 0.0
     total = 0.0
@@ -215,11 +216,11 @@ def norm2(row: Tensor) -> float:
     return sum(float(value) ** 2 for value in row.detach())
 
 
-def test_a_rating_is_not_among_the_opinions_that_predict_it() -> None:
-    """Its own stars would make training look easy, and a holdout rating has no such help."""
+def test_the_own_opinion_of_a_rating_is_excluded_from_its_prediction() -> None:
+    """Otherwise training would see the rating it predicts, which is not possible for a holdout rating."""
     network = build(CONFIG)
     with torch.no_grad():
-        network.item_opinion.mul_(100)  # so that what is left in would be seen
+        network.item_opinion.mul_(100)  # so that a remaining opinion would be detected
     batch = TRAIN.take(slice(0, 1))
     expected = logits_by_hand(network, *RATED[0][:2], RATED[0][3], own=False)
     user_table, item_table = network.tables()
@@ -228,20 +229,22 @@ def test_a_rating_is_not_among_the_opinions_that_predict_it() -> None:
     assert logits_by_hand(network, *RATED[0][:2], RATED[0][3]) != pytest.approx(expected, rel=0.01)
 
 
-def test_every_pair_starts_with_the_overall_distribution() -> None:
+def test_initial_predictions_are_the_overall_distribution() -> None:
     for config in (CONFIG, BASIC):
         network = OrdinalNetwork(config, SIZES)
-        nobody = pairs_of(torch.tensor([0]), torch.tensor([0]))
+        unknown = pairs_of(torch.tensor([0]), torch.tensor([0]))
         network.prepare(TRAIN)
         network.freeze()
-        p_K = network.probabilities(nobody).squeeze(0)
-        assert p_K.tolist() == pytest.approx([3 / 9, 3 / 9, 3 / 9])  # two of each level, one more against infinities
+        p_K = network.probabilities(unknown).squeeze(0)
+        assert p_K.tolist() == pytest.approx(
+            [3 / 9, 3 / 9, 3 / 9]
+        )  # two ratings of each level, plus one to avoid infinite logits
         network.prepare(replace(TRAIN, level_idx=torch.tensor([2, 2, 2, 2, 2, 0])))
         network.freeze()
-        assert network.probabilities(nobody).squeeze(0).tolist() == pytest.approx([2 / 9, 1 / 9, 6 / 9])
+        assert network.probabilities(unknown).squeeze(0).tolist() == pytest.approx([2 / 9, 1 / 9, 6 / 9])
 
 
-def test_implicit_history_counts_ratings_whatever_the_stars() -> None:
+def test_implicit_history_does_not_depend_on_the_stars() -> None:
     network = build(BASIC)
     before = network.tables()[0]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
@@ -250,7 +253,7 @@ def test_implicit_history_counts_ratings_whatever_the_stars() -> None:
     assert torch.equal(network.tables()[0], before)
 
 
-def test_biases_start_at_zero_and_vectors_at_their_spread() -> None:
+def test_initial_biases_are_zero_and_vectors_have_their_standard_deviation() -> None:
     torch.manual_seed(0)
     config = CONFIG.model_copy(update={"init_std": 0.3, "embedding_dim": 40})
     network = OrdinalNetwork(config, Sizes(500, 500, SIZES.levels))
@@ -261,13 +264,13 @@ def test_biases_start_at_zero_and_vectors_at_their_spread() -> None:
         assert vectors[:, :-1].std().item() == pytest.approx(spread, rel=0.02)
 
 
-def test_training_before_prepare_is_our_own_mistake() -> None:
+def test_a_loss_before_prepare_is_an_assertion_error() -> None:
     with pytest.raises(AssertionError, match="prepare"):
         OrdinalNetwork(CONFIG, SIZES).loss(TRAIN)
 
 
-def test_how_many_ratings_make_a_day_matters() -> None:
-    """Two ratings of user 1 on day 10 are a day of its own from two on, and none from three on."""
+def test_the_minimum_number_of_ratings_per_day_changes_the_loss() -> None:
+    """User 1 has two ratings on day 10: it has a bias with a minimum of two, and none with three."""
     losses = []
     for least in (2, 3):
         torch.manual_seed(0)
@@ -280,7 +283,7 @@ def test_how_many_ratings_make_a_day_matters() -> None:
     assert losses[0] != losses[1]
 
 
-def test_ratings_of_unknown_moments_train_all_the_same() -> None:
+def test_ratings_at_unknown_times_can_be_trained_on() -> None:
     network = OrdinalNetwork(CONFIG, SIZES)
     rows = network.prepare(rows_of(TRAIN.user_idx, TRAIN.item_idx, TRAIN.level_idx))
     network.loss(rows).backward()
@@ -291,21 +294,21 @@ def test_ratings_of_unknown_moments_train_all_the_same() -> None:
     ("n_ratings", "n_levels", "l2"),
     [(750_000, 5, 0.13), (75_000, 5, 0.13 * 10**0.15), (750_000, 10, 0.2925), (20_000, 5, 0.2238), (100, 5, 0.2238)],
 )
-def test_penalties_of_the_experiments(n_ratings: int, n_levels: int, l2: float) -> None:
+def test_penalties_are_those_of_the_experiments(n_ratings: int, n_levels: int, l2: float) -> None:
     for config in (ordinal(n_ratings, n_levels), ordinal_basic(n_ratings, n_levels)):
         assert config.l2 == pytest.approx(l2, rel=1e-3)
         assert config.l2_thresholds == pytest.approx(0.3 * config.l2)
 
 
-def test_variants_are_the_parts_they_have() -> None:
+def test_ordinal_basic_omits_exactly_the_optional_parts() -> None:
     whole, basic = (configure(100_000, 5).model_dump() for configure in (ordinal, ordinal_basic))
     left_out = {name for name, value in basic.items() if value is None}
     assert left_out == set(PARTS)
     assert not any(value is None for value in whole.values())
 
 
-def test_a_new_movie_is_what_its_features_say() -> None:
-    """Movies 1 and 4 share genres with others; a movie of no known genre is the unknown."""
+def test_a_new_movie_is_predicted_by_its_features() -> None:
+    """Movie 4 has no ratings but a known genre, so it differs from the unknown movie."""
     network = OrdinalNetwork(CONFIG, SIZES, FEATURES)
     network.prepare(TRAIN.take((TRAIN.item_idx != 4).nonzero().squeeze(1)))
     with torch.no_grad():

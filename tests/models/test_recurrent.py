@@ -16,7 +16,7 @@ DIM, HIDDEN = 3, 2
 Vector = list[float]
 
 
-def test_it_is_as_published() -> None:
+def test_recurrent_is_as_published() -> None:
     config = recurrent(90_000, 10)
     assert (config.cell, config.hidden_dim, config.dropout) == ("lstm", 50, 0.8)
     network = RecurrentNetwork(config, SIZES)
@@ -28,7 +28,7 @@ def test_it_is_as_published() -> None:
     assert dropout.dropped_of_256 == 205
 
 
-def test_the_other_cell_is_the_only_difference() -> None:
+def test_recurrent_gru_differs_in_its_cell_only() -> None:
     lstm, gru = recurrent(90_000, 10), recurrent_gru(90_000, 10)
     assert gru.cell == "gru"
     assert gru.model_copy(update={"cell": "lstm"}) == lstm
@@ -50,7 +50,7 @@ def sigmoid(x: float) -> float:
 
 
 def gates(layer: nn.LSTM | nn.GRU, source: str, x: Vector) -> list[Vector]:
-    """Each gate's share from the input (ih) or from the state (hh): W x + b, cut into vectors of HIDDEN."""
+    """The contribution to each gate from the input (ih) or the state (hh): W x + b, split into vectors of HIDDEN."""
     weight, bias = getattr(layer, f"weight_{source}_l0").tolist(), getattr(layer, f"bias_{source}_l0").tolist()
     flat = [b + sum(w * value for w, value in zip(row, x, strict=True)) for row, b in zip(weight, bias, strict=True)]
     return [flat[first : first + HIDDEN] for first in range(0, len(flat), HIDDEN)]
@@ -79,7 +79,7 @@ def gru_by_hand(layer: nn.LSTM | nn.GRU, sequence: list[Vector]) -> Vector:
 
 @pytest.mark.parametrize(("cell", "by_hand"), [("lstm", lstm_by_hand), ("gru", gru_by_hand)])
 def test_stars_by_hand(cell: str, by_hand: Callable[[nn.LSTM | nn.GRU, list[Vector]], Vector]) -> None:
-    """The user's vector first, then the movie's; norm and one dense number after it, dropout idle."""
+    """The user vector, then the movie vector; then batch norm and a dense layer, without dropout."""
     network = tiny(cell)
     pair = pairs_of(torch.tensor([5]), torch.tensor([9]))
     h = by_hand(network.recurrent, [network.user.weight[5].tolist(), network.item.weight[9].tolist()])
@@ -88,15 +88,15 @@ def test_stars_by_hand(cell: str, by_hand: Callable[[nn.LSTM | nn.GRU, list[Vect
     assert isinstance(norm, BatchNorm)
     assert isinstance(dense, nn.Linear)
     normed = [
-        value / math.sqrt(1 + norm.eps) * scale + shift  # averages of an untrained norm: mean 0, variance 1
+        value / math.sqrt(1 + norm.eps) * scale + shift  # the averages of an untrained norm are mean 0 and variance 1
         for value, scale, shift in zip(h, norm.weight.tolist(), norm.bias.tolist(), strict=True)
     ]
     logit = dense.bias.item() + sum(w * x for w, x in zip(dense.weight[0].tolist(), normed, strict=True))
     assert network.stars(pair).item() == pytest.approx(0.5 + 4.5 * sigmoid(logit), rel=1e-4)
 
 
-def test_the_recurrent_weights_learn() -> None:
-    """In a sequence of one step they would stay where they started."""
+def test_the_recurrent_weights_are_trained() -> None:
+    """In a sequence of one step they would have no gradient."""
     network = tiny("lstm")
     network.stars(pairs_of(torch.tensor([5, 6]), torch.tensor([9, 8]))).sum().backward()
     gradient = dict(network.recurrent.named_parameters())["weight_hh_l0"].grad

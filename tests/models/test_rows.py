@@ -1,4 +1,4 @@
-"""What the rows of each network's tables stand for."""
+"""The keys of the rows of each network's tables."""
 
 from typing import cast
 
@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from recsys.encode.dates import DAY_SECONDS
-from recsys.models import MODELS, Network
+from recsys.models import Network
 from recsys.models.moments import DAY_BITS
 from recsys.models.ordinal import OrdinalNetwork
 from recsys.models.rows import Keys, row_keys
-from tests.support.planted import FEATURES, SIZES, build_any, change, parts, quick_config
+from tests.support.planted import CLASSES, FEATURES, SIZES, build_any, change, parts, quick_config
 
-USERS = np.arange(SIZES.n_users) * 7  # ids that are no indices; 0 stays the unknown
+USERS = np.arange(SIZES.n_users) * 7  # ids that differ from the indices; 0 is the unknown
 ITEMS = np.arange(SIZES.n_items) * 5
 
 
@@ -28,9 +28,9 @@ def keys_of(network: Network) -> dict[str, Keys]:
     return row_keys(network, USERS, ITEMS)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_table_of_users_and_of_movies_is_known_as_one(name: str) -> None:
-    """No other dimension of a network is as long as these, so that the length alone tells here."""
+@pytest.mark.parametrize("name", CLASSES)
+def test_all_tables_of_users_and_movies_have_ids_as_keys(name: str) -> None:
+    """In these networks, no other dimension has the length of a table."""
     network = prepared(name)
     keys = keys_of(network)
     for parameter_name, parameter in network.named_parameters():
@@ -39,15 +39,15 @@ def test_every_table_of_users_and_of_movies_is_known_as_one(name: str) -> None:
             assert keys[parameter_name] is expected, parameter_name
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_row_has_a_key_of_its_own(name: str) -> None:
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_keys_of_a_table_are_unique(name: str) -> None:
     network = prepared(name)
     for parameter_name, keys in keys_of(network).items():
         assert len(keys) == len(network.get_parameter(parameter_name))
         assert len(np.unique(keys)) == len(keys)
 
 
-def test_dense_layers_are_shared_however_many_outputs_they_have() -> None:
+def test_dense_layers_have_no_row_keys() -> None:
     class Wide(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -60,7 +60,7 @@ def test_dense_layers_are_shared_however_many_outputs_they_have() -> None:
     assert row_keys(cast(Network, Wide()), USERS, ITEMS).keys() == {"user.weight", "item_bias"}
 
 
-def test_days_and_knots_are_of_a_user_and_weeks_of_all() -> None:
+def test_keys_of_days_and_knots_include_the_user() -> None:
     config = change(quick_config("ordinal"), min_ratings_per_day=1)
     network, train = build_any("ordinal", config), parts()[0]
     network.prepare(train)
@@ -84,7 +84,7 @@ def pairs_of_user_and_second() -> list[tuple[int, int]]:
     return list(zip(train.user_idx.tolist(), train.rated_at.tolist(), strict=True))
 
 
-def test_values_of_features_go_by_their_names() -> None:
+def test_keys_of_feature_values_are_their_names() -> None:
     keys = keys_of(prepared("hybrid"))
     unknown, *values = keys["item.features.genres.weight"].tolist()
     assert len(values) == len(FEATURES.item["genres"].names)

@@ -31,13 +31,13 @@ def fitted(train: Interactions = TRAIN, **fields: object) -> SequenceNetwork:
 
 
 def history_of(rows: Interactions, user: int, moment: int) -> list[int]:
-    """Items by moment, before `moment`; all of them at 0."""
+    """The user's items before `moment` in order of time; all of them if it is 0."""
     own = rows.take((rows.user_idx == user) & ((rows.rated_at < moment) | (moment == 0)))
     return list(own.item_idx[own.rated_at.argsort()].tolist())
 
 
 def score_by_hand(network: SequenceNetwork, history: list[int], item: int) -> float:
-    """One step after the other, each of the reader's gates written out."""
+    """The score with the GRU written out step by step."""
     weights, state = dict(network.reader.named_parameters()), torch.zeros(network.config.state_dim)
     for each in [0, *history[-(network.config.window - 1) :]]:
         x_reset, x_update, x_new = (weights["weight_ih_l0"] @ network.item[each] + weights["bias_ih_l0"]).chunk(3)
@@ -49,7 +49,7 @@ def score_by_hand(network: SequenceNetwork, history: list[int], item: int) -> fl
 
 
 @pytest.mark.parametrize("window", [4, 50])
-def test_scores_are_those_of_a_loop(window: int) -> None:
+def test_scores_agree_with_a_loop(window: int) -> None:
     network = fitted(window=window)
     pairs = concat(HELD_OUT.take(slice(0, 30)), replace(HELD_OUT, rated_at=HELD_OUT.rated_at * 0).take(slice(0, 10)))
     with torch.no_grad():
@@ -62,8 +62,8 @@ def test_scores_are_those_of_a_loop(window: int) -> None:
     torch.testing.assert_close(score(network, pairs), torch.tensor(expected), atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_rated_later_or_in_the_same_second_cannot_leak() -> None:
-    """Scores of a moment stay the same to the last bit when all that the user does from then on is another movie."""
+def test_interactions_at_or_after_the_time_do_not_change_scores() -> None:
+    """Scores stay bit-identical if all movies from that time on are replaced by others."""
     network = fitted()
     user = int(torch.bincount(TRAIN.user_idx).argmax())
     own = TRAIN.user_idx == user
@@ -85,19 +85,19 @@ def test_what_is_rated_later_or_in_the_same_second_cannot_leak() -> None:
     assert not torch.equal(score(other, after), score(network, after))
 
 
-def test_the_moment_after_everything_is_the_same_as_none() -> None:
+def test_a_time_after_all_interactions_equals_an_unknown_time() -> None:
     network, users = fitted(), torch.arange(61).repeat(41)
     unknown = pairs_of(users, torch.arange(41).repeat_interleave(61))
     assert torch.equal(score(network, replace(unknown, rated_at=users * 0 + 4 * 10**9)), score(network, unknown))
 
 
-def test_a_loaded_network_knows_the_histories() -> None:
+def test_a_loaded_network_includes_the_histories() -> None:
     network, loaded = fitted(), build(config_of())
     loaded.load_state_dict(network.state_dict())
     assert torch.equal(score(loaded, HELD_OUT), score(network, HELD_OUT))
 
 
-def test_windows_hold_every_interaction_once() -> None:
+def test_windows_contain_every_interaction_once() -> None:
     network = build(config_of(window=7))
     rows = network.prepare(TRAIN)
     assert isinstance(rows, Windows)
@@ -110,14 +110,14 @@ def test_windows_hold_every_interaction_once() -> None:
 
 @pytest.mark.parametrize("n_negatives", [3, 40])
 def test_loss_by_hand(n_negatives: int) -> None:
-    """A window of 5, read by the loop above; 40 drawn are as many as there are, so that all are compared with."""
+    """A window of 5, read by the loop above. With 40 negatives, the number of movies, all movies are compared."""
     network = build(config_of(window=5, n_negatives=n_negatives, popularity_exponent=1.0)).eval()
     rows = network.prepare(TRAIN)
-    one = rows.take((rows.place.diff() == 5).nonzero()[3])  # of full length
+    one = rows.take((rows.place.diff() == 5).nonzero()[3])  # a window of full length
     place, count_I = int(one.place), torch.bincount(TRAIN.item_idx, minlength=41)
     items = network.timeline.items[place : place + 5].tolist()
     torch.manual_seed(5)
-    torch.randint(0, 1, (1,))  # the window is moved by nothing
+    torch.randint(0, 1, (1,))  # the draw of the shift, which is 0 in eval mode
     drawn = NegativeSampler.fit(network.watched, 1.0).draw(n_negatives).tolist()
     losses = []
     for nth, item in enumerate(items):
@@ -134,7 +134,7 @@ def test_loss_by_hand(n_negatives: int) -> None:
 
 
 def cycles(n_users: int, n_items: int, length: int) -> Interactions:
-    """Each user goes round the movies 1, 2, …, n_items, 1, … from a random one on, a minute after another."""
+    """Each user watches the movies 1, 2, …, n_items, 1, … one minute apart, starting at a random movie."""
     first = torch.randint(0, n_items, (n_users, 1), generator=torch.Generator().manual_seed(0))
     items = (first + torch.arange(length)) % n_items + 1
     users = torch.arange(1, n_users + 1)[:, None].expand_as(items)
@@ -142,8 +142,8 @@ def cycles(n_users: int, n_items: int, length: int) -> Interactions:
     return Interactions(users.flatten(), items.flatten(), moments.flatten(), torch.zeros_like(items.flatten()))
 
 
-def test_the_next_movie_of_a_cycle_is_known() -> None:
-    """The next movie follows from the last one alone: it comes first for nine users in ten."""
+def test_the_next_movie_of_a_cycle_is_predicted() -> None:
+    """It depends on the last movie only, and has the highest score for 90% of the users."""
     train = cycles(n_users=100, n_items=20, length=25)
     network = build(config_of(), Sizes(101, 21, LEVELS))
     fit_network(network, train, sequence(len(train), 5).training)
@@ -153,7 +153,7 @@ def test_the_next_movie_of_a_cycle_is_known() -> None:
     assert (scores.argmax(1) + 1 == last % 20 + 1).float().mean().item() >= 0.9
 
 
-def test_without_a_history_what_most_people_watch_comes_first() -> None:
+def test_without_a_history_popular_movies_rank_first() -> None:
     train = interactions(ratings(1200))
     network = build(config_of())
     fit_network(network, train, network.config.training)

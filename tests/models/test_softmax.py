@@ -20,7 +20,7 @@ def network() -> SoftmaxNetwork:
     return SoftmaxNetwork(softmax(1_000_000, 5), SIZES)
 
 
-def test_layers_in_the_order_of_the_write_up(network: SoftmaxNetwork) -> None:
+def test_layers_are_those_of_the_write_up(network: SoftmaxNetwork) -> None:
     dense_block = [nn.Linear, nn.ReLU, Dropout, BatchNorm]
     assert [type(layer) for layer in network.head] == [*dense_block, *dense_block, nn.Linear, nn.ReLU, nn.Linear]
     assert widths(network.head) == [(64, 128), (128, 128), (128, 128), (128, 5)]
@@ -36,8 +36,8 @@ def widths(layers: nn.Sequential) -> Sequence[tuple[int, int]]:
     return [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
 
 
-def test_dropout_acts_on_each_embedding_before_they_meet(network: SoftmaxNetwork) -> None:
-    network.head = nn.Sequential()  # lets its input through
+def test_dropout_is_applied_to_each_embedding(network: SoftmaxNetwork) -> None:
+    network.head = nn.Sequential()  # returns its input
     users, items = torch.arange(1, 301), torch.arange(1, 301)
     whole = torch.cat([network.user_embedding(users), network.item_embedding(items)], dim=1)
     dropped = network.train().logits(pairs_of(users, items))
@@ -49,7 +49,7 @@ def test_dropout_acts_on_each_embedding_before_they_meet(network: SoftmaxNetwork
 
 
 def test_loss_is_cross_entropy_by_hand(network: SoftmaxNetwork) -> None:
-    network.eval()  # no dropout, so that the two sides see the same logits
+    network.eval()  # without dropout, so that both computations use the same logits
     users, items, levels = torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([4, 0])
     given = [
         math.log(p[k]) for p, k in zip(network.probabilities(pairs_of(users, items)).tolist(), (4, 0), strict=True)
@@ -68,7 +68,7 @@ def test_initial_values_are_those_of_keras(network: SoftmaxNetwork) -> None:
         assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
 
 
-def test_a_dropout_that_would_drop_everything_is_refused() -> None:
+def test_a_dropout_that_rounds_to_one_is_refused() -> None:
     training = TrainingConfig(epochs=1, batch_size=2, learning_rate=0.1, schedule="constant")
     with pytest.raises(ValidationError, match="dropout"):
         SoftmaxConfig(dropout=0.999, training=training)

@@ -18,13 +18,13 @@ def network() -> DotBiasNetwork:
     return DotBiasNetwork(dot_bias(1000, 3).model_copy(update={"l2": 0.01}), SIZES)
 
 
-def test_the_mean_counts_a_row_as_often_as_it_was_rated() -> None:
+def test_unseen_rows_get_the_mean_weighted_by_ratings() -> None:
     weight = torch.tensor([[9.0, 9.0], [1.0, 10.0], [4.0, 40.0], [9.0, 9.0]])
     average_unseen(weight, torch.tensor([0, 2, 1, 0]))
     assert weight.tolist() == [[2.0, 20.0], [1.0, 10.0], [4.0, 40.0], [2.0, 20.0]]
 
 
-def test_every_table_gives_the_unseen_its_mean(network: DotBiasNetwork) -> None:
+def test_unseen_ids_get_the_mean_row_of_every_table(network: DotBiasNetwork) -> None:
     network.prepare(TRAIN)
     network.freeze()
     (user, user_bias), (item, item_bias) = network.tables()
@@ -36,7 +36,7 @@ def test_every_table_gives_the_unseen_its_mean(network: DotBiasNetwork) -> None:
         torch.testing.assert_close(table[0], (table[1] + 2 * table[2]) / 3)
 
 
-def test_the_penalty_is_on_whole_tables_whatever_the_batch(network: DotBiasNetwork) -> None:
+def test_the_penalty_is_on_whole_tables_for_any_batch(network: DotBiasNetwork) -> None:
     tables = [table.weight for side in network.tables() for table in side]
     by_hand = sum(number**2 for table in tables for row in table.tolist() for number in row)
     for rows in (slice(0, 1), slice(0, 3)):
@@ -46,13 +46,13 @@ def test_the_penalty_is_on_whole_tables_whatever_the_batch(network: DotBiasNetwo
         assert network.loss(batch).item() == pytest.approx(squared + 0.01 * by_hand, rel=1e-5)
 
 
-def test_a_table_and_its_square() -> None:
+def test_sum_of_squares_by_hand() -> None:
     tables = [nn.Embedding(2, 3, _weight=torch.full((2, 3), 2.0)), nn.Embedding(1, 1, _weight=torch.tensor([[5.0]]))]
     assert sum_of_squares(tables).item() == 6 * 4 + 25
 
 
 def test_the_unknown_is_predicted_about_the_mean(network: DotBiasNetwork) -> None:
-    """Not in the middle of the range, where a row of zeros would put it."""
+    """Not in the middle of the range, as with a row of zeros."""
     with torch.no_grad():
         network.user.weight.mul_(0.1)
         network.user_bias.weight.fill_(1.0)

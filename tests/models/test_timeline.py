@@ -24,7 +24,7 @@ def keep(rows: Interactions, n_users: int = 6) -> Timeline:
 
 
 def before(timeline: Timeline, user: int, moment: int) -> list[int]:
-    """Items, sorted, that the timeline says a user watched before a moment."""
+    """The items that the user watched before this time, sorted."""
     one = torch.tensor([user])
     place, end = timeline.places(Pairs(one, one, torch.tensor([moment])))
     assert end.item() == timeline.offsets[user + 1]
@@ -34,29 +34,29 @@ def before(timeline: Timeline, user: int, moment: int) -> list[int]:
 @pytest.mark.parametrize(
     ("user", "moment", "items"),
     [
-        (1, 10, []),  # not of the same second
+        (1, 10, []),  # an interaction in the same second is not before it
         (1, 11, [6]),
         (1, 30, [6]),
         (1, 31, [5, 6, 9]),
         (1, 10**11, [5, 6, 9]),
-        (1, 0, [5, 6, 9]),  # nobody knows when: everything
+        (1, 0, [5, 6, 9]),  # an unknown time: all interactions
         (2, 20, []),
         (2, 21, [8]),
         (2, 60, [7, 8]),
         (3, 40, []),
         (3, 0, []),
         (0, 0, []),
-        (4, 1, [3]),  # what was done nobody knows when is before everything
+        (4, 1, [3]),  # an interaction at an unknown time is before every time
         (4, 40, [3]),
         (4, 41, [2, 3]),
         (5, 99, []),
     ],
 )
-def test_what_was_watched_before_a_moment(user: int, moment: int, items: list[int]) -> None:
+def test_interactions_before_a_time(user: int, moment: int, items: list[int]) -> None:
     assert before(keep(HISTORY), user, moment) == items
 
 
-def test_many_at_once_are_as_one_by_one() -> None:
+def test_a_batch_of_pairs_agrees_with_a_loop() -> None:
     train, asked = parts()
     timeline = keep(train, 61)
     place, end = timeline.places(asked)
@@ -67,7 +67,7 @@ def test_many_at_once_are_as_one_by_one() -> None:
         assert end[row] - timeline.offsets[user] == own.sum()
 
 
-def test_order_is_by_user_and_moment_whatever_the_order_of_the_rows() -> None:
+def test_the_order_is_by_user_and_time_for_any_order_of_rows() -> None:
     rows = parts()[0]
     ordered = in_order_of_time(rows)
     keys = ordered.user_idx * 10**12 + ordered.rated_at
@@ -76,8 +76,8 @@ def test_order_is_by_user_and_moment_whatever_the_order_of_the_rows() -> None:
     assert torch.equal(again.item_idx, ordered.item_idx)
 
 
-def test_those_of_one_second_are_shuffled_the_same_way_each_time() -> None:
-    """By item, they would be learned by heart: MovieLens 1M has up to 30 of one second."""
+def test_interactions_of_one_second_have_a_fixed_pseudo_random_order() -> None:
+    """A network would learn an order by item: MovieLens 1M has up to 30 ratings in one second."""
     items = torch.arange(1, 101)
     rows = Interactions(torch.full_like(items, 1), items, torch.full_like(items, 5), torch.zeros_like(items))
     ordered = in_order_of_time(rows).item_idx

@@ -23,7 +23,7 @@ def build(config: TripletConfig, sizes: Sizes, seed: int = 0) -> TripletNetwork:
 
 
 def few() -> Interactions:
-    """Users 1 and 2 watched items 1 and 2, 1 and 3; item 4 is of user 3, who watched nothing else."""
+    """User 1 watched items 1 and 2, user 2 items 1 and 3, user 3 item 4."""
     return rows_of(torch.tensor([1, 1, 2, 2, 3]), torch.tensor([1, 2, 1, 3, 4]), torch.zeros(5, dtype=torch.int64))
 
 
@@ -49,7 +49,7 @@ def test_loss_by_hand(variant: Configure) -> None:
             ahead = (dot(p[user], q[item]) - log_share[item]) - (dot(p[user], q[other]) - log_share[other])
             if (user, other) not in seen:
                 losses.append(max(0.0, 0.7 - ahead) if config.loss == "margin" else math.log1p(math.exp(0.7 - ahead)))
-    assert 0 < len(losses) < 30  # some of the drawn were watched
+    assert 0 < len(losses) < 30  # some of the drawn items were watched
     expected = sum(losses) / len(losses) + config.l2 * norms / 5
     assert loss == pytest.approx(expected, rel=1e-5)
 
@@ -58,17 +58,17 @@ def dot(first: list[float], second: list[float]) -> float:
     return sum(a * b for a, b in zip(first, second, strict=True))
 
 
-def test_both_movies_of_a_pair_come_from_one_table() -> None:
+def test_watched_and_drawn_movies_share_one_table() -> None:
     network = build(triplet_bpr(1000, 5), Sizes(4, 5, LEVELS))
     assert {name for name, _ in network.named_parameters()} == {"user", "item"}
     network.prepare(few())
     network.loss(few().take(torch.tensor([1, 1, 1]))).backward()
     assert network.item.grad is not None
-    assert (network.item.grad[[2, 4]] != 0).any(1).all()  # the watched one; and the only ones not watched: 3 and 4
+    assert (network.item.grad[[2, 4]] != 0).any(1).all()  # the watched item, and one of the unwatched
 
 
 @every_variant
-def test_whoever_watched_everything_teaches_nothing_and_breaks_nothing(variant: Configure) -> None:
+def test_a_user_who_watched_everything_adds_only_the_penalty(variant: Configure) -> None:
     config = variant(1000, 5)
     network = build(config, Sizes(2, 3, LEVELS))
     rows = rows_of(torch.tensor([1, 1]), torch.tensor([1, 2]), torch.zeros(2, dtype=torch.int64))
@@ -86,8 +86,8 @@ def test_a_score_is_the_dot_product_after_training() -> None:
 
 
 @every_variant
-def test_the_right_movies_of_a_checkerboard_come_first(variant: Configure) -> None:
-    """Half of the movies of a user's own parity are known: the others shall score above those of the other parity."""
+def test_the_right_movies_of_a_checkerboard_rank_first(variant: Configure) -> None:
+    """Half of the movies of a user's parity are watched; the other half must score above those of the other parity."""
     rated = checkerboard(60, 40, shown=0.5).with_columns(pl.col("rating").cast(pl.Float32))
     train = interactions(rated)
     network = build(variant(len(train), 5), Sizes(61, 41, LEVELS))
@@ -101,8 +101,8 @@ def test_the_right_movies_of_a_checkerboard_come_first(variant: Configure) -> No
     assert in_order >= 0.95
 
 
-def test_new_users_get_what_most_people_watch() -> None:
-    """Item 1 was watched by everybody, items 2 to 21 by one user each."""
+def test_popular_movies_rank_first_for_new_users() -> None:
+    """Item 1 was watched by all users, items 2 to 21 by one user each."""
     users = torch.cat([torch.arange(1, 21), torch.arange(1, 21)])
     items = torch.cat([torch.ones(20, dtype=torch.int64), torch.arange(2, 22)])
     config = triplet_bpr(1000, 5)
@@ -111,5 +111,5 @@ def test_new_users_get_what_most_people_watch() -> None:
     for user in (0, 22):
         scores = score(network, pairs_of(torch.full((23,), user), torch.arange(23)))
         assert scores.argmax().item() == 1
-        assert scores[0] == scores[22]  # nobody watched either of them
+        assert scores[0] == scores[22]  # neither was watched
         assert scores[1:22].min() < scores[0] < scores[1]

@@ -11,7 +11,7 @@ from recsys.models.wide_deep import WideDeepConfig, WideDeepNetwork, crossed_col
 from tests.support.planted import pairs_of, rows_of
 
 SIZES = Sizes(n_users=4, n_items=3, levels=(1.0, 2.0, 5.0))
-# genres of the unknown movie 0: none; of movie 1: both; of movie 2: the second
+# genres: none for the unknown movie 0, both for movie 1, the second for movie 2
 GENRES = Feature(("Comedy", "Drama"), torch.tensor([0, 1, 3, 4]), torch.tensor([0, 1, 2, 2]))
 GENDER = Feature(("F", "M"), torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 2, 1, 0]))
 FEATURES = Features({"gender": GENDER}, {"genres": GENRES})
@@ -30,7 +30,7 @@ def network() -> WideDeepNetwork:
     return network
 
 
-def test_columns_are_one_and_then_shares_of_values() -> None:
+def test_columns_are_a_one_and_the_shares_of_values() -> None:
     columns = crossed_columns(3, {"genres": GENRES}, ("genres", "decade"))
     assert columns.tolist() == [[1, 1, 0, 0], [1, 0, 0.5, 0.5], [1, 0, 0, 1]]
 
@@ -46,19 +46,19 @@ def test_without_features_the_wide_part_is_two_biases() -> None:
 
 
 def test_the_wide_part_by_hand(network: WideDeepNetwork) -> None:
-    """User 1 is M (value 2), movie 1 has both genres: each of them counts half."""
+    """User 1 is M (value 2); movie 1 has both genres, each with weight one half."""
     user, item = network.user_wide.weight[1].tolist(), network.item_wide.weight[1].tolist()
     expected = user[0] + (user[2] + user[3]) / 2 + item[0] + item[3]
     assert network.wide(pairs_of(torch.tensor([1]), torch.tensor([1]))).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_is_not_known_has_weights_of_its_own(network: WideDeepNetwork) -> None:
+def test_unknown_features_have_their_own_weights(network: WideDeepNetwork) -> None:
     user, item = network.user_wide.weight[3].tolist(), network.item_wide.weight[0].tolist()
     expected = user[0] + user[1] + item[0] + item[1]
     assert network.wide(pairs_of(torch.tensor([3]), torch.tensor([0]))).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_stars_are_both_parts_together(network: WideDeepNetwork) -> None:
+def test_stars_are_the_scaled_sum_of_both_parts(network: WideDeepNetwork) -> None:
     pair = pairs_of(torch.tensor([1]), torch.tensor([2]))
     first, last = (layer for layer in network.deep_layers if isinstance(layer, nn.Linear))
     both = [*network.user.weight[1].tolist(), *network.item.weight[2].tolist()]
@@ -79,7 +79,7 @@ def test_each_part_has_its_own_penalty(network: WideDeepNetwork) -> None:
     assert network.penalty(batch).item() == pytest.approx(0.01 * deep + 0.02 * wide, rel=1e-5)
 
 
-def test_it_starts_with_no_crossed_weight_and_with_dropout_in_the_deep_part_alone() -> None:
+def test_crossed_weights_start_at_zero_and_dropout_is_in_the_deep_part_only() -> None:
     network = WideDeepNetwork(wide_deep(90_000, 10), SIZES, FEATURES)
     assert (network.user_wide.weight == 0).all()
     assert (network.item_wide.weight == 0).all()
@@ -88,8 +88,8 @@ def test_it_starts_with_no_crossed_weight_and_with_dropout_in_the_deep_part_alon
     assert torch.equal(network.train().wide(pair), network.eval().wide(pair))
 
 
-def test_a_new_user_is_met_by_gender(network: WideDeepNetwork) -> None:
-    """Two users without ratings share all weights of their own; what they state at sign-up tells them apart."""
+def test_new_users_are_predicted_by_gender(network: WideDeepNetwork) -> None:
+    """Two users without ratings have the same id weights and differ in their gender only."""
     network.prepare(rows_of(torch.tensor([3]), torch.tensor([1]), torch.tensor([0])))
     network.freeze()
     f, m = network.stars(pairs_of(torch.tensor([2, 1]), torch.tensor([1, 1]))).tolist()

@@ -27,7 +27,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
 
 
 def allowed(eligibility: Eligibility, catalogue: Catalogue, users: torch.Tensor = USERS) -> list[list[int]]:
-    """The movie ids that each user may be shown."""
+    """Return the allowed movie ids of each user."""
     score_BI = torch.ones(len(users), catalogue.vocabulary.n_movies, dtype=torch.float64)
     eligibility.mask_(score_BI, users)
     assert {*score_BI.unique().tolist()} <= {1.0, -math.inf}
@@ -50,8 +50,8 @@ def test_minimum_support(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(("min_ratings", "closed"), [(0, 0), (1, 1)])
-def test_movies_without_ratings_are_for_the_minimum_to_say(catalogue: Catalogue, min_ratings: int, closed: int) -> None:
-    """With an index for movie 70, which nobody rated."""
+def test_min_ratings_decides_about_movies_without_ratings(catalogue: Catalogue, min_ratings: int, closed: int) -> None:
+    """The vocabulary includes movie 70, which has no ratings."""
     vocabulary = Vocabulary(catalogue.vocabulary.user_ids, np.array([*MOVIES, 70], dtype=np.int32))
     counts_I = torch.cat([catalogue.counts(), torch.tensor([0])])
     eligibility = compile_rules(catalogue.read(min_ratings=min_ratings), vocabulary, None, counts_I)
@@ -73,7 +73,7 @@ def test_each_form_of_blocked(catalogue: Catalogue) -> None:
     assert eligibility.closed_I.tolist() == [True, False, True, True, False, False, True]
 
 
-def test_rows_of_a_block_are_users_in_any_order(catalogue: Catalogue) -> None:
+def test_a_block_can_have_users_in_any_order(catalogue: Catalogue) -> None:
     eligibility = catalogue.compile(
         blocked=[NO_HORROR_FOR_CHILDREN, "select 2 as user_id, unnest([20, 40]) as movie_id"]
     )
@@ -83,7 +83,7 @@ def test_rows_of_a_block_are_users_in_any_order(catalogue: Catalogue) -> None:
         assert lists == [expected.get(user, MOVIES) for user in users]
 
 
-def test_of_several_eligible_tables_each_has_to_name_a_movie(catalogue: Catalogue) -> None:
+def test_a_movie_must_be_in_every_eligible_table(catalogue: Catalogue) -> None:
     eligibility = catalogue.compile(
         eligible=[
             "select movie_id from movies where list_contains(genres, 'Sci-Fi')",
@@ -109,8 +109,8 @@ def test_ids_without_an_index_forbid_nothing(catalogue: Catalogue) -> None:
     assert len(eligibility.caps.groups) == 0
 
 
-def test_a_genre_that_only_unrated_movies_have(catalogue: Catalogue) -> None:
-    """The vocabulary's features do not know it, and there is nothing to forbid."""
+def test_a_genre_of_unrated_movies_only_forbids_nothing(catalogue: Catalogue) -> None:
+    """The features of the vocabulary do not contain it."""
     genreless = compile_rules(
         catalogue.read(blocked=["select 'Drama' as genre", NO_HORROR_FOR_CHILDREN]),
         *(catalogue.vocabulary, None, catalogue.counts()),
@@ -118,16 +118,15 @@ def test_a_genre_that_only_unrated_movies_have(catalogue: Catalogue) -> None:
     assert allowed(genreless, catalogue) == [MOVIES] * 3
 
 
-def test_rules_that_leave_nothing_are_refused(catalogue: Catalogue) -> None:
-    told = (
-        r"leave none of 6 movies that anybody may be shown: rules.min_ratings keeps back 4, rules.blocked\[0\] keeps "
-        r"back 2\. Loosen"
+def test_rules_that_close_all_movies_are_refused(catalogue: Catalogue) -> None:
+    message = (
+        r"leave none of 6 movies to recommend: rules.min_ratings closes 4, rules.blocked\[0\] closes 2\. Next: loosen"
     )
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         catalogue.compile(min_ratings=2, blocked=["select 'Action' as genre"])
 
 
-def test_what_a_rule_removes_is_counted_by_rule(catalogue: Catalogue) -> None:
+def test_removed_places_are_counted_by_rule(catalogue: Catalogue) -> None:
     """Lists of two without rules; -1 where there is no second movie."""
     eligibility = catalogue.compile(
         min_ratings=2,
@@ -140,7 +139,7 @@ def test_what_a_rule_removes_is_counted_by_rule(catalogue: Catalogue) -> None:
     assert eligibility.count_removed(USERS, naive_BN) == {
         "min_ratings": 4,  # all but Heat
         "blocked[0]": 2,  # Alien and Psycho
-        "blocked[1]": 2,  # the same two, user 1 is twelve
+        "blocked[1]": 2,  # the same two for user 1, who is 12
         "blocked[2]": 1,  # Ran for user 3
         "eligible[0]": 1,  # Psycho
         "caps[0]": 2,  # Psycho after Alien, Heat after Ran
@@ -148,8 +147,8 @@ def test_what_a_rule_removes_is_counted_by_rule(catalogue: Catalogue) -> None:
     assert set(eligibility.count_removed(USERS[:0], naive_BN[:0]).values()) == {0}
 
 
-def test_on_another_device_it_says_the_same(catalogue: Catalogue) -> None:
-    """The device that every machine has."""
+def test_results_are_equal_on_another_device(catalogue: Catalogue) -> None:
+    """The target device is the CPU, which every machine has."""
     eligibility = catalogue.compile(
         blocked=["select 'Action' as genre", NO_HORROR_FOR_CHILDREN, "select 3 as user_id, 40 as movie_id"],
         caps=["select movie_id, unnest(genres) as group_name, 1 as at_most from movies"],
@@ -161,8 +160,8 @@ def test_on_another_device_it_says_the_same(catalogue: Catalogue) -> None:
     assert moved.count_closed() == eligibility.count_closed()
 
 
-def test_caps_of_two_rules_hold_together(catalogue: Catalogue) -> None:
-    """Two rules call a group `a`: of one at most one movie, of the other at most two."""
+def test_caps_of_two_rules_apply_together(catalogue: Catalogue) -> None:
+    """Both rules have a group `a`, with limits 1 and 2."""
     eligibility = catalogue.compile(
         caps=[
             "select movie_id, 'a' as group_name, 1 as at_most from movies where movie_id <= 20",
@@ -176,8 +175,8 @@ def test_caps_of_two_rules_hold_together(catalogue: Catalogue) -> None:
     assert naive == {"caps[0]": [1], "caps[1]": [2]}
 
 
-def test_a_list_that_the_rules_would_empty_stays_full(catalogue: Catalogue) -> None:
-    """The four best of user 1 are all forbidden; masked before the selection, the next two take their places."""
+def test_lists_stay_full_if_the_best_movies_are_forbidden(catalogue: Catalogue) -> None:
+    """The four best movies of user 1 are forbidden and masked before the selection, so the next two are selected."""
     eligibility = catalogue.compile(
         blocked=["select 1 as user_id, unnest([10, 20, 30]) as movie_id", NO_HORROR_FOR_CHILDREN]
     )

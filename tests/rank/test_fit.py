@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from recsys.encode.features import NO_FEATURES
 from recsys.models import Interactions, RatingNetwork
 from recsys.rank import fit as fit_module
+from recsys.rank.fit import FULL_HISTORY, fit_ranker, learn_ranker_weights, learn_weights, prior_weights
 from recsys.rank.fit import SIZES as TAUGHT_SIZES
-from recsys.rank.fit import WHOLE, expect_weights, fit_ranker, learn_weights, teach
 from recsys.rank.place import rank_movies, rank_users
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.score import find_candidates, score_parts
-from recsys.rank.weights import NO_WEIGHTS, Lesson, Weights, fit_weights
+from recsys.rank.weights import NO_WEIGHTS, LabelledCandidates, Weights, fit_weights
 from recsys.retrieve.retriever import Users
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from tests.support.planted import LEVELS, SIZES, concat, fit
@@ -35,7 +36,7 @@ def ranker(network: RatingNetwork) -> Ranker:
 
 @pytest.fixture(scope="module")
 def taught(ranker: Ranker) -> Weights:
-    return teach(ranker, tastes()[1], seed=0)
+    return learn_ranker_weights(ranker, tastes()[1], seed=0)
 
 
 def test_a_ranker_knows_what_it_was_given(ranker: Ranker) -> None:
@@ -54,6 +55,24 @@ def test_retrievers_come_in_the_order_of_the_setting() -> None:
     assert turned.parts == ("popularity", "ease", "stars", "likes")
 
 
+def test_a_kept_ranker_is_reused_once_for_the_same_inputs(network: RatingNetwork) -> None:
+    train, other = tastes()[0], indifferent(SIZES.n_users, SIZES.n_items)
+    first = fit_ranker(network, train, LEARNER, CONFIG, NO_WEIGHTS, keep=True)
+    second, third = (fit_ranker(other, train, LEARNER, CONFIG, Weights({0: {}})) for _ in range(2))
+    assert second.retrievers is first.retrievers
+    assert (second.network, second.weights) == (other, Weights({0: {}}))
+    assert third.retrievers is not first.retrievers
+    flipped = train.take(torch.arange(len(train)).flip(0))
+    for rows, learner, config in (
+        (flipped, LEARNER, CONFIG),
+        (train, replace(LEARNER, seed=1), CONFIG),
+        (train, replace(LEARNER, features=NO_FEATURES), CONFIG),
+        (train, LEARNER, CONFIG.model_copy(update={"als": AlsConfig(embedding_dim=5)})),
+    ):
+        kept = fit_ranker(network, train, LEARNER, CONFIG, NO_WEIGHTS, keep=True)
+        assert fit_ranker(network, rows, learner, config, NO_WEIGHTS).retrievers is not kept.retrievers
+
+
 def test_how_long_each_retriever_took_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys.rank.fit"):
         fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, CONFIG, NO_WEIGHTS)
@@ -63,7 +82,7 @@ def test_how_long_each_retriever_took_is_said(caplog: pytest.LogCaptureFixture) 
 
 def test_users_of_every_size_have_weights_of_all_parts(taught: Weights) -> None:
     assert list(taught.by_size) == [0, 1, 3, 5, 10, 20]
-    assert (*TAUGHT_SIZES, WHOLE) == (0, 1, 3, 5, 10, 20)
+    assert (*TAUGHT_SIZES, FULL_HISTORY) == (0, 1, 3, 5, 10, 20)
     for weights in taught.by_size.values():
         assert tuple(weights) == PARTS
         assert all(map(math.isfinite, weights.values()))
@@ -72,7 +91,7 @@ def test_users_of_every_size_have_weights_of_all_parts(taught: Weights) -> None:
 @pytest.fixture(scope="module")
 def silent(ranker: Ranker) -> Weights:
     """Taught beside a network that has no opinion on stars."""
-    return teach(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
+    return learn_ranker_weights(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
 
 
 def test_history_counts_where_there_is_one(silent: Weights) -> None:
@@ -87,14 +106,14 @@ def test_a_network_has_a_weight_if_it_has_an_opinion(silent: Weights, taught: We
     assert all(weights[name] != 0 for weights in taught.by_size.values() for name in ("stars", "likes"))
 
 
-@pytest.mark.parametrize("size", [0, 3, WHOLE])
+@pytest.mark.parametrize("size", [0, 3, FULL_HISTORY])
 def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker: Ranker, taught: Weights) -> None:
     """Of each user with a relevant rating all unseen movies are candidates here, and those held out were right."""
     held_out = tastes()[1]
     liked = held_out.take((held_out.level_idx >= 3).nonzero().squeeze(1))
     asked = liked.user_idx.unique()
     users = ranker.users(asked)
-    if size < WHOLE:
+    if size < FULL_HISTORY:
         short = ranker.histories.take(asked).shorten(size, seed=0)
         users = Users(torch.zeros_like(asked), short, users.properties_BF, seen=ranker.histories.take(asked))
     found = find_candidates(ranker, users, 300)
@@ -107,20 +126,20 @@ def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker:
     )
     assert is_relevant_BC.sum() == len(right)
     parts_BCP, _ = score_parts(ranker, users, found)
-    before = torch.tensor(list(expect_weights(PARTS, size).values()))
-    lesson = Lesson(parts_BCP, found.is_there, is_relevant_BC)
+    before = torch.tensor(list(prior_weights(PARTS, size).values()))
+    lesson = LabelledCandidates(parts_BCP, found.is_there, is_relevant_BC)
     expected = fit_weights(lesson, before, CONFIG.weights_doubt_users).tolist()
     assert list(taught.by_size[size].values()) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_more_ratings_the_more_their_readers_are_expected_to_say() -> None:
-    assert expect_weights(("ease", "als", "popularity", "stars", "likes"), 0) == {
+    assert prior_weights(("ease", "als", "popularity", "stars", "likes"), 0) == {
         "ease": 0, "als": 0, "popularity": 1, "stars": 2, "likes": 1
     }  # fmt: skip
-    many = expect_weights(("ease", "als", "popularity", "stars", "likes"), 57)
+    many = prior_weights(("ease", "als", "popularity", "stars", "likes"), 57)
     assert (many["ease"], many["als"], many["popularity"]) == pytest.approx((0.95, 0.95, 0.05))
-    assert expect_weights(("triplet", "stars", "likes"), 57)["triplet"] == pytest.approx(1.9)
-    assert expect_weights(("popularity", "stars", "likes"), 57)["popularity"] == 1
+    assert prior_weights(("triplet", "stars", "likes"), 57)["triplet"] == pytest.approx(1.9)
+    assert prior_weights(("popularity", "stars", "likes"), 57)["popularity"] == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 5])
@@ -136,24 +155,24 @@ def test_hidden_ratings_are_not_candidates(size: int, ranker: Ranker) -> None:
 
 
 def test_that_a_rating_is_shown_or_hidden_is_drawn_by_the_seed(ranker: Ranker, taught: Weights) -> None:
-    assert teach(ranker, tastes()[1], seed=0) == taught
-    other = teach(ranker, tastes()[1], seed=1)
+    assert learn_ranker_weights(ranker, tastes()[1], seed=0) == taught
+    other = learn_ranker_weights(ranker, tastes()[1], seed=1)
     assert other.by_size[1] != taught.by_size[1]
-    assert other.by_size[WHOLE] == taught.by_size[WHOLE], "with all users, and all that they have rated"
+    assert other.by_size[FULL_HISTORY] == taught.by_size[FULL_HISTORY], "with all users, and all that they have rated"
 
 
 def test_so_many_users_teach(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "USERS", 20)
-    first, again, other = (teach(ranker, tastes()[1], seed).by_size[WHOLE] for seed in (0, 0, 1))
+    first, again, other = (learn_ranker_weights(ranker, tastes()[1], seed).by_size[FULL_HISTORY] for seed in (0, 0, 1))
     assert first == again
     assert first != other
-    assert first != taught.by_size[WHOLE]
+    assert first != taught.by_size[FULL_HISTORY]
 
 
 def test_blocks_of_any_size_teach_the_same(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.rank.place.MIN_USERS_PER_BLOCK", 1)
     monkeypatch.setattr("recsys.rank.place.SCORES_PER_BLOCK", 7 * SIZES.n_items)
-    in_blocks = teach(ranker, tastes()[1], seed=0)
+    in_blocks = learn_ranker_weights(ranker, tastes()[1], seed=0)
     for size, weights in taught.by_size.items():
         assert in_blocks.by_size[size] == pytest.approx(weights, rel=2e-3, abs=1e-3)
 
@@ -166,28 +185,28 @@ def test_disliked_movies_and_unknown_users_teach_nothing(ranker: Ranker, taught:
     )
     strangers = Interactions(*(torch.tensor(column) for column in ([0, 59, 60, 1], [5, 5, 6, 0], [0] * 4, [4] * 4)))
     more = concat(concat(held_out, disliked), concat(strangers, held_out))
-    assert teach(ranker, more, seed=0) == taught
+    assert learn_ranker_weights(ranker, more, seed=0) == taught
 
 
 def test_the_last_movie_of_the_user_before_is_not_taken_for_a_place_left_empty(ranker: Ranker) -> None:
     """Whatever the arithmetic of indices makes of a candidate that is not there, -1."""
     last = rows_of({user: [SIZES.n_items - 1] for user in range(1, 59)})
-    weights = teach(ranker, concat(tastes()[1], last), seed=0)
+    weights = learn_ranker_weights(ranker, concat(tastes()[1], last), seed=0)
     assert all(of_size["stars"] != 0 and math.isfinite(of_size["stars"]) for of_size in weights.by_size.values())
 
 
 def test_relevant_is_a_setting(ranker: Ranker, taught: Weights) -> None:
     any_stars = replace(ranker, config=CONFIG.model_copy(update={"relevant_from": 1.0}))
-    assert teach(any_stars, tastes()[1], seed=0) != taught
+    assert learn_ranker_weights(any_stars, tastes()[1], seed=0) != taught
 
 
 @pytest.mark.parametrize("rows", [[], [0, 1, 2]], ids=["no ratings", "no relevant ratings"])
 def test_without_a_relevant_rating_there_is_nothing_to_learn(rows: list[int], ranker: Ranker) -> None:
     unseen = tastes()[1].take(torch.tensor(rows, dtype=torch.int64))
     disliked = Interactions(unseen.user_idx, unseen.item_idx, unseen.rated_at, torch.zeros_like(unseen.level_idx))
-    weights = teach(ranker, disliked, seed=0)
+    weights = learn_ranker_weights(ranker, disliked, seed=0)
     for size, of_size in weights.by_size.items():
-        assert of_size == {part: expect_weights(PARTS, size)[part] for part in PARTS}
+        assert of_size == {part: prior_weights(PARTS, size)[part] for part in PARTS}
 
 
 def test_learning_is_teaching_a_ranker_of_train_alone(network: RatingNetwork, taught: Weights) -> None:
@@ -213,5 +232,5 @@ def test_strangers_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weight
     ready = replace(ranker, weights=taught)
     for parity in (0, 1):
         rated = dict.fromkeys((item for item in range(3, 20) if item % 2 == parity), 5.0)
-        block = rank_users(ready, describe_stranger(ready, ratings=rated), 8)
+        block = rank_users(ready, make_new_user(ready, ratings=rated), 8)
         assert sum(item % 2 == parity for item in block.item_idx.tolist()) >= 6

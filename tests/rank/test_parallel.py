@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from recsys.rank.parallel import in_order
+from recsys.rank.parallel import map_in_order
 
 CPU = torch.device("cpu")
 
@@ -23,11 +23,11 @@ def test_results_come_in_the_order_of_the_pieces(threads: int) -> None:
         time.sleep(0.02 if piece % 3 == 0 else 0.0)
         return piece**2
 
-    assert list(in_order(work, range(20), CPU)) == [piece**2 for piece in range(20)]
+    assert list(map_in_order(work, range(20), CPU)) == [piece**2 for piece in range(20)]
 
 
 def test_each_piece_has_one_thread_of_torchs_and_they_are_given_back(threads: int) -> None:
-    used = list(in_order(lambda _: (torch.get_num_threads(), threading.get_ident()), range(12), CPU))
+    used = list(map_in_order(lambda _: (torch.get_num_threads(), threading.get_ident()), range(12), CPU))
     assert {n for n, _ in used} == {1}
     assert len({thread for _, thread in used}) <= threads
     assert torch.get_num_threads() == threads
@@ -35,14 +35,14 @@ def test_each_piece_has_one_thread_of_torchs_and_they_are_given_back(threads: in
 
 def test_pieces_are_not_begun_long_before_their_results_are_asked_for(threads: int) -> None:
     begun: list[int] = []
-    results = in_order(begun.append, range(100), CPU)
+    results = map_in_order(begun.append, range(100), CPU)
     next(results)
     assert len(begun) <= threads + 1
     results.close()  # type: ignore[attr-defined]
 
 
 def test_an_error_is_raised_where_its_result_would_come(threads: int) -> None:
-    results = in_order(lambda piece: 1 // piece, [1, 1, 0, 1], CPU)
+    results = map_in_order(lambda piece: 1 // piece, [1, 1, 0, 1], CPU)
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -50,4 +50,4 @@ def test_an_error_is_raised_where_its_result_would_come(threads: int) -> None:
 
 def test_another_device_is_asked_by_the_calling_thread() -> None:
     here = threading.get_ident()
-    assert {*in_order(lambda _: threading.get_ident(), range(3), torch.device("meta"))} == {here}
+    assert {*map_in_order(lambda _: threading.get_ident(), range(3), torch.device("meta"))} == {here}

@@ -10,7 +10,7 @@ from recsys.models import MODELS, Interactions, Pairs, RatingNetwork, Sizes
 from recsys.rank import place as place_module
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_alone, rank_movies, rank_users
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.weights import Weights
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
@@ -211,10 +211,10 @@ def test_the_same_lists_twice(ranker: Ranker) -> None:
 
 def test_what_stands_behind_a_list_is_said(ranker: Ranker) -> None:
     kinds = {
-        "default": describe_stranger(ranker),
-        "features": describe_stranger(ranker, [ranker.properties.names[0]]),
-        "few ratings": describe_stranger(ranker, [ranker.properties.names[0]], dict.fromkeys(range(1, 10), 3.0)),
-        "history": describe_stranger(ranker, ratings=dict.fromkeys(range(1, 11), 3.0)),
+        "default": make_new_user(ranker),
+        "features": make_new_user(ranker, [ranker.properties.names[0]]),
+        "few ratings": make_new_user(ranker, [ranker.properties.names[0]], dict.fromkeys(range(1, 10), 3.0)),
+        "history": make_new_user(ranker, ratings=dict.fromkeys(range(1, 11), 3.0)),
     }
     for kind, stranger in kinds.items():
         assert rank_users(ranker, stranger, 2).served_by == [kind, kind]
@@ -222,13 +222,13 @@ def test_what_stands_behind_a_list_is_said(ranker: Ranker) -> None:
 
 def test_a_stranger_is_who_they_say(ranker: Ranker) -> None:
     stated = ranker.properties.names[2]
-    stranger = describe_stranger(ranker, [stated], {7: 2, 3: 4.5})
+    stranger = make_new_user(ranker, [stated], {7: 2, 3: 4.5})
     assert stranger.histories.items.tolist() == stranger.seen.items.tolist() == [3, 7]
     assert stranger.histories.stars.tolist() == [4.5, 2.0]
     assert stranger.histories.stars.dtype == torch.float32
     assert stranger.user_idx.tolist() == [0]
     assert stranger.properties_BF.tolist() == [[float(name == stated) for name in ranker.properties.names]]
-    assert describe_stranger(ranker, ratings={7: 2}).histories.stars.dtype == torch.float32
+    assert make_new_user(ranker, ratings={7: 2}).histories.stars.dtype == torch.float32
 
 
 def test_a_stranger_with_a_users_ratings_gets_the_same_but_for_the_networks_say(ranker: Ranker) -> None:
@@ -242,7 +242,7 @@ def test_a_stranger_with_a_users_ratings_gets_the_same_but_for_the_networks_say(
     own = ranker.histories.take(torch.tensor([user]))
     ratings = dict(zip(own.items.tolist(), own.stars.tolist(), strict=True))
     known = rank_users(blind, blind.users(torch.tensor([user])), 10)
-    stranger = rank_users(blind, describe_stranger(blind, stated, ratings), 10)
+    stranger = rank_users(blind, make_new_user(blind, stated, ratings), 10)
     assert torch.equal(known.item_idx, stranger.item_idx)
     torch.testing.assert_close(known.score, stranger.score)
     assert torch.equal(known.because, stranger.because)
@@ -250,7 +250,7 @@ def test_a_stranger_with_a_users_ratings_gets_the_same_but_for_the_networks_say(
 
 def test_strangers_are_shown_nothing_that_they_have_rated(ranker: Ranker) -> None:
     rated = sorted(set(ranker.histories.items.tolist()))
-    block = rank_users(ranker, describe_stranger(ranker, ratings=dict.fromkeys(rated[:30], 5.0)), 100)
+    block = rank_users(ranker, make_new_user(ranker, ratings=dict.fromkeys(rated[:30], 5.0)), 100)
     assert sorted(block.item_idx.tolist()) == rated[30:]
     assert block.rank.tolist() == list(range(1, len(rated) - 29))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recsys.rank.place import rank_movies, rank_users
-from recsys.rank.ranker import describe_stranger
+from recsys.rank.ranker import make_new_user
 from recsys.rank.reasons import find_reasons
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
@@ -31,11 +31,11 @@ def test_reasons_by_hand() -> None:
 
 def test_strangers_are_told_of_what_they_have_rated() -> None:
     ranker = hand_made(SHARES, HISTORIES)
-    block = rank_users(ranker, describe_stranger(ranker, ratings={4: 5.0, 1: 5.0}), 1)
+    block = rank_users(ranker, make_new_user(ranker, ratings={4: 5.0, 1: 5.0}), 1)
     assert (block.item_idx.tolist(), block.because.tolist()) == ([5], [[4, 1, 0]])
-    disliked = rank_users(ranker, describe_stranger(ranker, ratings={4: 1.0, 1: 5.0}), 1)
+    disliked = rank_users(ranker, make_new_user(ranker, ratings={4: 1.0, 1: 5.0}), 1)
     assert (disliked.item_idx.tolist(), disliked.because.tolist()) == ([5], [[1, 0, 0]])
-    assert rank_users(ranker, describe_stranger(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert rank_users(ranker, make_new_user(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_of_equal_shares_the_lower_index_first() -> None:

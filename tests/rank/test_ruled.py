@@ -70,7 +70,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 @dataclass(frozen=True)
-class Known:
+class RuleFacts:
     """What the rules are about, by id."""
 
     counts: Counter[int]
@@ -96,11 +96,11 @@ class Known:
 
 
 @pytest.fixture(scope="module")
-def known(published: Published) -> Known:
+def known(published: Published) -> RuleFacts:
     checked = published.night.checked
     counts = Counter(pl.read_parquet(checked.ratings)["movie_id"].to_list())
     movies, users = pl.read_parquet(checked.movies), pl.read_parquet(checked.users)
-    return Known(
+    return RuleFacts(
         counts,
         popular=set(sorted(counts, key=lambda movie: (-counts[movie], movie))[:40]),
         genres=dict(movies.select("movie_id", "genres").iter_rows()),
@@ -121,12 +121,12 @@ def tonights_metrics(published: Published, metric: str) -> dict[str, float]:
     return {row["slice"]: row["value"] for row in rows if row["split"] == "tonight" and row["metric"] == metric}
 
 
-def test_rules_would_empty_lists_that_are_made_without_them(published: Published, known: Known) -> None:
+def test_rules_would_empty_lists_that_are_made_without_them(published: Published, known: RuleFacts) -> None:
     left = [[movie for movie in order[:N] if not known.is_closed(movie)] for order in published.orders.values()]
     assert sum(map(len, left)) < 0.3 * N * len(left)
 
 
-def test_every_list_is_the_best_that_rules_allow(published: Published, known: Known) -> None:
+def test_every_list_is_the_best_that_rules_allow(published: Published, known: RuleFacts) -> None:
     lists = read_lists(published)
     for user, order in published.orders.items():
         allowed = [movie for movie in order if not (known.is_closed(movie) or known.is_barred(user, movie))]
@@ -142,7 +142,7 @@ def test_everybody_has_a_whole_list_or_is_known_to_be_short(published: Published
     assert sorted(users) == sorted(published.orders)
 
 
-def test_what_may_be_shown_is_told_to_the_audit(published: Published, known: Known) -> None:
+def test_what_may_be_shown_is_told_to_the_audit(published: Published, known: RuleFacts) -> None:
     available = set(pl.read_parquet(published.night.run.known / "available.parquet")["movie_id"].to_list())
     assert available == {movie for movie in known.counts if not known.is_closed(movie)}
 
@@ -161,7 +161,7 @@ def test_users_of_few_ratings_and_of_none_have_lists_too(published: Published) -
     assert "history" in lists["served_by"]
 
 
-def test_default_lists_obey_what_holds_for_everybody(published: Published, known: Known) -> None:
+def test_default_lists_obey_what_holds_for_everybody(published: Published, known: RuleFacts) -> None:
     rows = pl.read_parquet(published.night.run.default_recommendations)
     assert {"all", "gender=F", "gender=M age=25"} <= set(rows["segment"])
     for _, of_segment in rows.group_by("segment"):
@@ -170,14 +170,14 @@ def test_default_lists_obey_what_holds_for_everybody(published: Published, known
         assert known.cap(movies) == movies
 
 
-def test_what_each_rule_closes_is_counted(published: Published, known: Known) -> None:
+def test_what_each_rule_closes_is_counted(published: Published, known: RuleFacts) -> None:
     assert tonights_metrics(published, "closed_movies") == {
         "rule=min_ratings": sum(known.counts[movie] < 20 for movie in known.genres),
         "rule=blocked[0]": 40,
     }
 
 
-def test_what_each_rule_removes_is_counted(published: Published, known: Known) -> None:
+def test_what_each_rule_removes_is_counted(published: Published, known: RuleFacts) -> None:
     removed: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
     for user, order in published.orders.items():
         naive = order[:N]
@@ -189,7 +189,7 @@ def test_what_each_rule_removes_is_counted(published: Published, known: Known) -
     assert tonights_metrics(published, "removed") == {f"rule={name}": count for name, count in removed.items()}
 
 
-Tamper = Callable[[pl.DataFrame, Known], pl.DataFrame]
+Tamper = Callable[[pl.DataFrame, RuleFacts], pl.DataFrame]
 
 
 def show_instead(rows: pl.DataFrame, user: int, rank: int, movie: int) -> pl.DataFrame:
@@ -197,18 +197,18 @@ def show_instead(rows: pl.DataFrame, user: int, rank: int, movie: int) -> pl.Dat
     return rows.with_columns(pl.when(place).then(pl.lit(movie, pl.Int32)).otherwise("movie_id").alias("movie_id"))
 
 
-def show_a_popular_one(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
+def show_a_popular_one(rows: pl.DataFrame, known: RuleFacts) -> pl.DataFrame:
     return show_instead(rows, SILENT, 1, min(known.popular))
 
 
-def show_a_thriller_to_a_child(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
+def show_a_thriller_to_a_child(rows: pl.DataFrame, known: RuleFacts) -> pl.DataFrame:
     user = next(user for user in rows["user_id"].unique().sort() if known.ages[user] < 25)
     shown = rows.filter(user_id=user)["movie_id"].to_list()
     thrillers = (movie for movie in sorted(known.genres) if "Thriller" in known.genres[movie])
     return show_instead(rows, user, 1, next(movie for movie in thrillers if movie not in shown))
 
 
-def show_three_of_a_genre(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
+def show_three_of_a_genre(rows: pl.DataFrame, known: RuleFacts) -> pl.DataFrame:
     """Somebody's last movie for one of a genre that their list is full of."""
     for user in rows["user_id"].unique().sort():
         *first, _ = rows.filter(user_id=user).sort("rank")["movie_id"].to_list()
@@ -220,7 +220,7 @@ def show_three_of_a_genre(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
     raise AssertionError("no list has two of a genre")
 
 
-def drop_a_place(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
+def drop_a_place(rows: pl.DataFrame, known: RuleFacts) -> pl.DataFrame:
     last = rows.filter(pl.col("rank") == N).head(1)
     return rows.join(last, on=["user_id", "rank"], how="anti", maintain_order="left")
 
@@ -235,7 +235,7 @@ def drop_a_place(rows: pl.DataFrame, known: Known) -> pl.DataFrame:
     ],
 )
 def test_a_list_that_breaks_a_rule_is_not_published(
-    published: Published, known: Known, tamper: Tamper, rule: str
+    published: Published, known: RuleFacts, tamper: Tamper, rule: str
 ) -> None:
     tonight, before = published.night, published.home.warehouse.read_bytes()
     path = tonight.run.folder / f"{tamper.__name__}.parquet"

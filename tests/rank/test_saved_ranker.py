@@ -12,7 +12,7 @@ from recsys.files import read_json, write_json
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies, rank_users
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import load_ranker, save_ranker
@@ -65,7 +65,7 @@ def test_lists_are_bitwise_the_same(ranker: Ranker, folder: Path, network: Ratin
 
 def test_lists_of_strangers_are_bitwise_the_same(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
     ours, theirs = (
-        rank_users(one, describe_stranger(one, ["gender=F"], {3: 5.0, 8: 1.0}), 10)
+        rank_users(one, make_new_user(one, ["gender=F"], {3: 5.0, 8: 1.0}), 10)
         for one in (ranker, load_ranker(folder, network))
     )
     assert torch.equal(ours.item_idx, theirs.item_idx)

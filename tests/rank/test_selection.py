@@ -11,18 +11,18 @@ from recsys.rank import selection
 from recsys.rank.selection import Caps, make_caps, select_places
 
 N_ITEMS = 9
-# Their lengths are 1, 2 or 0 and their cosines sums of quarters, so that any order of summing gives the same number.
+# Their lengths are 1, 2 or 0 and their cosines sums of quarters, so that sums do not depend on the order.
 VECTORS = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (0, 0, 0, 0))
 
 
 @dataclass(frozen=True)
 class Question:
-    """Scores of a block, its candidates, and what limits the choice; groups by name, items of each."""
+    """Scores of a block, its candidates, caps and diversity; groups are (limit, items) by name."""
 
     score_BC: list[list[float]]
     item_BC: list[list[int]]
     n: int
-    groups: dict[str, tuple[int, frozenset[int]]]  # at most so many of these
+    groups: dict[str, tuple[int, frozenset[int]]]  # limit and items
     vectors_ID: list[tuple[int, ...]]
     diversity: float
 
@@ -46,7 +46,7 @@ def caps_of(groups: dict[str, tuple[int, frozenset[int]]]) -> Caps:
 
 @st.composite
 def questions(draw: st.DrawFn) -> Question:
-    """Few distinct scores, so that many are equal; some candidates are none."""
+    """Few distinct scores give many ties; some scores are -inf."""
     n_users, n_columns = draw(st.integers(1, 4)), draw(st.integers(0, N_ITEMS - 1))
     scores = st.lists(st.sampled_from([-math.inf, -2.5, 0.0, 0.5, 0.75, 3.0]), min_size=n_columns, max_size=n_columns)
     items = st.sets(st.integers(1, N_ITEMS - 1), min_size=n_columns, max_size=n_columns).map(sorted)
@@ -67,7 +67,7 @@ def cosine(x: tuple[int, ...], y: tuple[int, ...]) -> float:
 
 
 def slow_list(question: Question, user: int) -> list[int]:
-    """One user's list, place by place, each from all that is left."""
+    """Fill one user's list place by place from all remaining candidates."""
     scores, items = question.score_BC[user], question.item_BC[user]
     known = [score for score in scores if score > -math.inf]
     worth = list(scores)
@@ -105,14 +105,14 @@ def test_places_against_a_slow_implementation(question: Question) -> None:
 
 @given(questions())
 @settings(max_examples=50, deadline=None)
-def test_parts_of_a_block_change_nothing(question: Question) -> None:
+def test_splitting_a_block_into_parts_changes_nothing(question: Question) -> None:
     whole = question.answer()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "NUMBERS_AT_ONCE", 1)  # one user at a time
         assert question.answer() == whole
 
 
-def test_without_caps_and_diversity_it_is_the_stable_sort() -> None:
+def test_without_caps_and_diversity_selection_is_a_stable_sort() -> None:
     score_BC = torch.randint(0, 20, (50, 40), generator=torch.Generator().manual_seed(0)).double()
     item_BC = torch.arange(1, 41).repeat(50, 1)
     expected = score_BC.argsort(dim=1, descending=True, stable=True)
@@ -120,8 +120,8 @@ def test_without_caps_and_diversity_it_is_the_stable_sort() -> None:
     assert select_places(score_BC, item_BC, 40).equal(expected)
 
 
-def test_caps_that_never_bind_are_the_stable_sort_too() -> None:
-    """By the loop, which is another way to the same order: the one group that binds has no candidate."""
+def test_caps_that_never_bind_give_a_stable_sort() -> None:
+    """The only group that could bind has no candidate, so the loop must give the sorted order."""
     score_BC = torch.randint(0, 20, (50, 40), generator=torch.Generator().manual_seed(1)).double()
     item_BC = torch.arange(1, 41).repeat(50, 1)
     caps = make_caps(torch.tensor([41, 42]), torch.tensor([0, 0]), torch.tensor([1]), 43)
@@ -130,7 +130,7 @@ def test_caps_that_never_bind_are_the_stable_sort_too() -> None:
 
 
 def test_a_capped_list_stays_full() -> None:
-    """The best ten are of one group; with two of them allowed the next ones move up, in their order."""
+    """The best ten are in one group with a limit of two, so the next candidates move up in order."""
     item_BC = torch.arange(1, 21).unsqueeze(0)
     score_BC = -item_BC.double()
     caps = make_caps(torch.arange(1, 11), torch.zeros(10, dtype=torch.int64), torch.tensor([2]), 21)
@@ -138,7 +138,7 @@ def test_a_capped_list_stays_full() -> None:
     assert item_BC.gather(1, places).tolist() == [[1, 2, 11, 12, 13]]
 
 
-def test_a_capped_list_that_runs_out_of_candidates_says_so() -> None:
+def test_a_list_without_enough_candidates_is_padded() -> None:
     item_BC = torch.arange(1, 5).unsqueeze(0)
     caps = make_caps(torch.arange(1, 5), torch.zeros(4, dtype=torch.int64), torch.tensor([2]), 5)
     assert select_places(-item_BC.double(), item_BC, 3, caps=caps).tolist() == [[0, 1, -1]]
@@ -152,8 +152,8 @@ def test_a_movie_of_several_groups_takes_room_in_each() -> None:
     assert select_places(-item_BC.double(), item_BC, 2, caps=caps).tolist() == [[0, 3]]
 
 
-def test_a_refused_movie_takes_no_room() -> None:
-    """Movie 2 is refused by the full group 0 and leaves its place in group 1 to movie 3."""
+def test_a_rejected_movie_takes_no_room() -> None:
+    """Movie 2 is rejected because group 0 is full, so movie 3 gets the place in group 1."""
     pairs = torch.tensor([(1, 0), (2, 0), (2, 1), (3, 1), (4, 1)])
     caps = make_caps(pairs[:, 0], pairs[:, 1], torch.tensor([1, 1]), 5)
     item_BC = torch.arange(1, 5).unsqueeze(0)
@@ -161,7 +161,7 @@ def test_a_refused_movie_takes_no_room() -> None:
 
 
 def test_diversity_by_hand() -> None:
-    """Movies 1 and 2 are alike, 3 is not: 0.7 · 0.9 - 0.3 · 1 = 0.33 is less than 0.7 · 0.5 = 0.35. Movie 4 is last."""
+    """Movies 1 and 2 are similar, 3 is not: 0.7 · 0.9 - 0.3 = 0.33 is less than 0.7 · 0.5 = 0.35. Movie 4 is last."""
     score_BC, item_BC = torch.tensor([[10.0, 9.0, 5.0, 0.0]]), torch.tensor([[1, 2, 3, 4]])
     vectors_ID = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     ask: dict[str, Any] = {"vectors_ID": vectors_ID}
@@ -169,25 +169,25 @@ def test_diversity_by_hand() -> None:
     assert select_places(score_BC, item_BC, 4, diversity=0.2, **ask).tolist() == [[0, 1, 2, 3]]
 
 
-def test_what_is_opposite_counts_as_unlike_and_no_more() -> None:
+def test_negative_cosines_count_as_zero() -> None:
     score_BC, item_BC = torch.tensor([[2.0, 1.0, 0.9, 0.0]]), torch.tensor([[1, 2, 3, 4]])
     vectors_ID = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, 0.0]])
     assert select_places(score_BC, item_BC, 3, vectors_ID=vectors_ID, diversity=0.5).tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_score_that_is_no_number_is_our_mistake(bad: float) -> None:
+def test_nan_and_infinite_scores_fail_an_assertion(bad: float) -> None:
     with pytest.raises(AssertionError, match="no place in an order"):
         select_places(torch.tensor([[1.0, bad]]), torch.tensor([[1, 2]]), 1)
 
 
 @pytest.mark.parametrize("diversity", [-0.1, 1.0])
-def test_a_diversity_that_forgets_the_score_is_our_mistake(diversity: float) -> None:
+def test_diversity_outside_of_its_range_fails_an_assertion(diversity: float) -> None:
     with pytest.raises(AssertionError, match=r"not in \[0, 1\)"):
         select_places(torch.ones(1, 1), torch.ones(1, 1, dtype=torch.int64), 1, diversity=diversity)
 
 
-def test_caps_leave_out_groups_that_can_never_be_full() -> None:
+def test_groups_that_cannot_exceed_their_limit_are_dropped() -> None:
     caps = caps_of({"small": (2, frozenset({1, 2})), "big": (2, frozenset({1, 5, 7})), "none": (1, frozenset())})
     assert caps.at_most_G.tolist() == [2]
     assert caps.groups.tolist() == [0, 0, 0]

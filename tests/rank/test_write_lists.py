@@ -16,10 +16,10 @@ from recsys.rank.ruled import apply_rules
 from recsys.rank.write_lists import (
     LISTS,
     SIMILAR,
-    Known,
+    AuditInputs,
     name_segments,
+    write_audit_inputs,
     write_default_lists,
-    write_known,
     write_lists,
     write_similar,
 )
@@ -107,10 +107,10 @@ def test_where_less_is_known_there_are_fewer_segments(names: tuple[str, ...], se
 def test_what_an_audit_has_to_know(ranker: Ranker, tmp_path: Path) -> None:
     """Movies 1 to 12 and the new 40 may be shown; most users have rated several of the first."""
     ruled = apply_rules(ranker, RULES, SPREAD_LEARNER)
-    lists, known = tmp_path / "lists.parquet", Known(tmp_path / "audit")
+    lists, known = tmp_path / "lists.parquet", AuditInputs(tmp_path / "audit")
     known.folder.mkdir()
     write_lists(ruled, 10, SPREAD, lists)
-    write_known(ruled, RULES, lists, 10, SPREAD, known)
+    write_audit_inputs(ruled, RULES, lists, 10, SPREAD, known)
     names = ("available", "shortened", "blocked", "caps")
     assert sorted(path.name for path in known.folder.iterdir()) == sorted(f"{name}.parquet" for name in names)
     assert pl.read_parquet(known.available)["movie_id"].to_list() == [*range(100, 1300, 100), 4000]
@@ -133,10 +133,10 @@ def test_what_a_list_lacks_is_not_taken_for_what_there_is(ranker: Ranker, tmp_pa
     ruled, lists = apply_rules(ranker, RULES, SPREAD_LEARNER), tmp_path / "lists.parquet"
     write_lists(ruled, 10, SPREAD, lists)
     pl.read_parquet(lists).filter(pl.col("rank") <= 3).write_parquet(lists)
-    write_known(ruled, RULES, lists, 10, SPREAD, Known(tmp_path))
+    write_audit_inputs(ruled, RULES, lists, 10, SPREAD, AuditInputs(tmp_path))
     expected = {10 * user: n for user in range(1, 61) if (n := n_left(ranker, user)) < 10}
     assert any(n > 3 for n in expected.values())
-    assert dict(pl.read_parquet(Known(tmp_path).shortened).iter_rows()) == expected
+    assert dict(pl.read_parquet(AuditInputs(tmp_path).shortened).iter_rows()) == expected
 
 
 def test_a_user_without_any_movie_left_is_known_too(ranker: Ranker, tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_a_user_without_any_movie_left_is_known_too(ranker: Ranker, tmp_path: Pa
     rules = Rules(min_ratings=0, eligible=(only,))
     ruled, lists = apply_rules(ranker, rules, SPREAD_LEARNER), tmp_path / "lists.parquet"
     write_lists(ruled, 1, SPREAD, lists)
-    write_known(ruled, rules, lists, 1, SPREAD, Known(tmp_path))
-    assert dict(pl.read_parquet(Known(tmp_path).shortened).iter_rows())[10] == 0
+    write_audit_inputs(ruled, rules, lists, 1, SPREAD, AuditInputs(tmp_path))
+    assert dict(pl.read_parquet(AuditInputs(tmp_path).shortened).iter_rows())[10] == 0
 
 
 def n_left(ranker: Ranker, user: int) -> int:

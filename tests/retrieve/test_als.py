@@ -119,13 +119,6 @@ def test_blocks_of_any_size_give_the_same_vectors(vectors: int, monkeypatch: pyt
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_blocks_are_bounded_by_what_is_gathered_and_by_the_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(als_module, "VECTORS_PER_BLOCK", 40)
-    sizes = torch.tensor([0, 1, 1, 1, 1, 1, 1, 3, 0, 9, 20, 50])
-    blocks = [block.tolist() for block in als_module._by_size(sizes, dim=8)]
-    assert blocks == [[1, 2, 3, 4, 5], [6, 7, 9], [10], [11]]  # of 5 x 8, 3 x 9, 1 x 20 and more than it should be
-
-
 @pytest.mark.parametrize("field", AlsConfig.model_fields)
 def test_every_knob_matters(field: str) -> None:
     histories = random_histories(60, 25)

@@ -154,4 +154,4 @@ def test_what_is_left_out_of_the_head_is_said(long_tailed: Histories, caplog: py
         assert caplog.text == ""
         ease, counts = fit(long_tailed, max_items=12), long_tailed.counts()
     share = 100 * counts[ease.head_H].sum() / counts.sum()
-    assert f"32 rated movies are more than 12, so the most rated, with {share:.1f}% of the ratings" in caplog.text
+    assert f"32 rated movies exceed the limit of 12: the most rated, with {share:.1f}% of the ratings" in caplog.text

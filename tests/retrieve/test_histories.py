@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.models import Sizes
-from recsys.retrieve.histories import Histories, gather_histories
+from recsys.retrieve.histories import Histories, gather_histories, split_by_size
 from tests.support import planted
 from tests.support.planted import LEVELS
 from tests.support.rankers import histories_of, random_histories
@@ -125,3 +125,11 @@ def test_many_equal_keys_are_sorted_by_row() -> None:
     rows = planted.rows_of(torch.ones(5000).long(), torch.arange(5000) % 3, torch.arange(5000) % 5)
     histories = gather_histories(rows, Sizes(2, 3, LEVELS))
     assert histories.stars.tolist() == [LEVELS[last % 5] for last in (4998, 4999, 4997)]
+
+
+def test_split_by_size_bounds_the_padded_size_of_a_block() -> None:
+    sizes = torch.tensor([0, 1, 1, 1, 1, 1, 1, 3, 0, 9, 20, 50])
+    blocks = [block.tolist() for block in split_by_size(sizes, limit=40, min_size=8)]
+    assert blocks == [[1, 2, 3, 4, 5], [6, 7, 9], [10], [11]]  # 5 x 8, 3 x 9, 1 x 20, and one row above the limit
+    assert [len(block) for block in split_by_size(sizes, limit=40)] == [7, 2, 1]
+    assert not list(split_by_size(torch.zeros(3, dtype=torch.int64), limit=40))

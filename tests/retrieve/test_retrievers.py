@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recsys.models import Interactions
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.weights import NO_WEIGHTS
 from recsys.retrieve.retriever import Retriever, Users
 from recsys.retrieve.scales import MIN_AFFINITY
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_numbers(name: str, ranker: Ranker, retriev
 
 @pytest.mark.parametrize("ratings", [{}, {3: 5.0}, dict.fromkeys(range(1, 41), 4.0)], ids=["none", "one", "all"])
 def test_strangers_are_served(ratings: dict[int, float], ranker: Ranker, retriever: Retriever) -> None:
-    affinity_1I = retriever.log_affinity(describe_stranger(ranker, ratings=ratings))
+    affinity_1I = retriever.log_affinity(make_new_user(ranker, ratings=ratings))
     assert affinity_1I.shape == (1, SIZES.n_items)
     assert affinity_1I.isfinite().all()
 

@@ -3,7 +3,7 @@ import torch
 
 from recsys.models import Pairs
 from recsys.rank.fit import fit_ranker
-from recsys.rank.ranker import Ranker, describe_stranger
+from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.weights import NO_WEIGHTS
 from recsys.settings import RankConfig
 from recsys.train.choose import configure, fit_seeded
@@ -35,7 +35,7 @@ def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, 
 def test_all_strangers_are_the_unknown_user(name: str, ranker: Ranker) -> None:
     """Whatever they have rated: a network knows its users by their index alone."""
     unknown = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([0])))
-    stranger = ranker.retrievers[name].log_affinity(describe_stranger(ranker, ratings={3: 5.0}))
+    stranger = ranker.retrievers[name].log_affinity(make_new_user(ranker, ratings={3: 5.0}))
     assert torch.equal(unknown, stranger)
     known = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([1])))
     assert not torch.equal(unknown, known)

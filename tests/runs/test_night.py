@@ -10,7 +10,8 @@ import pytest
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.runs.night import checking, night, read_metrics, timed
+from recsys.runs.night import checking, night, read_metrics
+from recsys.runs.step import timed
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.lookup import list_runs

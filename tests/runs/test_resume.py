@@ -12,8 +12,9 @@ import pytest
 from recsys.errors import GateHeld, ModelError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.runs.night import describe_run, night, timed
+from recsys.runs.night import describe_run, night
 from recsys.runs.resume import MOST_FAILURES, read_step
+from recsys.runs.step import timed
 from recsys.settings import Settings
 
 

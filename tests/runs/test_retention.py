@@ -11,8 +11,8 @@ from recsys.home import Home, Run
 from recsys.runs.retention import retain_runs
 from recsys.runs.rollback import roll_back
 from recsys.settings import HistoryConfig
-from recsys.warehouse.publish import publish, record
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 PUBLISHED = [f"202611{day}T030000Z" for day in (21, 22, 23, 24, 25)]
 REFUSED = "20261120T030000Z"

@@ -11,8 +11,8 @@ from recsys.home import Home
 from recsys.runs.night import locked
 from recsys.runs.rollback import list_targets, release, roll_back
 from recsys.warehouse.lookup import find_held, find_published, find_served
-from recsys.warehouse.publish import publish, record
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 RUNS = ("20261121T030000Z", "20261122T030000Z", "20261123T030000Z")
 

@@ -11,8 +11,7 @@ from recsys.files import write_json
 from recsys.home import Home, Run
 from recsys.runs.summary import LISTS, Summary, frame_table, render, summarise
 from recsys.settings import Settings
-from recsys.warehouse.publish import publish
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 STARTED_AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""Every `select` on the warehouse with given and expected rows; every file's header; every column's comment."""
+"""Every `select` on the warehouse with given and expected rows; the header of every file; all column comments."""
 
 import math
 import re
@@ -16,7 +16,7 @@ import sql
 from recsys.ask import lookup as questions
 from recsys.warehouse import lookup
 from recsys.warehouse.audit_rules import ROW_RULES
-from recsys.warehouse.publish import TABLES
+from recsys.warehouse.build import TABLES
 
 Row = tuple[Any, ...]
 
@@ -25,7 +25,7 @@ USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
 NIGHT, EARLIER = datetime(2026, 11, 21, 3, tzinfo=UTC), datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
-BESIDE = (  # what rules read that is no part of the warehouse
+INPUTS = (  # relations that rules read in addition to the warehouse
     "ratings (user_id integer, movie_id integer)",
     "blocked (user_id integer, movie_id integer, genre varchar)",
     "caps (movie_id integer, group_name varchar, at_most integer)",
@@ -48,7 +48,7 @@ class Case:
 
 
 def place(user_id: int, rank: int, movie_id: int, score: float = 1.0, *because: int, run_id: str = "r1") -> Row:
-    """One row of recommendations, worth 4.126 stars."""
+    """One row of recommendations with a rating_hat of 4.126 stars."""
     return (user_id, rank, movie_id, score, 4.126, list(because), "history", run_id)
 
 
@@ -91,7 +91,7 @@ CASES = {
         expected=[(5, "taste"), (6, "")],
     ),
     "audit_any": Case(given={"users": USERS}, expected=[(2,)]),
-    # The column age has another type, zip_code is gone, mood is new, gender may be null now, id has no comment.
+    # The column age has another type, zip_code is missing, mood is new, gender is nullable, id has no comment.
     "audit_contract": Case(
         given={
             "columns_promised": [
@@ -133,10 +133,9 @@ CASES = {
             (None, None, 8, 1, 2),
         ],
     ),
-    # Three movies may be shown, 9 may not. User 1 has two left and n is 2; 2 has one left; 3 has none left and one too
-    # many; 4 has a list too short; 5 has none at all; 6 has rated nothing and has a full list; 7 has none, though
-    # nothing is known of them; 8 has rated what may not be shown, which leaves them all three. Rules leave 10 one
-    # movie, and 11 more than there are.
+    # Movies 1 to 3 may be shown, 9 may not; n is 2. User 1 has two unrated movies; 2 has one; 3 has none, but one
+    # listed; 4 has a list that is too short; 5 has no list; 6 has no ratings and a full list; 7 has neither; 8 has
+    # rated only movie 9, which leaves three. Rules leave one movie to user 10, and more than there are to 11.
     "audit_length": Case(
         given={
             "users": [(user_id, None, None, None, None) for user_id in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)],
@@ -152,7 +151,7 @@ CASES = {
         },
         expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2), (7, 0, 2)],
     ),
-    # 3 may not be shown; 9 is no movie, which other rules say.
+    # Movie 3 may not be shown; 9 is not a movie, which another rule reports.
     "audit_available": Case(
         given={
             "movies": MOVIES,
@@ -215,7 +214,7 @@ CASES = {
             (None, None, 1, 2, -math.inf, None),
         ],
     ),
-    # Equal scores are in order, and a NaN, which DuckDB sorts above all numbers, is the business of audit_finite.
+    # Equal scores are in order. A NaN, which DuckDB sorts above all numbers, is left to audit_finite.
     "audit_order": Case(
         given={
             "recommendations": [
@@ -227,7 +226,7 @@ CASES = {
         },
         expected=[(1, None, None, 3, 2.5, 2.0), (None, "all", None, 3, 2.5, 2.0)],
     ),
-    # Heat is blocked for all, Crime for all, Ran for user 2, War for user 3; user 4 may see Ran, a Drama about a War.
+    # Heat and the genre Crime are blocked for all, Ran for user 2, War and Drama for user 3, nothing for user 4.
     "audit_blocked": Case(
         given={
             "movies": MOVIES,
@@ -241,7 +240,7 @@ CASES = {
         },
         expected=[(1, 2, 1), (2, 1, 3), (3, 2, 3)],
     ),
-    # Movie 3 is in two groups, of one of which user 1 has one too many; user 2 has as many as are allowed.
+    # Movie 3 is in two groups. User 1 has one movie too many of the first; user 2 has as many as are allowed.
     "audit_caps": Case(
         given={
             "caps": [(1, "caps[0] Drama", 1), (3, "caps[0] Drama", 1), (2, "caps[0] War", 2), (3, "caps[0] War", 2)],
@@ -251,8 +250,8 @@ CASES = {
         },
         expected=[(1, None, "caps[0] Drama", 1, 2), (None, "all", "caps[0] Drama", 1, 2)],
     ),
-    # Of 1 and 3 one may be listed; 2 and 4 are in no group. So user 1, who has rated 4, has room for 2; user 2 may not
-    # be shown that one, and user 3 none of both. Segment all is whole, gender=F has room for 1 or 3.
+    # One of the movies 1 and 3 may be listed; 2 and 4 are in no group. User 1 has rated 4 and has room for 2, which is
+    # blocked for user 2; both 2 and 4 are blocked for user 3. Segment all is complete, gender=F has room for 1 or 3.
     "audit_room": Case(
         given={
             "movies": [
@@ -275,7 +274,7 @@ CASES = {
         },
         expected=[(1, None, 2, 1), (None, "gender=F", 1, 2)],
     ),
-    # Four movies may be shown, n is 2: age=1 has one too few, and gender=F one too many.
+    # Four movies may be shown, and n is 2: age=1 has one too few, gender=F one too many.
     "audit_default_length": Case(
         given={
             "available": [(1,), (2,), (3,), (4,)],
@@ -313,8 +312,8 @@ CASES = {
         },
         expected=[(1, "default", 2), (2, "features", 1), (3, "history", 0), (4, "few ratings", 0)],
     ),
-    # User 1 keeps one of two movies at the depth of before, 2 is new and a stranger, 3 is gone; 1 has equal scores. Of
-    # the stars 4.126 of a scale of 1 to 3 are 0.563 of its length above it.
+    # User 1 keeps one of two movies and has equal scores, 2 is new and has no ratings, 3 is missing. On a scale of 1 to
+    # 3 stars, 4.126 stars are above it by 0.563 of its length.
     "measure_lists": Case(
         given={
             "recommendations": [
@@ -329,7 +328,7 @@ CASES = {
         params={"n_available": 1000, "lowest": 1.0, "highest": 3.0},
         expected=[(1.0, 0.5, 0.5, None, 0.5, 0.5, pytest.approx(0.563))],
     ),
-    # Movie 1 stands in the lists of 75 of 100 users; a stranger's does not count.
+    # Movie 1 is in the lists of 75 of 100 users; the list of a user without ratings does not count.
     "measure_lists of enough users": Case(
         given={
             "recommendations": [
@@ -409,7 +408,7 @@ CASES = {
     "list_runs": Case(
         given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
     ),
-    # r1 is not among the two newest that were measured, r3 measured nothing, of r4 other slices do not count.
+    # r1 is not among the two newest with metrics, r3 has no metrics, other slices of r4 do not count.
     "night_figures": Case(
         given={
             "runs": [run("r1"), run("r2"), ended("r3", "data refused"), ended("r4", "held back")],
@@ -437,7 +436,7 @@ CASES = {
         params={"dataset": "ml-1m"},
         expected=[("r2", "abc")],
     ),
-    # A roll-back to r1 is a row of its own, and no run that made lists.
+    # A roll-back to r1 has a row of its own, but no lists.
     "last_published after a roll-back": Case(
         given={
             "runs": [run("r1"), run("r2"), rolled_back("r3")],
@@ -468,7 +467,7 @@ CASES = {
         },
         expected=[(*run("r3"), False), (*run("r1"), True)],
     ),
-    # A night made twice, one backfilled, one refused, one of other data.
+    # One night twice, one backfilled, one refused, one of another data set.
     "nights_made": Case(
         given={
             "runs": [
@@ -480,7 +479,7 @@ CASES = {
         params={"dataset": "ml-1m"},
         expected=[(EARLIER, "r4"), (NIGHT, "r2")],
     ),
-    # r4 put r1 back; r5 is a night that has failed since, and r3 found the lists of r2 unchanged.
+    # r4 restored r1; r5 is a later night that failed; r3 found the lists of r2 unchanged.
     "status": Case(
         given={
             "runs": [
@@ -514,7 +513,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(sql.read("schema"))
-        for table in BESIDE:
+        for table in INPUTS:
             connection.execute(f"create temp table {table}")
         connection.execute(f"create temp view lists as {sql.read('lists')}")
         yield connection
@@ -530,23 +529,23 @@ def insert(connection: duckdb.DuckDBPyConnection, given: dict[str, list[Row]]) -
 def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     case = CASES[name]
     insert(connection, case.given)
-    file = re.split(r"\W", name)[0]  # what follows tells two cases of one file apart
+    file = re.split(r"\W", name)[0]  # the rest of the name distinguishes several cases of one file
     assert connection.sql(sql.read(file), params=case.params).fetchall() == case.expected
 
 
-def test_every_rule_and_every_question_has_a_case() -> None:
+def test_every_rule_and_every_query_has_a_case() -> None:
     texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lookup, questions)]
     asked = re.findall(r'sql\.read\("(\w+)"\)', "".join(texts))
     assert {*(rule.name for rule in ROW_RULES), "measure_lists", *asked} == {re.split(r"\W", name)[0] for name in CASES}
 
 
-def test_one_recommendation_is_something(connection: duckdb.DuckDBPyConnection) -> None:
+def test_audit_any_passes_with_one_recommendation(connection: duckdb.DuckDBPyConnection) -> None:
     insert(connection, {"users": USERS, "recommendations": [place(1, 1, 1)]})
     assert connection.sql(sql.read("audit_any")).fetchall() == []
 
 
-def test_no_default_lists_are_no_breach(connection: duckdb.DuckDBPyConnection) -> None:
-    """Nor are some with one for all among them."""
+def test_audit_default_all_passes_without_default_lists(connection: duckdb.DuckDBPyConnection) -> None:
+    """It also passes if the list for all is among them."""
     assert connection.sql(sql.read("audit_default_all")).fetchall() == []
     insert(connection, {"default_recommendations": [("all", 1, 1, 1.0, "r1"), ("gender=F", 1, 1, 1.0, "r1")]})
     assert connection.sql(sql.read("audit_default_all")).fetchall() == []
@@ -575,7 +574,7 @@ def test_lists(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_described_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    """Of the database at hand: a table, a view of it and what they consist of."""
+    """A table and a view, each with one of its columns."""
     described = connection.sql(sql.read("described_columns")).filter("database_name = current_database()")
     named = described.filter("table_name like 'default_recommendations%' and column_name in ('', 'segment')")
     assert sorted(row[1:5] for row in named.fetchall()) == [
@@ -612,8 +611,8 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
     ]
 
 
-def test_lists_as_of_a_moment_are_those_of_the_latest_run_up_to_it(connection: duckdb.DuckDBPyConnection) -> None:
-    """A backfilled run is of the night whose data it knew, whenever it was made; of two of one the later counts."""
+def test_lists_as_of_a_time_are_those_of_the_latest_run_up_to_it(connection: duckdb.DuckDBPyConnection) -> None:
+    """The as_of of a backfilled run counts, not its start; of two runs with the same as_of, the later one counts."""
     made = [*history("r1", 20, (1, 1, 7)), *history("r2", 22, (1, 1, 8)), *history("r3", 21, (1, 1, 9))]
     insert(connection, {"recommendation_history": [*made, *history("r4", 21, (1, 1, 5), (2, 1, 6))]})
     found = {
@@ -625,10 +624,10 @@ def test_lists_as_of_a_moment_are_those_of_the_latest_run_up_to_it(connection: d
     assert found == {19: [], 20: [("r1", 1, 7)], 21: [("r4", 1, 5), ("r4", 2, 6)], 23: [("r2", 1, 8)]}
 
 
-def test_changes_are_between_the_lists_served_and_those_of_the_run_before(
+def test_changes_compare_the_served_lists_with_those_of_the_previous_run(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    """User 3 has a list from now on, 4 no more; r0 is too old to count, and r3 is newer than what is served."""
+    """User 3 has a list for the first time, 4 no longer has one; r0 is older, and r3 is newer than the served run."""
     before = history("r1", 21, (1, 1, 7), (1, 2, 8), (2, 1, 7), (4, 1, 7))
     now = history("r2", 22, (1, 1, 8), (1, 2, 9), (2, 1, 7), (3, 1, 5))
     others = [*history("r0", 20, (1, 1, 1)), *history("r3", 23, (1, 1, 1))]
@@ -644,7 +643,7 @@ def test_changes_are_between_the_lists_served_and_those_of_the_run_before(
     ]
 
 
-def test_the_first_run_has_changed_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+def test_the_first_run_has_no_changes(connection: duckdb.DuckDBPyConnection) -> None:
     insert(connection, {"recommendation_history": history("r1", 21, (1, 1, 7))})
     insert(connection, {"recommendations": [place(1, 1, 7)]})
     assert connection.sql("from recommendation_changes").fetchall() == []
@@ -652,7 +651,7 @@ def test_the_first_run_has_changed_nothing(connection: duckdb.DuckDBPyConnection
 
 def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("drop view temp.lists")
-    for table in BESIDE:
+    for table in INPUTS:
         connection.execute(f"drop table temp.{table.partition(' ')[0]}")
     bare = connection.sql("""
         select table_name from duckdb_tables() where comment is null
@@ -670,9 +669,9 @@ def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyCo
 
 
 @pytest.mark.parametrize("path", sorted(sql.FOLDER.glob("*.sql")), ids=lambda path: path.stem)
-def test_header_says_what_the_file_is(path: Path) -> None:
+def test_the_header_has_its_parts(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     header = [line for line in lines if line.startswith("--")]
     assert lines[0].startswith(f"-- {path.stem}: ")
     for word in ("grain", "reads", "params", "ties"):
-        assert any(line.startswith(f"-- {word} ") for line in header), f"{path.name} does not say its {word}"
+        assert any(line.startswith(f"-- {word} ") for line in header), f"{path.name} has no line on its {word}"

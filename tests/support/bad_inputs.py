@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +18,7 @@ from recsys.forgotten import forget
 from recsys.home import Home
 from tests.support import hostile
 from tests.support.archives import Names
-from tests.support.servers import honest, status
+from tests.support.servers import honest, other_bytes, status
 from tests.support.spoiling import (
     Change,
     Kind,
@@ -269,18 +268,14 @@ DROPS = {
 ML_1M = named("ml-1m").write
 
 
-def login_page(handler: Any) -> None:
-    page = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-    handler.head(200, {"Content-Length": len(page)})
-    handler.body(page)
-
+LOGIN_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 DOWNLOADS = {
     "not found": Kind(ML_1M, answer=status(404)),
     "forbidden": Kind(ML_1M, answer=status(403)),
     "out of service for long": Kind(ML_1M, answer=status(503, Retry_After=7200)),
     "another file than published": Kind(ML_1M, answer=honest),
-    "a login page in place of the file": Kind(ML_1M, answer=login_page),
+    "a login page in place of the file": Kind(ML_1M, answer=other_bytes(LOGIN_PAGE)),
     "redirects without end": Kind(ML_1M, answer=status(302, Location="/again")),
 }
 

@@ -1,20 +1,17 @@
-"""The system's Chromium, driven as a person would."""
+"""Drives the Chromium of the system."""
 
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Locator, Page, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-QUIET = (  # it may reach nothing but this machine, and need not try
+QUIET = (  # no requests beyond this machine
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-
-browser_only = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: the form is tested by its requests alone")
 
 
 @contextmanager
@@ -30,20 +27,20 @@ def browsing() -> Iterator[Page]:
 
 
 def field(page: Page, label: str) -> Locator:
-    """A field of the form of a deployment, by its label."""
+    """A field in the form of a deployment, by its label."""
     own = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{re.escape(label)}( \(Optional\))?$"))
     return page.locator(".schema-form-property", has=own).last
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """An option of a select; one of the first, as others are not in the page before it is scrolled."""
+    """Chooses an option of a select. It must be one of the first: the others are in the page only after scrolling."""
     field(page, label).locator("button.p-select-button__control").first.focus()
     page.keyboard.press("ArrowDown")
     page.get_by_text(option, exact=True).click()
 
 
 def open_form(page: Page, address: str, deployment_id: str) -> None:
-    """As people come to it: the deployment, Run, Custom run."""
+    """Opens the page of the deployment, then Run, then Custom run."""
     page.goto(f"{address}/deployments/deployment/{deployment_id}")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").click()
@@ -56,7 +53,7 @@ def submit(page: Page) -> None:
 
 
 def fill_as_json(page: Page, parameters: str) -> None:
-    """All parameters at once, by the menu of the form."""
+    """Fills in all parameters as JSON, through the menu of the form."""
     page.locator(".p-icon-button-menu button").first.click()
     page.get_by_text("Use JSON input").click()
     page.locator("textarea").first.fill(parameters)

@@ -1,4 +1,4 @@
-"""Four nights as docs/consumers.md speaks of them, in a folder where its queries run as they are printed."""
+"""The four nights that docs/consumers.md assumes, in a folder where its queries run unchanged."""
 
 import re
 from dataclasses import replace
@@ -9,14 +9,15 @@ import duckdb
 import polars as pl
 
 from recsys.home import Home
+from recsys.warehouse.build import STORAGE_VERSION
 from recsys.warehouse.export import export
 from recsys.warehouse.outcome import MetricRow, Outcome
-from recsys.warehouse.publish import STORAGE_VERSION, publish, record
-from tests.support.warehouses import Frames, make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import Frames, make_frames, make_outcome, publish, write_night
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consumers.md").read_text(encoding="utf-8")
 NIGHTS = tuple(f"202611{day}T030000Z" for day in (19, 20, 21, 22))
-FULL = 51  # a user who has rated everything, so has no list
+FULL = 51  # a user who has rated every movie and has no list
 
 
 def blocks(language: str) -> list[str]:
@@ -24,10 +25,10 @@ def blocks(language: str) -> list[str]:
 
 
 def write_world(folder: Path) -> Home:
-    """`data/` with its warehouse, `lake/` with its export, and what a reader has of their own beside them.
+    """Writes `data/` with a warehouse, `lake/` with its export, and a reader's own database and CSV file.
 
-    User u has rated movie u % 20 + 1 and is recommended the three that follow it; until the third night user 42 got
-    5, 4 and 7 rather than 4, 5 and 6. The third night is served; the fourth was refused.
+    User u has rated movie u % 20 + 1 and is recommended the next three; before the third night, user 42 was recommended
+    5, 4 and 7 instead of 4, 5 and 6. The third night is served; the fourth was refused.
     """
     home = Home(folder / "data")
     after, before = _frames(), _frames()
@@ -87,7 +88,7 @@ def _outcome(run_id: str, day: int, verdict: str = "published", reason: str | No
 
 
 def _write_own(folder: Path) -> None:
-    path = folder / "mine.duckdb"  # as a reader who has DuckDB 1.4 writes it
+    path = folder / "mine.duckdb"  # readable by DuckDB 1.4
     with duckdb.connect(path, config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
         connection.execute("create table customers (email varchar, user_id integer)")
         connection.execute("insert into customers values ('b@example.org', 42), ('a@example.org', 7), ('c', 999)")

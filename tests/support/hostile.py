@@ -1,7 +1,7 @@
-"""Sources that no honest publisher makes, really crafted: zips written byte by byte, folders with traps in them.
+"""Zips and folders that are refused: the zips are written byte by byte, because zipfile would not write them.
 
-`ZIPS` and `FOLDERS` name every kind, with the function that writes it and the words that refuse it. Around each trap
-lies an edition that would pass without it. Kinds in `FOUND_WHEN_READ` open, and are refused once ratings are read.
+`ZIPS` and `FOLDERS` map every kind to the function that writes it and to the error message. Apart from its fault, each
+is a valid edition. Kinds in `FOUND_WHEN_READ` can be opened and are refused when the ratings are read.
 """
 
 import binascii
@@ -14,6 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from recsys.ingest.synthetic.synthetic import plant
@@ -25,12 +26,12 @@ Kinds = dict[str, tuple[Write, str]]
 STORED, DEFLATED = 0, 8
 FILE, LINK, PIPE, DEVICE = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 0o644
 ZEROS = bytes(2**24)
-UNSAID = 0xFFFFFFFF  # what a 32-bit size says when the true one stands in the zip64 field
+IN_ZIP64 = 0xFFFFFFFF  # as a 32-bit size: the true one is in the zip64 field
 
 
 @dataclass(frozen=True)
 class Item:
-    """An entry of a zip: what it holds, and what the directory says of it where that is not the truth."""
+    """An entry of a zip: its content, and what the directory says about it if that is wrong."""
 
     name: bytes
     content: bytes = b""
@@ -39,9 +40,9 @@ class Item:
     mode: int = FILE
     crc: int | None = None
     claimed_bytes: int | None = None
-    offset: int | None = None
     extra: bytes = b""  # of the directory only
 
+    @cached_property
     def packed(self) -> bytes:
         if self.method != DEFLATED:
             return self.content
@@ -49,10 +50,10 @@ class Item:
         return deflate.compress(self.content) + deflate.flush()
 
     def facts(self) -> bytes:
-        """What both headers say: version, flags, method, date, checksum, sizes and the name's length."""
+        """The part that both headers share: version, flags, method, date, checksum, sizes and the name's length."""
         crc = binascii.crc32(self.content) if self.crc is None else self.crc
         claimed = len(self.content) if self.claimed_bytes is None else self.claimed_bytes
-        packed = len(self.packed())
+        packed = len(self.packed)
         return struct.pack("<5H3LH", 20, self.flags, self.method, 0, 33, crc, packed, claimed, len(self.name))
 
 
@@ -60,25 +61,22 @@ def zip_bytes(items: Sequence[Item]) -> bytes:
     """The items in order, then the directory."""
     body, directory = io.BytesIO(), io.BytesIO()
     for item in items:
-        offset = body.tell() if item.offset is None else item.offset
+        offset = body.tell()
         facts = item.facts()
-        body.write(b"PK\x03\x04" + facts + struct.pack("<H", 0) + item.name + item.packed())
+        body.write(b"PK\x03\x04" + facts + struct.pack("<H", 0) + item.name + item.packed)
         directory.write(b"PK\x01\x02" + struct.pack("<H", 3 << 8 | 20) + facts)
         directory.write(struct.pack("<4H2L", len(item.extra), 0, 0, 0, item.mode << 16, offset))
         directory.write(item.name + item.extra)
-    return body.getvalue() + directory.getvalue() + end_record(len(items), len(directory.getvalue()), body.tell())
+    sizes = (len(items), len(items), len(directory.getvalue()), body.tell())
+    return body.getvalue() + directory.getvalue() + b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, *sizes, 0)
 
 
-def end_record(entries: int, directory_bytes: int, directory_at: int) -> bytes:
-    counts = min(entries, 0xFFFF)
-    return b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, counts, counts, directory_bytes, directory_at, 0)
-
-
-def edition() -> list[Item]:
-    """ML-1M in its layout with planted ratings: what lies around the trap."""
+@cache
+def edition() -> tuple[Item, ...]:
+    """ML-1M in its layout, with planted ratings."""
     planted = plant(40, 30, 600)
     files = render("ml-1m", planted.ratings, planted.movies, planted.users)
-    return [Item(b"ml-1m/" + name.encode(), content) for name, content in files.items()]
+    return tuple(Item(b"ml-1m/" + name.encode(), content) for name, content in files.items())
 
 
 def with_item(name: bytes, content: bytes = b"x", **lies: object) -> Write:
@@ -87,7 +85,7 @@ def with_item(name: bytes, content: bytes = b"x", **lies: object) -> Write:
 
 
 def with_ratings(**lies: object) -> Write:
-    """An edition whose ratings are not what the directory says."""
+    """An edition whose directory is wrong about its ratings."""
 
     def write_it(path: Path) -> Path:
         ratings, *others = edition()
@@ -106,55 +104,8 @@ def write_many_entries(path: Path) -> Path:
 
 
 def write_many_bombs(path: Path) -> Path:
-    """None of them large, all of them together a thousandfold."""
-    return write(path, zip_bytes([*edition(), *(Item(b"%d.dat" % n, ZEROS[:-1]) for n in range(5))]))
-
-
-def write_total_bomb(path: Path) -> Path:
-    """Three entries of nearly 3 GiB each, stored, in a file that has a hole in place of them and takes no room."""
-    size, items = 3 * 2**30 - 1000, [Item(b"%d.dat" % n, method=STORED) for n in range(3)]
-    fact = struct.pack("<5H3LH", 20, 0, STORED, 0, 33, 0, size, size, 5)
-    with path.open("wb") as file:
-        offsets = []
-        for item in items:
-            offsets.append(file.tell())
-            file.write(b"PK\x03\x04" + fact + struct.pack("<H", 0) + item.name)
-            file.seek(size, os.SEEK_CUR)
-        start = file.tell()
-        for item, offset in zip(items, offsets, strict=True):
-            extra = struct.pack("<2HQ", 1, 8, offset)
-            lengths = struct.pack("<4H2L", len(extra), 0, 0, 0, FILE << 16, UNSAID)
-            file.write(b"PK\x01\x02" + struct.pack("<H", 3 << 8 | 45) + fact + lengths + item.name + extra)
-        write_zip64_end(file, start, len(items))
-    return path
-
-
-def write_zip64_end(file: io.BufferedWriter, start: int, entries: int) -> None:
-    end = file.tell()
-    file.write(b"PK\x06\x06" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, entries, entries, end - start, start))
-    file.write(b"PK\x06\x07" + struct.pack("<LQL", 0, end, 1))
-    file.write(end_record(entries, UNSAID, UNSAID))
-
-
-def write_endless_directory(path: Path) -> Path:
-    """Its end says that the directory before it has 60 MB, and there they are."""
-    body = zip_bytes(edition())
-    return write(path, body[:-22] + bytes(60_000_000) + end_record(3, 60_000_000, len(body) - 22))
-
-
-def write_overlapping(path: Path) -> Path:
-    """A second name for the bytes of the ratings, as bombs have that unpack one kernel a thousand times."""
-    ratings, *others = edition()
-    return write(path, zip_bytes([ratings, *others, replace(ratings, name=b"ml-1m/other.dat", offset=0)]))
-
-
-def write_quoted(path: Path) -> Path:
-    """An entry whose bytes are another entry, header and all: each is unpacked for both."""
-    inner = replace(edition()[0], method=STORED)
-    whole = b"PK\x03\x04" + inner.facts() + struct.pack("<H", 0) + inner.name + inner.content
-    outer = Item(b"ml-1m/outer", whole, STORED)
-    items = [outer, replace(inner, offset=30 + len(outer.name)), *edition()[1:]]
-    return write(path, zip_bytes(items))
+    """Each is below the limit, and both together unpack a thousandfold."""
+    return write(path, zip_bytes([*edition(), *(Item(b"%d.dat" % n, ZEROS[: 2**23]) for n in range(2))]))
 
 
 def write_truncated(path: Path) -> Path:
@@ -163,7 +114,7 @@ def write_truncated(path: Path) -> Path:
 
 
 def write_damaged(path: Path) -> Path:
-    """Bits fell over in the middle of the ratings."""
+    """Some bits in the middle of the ratings are flipped."""
     whole = bytearray(zip_bytes(edition()))
     whole[1000:1010] = bytes(255 - byte for byte in whole[1000:1010])
     return write(path, bytes(whole))
@@ -182,7 +133,6 @@ def just(content: bytes) -> Write:
     return lambda path: write(path, content)
 
 
-PREFIX_CRC = binascii.crc32(edition()[0].content[:100])
 BROKEN_64 = struct.pack("<2HQ", 1, 8, 2**63 + 1)
 
 ZIPS: Kinds = {
@@ -191,39 +141,20 @@ ZIPS: Kinds = {
     "leads out by backslashes": (with_item(b"..\\..\\escaped"), "has a backslash in its name"),
     "absolute path": (with_item(b"/tmp/escaped"), "'/tmp/escaped' is an absolute path"),
     "drive letter": (with_item(b"C:/escaped"), "'C:/escaped' is an absolute path"),
-    "name with a NUL": (with_item(b"ml-1m/README\x00.exe"), "has a control character in its name"),
-    "name with an escape": (with_item(b"ml-1m/\x1b[2J"), r"'ml-1m/\\x1b\[2J' has a control character"),
-    "no name": (with_item(b""), "its entry '' has no name"),
-    "name that is no UTF-8": (with_item(b"ml-1m/\xff\xfe", flags=0x800), "is not a zip that can be read"),
+    "name that is no UTF-8": (with_item(b"ml-1m/\xff\xfe", flags=0x800), "is not a readable zip"),
     "symbolic link": (with_item(b"ml-1m/link", b"/etc/passwd", mode=LINK, method=STORED), "is a symbolic link"),
     "named pipe": (with_item(b"ml-1m/pipe", mode=PIPE), "is a named pipe"),
     "device": (with_item(b"ml-1m/zero", mode=DEVICE), "is a device"),
     "encrypted": (with_ratings(flags=1), "'ml-1m/ratings.dat' is encrypted"),
-    "unknown compression": (with_ratings(method=99), "is packed by method 99"),
-    "bomb by ratio": (with_item(b"ml-1m/bomb.dat", ZEROS * 2), r"unpacks from [\d,]+ to 33,554,432 bytes"),
-    "bomb in many pieces": (write_many_bombs, r"entries unpack from [\d,]+ to 8\d,\d{3},\d{3} bytes"),
-    "bomb by total": (write_total_bomb, "3 entries unpack from 9,663,673,808 to 9,663,673,416 bytes"),
+    "unknown compression": (with_ratings(method=99), "cannot be read: That compression method is not supported"),
+    "bomb by ratio": (with_item(b"ml-1m/bomb.dat", ZEROS), r"unpacks from [\d,]+ to 16,777,216 bytes"),
+    "bomb in many pieces": (write_many_bombs, r"entries unpack from [\d,]+ to 16,7\d\d,\d{3} bytes"),
     "too many entries": (write_many_entries, "it has 10,003 entries, the limit is 10,000"),
-    "endless directory": (write_endless_directory, "its directory has 60,000,000 bytes"),
-    "same name twice": (with_item(b"ml-1m/ratings.dat"), "'ml-1m/ratings.dat' is there twice"),
-    "names differ by capitals": (
-        with_item(b"ml-1m/Ratings.DAT"),
-        "'ml-1m/Ratings.DAT' differs from 'ml-1m/ratings.dat' by capitals only",
-    ),
-    "overlapping entries": (write_overlapping, "overlaps with"),
-    "entry within an entry": (write_quoted, "overlaps with"),
     "size that 64 bits lie about": (
-        with_item(b"ml-1m/big", extra=BROKEN_64, claimed_bytes=UNSAID),
+        with_item(b"ml-1m/big", extra=BROKEN_64, claimed_bytes=IN_ZIP64),
         "unpacks to 9,223,372,036,854,775,809 bytes, the limit is 4,294,967,296",
     ),
-    "size left out": (with_item(b"ml-1m/big", extra=BROKEN_64[:8], claimed_bytes=UNSAID), "is not a zip that can be"),
-    "place beyond the end": (with_item(b"ml-1m/far", offset=2**31), "lies at bytes 2,147,483,648 to"),
-    "stored size that lies": (
-        with_ratings(method=STORED, claimed_bytes=10),
-        r"is stored as it is in [\d,]+ bytes, but claims 10",
-    ),
-    "claims more than it holds": (with_ratings(claimed_bytes=1_000_000), "it claims 1,000,000 bytes and holds"),
-    "claims less than it holds": (with_ratings(claimed_bytes=100, crc=PREFIX_CRC), "claims 100 bytes and holds more"),
+    "size left out": (with_item(b"ml-1m/big", extra=BROKEN_64[:8], claimed_bytes=IN_ZIP64), "is not a readable zip"),
     "wrong checksum": (with_ratings(crc=1), "cannot be read: Bad CRC-32"),
     "damaged": (write_damaged, "'ml-1m/ratings.dat' in .* cannot be read"),
     "truncated": (write_truncated, "looks like a zip, perhaps cut short"),
@@ -234,7 +165,7 @@ ZIPS: Kinds = {
     "7-Zip": (just(b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(100)), "looks like a 7-Zip archive"),
     "a file of ratings": (just(b"1::1::5::978300760\n"), "looks like text"),
 }
-FOUND_WHEN_READ = {"claims more than it holds", "claims less than it holds", "wrong checksum", "damaged"}
+FOUND_WHEN_READ = {"unknown compression", "wrong checksum", "damaged"}
 
 
 def write_folder(path: Path) -> Path:
@@ -262,7 +193,7 @@ def with_pipe(path: Path) -> Path:
 
 
 def replaced(path: Path, put: Callable[[Path], None]) -> Path:
-    """An edition's folder with something else in place of its ratings."""
+    """An edition's folder with its ratings replaced."""
     ratings = write_folder(path) / "ratings.dat"
     ratings.unlink()
     put(ratings)

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from recsys import steps
-from recsys.checks.check import Checked, check_ratings
+from recsys.checks.check import Checked
 from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.synthetic.synthetic import plant
@@ -18,6 +18,7 @@ from recsys.split.cut import split_ratings
 from recsys.train.choose import Choice, Learner
 from recsys.train.saved_model import SavedModel
 from tests.support.archives import write_archive
+from tests.support.snapshots import check_ratings
 
 SILENT, QUIET = 1, 2  # users of `write_source` of whom there is no rating, and of whom there are three
 

@@ -1,6 +1,10 @@
-"""Small planted data as tensors, and networks trained on them in a blink."""
+"""Small planted data sets as tensors, and networks trained on them within a second.
+
+The data are made once per process and shared: tests must not modify them.
+"""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +19,31 @@ from recsys.models import MODELS, Interactions, Network, NetworkConfig, Pairs, R
 from recsys.train.loop import Epoch, fit_network, predict, score
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
-SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)  # of plant(60, 40, ...), whose ids count from 1
+SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)  # of plant(60, 40, ...), whose ids start at 1
 RATERS = [name for name, variant in MODELS.items() if variant.rates]
+# One variant of each network class: what variants of a class share needs one test.
+CLASSES = [*{variant.build: name for name, variant in reversed(MODELS.items())}.values()][::-1]
+RATER_CLASSES = [name for name in CLASSES if name in RATERS]
+# Networks for tests of the training loop: one without random draws in its steps, one with dropout and batch norm, a
+# recurrent one, and one that ranks and takes its batches from rows of its own.
+LOOP_NETWORKS = ["ordinal", "softmax", "recurrent", "sequence"]
 ROOT = Path(__file__).parents[2]
 
 
 def _features() -> Features:
-    planted = plant(60, 40, 100)  # users and movies are the same for any number of ratings
+    planted = plant(60, 40, 100)  # users and movies do not depend on the number of ratings
     ids = (np.arange(1, size, dtype=np.int32) for size in (SIZES.n_users, SIZES.n_items))
     return fit_features(Vocabulary(*ids), planted.users, planted.movies)
 
 
+@cache
 def ratings(n: int = 1200, seed: int = 0) -> pl.DataFrame:
-    """Planted ratings of 60 users and 40 movies, in the canonical columns."""
+    """Planted ratings of 60 users and 40 movies, in canonical columns."""
     return plant(60, 40, n, seed).ratings
 
 
 def interactions(rated: pl.DataFrame) -> Interactions:
-    """Ids as they are for indices, whole stars for levels."""
+    """Use the ids as indices and whole stars as levels."""
     columns = (rated["user_id"], rated["movie_id"], rated["rating"] - 1)
     moments = rated["rated_at"].dt.epoch("s")
     user_idx, item_idx, level_idx, rated_at = (
@@ -42,12 +53,12 @@ def interactions(rated: pl.DataFrame) -> Interactions:
 
 
 def pairs_of(user_idx: Tensor, item_idx: Tensor) -> Pairs:
-    """At a moment that nobody knows."""
+    """Pairs without a rating time."""
     return Pairs(user_idx, item_idx, torch.zeros_like(user_idx))
 
 
 def rows_of(user_idx: Tensor, item_idx: Tensor, level_idx: Tensor) -> Interactions:
-    """Rated nobody knows when."""
+    """Ratings without a rating time."""
     return Interactions(user_idx, item_idx, torch.zeros_like(user_idx), level_idx)
 
 
@@ -60,20 +71,21 @@ def concat(first: Interactions, second: Interactions) -> Interactions:
     )
 
 
+@cache
 def parts() -> tuple[Interactions, Interactions]:
-    """1,000 ratings to train on and 200 to validate on; every pair occurs once."""
+    """1,000 ratings for training and 200 for validation; every pair occurs once."""
     rows = interactions(ratings())
     return rows.take(torch.arange(1000)), rows.take(torch.arange(1000, 1200))
 
 
 def quick_config(name: str, **training: object) -> NetworkConfig:
-    """The network's own config for the planted ratings, with three epochs."""
+    """The network's default config for the planted ratings, with three epochs."""
     config = MODELS[name].configure(1000, len(LEVELS))
     return change(config, training=config.training.model_copy(update={"epochs": 3, **training}))
 
 
 def change(config: NetworkConfig, **fields: object) -> NetworkConfig:
-    """`config` with other values, validated as if they had been given at first."""
+    """A validated copy of `config` with other values."""
     return type(config).model_validate({**dict(config), **fields})
 
 
@@ -83,7 +95,7 @@ def build_any(name: str, config: NetworkConfig, seed: int = 0) -> Network:
 
 
 def build(name: str, config: NetworkConfig, seed: int = 0) -> RatingNetwork:
-    """A network that predicts ratings."""
+    """Like `build_any`, for a network that predicts ratings."""
     return rating(build_any(name, config, seed))
 
 
@@ -101,7 +113,7 @@ def fit_any(
     stop_after: int | None = None,
     seed: int = 0,
 ) -> tuple[Network, list[Epoch]]:
-    """A network trained on the planted ratings, and its epochs."""
+    """Train a network on the planted ratings; return it and its epochs."""
     config = config or quick_config(name)
     network = build_any(name, config, seed)
     rows = train or parts()[0]
@@ -117,16 +129,22 @@ def fit(
     stop_after: int | None = None,
     seed: int = 0,
 ) -> tuple[RatingNetwork, list[Epoch]]:
-    """As `fit_any`, of a network that predicts ratings."""
+    """Like `fit_any`, for a network that predicts ratings."""
     network, epochs = fit_any(name, config, train=train, validation=validation, stop_after=stop_after, seed=seed)
     return rating(network), epochs
+
+
+@cache
+def fitted(name: str) -> Network:
+    """The network that `fit_any(name)` trains, shared by all tests that only read it."""
+    return fit_any(name)[0]
 
 
 FEATURES = _features()
 
 
 def every_pair() -> Pairs:
-    """Every user_idx with every item_idx, the unknown ones too."""
+    """Every user_idx with every item_idx, including the unknown ones."""
     pairs = torch.cartesian_prod(torch.arange(SIZES.n_users), torch.arange(SIZES.n_items))
     return pairs_of(pairs[:, 0], pairs[:, 1])
 
@@ -137,19 +155,19 @@ def predict_all(network: RatingNetwork) -> Tensor:
 
 
 def answer_all(network: Network) -> Tensor:
-    """(B, ...) for `every_pair()`: the distribution where there is one, else the score."""
+    """(B, ...) for `every_pair()`: the distributions of a network that predicts ratings, else the scores."""
     return predict_all(network) if isinstance(network, RatingNetwork) else score(network, every_pair())
 
 
 def same_weights(first: Network, second: Network) -> bool:
-    """Bit for bit."""
+    """Whether all weights and buffers are bit-identical."""
     ours, theirs = first.state_dict(), second.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def fingerprint(name: str) -> str:
-    """Of every bit of the weights that a training from seed 0 ends with."""
-    network, _ = fit_any(name)
+    """A hash of all bits of the weights after one epoch from seed 0."""
+    network, _ = fit_any(name, quick_config(name, epochs=1))
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())

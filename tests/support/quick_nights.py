@@ -31,30 +31,26 @@ def preload() -> None:
     neither modules nor environment.
     """
     multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    forkserver.set_forkserver_preload(
-        ["tests.support.quick_nights", "flows.nightly", "great_expectations", "recsys.models"]
-    )
+    forkserver.set_forkserver_preload(["tests.support.quick_nights", "recsys.nightly", "great_expectations"])
 
 
 def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | None:
-    """Runs the flow in another process; returns its exit code, which is -9 if it was killed as it logged `kill_at`."""
-    server = os.environ.get("PREFECT_API_URL", "")
-    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at, server))
+    """Runs a night in another process; returns its exit code, which is -9 if it was killed as it logged `kill_at`."""
+    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "the night has not ended within two minutes"
     return process.exitcode
 
 
-def _night(parameters: str, kill_at: str | None, server: str) -> None:
-    assert os.environ.get("PREFECT_API_URL", "") == server, "else each night starts a server of its own"
-    from flows.nightly import nightly
+def _night(parameters: str, kill_at: str | None) -> None:
+    from recsys.nightly import run_night
     from recsys.settings import Settings
 
     if kill_at:
         logging.getLogger("recsys").addHandler(_Killer(kill_at))
-    nightly(Settings.model_validate(json.loads(parameters)))
-    os._exit(0)  # without taking the interpreter apart: threads of Prefect hold objects of DuckDB
+    run_night(Settings.model_validate(json.loads(parameters)))
+    os._exit(0)  # without finalising the interpreter, which takes most of a second
 
 
 class _Killer(logging.Handler):

@@ -10,7 +10,7 @@ from torch import Tensor
 from recsys.encode.features import NO_FEATURES
 from recsys.encode.vocabulary import Vocabulary
 from recsys.models import MODELS, Interactions, RatingNetwork, Sizes
-from recsys.rank.eligibility import open_to_all
+from recsys.rank.eligibility import no_rules
 from recsys.rank.place import Block
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
@@ -103,7 +103,7 @@ def ranker_of(
         properties=properties,
         retrievers=retrievers,
         new_movies=find_new_movies(NO_FEATURES, histories.counts()),
-        eligibility=open_to_all(histories.n_items),
+        eligibility=no_rules(histories.n_items),
         genres_IG=torch.zeros(histories.n_items, 1),
         weights=weights,
         rated_at=0,

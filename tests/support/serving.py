@@ -1,5 +1,6 @@
-"""A Prefect of `make serve` for tests: on a free port, with a home of its own, killed with all it started."""
+"""`make serve` for tests: on a free port, with its own home, and killed together with all its processes."""
 
+import json
 import os
 import signal
 import socket
@@ -15,9 +16,19 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from recsys.home import Home
 
-LONG = "synthetic:3000x2000x900000"  # a night that is still training when a test ends it
+ROOT = Path(__file__).parents[2]
+PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
+LONG = "synthetic:3000x2000x900000"  # a night that is still running when a test stops it
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}  # types of states
+
+# Prefect's intervals are made for production; tests would wait for them.
+SHORT_INTERVALS = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
+}
 
 T = TypeVar("T")
 
@@ -31,9 +42,13 @@ class Served:
     port: int
     log: Path
 
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
-class Patient(httpx.HTTPTransport):
-    """Asks again when the database is being written to by others, as Prefect's own client does."""
+
+class RetryTransport(httpx.HTTPTransport):
+    """Retries while the database is busy (status 503), as Prefect's own client does."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         for _ in range(50):
@@ -47,17 +62,19 @@ class Patient(httpx.HTTPTransport):
 
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
-    """`deployments.serve` on a free port, its home below `folder`; killed with all it started if a test leaves it."""
+    """Runs `deployments.serve` on a free port, with its home in `folder`; kills all its processes at the end."""
     port = find_free_port()
     command = [sys.executable, "-u", "-m", "deployments.serve", "--port", str(port), "--home", str(folder / "home")]
     log = folder / "serve.log"
     with log.open("wb") as output:
-        around = os.environ | {"PREFECT_WORKER_QUERY_SECONDS": "2"} | environment  # by itself it looks every ten
-        process = subprocess.Popen(command, cwd=ROOT, env=around, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | SHORT_INTERVALS | environment, stdout=output, stderr=output
+        )
     user, _, password = environment.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
     auth = (user, password) if user else None
+    transport = RetryTransport()
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, auth=auth, transport=Patient()) as api:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30, auth=auth, transport=transport) as api:
             yield Served(process, api, port, log)
     finally:
         if process.poll() is None:
@@ -77,12 +94,13 @@ def wait_until_up(served: Served) -> None:
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
     for pid in (process.pid, *descendants(process.pid)):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it died with its parent
+            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
 def kill_child(served: Served, command: str) -> None:
-    """`kill -9` of the server or the worker, by what stands in its command line; returns once there is another."""
+    """`kill -9` of the server or the worker, found by its command line; returns after its restart."""
     pid = find_child(served, command)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -103,51 +121,120 @@ def wait_until_healthy(served: Served) -> None:
     wait_for("the server", ask)
 
 
-def find_deployment(served: Served) -> Any:
-    return served.api.get("/deployments/name/nightly/nightly").raise_for_status().json()
+def find_deployment(served: Served, name: str = "nightly") -> Any:
+    return served.api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
 
 
-def start_long_night(served: Served, deployment: Any, home: Path) -> None:
-    """Returns once the night has work to lose."""
-    start_night(served, deployment, home, LONG)
-    wait_for("the night", lambda: any(home.glob("runs/*/validation")))
+def post_run(served: Served, name: str, parameters: dict[str, Any]) -> httpx.Response:
+    """Asks for a run of a deployment, as the form in the UI does."""
+    return served.api.post(
+        f"/deployments/{find_deployment(served, name)['id']}/create_flow_run", json={"parameters": parameters}
+    )
 
 
-def start_night(served: Served, deployment: Any, home: Path, source: str) -> str:
-    """As the button in the UI does; returns the id of Prefect's flow run."""
-    parameters = {"settings": {"source": source, "home": str(home), "model": "ordinal"}}
+def start_run(served: Served, name: str, parameters: dict[str, Any]) -> str:
+    """Starts a run of a deployment; returns the id of the flow run."""
+    return str(post_run(served, name, parameters).raise_for_status().json()["id"])
 
-    def press() -> str | None:
-        answer = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        busy = answer.status_code == 503  # a database that others write to; Prefect's own client asks again, too
-        return None if busy else str(answer.raise_for_status().json()["id"])
 
-    return str(wait_for("a server that is not busy", press))
+def start_run_by_command(served: Served, name: str, parameters: dict[str, Any], environment: dict[str, str]) -> str:
+    """The same by `prefect deployment run`."""
+    before = newest_run(served, name)
+    arguments = [word for key, value in parameters.items() for word in ("--param", f"{key}={json.dumps(value)}")]
+    command = [*PREFECT, "deployment", "run", f"{name}/{name}", *arguments]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return str(wait_for("the run", lambda: newer_run(served, name, before))["id"])
+
+
+def start_long_night(served: Served, home: Path, *, stop: bool = False) -> str:
+    """Starts a night and returns the id of its flow run once its first step runs.
+
+    With `stop`, its process gets SIGSTOP: it keeps its lock and its concurrency slot, and uses no more CPU.
+    """
+    run_id = start_run(served, "nightly", {"settings": {"source": LONG, "home": str(home), "model": "ordinal"}})
+    wait_for("the first step of the night", lambda: has_started(Home(home)))
+    if stop:
+        os.kill(int(served.api.get(f"/flow_runs/{run_id}").json()["infrastructure_pid"]), signal.SIGSTOP)
+    return run_id
+
+
+def has_started(home: Home) -> bool:
+    return home.runs.exists() and any(home.run(folder.name).underway.exists() for folder in home.runs.iterdir())
+
+
+def state_of(served: Served, run_id: str) -> Any:
+    return served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
+
+
+def wait_for_end(served: Served, run_id: str, seconds: float = 120) -> Any:
+    """The final state of a flow run."""
+
+    def find() -> Any:
+        state = state_of(served, run_id)
+        return state if state["type"] in FINAL else None
+
+    return wait_for("the end of the run", find, seconds)
 
 
 def final_state(served: Served, run_id: str) -> str | None:
-    state = str(served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state_type"])
-    return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+    state = str(state_of(served, run_id)["type"])
+    return state if state in FINAL else None
+
+
+def newest_run(served: Served, name: str) -> str | None:
+    """The id of the newest run of a deployment that was not started by its schedule."""
+    run = newer_run(served, name, None)
+    return run["id"] if run else None
+
+
+def newer_run(served: Served, name: str, before: str | None) -> Any:
+    """The newest run of a deployment that was not started by its schedule, unless its id is `before`."""
+    wanted = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 200}
+    runs = served.api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+    manual = sorted((run for run in runs if not run["auto_scheduled"]), key=lambda run: run["created"])
+    return manual[-1] if manual and manual[-1]["id"] != before else None
+
+
+def wait_for_scheduled_run(served: Served, settings: dict[str, Any]) -> Any:
+    """The first run of a new cron schedule, which is deleted again. The sixth field of the cron is seconds: a run every
+    ten seconds, so that tests need not wait for the next minute.
+    """
+    url = f"/deployments/{find_deployment(served)['id']}/schedules"
+    cron = {"cron": "* * * * * */10", "timezone": "UTC"}
+    schedule = {"schedule": cron, "active": True, "parameters": {"settings": settings}}
+    (made,) = served.api.post(url, json=[schedule]).raise_for_status().json()
+    wanted = {"deployments": {"name": {"any_": ["nightly"]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
+
+    def find_started() -> Any:
+        runs = served.api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+        ours = [run for run in runs if run["auto_scheduled"] and run["parameters"] == {"settings": settings}]
+        return next((run for run in ours if run["state_type"] != "SCHEDULED"), None)
+
+    try:
+        return wait_for("a scheduled run", find_started)
+    finally:
+        served.api.delete(f"{url}/{made['id']}").raise_for_status()
 
 
 def logged(served: Served, run_id: str) -> set[str]:
+    """The messages of our loggers that Prefect has of a run."""
     wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
     lines = served.api.post("/logs/filter", json=wanted).raise_for_status().json()
     return {line["message"] for line in lines if line["name"].startswith("recsys.")}
 
 
 def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:
-    """The first answer that is not empty."""
+    """The first true answer of `ask`; the test fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := ask():
             return answer
         time.sleep(0.2)
-    pytest.fail(f"{what} did not come within {seconds:.0f} s")
+    pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Command lines, by process id, of all that a process and its children have started, whatever their session."""
+    """Command lines, by process id, of all descendants of a process, in any session."""
     running = processes()
     found: dict[int, str] = {}
     parents = {pid}
@@ -159,18 +246,18 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def processes() -> dict[int, str]:
-    """Command lines of the processes that are alive, by process id."""
+    """Command lines of the living processes, by process id."""
     commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if command:  # a zombie has none
+            if command:  # empty for a zombie
                 commands[int(folder.name)] = command
     return commands
 
 
 def listens_on(pid: int) -> set[str]:
-    """The addresses, as /proc/net/tcp writes them, on which a process waits for connections."""
+    """The addresses on which a process listens, in the notation of /proc/net/tcp."""
     with suppress(FileNotFoundError, ProcessLookupError):
         opened = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
         lines = [line.split() for name in ("tcp", "tcp6") for line in read_table(f"/proc/{pid}/net/{name}")]
@@ -179,7 +266,7 @@ def listens_on(pid: int) -> set[str]:
 
 
 def read_table(path: str) -> list[str]:
-    table = Path(path)  # there is no tcp6 where IPv6 is off
+    table = Path(path)  # without IPv6 there is no tcp6
     return table.read_text().splitlines()[1:] if table.exists() else []
 
 
@@ -188,4 +275,4 @@ def parent_of(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(stat.rpartition(")")[2].split()[1])  # the name before it, in brackets, may hold blanks
+    return int(stat.rpartition(")")[2].split()[1])  # the name in brackets before it may contain spaces

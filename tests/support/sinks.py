@@ -1,4 +1,4 @@
-"""Where alerts arrive in tests: a real web server and a real mail server on loopback, which keep what they are sent."""
+"""Receivers of alerts for tests: a real web server and a real mail server on loopback that record what they get."""
 
 import json
 import socketserver
@@ -25,15 +25,15 @@ from recsys.home import Home
 
 @dataclass
 class Sink:
-    """What came, and how the next ones are answered."""
+    """The requests of a web server, and the answers to the next ones."""
 
     address: str = ""
     port: int = 0
-    received: list[dict[str, Any]] = field(default_factory=list)  # of those answered with 200
-    statuses: list[int] = field(default_factory=list)  # one a request, in order; then 200
+    received: list[dict[str, Any]] = field(default_factory=list)  # bodies of the requests answered with 200
+    statuses: list[int] = field(default_factory=list)  # for the next requests, in order; 200 when there are no more
     headers: list[Message] = field(default_factory=list)  # of each request
     said: bytes = b""  # the body of every answer
-    drips: bool = False  # answers one header after the other, and never comes to an end
+    drips: bool = False  # sends header after header without an end
     released: threading.Event = field(default_factory=threading.Event)
 
     def of_kind(self, kind: str, home: Home) -> list[dict[str, Any]]:
@@ -74,27 +74,27 @@ def webhook() -> Iterator[Sink]:
 
 @dataclass
 class Mailbox:
-    """Mail as it was sent: who it was for, and each message."""
+    """The recipients and messages of a mail server, and its answers to the next commands."""
 
     port: int = 0
-    recipients: list[str] = field(default_factory=list)  # those it took
+    recipients: list[str] = field(default_factory=list)  # the accepted ones
     messages: list[EmailMessage] = field(default_factory=list)
-    logins: list[str] = field(default_factory=list)  # what came with AUTH
-    secured: bool = False  # whether the last conversation was encrypted
-    refuses: bool = False  # every recipient
-    answers: dict[str, list[str]] = field(default_factory=dict)  # by the command, in order; then the usual
+    logins: list[str] = field(default_factory=list)  # the arguments of AUTH
+    secured: bool = False  # whether the last connection was encrypted
+    refuses: bool = False  # refuses every recipient
+    answers: dict[str, list[str]] = field(default_factory=dict)  # by command, in order; then the usual ones
     offers: tuple[str, ...] = ("AUTH PLAIN",)
 
     @property
     def texts(self) -> list[str]:
-        """Of each message, decoded: its headers and its body."""
+        """The decoded headers and body of each message."""
         return [f"{dict(message.items())}\n{message.get_content()}" for message in self.messages]
 
 
 @contextmanager
 def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterator[Mailbox]:
-    """As much of SMTP as a client needs that sends plain text; with a certificate, encrypted once the client asks, or
-    `at_once`.
+    """A mail server with the part of SMTP that plain-text mail needs. With a certificate, it offers STARTTLS, or uses
+    TLS from the start if `at_once`.
 
     Source: RFC 5321, section 3; RFC 3207, section 4; RFC 4954, section 4.
     """
@@ -112,44 +112,44 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
 
         def handle(self) -> None:
             box.secured = False
-            with suppress(ssl.SSLError):  # of a client that does not believe the certificate
+            with suppress(ssl.SSLError):  # the client rejects the certificate
                 if at_once:
                     self.secure()
-                self.converse()
+                self.talk()
             self.connection.close()
 
-        def converse(self) -> None:
+        def talk(self) -> None:
             self.say("220 sink")
             while line := self.rfile.readline():
                 command = line.decode().strip()
                 verb = command.partition(" ")[0].upper()
-                told = box.answers.get(verb)
-                self.obey(verb, command, told.pop(0) if told else None)
+                answers = box.answers.get(verb)
+                self.reply(verb, command, answers.pop(0) if answers else None)
                 if verb == "QUIT":
                     return
 
-        def obey(self, verb: str, command: str, told: str | None) -> None:
+        def reply(self, verb: str, command: str, answer: str | None) -> None:
             if verb == "EHLO":
                 offers = ["sink", *box.offers]
                 self.say(*(f"250{'-' if offer != offers[-1] else ' '}{offer}" for offer in offers))
             elif verb == "STARTTLS":
-                self.say("220 go on")
+                self.say("220 continue")
                 self.secure()
             elif verb == "AUTH":
                 box.logins.append(command)
-                self.say(told or "235 welcome")
+                self.say(answer or "235 welcome")
             elif verb == "RCPT":
-                told = told or ("550 nobody here" if box.refuses else "250 ok")
-                box.recipients += [command.partition("<")[2].partition(">")[0]] if told.startswith("2") else []
-                self.say(told)
+                answer = answer or ("550 nobody here" if box.refuses else "250 ok")
+                box.recipients += [command.partition("<")[2].partition(">")[0]] if answer.startswith("2") else []
+                self.say(answer)
             elif verb == "DATA":
-                self.say("354 go on")
+                self.say("354 continue")
                 message = message_from_bytes(self.read_message(), policy=default)
-                told = told or "250 kept"
-                box.messages += [message] if told.startswith("2") else []
-                self.say(told)
+                answer = answer or "250 stored"
+                box.messages += [message] if answer.startswith("2") else []
+                self.say(answer)
             else:
-                self.say(told or ("221 bye" if verb == "QUIT" else "250 ok"))
+                self.say(answer or ("221 bye" if verb == "QUIT" else "250 ok"))
 
         def read_message(self) -> bytes:
             lines = []
@@ -166,7 +166,7 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
 
 
 def write_certificate(path: Path) -> Path:
-    """A certificate for localhost that vouches for itself, and its key, in one file."""
+    """Writes a self-signed certificate for localhost and its key to one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     today = datetime.now(UTC)
@@ -181,9 +181,9 @@ def write_certificate(path: Path) -> Path:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    told = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    encoding = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, *told) + certificate.public_bytes(serialization.Encoding.PEM)
+        key.private_bytes(serialization.Encoding.PEM, *encoding) + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
 
@@ -194,13 +194,13 @@ def _serve_with(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def _running(server: socketserver.BaseServer, kept: Any) -> Iterator[Any]:
+def _running(server: socketserver.BaseServer, record: Any) -> Iterator[Any]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield kept
+        yield record
     finally:
-        if isinstance(kept, Sink):
-            kept.released.set()
+        if isinstance(record, Sink):
+            record.released.set()
         server.shutdown()
         thread.join()

@@ -3,19 +3,25 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.checks import check
 from recsys.home import Home, Run
 from recsys.ingest.content import LINES
 from recsys.ingest.snapshot import Snapshot
 from recsys.schema import REJECTS, SUPERSEDED, TABLES
+from tests.support.validators import count_offences
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
+
+# As in recsys.checks, but without Great Expectations.
+check_ratings = partial(check.check_ratings, validate=count_offences)
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 KEYS = {

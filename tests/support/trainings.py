@@ -1,7 +1,7 @@
-"""A choice on validation in a process of its own, which may kill itself in mid-epoch.
+"""A training with validation in its own process, which can kill itself in the middle of an epoch.
 
-python trainings.py NAME FOLDER [STEP]: trains with checkpoints in FOLDER; kill -9 at the STEP-th loss of all; else
-prints the fingerprint of the weights and the epochs.
+python -m tests.support.trainings NAME FOLDER [STEP]: trains with checkpoints in FOLDER. With STEP, the process kills
+itself (SIGKILL) at that loss, counted over all epochs; otherwise it prints a hash of the weights, and the epochs.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tests.support.planted import LEVELS, quick_config, ratings
 
 
 def train(name: str, folder: Path | None) -> tuple[Network, list[Epoch]]:
-    """Five epochs of five steps on the planted ratings, with validation."""
+    """Train for five epochs of five steps on the planted ratings, with validation."""
     known, unseen = split_validation(ratings(), 0.2, seed=0)
     learner = Learner(fit_vocabulary(ratings()), LEVELS, seed=3, device="cpu", checkpoints=folder)
     config = quick_config(name, epochs=5, batch_size=200, patience=4)
@@ -37,7 +37,7 @@ def describe(network: Network, epochs: list[Epoch]) -> list[object]:
 
 
 def die_at(step: int, kind: type[Network]) -> None:
-    """Has the process killed as the operating system would do it, without a chance to tidy up."""
+    """Make the process kill itself at a step, without any chance to clean up."""
     plain, steps = kind.loss, iter(range(1, step + 1))
 
     def loss(self: Network, batch: Interactions) -> torch.Tensor:

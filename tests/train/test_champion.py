@@ -1,4 +1,4 @@
-"""Which network a night may begin from, on a home where one has been published."""
+"""Which published network a night may start its training from."""
 
 import logging
 from datetime import timedelta
@@ -25,7 +25,7 @@ WARM = WarmStartConfig(enabled=True)
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """One night has been published here."""
+    """A home with one published night."""
     home = Home(tmp_path_factory.mktemp("served"))
     with night(settings := settings_of(home)) as run:
         publish_night(prepare(settings, run), settings)
@@ -43,16 +43,16 @@ def choice_of(home: Home) -> Choice:
 
 
 def why_not(home: Home, caplog: pytest.LogCaptureFixture, choice: Choice | None = None, **fields: Any) -> str:
-    """The log line that says why a night with these settings begins from scratch."""
+    """The log line with the reason why a night with these settings trains from scratch."""
     caplog.clear()
     with night(settings := settings_of(home, **fields)) as run:
         tonight = prepare(settings, run, choice or choice_of(home))
         assert find_champion(run, tonight.choice, tonight.learner.levels, WARM) is None
-    (line,) = [message for message in caplog.messages if message.startswith("training begins from scratch")]
+    (line,) = [message for message in caplog.messages if message.startswith("training starts from scratch")]
     return line
 
 
-def test_a_night_begins_where_the_one_being_served_ended(served: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_night_starts_from_the_published_network(served: Home, caplog: pytest.LogCaptureFixture) -> None:
     last = published(served)
     with night(settings := settings_of(served)) as run:
         tonight = prepare(settings, run, choice_of(served))
@@ -62,7 +62,7 @@ def test_a_night_begins_where_the_one_being_served_ended(served: Home, caplog: p
         with caplog.at_level(logging.INFO, logger="recsys.train.warm_start"):
             warm = tonight.train(WARM)
         assert read_meta(warm).champion == last.run_id
-        assert f"warm start from run {last.run_id}: 60 of 60 users and 40 of 40 movies are known there" in caplog.text
+        assert f"warm start from run {last.run_id}, which knows 60 of 60 users and 40 of 40 movies" in caplog.text
         assert any((weights[name] != value).any() for name, value in load_file(warm.weights).items())
         champion = find_champion(run, tonight.choice, tonight.learner.levels, WARM)
         assert champion
@@ -70,29 +70,34 @@ def test_a_night_begins_where_the_one_being_served_ended(served: Home, caplog: p
         assert champion.schedule == WARM
 
 
-def test_an_earlier_night_must_not_know_what_came_later(served: Home, caplog: pytest.LogCaptureFixture) -> None:
-    """A backfill: the one being served has seen ratings that did not exist yet."""
+def test_a_backfill_does_not_start_from_a_network_trained_on_later_ratings(
+    served: Home, caplog: pytest.LogCaptureFixture
+) -> None:
     with night(settings := settings_of(served)) as run:
         end = prepare(settings, run, choice_of(served)).checked.as_of
     line = why_not(served, caplog, as_of=end - timedelta(days=30))
-    assert f"run {published(served).run_id} knows the ratings before {end.isoformat()}, tonight only those" in line
+    assert (
+        f"run {published(served).run_id} was trained on ratings before {end.isoformat()}, but tonight may only" in line
+    )
 
 
-def test_another_network_begins_from_scratch(served: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_different_network_trains_from_scratch(served: Home, caplog: pytest.LogCaptureFixture) -> None:
     other = Choice("softmax", MODELS["softmax"].configure(1500, 5), 3, tried={})
-    assert "nmf there and softmax here" in why_not(served, caplog, other)
+    assert "nmf was trained then and softmax is trained now" in why_not(served, caplog, other)
 
 
-def test_another_data_set_begins_from_scratch(served: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_data_set_trains_from_scratch(served: Home, caplog: pytest.LogCaptureFixture) -> None:
     line = why_not(served, caplog, source="synthetic:50x40x2000")
-    assert "no run has published from synthetic-50x40x2000" in line
+    assert "no run on synthetic-50x40x2000 has been published" in line
 
 
-def test_without_a_published_night_there_is_none(home: Home, caplog: pytest.LogCaptureFixture, served: Home) -> None:
-    assert "no run has published from" in why_not(home, caplog, choice_of(served))
+def test_without_a_published_night_training_starts_from_scratch(
+    home: Home, caplog: pytest.LogCaptureFixture, served: Home
+) -> None:
+    assert "has been published in" in why_not(home, caplog, choice_of(served))
 
 
-def test_a_model_that_is_gone_or_damaged_is_none(served: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_or_damaged_model_is_not_used(served: Home, caplog: pytest.LogCaptureFixture) -> None:
     saved, choice = SavedModel(published(served).model / "tonight"), choice_of(served)
     whole = saved.meta.read_bytes()
     try:
@@ -104,23 +109,20 @@ def test_a_model_that_is_gone_or_damaged_is_none(served: Home, caplog: pytest.Lo
         saved.meta.write_bytes(whole)
 
 
-def test_a_night_after_somebody_asked_to_be_forgotten(served: Home, caplog: pytest.LogCaptureFixture) -> None:
-    """The one being served has learned from them; the next one has not."""
+def test_a_network_trained_on_forgotten_users_is_not_used(served: Home, caplog: pytest.LogCaptureFixture) -> None:
     forget([7], served)
     try:
         line = why_not(served, caplog)
-        assert f"run {published(served).run_id} has learned from users who asked to be forgotten at" in line
+        assert f"run {published(served).run_id} was trained on users who asked to be forgotten at" in line
     finally:
         served.forgotten.unlink()
 
 
-def test_a_night_leaves_no_checkpoints(served: Home) -> None:
+def test_a_finished_night_leaves_no_checkpoints(served: Home) -> None:
     assert list(served.checkpoints.glob("*")) == []
 
 
-def test_a_training_of_a_night_is_kept_while_it_lasts(
-    home: Home, served: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_night_writes_a_checkpoint(home: Home, served: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
     monkeypatch.setattr("recsys.train.checkpoint.Checkpoint.remove", lambda self: seen.append(self.path))
     with night(settings := settings_of(home)) as run:

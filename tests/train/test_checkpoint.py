@@ -1,4 +1,4 @@
-"""A training that was killed ends as if nothing had happened."""
+"""A killed training is resumed and ends with the same weights."""
 
 import json
 import logging
@@ -19,33 +19,43 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recsys.encode.vocabulary import fit_vocabulary
-from recsys.models import MODELS, Interactions, Network
+from recsys.models import Interactions, Network
 from recsys.train import checkpoint as checkpoint_module
 from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingState, open_checkpoint
 from recsys.train.choose import Learner, fit_seeded
 from recsys.train.device import make_generator
 from recsys.train.loop import fit_network, steps_per_epoch
 from recsys.train.step import make_optimizer
-from tests.support.planted import LEVELS, ROOT, build_any, concat, parts, quick_config, ratings, same_weights
+from tests.support.planted import (
+    LEVELS,
+    LOOP_NETWORKS,
+    ROOT,
+    build_any,
+    concat,
+    parts,
+    quick_config,
+    ratings,
+    same_weights,
+)
 from tests.support.trainings import describe, train
 
-every_model = pytest.mark.parametrize("name", MODELS)
+N_EPOCHS = 4
 
 
 class Killed(BaseException):
-    """What a test in this process has in place of kill -9; nothing catches it either."""
+    """Stands for kill -9 in tests within this process; nothing catches it."""
 
 
 def start(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """tests/support/trainings.py, with other threads and other hashes than this process."""
+    """Run tests/support/trainings.py with other thread and hash settings than this process."""
     command = [sys.executable, "-m", "tests.support.trainings", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_in_other_processes(tmp_path: Path) -> None:
-    """softmax draws its dropout, so that the generators must be where they were; all others below, in this process."""
+def test_a_killed_process_is_resumed_by_another_process(tmp_path: Path) -> None:
+    """softmax draws dropout, so the generators must be restored; other networks are tested within this process."""
     name, step, epochs = "softmax", 24, 4
     killed = start(name, tmp_path, step)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -59,8 +69,8 @@ def test_killed_and_started_again_in_other_processes(tmp_path: Path) -> None:
 
 
 def fit(name: str, folder: Path | None, die_at: int | None = None, **training: Any) -> tuple[Network, list[Epoch]]:
-    """Six epochs of four steps in this process; dies at the `die_at`-th loss."""
-    config = quick_config(name, **{"epochs": 6, "batch_size": 250} | training)
+    """Train for `N_EPOCHS` epochs in this process; `die_at` raises Killed at that loss, counted over all epochs."""
+    config = quick_config(name, **{"epochs": N_EPOCHS, "batch_size": batch_size(name)} | training)
     network = build_any(name, config)
     if die_at:
         die(network, die_at)
@@ -69,9 +79,14 @@ def fit(name: str, folder: Path | None, die_at: int | None = None, **training: A
     return network, fit_network(network, known, config.training, validation=unseen, checkpoint=checkpoint)
 
 
+def batch_size(name: str) -> int:
+    """For about four steps an epoch; a row of `sequence` is a window of up to 50 ratings."""
+    return 16 if name == "sequence" else 250
+
+
 @cache
-def fit_alive(name: str) -> tuple[Network, list[Epoch]]:
-    """What a training without a checkpoint ends with: for comparing only."""
+def fit_uninterrupted(name: str) -> tuple[Network, list[Epoch]]:
+    """The result to be reproduced: a training that is never killed, without a checkpoint."""
     return fit(name, None)
 
 
@@ -86,33 +101,33 @@ def die(network: Network, step: int) -> None:
     network.loss = loss  # type: ignore[method-assign]
 
 
-@every_model
+@pytest.mark.parametrize("name", LOOP_NETWORKS)
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
-def test_a_killed_training_ends_with_the_same_weights(name: str, share: float, tmp_path: Path) -> None:
-    """Killed at its first step, in the middle, at its last step."""
-    expected, all_epochs = fit_alive(name)
-    config = quick_config(name, batch_size=250)
-    n_steps = 6 * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
+def test_a_resumed_training_ends_with_the_same_weights(name: str, share: float, tmp_path: Path) -> None:
+    """Killed at its first step, in the middle and at its last step."""
+    expected, all_epochs = fit_uninterrupted(name)
+    config = quick_config(name, batch_size=batch_size(name))
+    n_steps = N_EPOCHS * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
     with pytest.raises(Killed):
         fit(name, tmp_path, die_at=max(1, round(share * n_steps)))
-    torch.rand(5)  # chance goes on in between
+    torch.rand(5)  # the global generator moves on in between
     network, epochs = fit(name, tmp_path)
     assert epochs == all_epochs
     assert same_weights(network, expected)
 
 
-def test_killed_twice(tmp_path: Path) -> None:
+def test_a_training_may_be_killed_twice(tmp_path: Path) -> None:
     for step in (10, 10):
         with pytest.raises(Killed):
             fit("softmax", tmp_path, die_at=step)
     network, epochs = fit("softmax", tmp_path)
-    assert epochs == fit_alive("softmax")[1]
-    assert same_weights(network, fit_alive("softmax")[0])
+    assert epochs == fit_uninterrupted("softmax")[1]
+    assert same_weights(network, fit_uninterrupted("softmax")[0])
 
 
-def test_the_best_weights_survive_though_they_are_not_the_last(tmp_path: Path) -> None:
-    """Of a rate so high that the first epochs are the best."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50}
+def test_the_best_weights_are_kept_if_they_are_not_the_last(tmp_path: Path) -> None:
+    """The learning rate is so high that an early epoch is the best."""
+    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "epochs": 6}
     expected, epochs = fit("softmax", None, **wild)
     best = min(epochs, key=lambda epoch: epoch.validation_error or 9.0).number
     assert best < 5
@@ -122,9 +137,9 @@ def test_the_best_weights_survive_though_they_are_not_the_last(tmp_path: Path) -
     assert same_weights(fit("softmax", tmp_path, **wild)[0], expected)
 
 
-def test_patience_that_ran_out_before_the_end_was_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after its last epoch, before it could tidy up: no epoch is added."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1}
+def test_a_training_killed_after_early_stopping_adds_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after its last epoch, before the checkpoint was removed."""
+    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1, "epochs": 6}
     expected, epochs = fit("softmax", None, **wild)
     assert len(epochs) < 6
     with monkeypatch.context() as patch:
@@ -136,7 +151,7 @@ def test_patience_that_ran_out_before_the_end_was_reached(tmp_path: Path, monkey
     assert same_weights(network, expected)
 
 
-def test_without_validation_the_last_weights_count(tmp_path: Path) -> None:
+def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     def train(die_at: int | None, folder: Path | None) -> Network:
         config = quick_config("softmax", batch_size=250)
         network = build_any("softmax", config)
@@ -158,15 +173,15 @@ def killed(tmp_path: Path) -> Path:
     return tmp_path / "training.safetensors"
 
 
-def test_what_it_says(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_resumed_training_is_logged(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys.train.loop"):
         fit("softmax", killed.parent)
-    assert caplog.messages[0] == "train: goes on after epoch 3, where it was killed"
-    assert caplog.messages[-1].startswith("train: 3,000 of 6,000 ratings in 6 epochs in ")
+    assert caplog.messages[0] == "train: resumed after epoch 3"
+    assert caplog.messages[-1].startswith("train: 1,000 of 4,000 ratings in 4 epochs in ")
     assert not killed.exists()
 
 
-def test_it_is_readable_without_pickle(killed: Path) -> None:
+def test_a_checkpoint_is_readable_without_pickle(killed: Path) -> None:
     with safe_open(killed, framework="pt") as file:
         facts = json.loads(file.metadata()["training"])
         names = set(file.keys())
@@ -179,7 +194,7 @@ def damage(path: Path, kind: str) -> None:
     tensors = load_file(path)
     with safe_open(path, framework="pt") as file:
         facts = file.metadata()
-    told = json.loads(facts["training"])
+    training = json.loads(facts["training"])
     if kind == "cut short":
         path.write_bytes(path.read_bytes()[:-100])
     elif kind == "empty":
@@ -188,7 +203,7 @@ def damage(path: Path, kind: str) -> None:
         path.write_bytes(b"x" * 1000)
     elif kind == "without facts":
         save_file(tensors, path)
-    elif kind == "without chance":
+    elif kind == "without generators":
         save_file({name: value for name, value in tensors.items() if "generator" not in name}, path, facts)
     elif kind == "without a weight":
         save_file({name: value for name, value in tensors.items() if "user_embedding" not in name}, path, facts)
@@ -197,11 +212,11 @@ def damage(path: Path, kind: str) -> None:
         save_file(tensors | {name: tensors[name][1:].contiguous()}, path, facts)
     elif kind == "without an optimizer":
         save_file({name: value for name, value in tensors.items() if "optimizer" not in name}, path, facts)
-    elif kind == "of epochs that are none":
-        save_file(tensors, path, {"training": json.dumps(told | {"epochs": [{"loss": 1.0}]})})
+    elif kind == "with invalid epochs":
+        save_file(tensors, path, {"training": json.dumps(training | {"epochs": [{"loss": 1.0}]})})
     else:
         assert kind == "without epochs"
-        save_file(tensors, path, {"training": json.dumps(told | {"epochs": []})})
+        save_file(tensors, path, {"training": json.dumps(training | {"epochs": []})})
 
 
 KINDS = (
@@ -209,37 +224,35 @@ KINDS = (
     "empty",
     "not safetensors",
     "without facts",
-    "without chance",
+    "without generators",
     "without a weight",
     "of another shape",
     "without an optimizer",
-    "of epochs that are none",
+    "with invalid epochs",
     "without epochs",
 )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_or_foreign_one_is_named_and_training_starts_anew(
+def test_a_damaged_checkpoint_is_reported_and_training_starts_over(
     kind: str, killed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(killed, kind)
     network, epochs = fit("softmax", killed.parent)
-    assert f"{killed} is damaged and not used: " in caplog.text
-    assert "Training starts anew" in caplog.text
-    assert epochs == fit_alive("softmax")[1]
-    assert same_weights(network, fit_alive("softmax")[0])
+    assert f"checkpoint {killed} is damaged and was ignored: " in caplog.text
+    assert "Training starts over" in caplog.text
+    assert epochs == fit_uninterrupted("softmax")[1]
+    assert same_weights(network, fit_uninterrupted("softmax")[0])
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_training(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_an_unwritable_folder_only_causes_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("not a folder")
     network, _ = fit("softmax", tmp_path / "file")
-    assert "file/training.safetensors cannot be written" in caplog.text
-    assert same_weights(network, fit_alive("softmax")[0])
+    assert f"cannot write checkpoint {tmp_path}/file/training.safetensors: " in caplog.text
+    assert same_weights(network, fit_uninterrupted("softmax")[0])
 
 
-def test_slow_writes_are_not_made_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_checkpoints_are_not_written_after_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = quick_config("softmax")
     network = build_any("softmax", config)
     optimizer = make_optimizer(network, config.training)
@@ -263,22 +276,22 @@ def test_slow_writes_are_not_made_each_epoch(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the checkpoints that were opened."""
-    opened: list[str] = []
+    names: list[str] = []
     plain = Checkpoint.load
 
     def load(self: Checkpoint, state: TrainingState) -> bool:
-        opened.append(self.path.name)
+        names.append(self.path.name)
         return plain(self, state)
 
     monkeypatch.setattr(Checkpoint, "load", load)
-    yield opened
-    assert list(tmp_path.iterdir()) == []  # every training ended well
+    yield names
+    assert list(tmp_path.iterdir()) == []  # every training succeeded
 
 
-def test_everything_that_shapes_the_result_names_it(
-    tmp_path: Path, watched: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_name_depends_on_everything_that_determines_the_result(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, unseen = parts()
     learner = Learner(fit_vocabulary(ratings()), LEVELS, seed=0, device="cpu", checkpoints=tmp_path)
@@ -288,7 +301,7 @@ def test_everything_that_shapes_the_result_names_it(
 
     fit_seeded("softmax", config, known, learner)
     fit_seeded("softmax", config, known, learner, label="again")
-    assert watched[0] == watched[1]
+    assert opened[0] == opened[1]
     fit_seeded("softmax", quick_config("softmax", epochs=2), known, learner)
     fit_seeded("ordinal", quick_config("ordinal", epochs=1), known, learner)
     fit_seeded("softmax", config, known, replace(learner, seed=1))
@@ -299,14 +312,14 @@ def test_everything_that_shapes_the_result_names_it(
     fit_seeded("softmax", config, known, replace(learner, levels=(1.0, 2.0, 3.0, 4.0, 4.5)))
     monkeypatch.setattr("recsys.train.choose.code_hash", lambda: "another")
     fit_seeded("softmax", config, known, learner)
-    assert len(set(watched)) == len(watched) - 1
+    assert len(set(opened)) == len(opened) - 1
 
 
-def test_without_a_folder_there_is_none() -> None:
+def test_without_a_folder_there_is_no_checkpoint() -> None:
     assert open_checkpoint(None, {}, []) is None
 
 
-def test_what_nobody_took_up_for_a_week_goes(tmp_path: Path) -> None:
+def test_checkpoints_older_than_a_week_are_removed(tmp_path: Path) -> None:
     for name, age in (("old", OLD_SECONDS + 60), (".old.safetensors.17", OLD_SECONDS + 60), ("new", OLD_SECONDS - 60)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (time.time() - age,) * 2)

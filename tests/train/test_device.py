@@ -33,7 +33,7 @@ def test_devices() -> None:
             pick_device("mps")
 
 
-def test_half_precision_is_of_products_only() -> None:
+def test_half_precision_applies_to_matrix_products_only() -> None:
     weight = torch.rand(3, 3)
     with autocast(CPU, half=True):
         assert (weight @ weight).dtype == torch.bfloat16
@@ -42,7 +42,7 @@ def test_half_precision_is_of_products_only() -> None:
         assert (weight @ weight).dtype == torch.float32
 
 
-def test_inside_every_draw_comes_from_the_seed_and_outside_none() -> None:
+def test_seeded_draws_do_not_affect_draws_outside() -> None:
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
@@ -54,7 +54,7 @@ def test_inside_every_draw_comes_from_the_seed_and_outside_none() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_a_generator_of_its_own_does_not_repeat_the_global_one() -> None:
+def test_a_separate_generator_does_not_repeat_the_global_one() -> None:
     with seeded(7):
         weights = torch.rand(100)
     order = torch.rand(100, generator=make_generator(7))
@@ -64,11 +64,11 @@ def test_a_generator_of_its_own_does_not_repeat_the_global_one() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**64 - 1])
-def test_any_seed_will_do(seed: int) -> None:
+def test_any_seed_is_valid(seed: int) -> None:
     assert make_generator(seed).initial_seed() >= 0
 
 
-def test_the_state_of_chance_can_be_brought_back() -> None:
+def test_generator_states_can_be_restored() -> None:
     with seeded(3):
         states = generator_states(CPU)
         first = torch.rand(3)
@@ -77,24 +77,24 @@ def test_the_state_of_chance_can_be_brought_back() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_one_thread_within_another() -> None:
+def test_one_thread_blocks_can_be_nested() -> None:
     with one_thread():
         with one_thread():
             assert torch.get_num_threads() == 1
-        assert torch.get_num_threads() == 1  # the inner end is not the outer one
+        assert torch.get_num_threads() == 1  # leaving the inner block does not end the outer one
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_what_fails_inside_gives_the_threads_back() -> None:
+def test_the_number_of_threads_is_restored_after_an_error() -> None:
     with pytest.raises(ValueError, match="inside"), one_thread(), one_thread():
         raise ValueError("inside")
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_overlapping_in_several_python_threads() -> None:
-    """Each is alone inside; afterwards they, the main thread and those that begin later have what was there before."""
+def test_one_thread_blocks_can_overlap_in_several_python_threads() -> None:
+    """Each uses one thread inside; afterwards all threads, including later ones, have the original number."""
     first_in, second_in, first_out = (threading.Event() for _ in range(3))
 
     def first() -> list[int]:

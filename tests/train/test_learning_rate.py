@@ -6,10 +6,10 @@ import torch
 
 from recsys.compare.plots import draw_learning_rates
 from recsys.errors import ModelError
-from recsys.models import MODELS, Interactions
+from recsys.models import Interactions
 from recsys.models.softmax import SoftmaxNetwork
 from recsys.train.learning_rate import HIGHEST, LOWEST, LearningRateCurve, find_learning_rate
-from tests.support.planted import build, build_any, parts, quick_config, same_weights
+from tests.support.planted import LOOP_NETWORKS, build, build_any, parts, quick_config, same_weights
 
 
 def curve_of(name: str, seed: int = 0) -> LearningRateCurve:
@@ -17,8 +17,8 @@ def curve_of(name: str, seed: int = 0) -> LearningRateCurve:
     return find_learning_rate(build_any(name, config), parts()[0], config.training, seed=seed)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_curve_falls_and_the_suggestion_is_where_it_does(name: str) -> None:
+@pytest.mark.parametrize("name", LOOP_NETWORKS)
+def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_loss(name: str) -> None:
     curve = curve_of(name)
     assert len(curve.rates) == len(curve.losses) <= 100
     assert curve.rates[0] == LOWEST
@@ -31,7 +31,7 @@ def test_the_curve_falls_and_the_suggestion_is_where_it_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ordinal", "softmax"])
-def test_the_network_stays_as_it_is_and_so_does_chance(name: str) -> None:
+def test_neither_the_network_nor_the_global_generator_changes(name: str) -> None:
     config = quick_config(name)
     network, twin = build(name, config), build(name, config)
     before = torch.get_rng_state()
@@ -46,19 +46,19 @@ def test_all_draws_come_from_the_seed() -> None:
 
 @pytest.mark.parametrize("name", ["ordinal", "dot_bias"])
 def test_seeds_agree_on_the_suggestion(name: str) -> None:
-    """Within a factor of ten: which rows come first should not decide."""
+    """Within a factor of ten: the order of rows should not decide."""
     suggestions = [curve_of(name, seed).suggestion for seed in range(3)]
     assert max(suggestions) <= 10 * min(suggestions)
 
 
 class Exploding(SoftmaxNetwork):
-    """Has a loss of one until it was asked `last` times, then of `after`."""
+    """Has a loss of 1 for the first `last` calls, then of `after`."""
 
     last, after = 40, 5.0
 
     def loss(self, batch: Interactions) -> torch.Tensor:
-        self.asked = getattr(self, "asked", 0) + 1
-        return super().loss(batch) * 0 + (1.0 if self.asked <= self.last else self.after)
+        self.n_calls = getattr(self, "n_calls", 0) + 1
+        return super().loss(batch) * 0 + (1.0 if self.n_calls <= self.last else self.after)
 
 
 def explode(last: int, after: float) -> LearningRateCurve:
@@ -68,8 +68,8 @@ def explode(last: int, after: float) -> LearningRateCurve:
     return find_learning_rate(network, parts()[0], config.training)
 
 
-def test_it_ends_where_the_loss_explodes() -> None:
-    """Each step asks for the loss twice; smoothing takes a few to believe that five times the least is five times."""
+def test_the_curve_ends_where_the_loss_explodes() -> None:
+    """Each step computes the loss twice, and smoothing delays the detection by a few steps."""
     curve = explode(40, 5.0)
     assert len(curve.losses) == 23
     assert max(curve.losses) < 4
@@ -78,12 +78,12 @@ def test_it_ends_where_the_loss_explodes() -> None:
 
 
 @pytest.mark.parametrize("after", [math.nan, math.inf])
-def test_it_ends_where_the_loss_is_no_number(after: float) -> None:
+def test_the_curve_ends_where_the_loss_is_not_finite(after: float) -> None:
     assert len(explode(40, after).losses) == 20
 
 
-def test_a_network_without_a_loss_at_any_rate_is_refused() -> None:
-    with pytest.raises(ModelError, match="the loss is nan at a learning rate of 1e-06 already"):
+def test_a_loss_that_is_never_finite_is_refused() -> None:
+    with pytest.raises(ModelError, match="the loss is nan even at the lowest learning rate, 1e-06"):
         explode(0, math.nan)
 
 

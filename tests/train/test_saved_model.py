@@ -35,8 +35,8 @@ def change_meta(saved: SavedModel, **values: Any) -> None:
     write_json(saved.meta, read_json(saved.meta) | values)
 
 
-@pytest.mark.parametrize("name", RATERS)
-def test_saved_and_loaded_predicts_the_same_bit_for_bit(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RATERS)  # every network: each has parameters and buffers of its own kind
+def test_a_loaded_network_has_bit_identical_weights_and_predictions(name: str, tmp_path: Path) -> None:
     network, _ = fit(name)
     loaded = load_model(save(tmp_path, name), VOCABULARY)
     assert not loaded.training
@@ -70,14 +70,14 @@ def test_the_folder_holds_readable_json_and_no_pickle(saved: SavedModel) -> None
     assert "user_table" in load_file(saved.weights)
 
 
-def test_a_folder_without_meta_is_no_model(saved: SavedModel) -> None:
+def test_a_folder_without_meta_json_is_refused(saved: SavedModel) -> None:
     saved.meta.unlink()
-    with pytest.raises(ModelError, match=r"no model in .*model: meta\.json is missing\. Run recsys nightly"):
+    with pytest.raises(ModelError, match=r"no model in .*model: meta\.json is missing\. Next: run recsys nightly"):
         load_model(saved, VOCABULARY)
 
 
-def test_meta_comes_last(tmp_path: Path) -> None:
-    """A death between the two files leaves a folder that does not pass for a model."""
+def test_meta_json_is_written_last(tmp_path: Path) -> None:
+    """A folder left by a process killed between the two files is not mistaken for a model."""
     (tmp_path / "model" / "meta.json").mkdir(parents=True)  # so that writing it fails
     with pytest.raises(OSError, match=r"meta\.json"):
         save(tmp_path)
@@ -86,55 +86,58 @@ def test_meta_comes_last(tmp_path: Path) -> None:
 
 def test_another_format_is_refused(saved: SavedModel) -> None:
     change_meta(saved, format=1)
-    with pytest.raises(ModelError, match=r"meta\.json has format 1; this version reads format 2\. Train anew"):
+    with pytest.raises(ModelError, match=r"meta\.json has format 1; this version reads format 2\. Next: train again"):
         load_model(saved, VOCABULARY)
 
 
-def test_damaged_meta_is_refused(saved: SavedModel) -> None:
+def test_damaged_meta_json_is_refused(saved: SavedModel) -> None:
     for damage in ('{"format": 2, "mod', "[]", "7", "{}", ""):
         saved.meta.write_text(damage, encoding="utf-8")
-        with pytest.raises(ModelError, match=r"meta\.json is damaged: .*Train anew"):
+        with pytest.raises(ModelError, match=r"meta\.json is damaged: .*Next: train again"):
             load_model(saved, VOCABULARY)
 
 
 @pytest.mark.parametrize("key", sorted(set(Meta.model_fields) - {"format"}))
-def test_a_missing_key_is_named(saved: SavedModel, key: str) -> None:
+def test_a_missing_key_of_meta_json_is_named(saved: SavedModel, key: str) -> None:
     write_json(saved.meta, {name: value for name, value in read_json(saved.meta).items() if name != key})
-    with pytest.raises(ModelError, match=rf"meta\.json is damaged: {key}: Field required\. Train anew"):
+    with pytest.raises(ModelError, match=rf"meta\.json is damaged: {key}: Field required\. Next: train again"):
         load_model(saved, VOCABULARY)
 
 
-def test_a_network_that_is_no_more_is_named(saved: SavedModel) -> None:
+def test_an_unknown_network_is_refused(saved: SavedModel) -> None:
     change_meta(saved, model="perceptron")
-    with pytest.raises(ModelError, match=r"names the network perceptron; there are ordinal, .*Train anew"):
+    with pytest.raises(ModelError, match=r"meta\.json: unknown network perceptron\. Next: train one of ordinal, "):
         load_model(saved, VOCABULARY)
 
 
-def test_a_config_that_no_longer_fits_is_named(saved: SavedModel) -> None:
+def test_an_invalid_config_is_refused_with_its_fields(saved: SavedModel) -> None:
     config = read_json(saved.meta)["config"]
     change_meta(saved, config=config | {"embedding_dim": 0, "momentum": 0.9})
-    with pytest.raises(ModelError, match=r"a config that ordinal does not: embedding_dim: .*; momentum: .*Train anew"):
+    with pytest.raises(
+        ModelError, match=r"an invalid config for ordinal: embedding_dim: .*; momentum: .*Next: train again"
+    ):
         load_model(saved, VOCABULARY)
 
 
-def test_other_levels_than_those_of_the_ratings_are_refused(saved: SavedModel) -> None:
+def test_a_model_trained_on_other_levels_is_refused(saved: SavedModel) -> None:
     assert load_model(saved, VOCABULARY, LEVELS)
-    words = r"was trained on the stars 1, 2, 3, 4, 5, the ratings at hand have 0\.5, 1: its levels .*Train anew"
+    words = r"was trained on ratings of 1, 2, 3, 4, 5 stars, but these ratings have 0\.5, 1\. Next: train again"
     with pytest.raises(ModelError, match=words):
         load_model(saved, VOCABULARY, (0.5, 1.0))
 
 
-def test_another_version_of_the_code_is_told_and_no_more(saved: SavedModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_code_version_is_only_logged(saved: SavedModel, caplog: pytest.LogCaptureFixture) -> None:
     change_meta(saved, code_version="0.0.9")
     with caplog.at_level(logging.INFO, logger="recsys.train.saved_model"):
         load_model(saved, VOCABULARY)
-    assert caplog.messages == [f"{saved.folder} was trained by version 0.0.9; this is {code_version()}"]
+    assert caplog.messages == [f"{saved.folder} was trained by version 0.0.9, this is {code_version()}"]
 
 
 def test_other_features_are_refused(saved: SavedModel) -> None:
     replace(FEATURES, item={}).save(saved.folder)
     with pytest.raises(
-        ModelError, match=r"the features in .* are [0-9a-f]{12}, not those that it was trained with, [0-9]*"
+        ModelError,
+        match=r"the features in .* are [0-9a-f]{12}, but the network was trained with [0-9a-f]{12}\. Next: train again",
     ):
         load_model(saved, VOCABULARY)
 
@@ -142,14 +145,14 @@ def test_other_features_are_refused(saved: SavedModel) -> None:
 @pytest.mark.parametrize("name", ["features.safetensors", "features.json"])
 def test_damaged_features_are_refused(saved: SavedModel, name: str) -> None:
     (saved.folder / name).write_bytes((saved.folder / name).read_bytes()[:20])
-    with pytest.raises(ModelError, match=r"the features in .*model are damaged: .*Train anew"):
+    with pytest.raises(ModelError, match=r"the features in .*model are damaged: .*Next: train again"):
         load_model(saved, VOCABULARY)
     (saved.folder / name).unlink()
-    with pytest.raises(ModelError, match=r"the features in .*model are damaged: .*Train anew"):
+    with pytest.raises(ModelError, match=r"the features in .*model are damaged: .*Next: train again"):
         load_model(saved, VOCABULARY)
 
 
-def test_what_else_was_measured_is_kept(tmp_path: Path) -> None:
+def test_holdout_metrics_and_champion_are_saved(tmp_path: Path) -> None:
     network, _ = fit("ordinal")
     choice = Choice("ordinal", quick_config("ordinal"), epochs=3, tried={"ordinal": {"mae_median": 0.7}})
     holdout = {"holdout": {"rmse_mean": 0.9}}
@@ -162,7 +165,7 @@ def test_what_else_was_measured_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_movies", [40, 41])
 def test_another_vocabulary_is_refused(saved: SavedModel, n_movies: int) -> None:
-    """Of the same size too: its rows would be other people's."""
+    """Even if it has the same size, because its rows belong to other users."""
     other = Vocabulary(np.arange(2, 62, dtype=np.int32), np.arange(1, n_movies + 1, dtype=np.int32))
     words = f"trained with vocabulary {VOCABULARY.content_hash()}, not with {other.content_hash()}"
     with pytest.raises(ModelError, match=words):

@@ -1,4 +1,4 @@
-"""Steps against arithmetic written out here, and the schedule against torch's."""
+"""Training steps checked by explicit arithmetic, and the schedule checked against torch's."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from tests.support.planted import build, change, fit, parts, quick_config, same_
 
 
 def one_step(**training: object) -> NetworkConfig:
-    """Of all rows at once, with plain gradient descent at a rate of 0.5."""
+    """One step over all rows, by plain gradient descent at a rate of 0.5."""
     plain = {"epochs": 1, "batch_size": 1000, "optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}
     return change(quick_config("softmax", **plain | training), dropout=0.0)
 
@@ -25,7 +25,7 @@ def weights_of(network: nn.Module) -> Tensor:
 
 
 def before_and_after(config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights before a step, after it, and the gradient between them, each as one long vector."""
+    """Weights before and after a step, and its gradient, each as one flat vector."""
     network = build("softmax", config)
     rows = parts()[0]
     network.prepare(rows)
@@ -40,27 +40,27 @@ def test_a_step_of_gradient_descent() -> None:
     torch.testing.assert_close(after, before - 0.5 * gradient)
 
 
-def test_weight_decay_takes_its_share_of_each_weight() -> None:
+def test_sgd_weight_decay_is_part_of_the_gradient() -> None:
     before, after, gradient = before_and_after(one_step(weight_decay=0.1))
     torch.testing.assert_close(after, before - 0.5 * (gradient + 0.1 * before))
 
 
-def test_adams_weight_decay_is_apart_from_its_gradient() -> None:
-    """As AdamW has it: the first step moves every weight by the rate, whatever the size of its gradient."""
+def test_adam_weight_decay_is_decoupled_from_the_gradient() -> None:
+    """As in AdamW: the first step moves every weight by the rate, regardless of the size of its gradient."""
     before, after, gradient = before_and_after(one_step(optimizer="adam", learning_rate=0.001, weight_decay=0.1))
     moved = gradient.abs() > 1e-4
     expected = before * (1 - 0.001 * 0.1) - 0.001 * gradient.sign()
     torch.testing.assert_close(after[moved], expected[moved], rtol=1e-3, atol=1e-6)
 
 
-def test_a_clipped_step_has_the_norm_it_says() -> None:
+def test_a_clipped_gradient_has_the_given_norm() -> None:
     before, after, gradient = before_and_after(one_step(clip_norm=0.01))
     assert gradient.norm() > 0.02
     assert (after - before).norm().item() == pytest.approx(0.5 * 0.01, rel=1e-3)
     torch.testing.assert_close((after - before) / 0.005, -gradient / gradient.norm(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_gradient_shorter_than_the_limit_is_left_alone() -> None:
+def test_a_gradient_below_the_limit_is_not_changed() -> None:
     network = build("softmax", one_step())
     gradient_step(network, parts()[0], half=False)
     before = [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
@@ -71,12 +71,12 @@ def test_a_gradient_shorter_than_the_limit_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["ordinal", "softmax"])
-def test_clipping_changes_a_training(name: str) -> None:
+def test_clipping_changes_the_trained_weights(name: str) -> None:
     assert not same_weights(fit(name)[0], fit(name, quick_config(name, clip_norm=0.01))[0])
 
 
 @pytest.mark.parametrize("n_steps", [2, 3, 4, 7, 10, 100, 1261])
-def test_one_cycle_is_torchs(n_steps: int) -> None:
+def test_one_cycle_equals_that_of_torch(n_steps: int) -> None:
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.02)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=n_steps, cycle_momentum=False)
@@ -94,7 +94,7 @@ def test_the_shape_of_one_cycle() -> None:
     assert rates[0] == pytest.approx(1 / 25)
     assert rates[29] == max(rates) == 1.0
     assert rates[99] == pytest.approx(1 / 25 / 10_000)
-    assert rate_at(0, 1, training) == 1.0  # a cycle of one step has nothing but a peak
+    assert rate_at(0, 1, training) == 1.0  # a cycle of one step is just the peak
 
 
 def test_a_constant_rate() -> None:
@@ -102,18 +102,18 @@ def test_a_constant_rate() -> None:
     assert {rate_at(step, 10, training) for step in range(10)} == {0.3}
 
 
-def test_what_went_wrong_is_told_by_name() -> None:
+def test_the_error_names_the_largest_weight_and_gradient() -> None:
     config = quick_config("ordinal_basic", learning_rate=1e30, schedule="constant", batch_size=64)
     with pytest.raises(ModelError) as caught:
         fit("ordinal_basic", config)
     assert re.sub(r"after [\d.]+ in", "after 2.2 in", str(caught.value)) == (
-        "train: epoch 1, step 2 of 16: the loss is nan after 2.2 in the step before. The largest weight is 1e+30 in "
+        "train: epoch 1, step 2 of 16: the loss is nan after 2.2 in the previous step. The largest weight is 1e+30 in "
         "item, the largest gradient nan in user. Lower learning_rate, now 1e+30, or set clip_norm; recsys compare "
         "--find-lr suggests a rate."
     )
 
 
-def test_weights_that_only_the_last_step_broke_are_told_by_name() -> None:
+def test_weights_broken_by_the_last_step_are_named() -> None:
     config = quick_config("ordinal", epochs=1, batch_size=1000, learning_rate=3e38, schedule="constant")
     with pytest.raises(
         ModelError, match=r"train: weights of .*user_table.* are not finite\. Lower learning_rate, now 3e"
@@ -121,11 +121,10 @@ def test_weights_that_only_the_last_step_broke_are_told_by_name() -> None:
         fit("ordinal", config)
 
 
-def test_a_network_can_diverge_in_its_gradient_alone() -> None:
-    """The loss of the step itself is finite, that of the next one is not."""
-
+def test_divergence_in_the_gradient_alone_is_detected() -> None:
+    """The loss of the step itself is finite, but that of the next step is not."""
     network = build("softmax", one_step(epochs=3))
-    root = nn.Parameter(torch.zeros(1))  # the root's slope at zero is infinite
+    root = nn.Parameter(torch.zeros(1))  # the square root has an infinite slope at zero
     network.register_parameter("root", root)
     plain = network.loss
     network.loss = lambda batch: plain(batch) + root.sqrt().sum()  # type: ignore[method-assign]

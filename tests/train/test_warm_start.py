@@ -1,7 +1,8 @@
-"""Begun where another training ended, for the ids that both know."""
+"""Warm starts: training that starts from the weights of another network, matched by id."""
 
 import logging
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,19 @@ from recsys.split.cut import split_validation
 from recsys.train.choose import Choice, Learner, fit_seeded, learn, learn_any
 from recsys.train.loop import Epoch, best_epoch
 from recsys.train.warm_start import Champion, check_alike, shorten, warm_start
-from tests.support.planted import LEVELS, change, quick_config, same_weights
+from tests.support.planted import CLASSES, LEVELS, change, quick_config, same_weights
 
 PLANTED = plant(60, 40, 1500)
 RUN = "20261121T030000Z"
 
 
 def of(users: range, movies: range) -> pl.DataFrame:
-    """The planted ratings of these users and these movies."""
+    """The planted ratings of these users and movies."""
     return PLANTED.ratings.filter(pl.col("user_id").is_in([*users]) & pl.col("movie_id").is_in([*movies]))
 
 
 LAST_NIGHT = of(range(1, 41), range(1, 31))
-TONIGHT = of(range(11, 61), range(6, 41))  # some ids have gone, some are new; every index has moved
+TONIGHT = of(range(11, 61), range(6, 41))  # some ids are gone, some are new, and all indices differ
 
 
 def learner_of(ratings: pl.DataFrame, users: pl.DataFrame = PLANTED.users, **fields: Any) -> Learner:
@@ -44,6 +45,7 @@ def learner_of(ratings: pl.DataFrame, users: pl.DataFrame = PLANTED.users, **fie
     return replace(Learner(vocabulary, LEVELS, seed=0, device="cpu", features=features), **fields)
 
 
+@cache
 def champion_of(
     name: str, config: NetworkConfig | None = None, schedule: WarmStartConfig | None = None, seed: int = 9
 ) -> Champion:
@@ -56,7 +58,7 @@ def champion_of(
 def started(
     name: str, champion: Champion, ratings: pl.DataFrame = TONIGHT, config: NetworkConfig | None = None
 ) -> tuple[Any, Any]:
-    """A network as prepared for tonight, and one that was warmed up after that; no step was taken."""
+    """A network prepared for tonight, and one with a warm start; neither has taken a step."""
     learner = learner_of(TONIGHT)
     rows = learner.encode(ratings)
     networks = []
@@ -68,12 +70,12 @@ def started(
     return networks[0], networks[1]
 
 
-def test_rows_follow_their_ids() -> None:
+def test_rows_are_copied_by_id() -> None:
     champion = champion_of("ordinal")
     fresh, warm = started("ordinal", champion)
     assert isinstance(champion.network, OrdinalNetwork)
     theirs = champion.network
-    for user_id in (11, 25, 40):  # in this vocabulary the first index is of user 11
+    for user_id in (11, 25, 40):  # in tonight's vocabulary, user 11 has the first index
         assert torch.equal(warm.user[user_id - 10], theirs.user[user_id])
         assert torch.equal(warm.user_thresholds[user_id - 10], theirs.user_thresholds[user_id])
     for movie_id in (6, 30):
@@ -82,15 +84,15 @@ def test_rows_follow_their_ids() -> None:
     assert not torch.equal(fresh.thresholds, theirs.thresholds)
 
 
-def test_new_ids_begin_at_the_mean_of_those_carried_over() -> None:
+def test_new_ids_start_at_the_mean_of_the_copied_rows() -> None:
     _, warm = started("ordinal", champion_of("ordinal"))
     for user_id in (41, 60):
         torch.testing.assert_close(warm.user[user_id - 10], warm.user[1:31].mean(0))
     torch.testing.assert_close(warm.item[40 - 5], warm.item[1:26].mean(0))
 
 
-def test_who_has_no_rating_stays_like_the_unknown() -> None:
-    """Known to the champion or not: the vocabulary may be larger than the training part."""
+def test_ids_without_ratings_stay_like_the_unknown() -> None:
+    """Whether or not the champion knows them: the vocabulary may be larger than the training part."""
     without = TONIGHT.filter(~pl.col("user_id").is_in([20, 50]))
     fresh, warm = started("ordinal", champion_of("ordinal"), without)
     for user_id in (20, 50):
@@ -99,7 +101,7 @@ def test_who_has_no_rating_stays_like_the_unknown() -> None:
     assert torch.equal(warm.user[0], fresh.user[0])
 
 
-def test_days_moods_and_weeks_follow_theirs() -> None:
+def test_days_and_moods_are_copied_by_user_and_day() -> None:
     config = change(quick_config("ordinal"), min_ratings_per_day=1)
     champion = champion_of("ordinal", config)
     _, warm = started("ordinal", champion, config=config)
@@ -113,7 +115,7 @@ def test_days_moods_and_weeks_follow_theirs() -> None:
     assert torch.equal(warm.moments.mood.knots[knot_of_20], theirs.moments.mood.knots[knot_there])
 
 
-def test_averages_of_batch_norm_come_along() -> None:
+def test_averages_of_batch_norm_are_copied() -> None:
     champion = champion_of("softmax")
     fresh, warm = started("softmax", champion)
     assert isinstance(champion.network, SoftmaxNetwork)
@@ -125,8 +127,8 @@ def test_averages_of_batch_norm_come_along() -> None:
         assert not torch.equal(fresh.state_dict()[name], theirs[name])
 
 
-def test_values_of_features_follow_their_names() -> None:
-    """Champion's movies have fewer years than tonight's, so that the same year has another index."""
+def test_values_of_features_are_copied_by_name() -> None:
+    """The champion's movies have fewer years than tonight's, so the same year has another index."""
     champion = champion_of("hybrid")
     fresh, warm = started("hybrid", champion)
     here = ["", *learner_of(TONIGHT).features.item["year"].names]
@@ -141,7 +143,7 @@ def test_values_of_features_follow_their_names() -> None:
     assert torch.equal(ours[here.index(new)], fresh.item.features["year"].weight[here.index(new)])
 
 
-def test_what_has_another_size_begins_from_scratch_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_of_another_size_start_from_scratch_and_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     champion = champion_of("softmax", change(quick_config("softmax"), hidden_dim=16))
     with caplog.at_level(logging.INFO, logger="recsys.train.warm_start"):
         fresh, warm = started("softmax", champion)
@@ -149,16 +151,16 @@ def test_what_has_another_size_begins_from_scratch_and_is_named(caplog: pytest.L
     assert not torch.equal(warm.user_embedding.weight, fresh.user_embedding.weight)
     (line,) = (record.getMessage() for record in caplog.records if record.name == "recsys.train.warm_start")
     assert line.startswith(
-        f"warm start from run {RUN}: 30 of 50 users and 25 of 35 movies are known there; not there, or of "
-        "another size, so begun from scratch: head.0.weight, head.0.bias, "
+        f"warm start from run {RUN}, which knows 30 of 50 users and 25 of 35 movies; missing or different there, so "
+        "trained from scratch: head.0.weight, head.0.bias, "
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_champion_of_the_same_ids_is_taken_as_it_is(name: str) -> None:
-    """Whatever the order of things inside: before its first step the warm network scores as the champion does."""
+@pytest.mark.parametrize("name", CLASSES)
+def test_with_the_same_ids_the_warm_network_scores_like_the_champion(name: str) -> None:
+    """Before its first step, for every kind of table."""
     learner = learner_of(TONIGHT)
-    rows, config = learner.encode(TONIGHT), quick_config(name)
+    rows, config = learner.encode(TONIGHT), quick_config(name, epochs=1)
     network, _ = fit_seeded(name, config, rows, learner)
     champion = Champion(RUN, name, config, network, learner.vocabulary, WarmStartConfig())
     torch.manual_seed(1)
@@ -170,22 +172,22 @@ def test_a_champion_of_the_same_ids_is_taken_as_it_is(name: str) -> None:
         assert torch.equal(warm.score(rows), network.score(rows))
 
 
-@pytest.mark.parametrize("users", [PLANTED.users, PLANTED.users.clear()], ids=["come", "gone"])
-@pytest.mark.parametrize("name", MODELS)
-def test_a_users_table_may_come_or_go(name: str, users: pl.DataFrame) -> None:
-    """What is said of users is then said anew, and the movies' rows are carried over all the same."""
+@pytest.mark.parametrize("users", [PLANTED.users, PLANTED.users.clear()], ids=["added", "removed"])
+@pytest.mark.parametrize("name", ["ordinal", "hybrid", "wide_deep"])  # the networks with features
+def test_a_users_table_may_be_added_or_removed(name: str, users: pl.DataFrame) -> None:
+    """Weights for features of users then start from scratch; all others are copied."""
     there = learner_of(LAST_NIGHT, PLANTED.users.clear() if len(users) else PLANTED.users)
     config = quick_config(name)
-    network, _ = fit_seeded(name, config, there.encode(LAST_NIGHT), there)
+    network, _ = fit_seeded(name, config, there.encode(LAST_NIGHT), there, stop_after=1)
     champion = Champion(RUN, name, config, network, there.vocabulary, WarmStartConfig())
     learner = learner_of(TONIGHT, users)
     network, epochs = fit_seeded(name, config, learner.encode(TONIGHT), learner, champion=champion)
     assert len(epochs) < config.training.epochs
 
 
-def test_crossed_columns_are_taken_over_where_they_are_the_same_values() -> None:
-    """One genre gone and another come: as many columns, and each another one."""
-    champion = champion_of("wide_deep")
+def test_crossed_tables_are_copied_only_if_their_columns_mean_the_same() -> None:
+    """As when one genre is removed and another added: as many columns, with other meanings."""
+    champion = champion_of("wide_deep", seed=10)  # not shared with other tests, since it is changed below
     fresh, warm = started("wide_deep", champion)
     assert torch.equal(warm.item_wide.weight[6 - 5], champion.network.item_wide.weight[6])  # type: ignore[union-attr, index]
     names = champion.network.column_names()  # type: ignore[operator]
@@ -195,7 +197,7 @@ def test_crossed_columns_are_taken_over_where_they_are_the_same_values() -> None
     assert torch.equal(warm.item.weight[6 - 5], champion.network.item.weight[6])  # type: ignore[union-attr, index]
 
 
-def test_nothing_in_common_is_a_start_from_scratch() -> None:
+def test_without_common_ids_tables_start_from_scratch() -> None:
     champion = champion_of("nmf")
     strangers = fit_vocabulary(pl.DataFrame({"user_id": [901, 902], "movie_id": [801, 802]}))
     fresh, warm = started("nmf", replace(champion, vocabulary=strangers, network=sized(champion, strangers)))
@@ -208,35 +210,35 @@ def sized(champion: Champion, vocabulary: Any) -> Any:
     return MODELS[champion.model].build(champion.config, learner.sizes(), learner.features)
 
 
-def test_another_network_is_refused() -> None:
+def test_a_different_network_is_refused() -> None:
     champion = champion_of("softmax")
     with pytest.raises(
-        ModelError, match=rf"no warm start from run {RUN}, .*: softmax there and nmf here\. Next: train"
+        ModelError, match=rf"no warm start from run {RUN}, .*: softmax was trained then and nmf is .*\. Next: train"
     ):
         check_alike("nmf", quick_config("nmf"), champion)
     wider = change(quick_config("softmax"), hidden_dim=64, dropout=0.1)
-    with pytest.raises(ModelError, match=r"another one: hidden_dim 128 there and 64 here\. Next"):
+    with pytest.raises(ModelError, match=r"is different: hidden_dim was 128 and is now 64\. Next"):
         check_alike("softmax", wider, champion)
     check_alike("softmax", change(quick_config("softmax", epochs=9), dropout=0.1), champion)
 
 
-def test_a_part_that_the_champion_lacks_is_another_network() -> None:
+def test_a_network_with_another_part_is_refused() -> None:
     champion = champion_of("ordinal_basic")
     config = quick_config("ordinal_basic")
     assert isinstance(config, OrdinalConfig)
     check_alike("ordinal_basic", change(config, l2=2 * config.l2), champion)
-    with pytest.raises(ModelError, match="l2_days None there and a number here"):
+    with pytest.raises(ModelError, match="l2_days was None and is now a number"):
         check_alike("ordinal_basic", change(config, l2_days=0.1), champion)
 
 
-def test_the_training_is_shorter_and_gentler() -> None:
+def test_warm_training_has_fewer_epochs_and_a_lower_rate() -> None:
     training = TrainingConfig(epochs=20, batch_size=10, learning_rate=0.5, schedule="one_cycle", clip_norm=3.0)
     shorter = shorten(training, 14, WarmStartConfig(epoch_share=0.3, learning_rate_share=0.1))
     assert shorter == training.model_copy(update={"epochs": 4, "learning_rate": 0.05})
     assert shorten(training, 1, WarmStartConfig()).epochs == 1
 
 
-def test_both_shares_matter() -> None:
+def test_both_shares_change_the_result() -> None:
     choice = Choice("softmax", quick_config("softmax"), 6, tried={})
 
     def train(**shares: float) -> Any:
@@ -249,8 +251,8 @@ def test_both_shares_matter() -> None:
     assert not same_weights(base, train(epoch_share=0.3, learning_rate_share=0.5))
 
 
-def test_learning_refuses_another_network() -> None:
-    with pytest.raises(ModelError, match="nmf there and softmax here"):
+def test_learning_from_a_different_network_is_refused() -> None:
+    with pytest.raises(ModelError, match="nmf was trained then and softmax is trained now"):
         learn_any(
             Choice("softmax", quick_config("softmax"), 1, tried={}),
             TONIGHT,
@@ -260,16 +262,16 @@ def test_learning_refuses_another_network() -> None:
         )
 
 
-def test_another_champion_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a checkpoint of a warm start is taken up by the same one only."""
+def test_the_checkpoint_name_depends_on_the_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that only the same warm start resumes from a checkpoint."""
     opened = []
     monkeypatch.setattr("recsys.train.choose.open_checkpoint", lambda folder, *shaping: opened.append(digest(*shaping)))
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config("nmf", epochs=1)
     gentle = WarmStartConfig(learning_rate_share=0.1)
     champions = (None, champion_of("nmf"), champion_of("nmf", seed=4), champion_of("nmf", schedule=gentle))
-    again = champion_of("nmf")
-    opened.clear()  # of those that trained the champions
+    again = champion_of.__wrapped__("nmf")
+    opened.clear()  # those of training the champions
     for champion in (*champions, again):
         fit_seeded("nmf", config, rows, learner, champion=champion)
     assert len(set(opened)) == 4
@@ -285,9 +287,9 @@ def epochs_to_reach(error: float, epochs: list[Epoch]) -> int:
 
 
 @pytest.mark.parametrize("name", ["dot_bias_one_cycle", "nmf"])
-def test_it_reaches_the_cold_error_in_a_third_of_the_epochs(name: str) -> None:
-    """After one per cent of new ratings, the newest. Of squared errors, which chance moves less than it does a MAE of
-    six hundred medians; the house network's figures, on MovieLens, stand in docs/experiments.md.
+def test_a_warm_start_reaches_the_cold_error_in_a_third_of_the_epochs(name: str) -> None:
+    """With the newest 1% of the ratings being new. Squared errors vary less by chance than the MAE of 600 medians; the
+    figures of `ordinal` on MovieLens are in docs/experiments.md.
     """
     planted = plant(150, 80, 6_000)
     known, validation = split_validation(planted.ratings, 0.1, seed=0)
@@ -310,8 +312,8 @@ def learner_on(ratings: pl.DataFrame, planted: Any) -> Learner:
     return Learner(vocabulary, LEVELS, 0, "cpu", fit_features(vocabulary, planted.users, planted.movies))
 
 
-def test_forgotten_users_vanish() -> None:
-    """Their rows are in no table of tonight's, though the champion's shared weights have met them."""
+def test_rows_of_forgotten_users_are_not_copied() -> None:
+    """No table of tonight contains their rows, although they influenced the champion's shared weights."""
     champion = champion_of("ordinal")
     _, warm = started("ordinal", champion)
     theirs: Any = champion.network

@@ -1,7 +1,9 @@
 import json
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from recsys.forgotten import forget
 from recsys.home import Home
 from recsys.warehouse import export as module
 from recsys.warehouse.export import EXPORTED, export
-from recsys.warehouse.publish import publish, record
-from tests.support.warehouses import make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
 
@@ -27,19 +29,43 @@ def publish_run(home: Home, run_id: str, **size: Any) -> None:
     publish(make_outcome(run_id), write_night(home.root / "night", make_frames(**size)), home)
 
 
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
+    """Homes to copy, each with one more published run, by that run."""
+    folder = tmp_path_factory.mktemp("homes")
+    home = Home(folder / "home")
+    copies = {}
+    for run_id in (FIRST, SECOND, THIRD):
+        publish_run(home, run_id, rating_hat=4.0 if run_id == FIRST else 2.0)
+        copies[run_id] = Home(Path(shutil.copytree(home.root, folder / run_id)))
+    return copies
+
+
 @pytest.fixture
-def served(home: Home) -> Home:
-    publish_run(home, FIRST)
+def served(homes: dict[str, Home], home: Home) -> Home:
+    shutil.copytree(homes[FIRST].root, home.root)
     return home
 
 
 @pytest.fixture
+def publish_next(homes: dict[str, Home], home: Home) -> Callable[[str], None]:
+    """Publishes a run in the home by putting the warehouse of a copy there."""
+
+    def put(run_id: str) -> None:
+        aside = home.root / "aside"
+        shutil.copyfile(homes[run_id].warehouse, aside)
+        aside.replace(home.warehouse)
+
+    return put
+
+
+@pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake's"  # a quote, which SQL would not like
+    return tmp_path / "lake's"  # the quote has to be escaped in SQL
 
 
 def files_in(lake: Path) -> dict[str, int]:
-    """Everything that a reader sees, and when it was written."""
+    """Every file that a reader sees, with the time of its last change."""
     found = (path for path in lake.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(path.relative_to(lake)): path.stat().st_mtime_ns for path in found}
 
@@ -69,9 +95,11 @@ def test_every_table_of_the_run_is_written_and_named(served: Home, lake: Path) -
     }
 
 
-def test_duckdb_polars_and_pyarrow_read_the_rows_of_the_warehouse(served: Home, lake: Path) -> None:
+def test_duckdb_polars_and_pyarrow_read_the_rows_of_the_warehouse(
+    served: Home, lake: Path, publish_next: Callable[[str], None]
+) -> None:
     export(served, lake)
-    publish_run(served, SECOND, rating_hat=2.0)
+    publish_next(SECOND)
     export(served, lake)
     with duckdb.connect(served.warehouse, read_only=True) as connection:
         expected = connection.sql("from recommendations").pl()
@@ -95,7 +123,7 @@ def test_quarantined_rows_are_text_for_every_engine(served: Home, lake: Path) ->
     assert read.rows() == [("ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')]
 
 
-def test_the_same_run_again_changes_nothing(served: Home, lake: Path) -> None:
+def test_exporting_the_same_run_again_changes_nothing(served: Home, lake: Path) -> None:
     export(served, lake)
     before = files_in(lake)
     again = export(served, lake)
@@ -103,7 +131,7 @@ def test_the_same_run_again_changes_nothing(served: Home, lake: Path) -> None:
     assert files_in(lake) == before
 
 
-def test_records_of_other_runs_stay_out(served: Home, lake: Path) -> None:
+def test_records_of_other_runs_are_not_exported(served: Home, lake: Path) -> None:
     record(make_outcome(SECOND, "data refused", "too few"), served)
     export(served, lake)
     assert latest(lake)["run_id"] == FIRST
@@ -120,12 +148,12 @@ def test_some_tables_are_added_to_those_of_the_run(served: Home, lake: Path) -> 
 def test_an_unknown_table_is_refused(served: Home, lake: Path) -> None:
     with pytest.raises(UsageError, match=r"'film' cannot be exported\. Next: choose from recommendations, default"):
         export(served, lake, ["movies", "film"])
-    with pytest.raises(UsageError, match=r"history' cannot be exported \(recommendation_history is what the partitio"):
+    with pytest.raises(UsageError, match=r"history' cannot be exported \(recommendation_history holds the same as the"):
         export(served, lake, ["recommendation_history"])
     assert not lake.exists()
 
 
-def test_nothing_is_served(home: Home, lake: Path) -> None:
+def test_without_served_lists_nothing_is_exported(home: Home, lake: Path) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         export(home, lake)
     record(make_outcome(FIRST, "failed", "why"), home)
@@ -140,7 +168,7 @@ def test_a_folder_that_cannot_be_written(served: Home, lake: Path) -> None:
         export(served, lake)
 
 
-def test_no_room(served: Home, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(served: Home, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SPARE_BYTES", 2**62)
     with pytest.raises(PublishError, match=r"MB free, and an export may take .* MB\. Nothing was changed\. Next: make"):
         export(served, lake)
@@ -151,14 +179,14 @@ def test_one_export_at_a_time(served: Home, lake: Path) -> None:
     lake.mkdir()
     with (
         alone(lake / "_latest.json", "export"),
-        pytest.raises(HomeBusy, match=r"the export in .* is under way already"),
+        pytest.raises(HomeBusy, match=r"the export in .* is already running"),
     ):
         export(served, lake)
 
 
-def test_keep_removes_all_but_the_newest(served: Home, lake: Path) -> None:
+def test_keep_removes_all_but_the_newest(served: Home, lake: Path, publish_next: Callable[[str], None]) -> None:
     for run_id in (FIRST, SECOND, THIRD):
-        publish_run(served, run_id)
+        publish_next(run_id)
         export(served, lake)
     done = export(served, lake, keep=2)
     assert (done.written, len(done.removed)) == ((), len(EXPORTED))
@@ -166,18 +194,20 @@ def test_keep_removes_all_but_the_newest(served: Home, lake: Path) -> None:
     assert partitions(lake) == [f"run_id={SECOND}", f"run_id={THIRD}"]
 
 
-def test_keep_never_removes_what_is_served(served: Home, lake: Path) -> None:
-    """After a roll-back that is not the newest."""
+def test_keep_never_removes_the_served_run(served: Home, lake: Path) -> None:
+    """After a roll-back the served run is not the newest."""
     (lake / "recommendations" / f"run_id={SECOND}").mkdir(parents=True)
     export(served, lake, keep=1)
     assert partitions(lake) == [f"run_id={FIRST}"]
     assert latest(lake)["run_id"] == FIRST
 
 
-def test_who_is_forgotten_is_gone_at_once(served: Home, lake: Path) -> None:
-    """From the run that is served, before any night; from tables not asked for; and from older runs."""
+def test_a_forgotten_user_is_removed_by_the_next_export(
+    served: Home, lake: Path, publish_next: Callable[[str], None]
+) -> None:
+    """Before any night runs: from the served run, from tables that were not asked for, and from older runs."""
     export(served, lake)
-    publish_run(served, SECOND)
+    publish_next(SECOND)
     export(served, lake)
     forget([3], served)
     done = export(served, lake, ["recommendations"])
@@ -208,11 +238,11 @@ module.export(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 
 
 @pytest.mark.parametrize(("step", "call"), [("_copy", 3), ("_swap_in", 1), ("_swap_in", 4), ("_point", 1)])
-def test_killed_anywhere_readers_see_whole_files_and_the_next_export_ends_it(
-    served: Home, lake: Path, step: str, call: int
+def test_after_a_kill_readers_see_whole_files_and_the_next_export_completes(
+    served: Home, lake: Path, publish_next: Callable[[str], None], step: str, call: int
 ) -> None:
     export(served, lake)
-    publish_run(served, SECOND)
+    publish_next(SECOND)
     before = set(files_in(lake))
     program = KILLED.format(step=step, call=call)
     child = subprocess.run([sys.executable, "-c", program, str(served.root), str(lake)], check=False)
@@ -228,7 +258,7 @@ def test_killed_anywhere_readers_see_whole_files_and_the_next_export_ends_it(
     assert not (lake / ".export").exists()
 
 
-def test_readers_beside_an_export_meet_whole_partitions_only(home: Home, lake: Path) -> None:
+def test_readers_see_only_whole_partitions_during_exports(home: Home, lake: Path) -> None:
     n_rows = 300 * 20
     tonight = replace(write_night(home.root / "n", make_frames(300, 60, 20), 20), history_runs=1)
     publish(make_outcome("r0"), tonight, home)

@@ -1,6 +1,5 @@
-from dataclasses import replace
+import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -10,32 +9,39 @@ from recsys.ask.lookup import recommend, recommend_default, similar
 from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
 from recsys.warehouse.lookup import list_runs, sample
-from recsys.warehouse.publish import publish, record
-from tests.support.warehouses import STARTED_AT, Frames, make_frames, make_outcome, write_night
+from recsys.warehouse.publish import record
+from tests.support.warehouses import STARTED_AT, Frames, make_frames, make_outcome, publish, write_night
 
 
-@pytest.fixture
-def frames() -> Frames:
-    """Four users, and one more who has rated everything."""
+def make_five() -> Frames:
+    """Four users, and user 9, who has rated everything."""
     frames = make_frames()
     frames["users"] = pl.concat([frames["users"], frames["users"].head(1).with_columns(user_id=pl.lit(9, pl.Int32))])
     every = [frames["ratings"], frames["ratings"].with_columns(user_id=pl.lit(9, pl.Int32))]
     return frames | {"ratings": pl.concat(every)}
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with one published run, to read only."""
+    folder = tmp_path_factory.mktemp("reference")
+    publish(make_outcome("r1"), write_night(folder / "night", make_five()), Home(folder / "home"))
+    return Home(folder / "home")
+
+
 @pytest.fixture
-def served(home: Home, frames: Frames, tmp_path: Path) -> Home:
-    """A home with one published run."""
-    publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames), home)
+def served(reference: Home, home: Home) -> Home:
+    """A copy of it."""
+    shutil.copytree(reference.root, home.root)
     return home
 
 
 @pytest.fixture
-def without(home: Home, frames: Frames, tmp_path: Path) -> Home:
-    """One whose run made neither default lists nor similar movies."""
-    tonight = write_night(tmp_path / "tonight", frames)
-    publish(make_outcome("r1"), replace(tonight, default_recommendations=None, similar_movies=None), home)
-    return home
+def without(served: Home) -> Home:
+    """A home whose run made neither default lists nor similar movies."""
+    with duckdb.connect(served.warehouse) as connection:
+        connection.execute("delete from default_recommendations; delete from similar_movies")
+    return served
 
 
 def test_recommend_names_movies_and_reasons(served: Home) -> None:
@@ -53,44 +59,45 @@ def test_recommend_names_movies_and_reasons(served: Home) -> None:
     ]
 
 
-def test_recommend_is_empty_for_who_has_no_list(served: Home) -> None:
+def test_recommend_is_empty_for_a_user_without_a_list(served: Home) -> None:
     assert recommend(served, 9).is_empty()
 
 
 @pytest.mark.parametrize("user_id", [0, 5, 2**40])
-def test_recommend_says_which_users_there_are(served: Home, user_id: int) -> None:
+def test_the_error_for_an_unknown_user_names_the_range_of_ids(served: Home, user_id: int) -> None:
     expected = rf"user {user_id} is not known: .* has 5 users, with ids from 1 to 9\. Next: choose one from its table "
     with pytest.raises(UsageError, match=expected + "users, or see a default list with --segment: 'all', 'gender=F ag"):
         recommend(served, user_id)
 
 
-def test_recommend_names_no_default_list_where_there_is_none(without: Home) -> None:
+def test_the_error_for_an_unknown_user_names_no_default_list_if_there_is_none(without: Home) -> None:
     with pytest.raises(UsageError, match=r"choose one from its table users$"):
         recommend(without, 5)
 
 
 @pytest.mark.parametrize("segment", ["gender=F age=25", "age=25  gender=f"])
-def test_default_list_of_a_segment_in_any_order(served: Home, segment: str) -> None:
+def test_default_list_of_a_segment_in_any_word_order(served: Home, segment: str) -> None:
     assert recommend_default(served, segment).to_dicts() == [
         {"rank": 1, "title": "Movie 2", "year": 1995, "score": 1.0},
         {"rank": 2, "title": "Movie 1", "year": 1995, "score": 0.5},
     ]
 
 
-def test_default_list_of_another_segment(served: Home) -> None:
+def test_the_error_for_an_unknown_segment_names_the_others(served: Home) -> None:
     assert recommend_default(served, "all")["title"].to_list() == ["Movie 1", "Movie 2"]
     expected = r"no default list for 'gender=M'; there are lists for 'all', 'gender=F age=25'\. Next: choose"
     with pytest.raises(UsageError, match=expected):
         recommend_default(served, "gender=M")
 
 
-def test_many_segments_are_not_all_named(home: Home, frames: Frames, tmp_path: Path) -> None:
-    names = ["all", *(f"age={age}" for age in range(10, 30))]
-    lists = [frames["default_recommendations"].head(2).with_columns(segment=pl.lit(name)) for name in names]
-    tonight = write_night(tmp_path / "tonight", frames | {"default_recommendations": pl.concat(lists)})
-    publish(make_outcome("r1"), tonight, home)
+def test_the_error_names_at_most_twelve_segments(served: Home) -> None:
+    with duckdb.connect(served.warehouse) as connection:
+        connection.execute(
+            "delete from default_recommendations where segment <> 'all'; insert into default_recommendations "
+            "select 'age=' || age, 1, 1, 1.0, 'r1' from range(10, 30) as ages(age)"
+        )
     with pytest.raises(UsageError, match=r"lists for 'all', 'age=10', .*'age=20' and 9 more\. Next"):
-        recommend_default(home, "age=99")
+        recommend_default(served, "age=99")
 
 
 @pytest.mark.parametrize("asked", ["Movie 2", "movie two", "2"])
@@ -112,42 +119,33 @@ def test_similar_movies_by_title_or_id(served: Home, asked: str) -> None:
     ]
 
 
-def test_similar_movies_of_one_that_has_none(home: Home, frames: Frames, tmp_path: Path) -> None:
-    some = frames["similar_movies"].filter(pl.col("movie_id") != 2)
-    publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames | {"similar_movies": some}), home)
-    assert similar(home, "Movie 2")[1].is_empty()
+def test_similar_movies_of_a_movie_without_any(served: Home) -> None:
+    with duckdb.connect(served.warehouse) as connection:
+        connection.execute("delete from similar_movies where movie_id = 2")
+    assert similar(served, "Movie 2")[1].is_empty()
 
 
-def test_equal_titles_go_to_the_most_rated(home: Home, frames: Frames, tmp_path: Path) -> None:
-    """All have two ratings but movie 3, which has three."""
-    renamed = frames["movies"].with_columns(title=pl.lit("Ran"))
-    more = frames["ratings"].head(1).with_columns(pl.lit(3, pl.Int32).alias("movie_id"))
-    lists = frames["recommendations"].with_columns(
-        pl.when((pl.col("user_id") == 1) & (pl.col("rank") == 1))
-        .then(pl.lit(1, pl.Int32))
-        .otherwise("movie_id")
-        .alias("movie_id")
-    )
-    changed = {"movies": renamed, "ratings": pl.concat([frames["ratings"], more]), "recommendations": lists}
-    publish(make_outcome("r1"), write_night(tmp_path / "tonight", frames | changed), home)
-    assert similar(home, "ran")[0]["movie_id"].item() == 3
+def test_the_most_rated_of_several_movies_with_the_same_title_is_found(served: Home) -> None:
+    with duckdb.connect(served.warehouse) as connection:
+        connection.execute("update movies set title = 'Ran', n_ratings = if(movie_id = 3, 3, 2)")
+    assert similar(served, "ran")[0]["movie_id"].item() == 3
 
 
-def test_similar_movies_of_no_movie(served: Home) -> None:
+def test_similar_movies_of_an_unknown_title_suggests_others(served: Home) -> None:
     with pytest.raises(
         UsageError, match=r"no movie is called 'Movie 9'; did you mean Movie 1 \(1995\), movie_id 1; Mov"
     ):
         similar(served, "Movie 9")
 
 
-def test_what_the_run_did_not_make_is_told(without: Home) -> None:
+def test_lists_that_the_run_did_not_make_are_an_error(without: Home) -> None:
     with pytest.raises(NotPublished, match=r"holds no similar movies: .* Next: `recsys nightly"):
         similar(without, "Movie 1")
     with pytest.raises(NotPublished, match=r"holds no default lists: .* Next: `recsys nightly"):
         recommend_default(without, "all")
 
 
-def test_tables_of_an_older_version_are_told(served: Home) -> None:
+def test_a_warehouse_of_an_older_version_is_named_as_such(served: Home) -> None:
     with duckdb.connect(served.warehouse) as connection:
         connection.execute("drop table similar_movies")
     with pytest.raises(NotPublished, match=r"older version of recsys: .*similar_movies.* Next: `recsys nightly --home"):
@@ -168,7 +166,7 @@ def test_list_runs_starts_with_the_newest(served: Home) -> None:
     assert len(list_runs(served, limit=10)) == 3
 
 
-def test_sample_is_a_select_that_anybody_can_type(served: Home) -> None:
+def test_sample_returns_its_statement_and_the_rows(served: Home) -> None:
     statement, rows = sample(served)
 
     assert statement.startswith("select user_id, rank, title")
@@ -201,7 +199,7 @@ def test_without_a_published_run_the_next_command_is_named(home: Home) -> None:
             ask()
 
 
-def test_damaged_warehouse_is_told_in_words(home: Home) -> None:
+def test_a_damaged_warehouse_is_an_error(home: Home) -> None:
     home.root.mkdir()
     home.warehouse.write_bytes(b"not a database" * 1000)
     with pytest.raises(NotPublished, match=r"cannot be opened: .* not a valid DuckDB database file.*Next: "):
@@ -210,4 +208,4 @@ def test_damaged_warehouse_is_told_in_words(home: Home) -> None:
 
 def test_leaves_no_connection_open(served: Home) -> None:
     recommend(served, 1)
-    duckdb.connect(served.warehouse).close()  # for writing: refused while any read-only connection is open here
+    duckdb.connect(served.warehouse).close()  # for writing: fails while a read-only connection is open in this process

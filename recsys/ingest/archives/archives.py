@@ -1,7 +1,7 @@
-"""Opening what a source came in (a zip, a wheel, a directory) and reading known files from it, nothing else.
+"""Opens a zip, a wheel or a directory and reads files from it by name.
 
-Nothing is unpacked: a file is found by its bare name and read as a stream, so a path inside an archive is never a
-path on this machine. What no honest archive holds is refused as it is opened, see `zips`.
+Nothing is unpacked: a file is found by its bare name and read as a stream, so a path inside an archive is never used as
+a path on this machine. `zips` lists what is refused when a zip is opened.
 """
 
 import io
@@ -22,7 +22,7 @@ from recsys.ingest.archives.zips import Limits
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a source: the name of the folder it lies in, its size unpacked, and how to read it."""
+    """One file of a source: the name of its folder, its unpacked size, and how to read it."""
 
     folder: str
     size_bytes: int
@@ -31,30 +31,30 @@ class Entry:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one opened source, by bare name."""
+    """The files of an open source, by bare name."""
 
     path: Path
     entries: Mapping[str, Entry]
-    closing: ExitStack  # of the files that were opened
+    closing: ExitStack  # closes the files that were opened
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries
 
     def open(self, name: str) -> BinaryIO:
-        """The file's bytes as a stream, closed with the source. A zip's checksum is checked when its end is reached.
+        """Opens a file as a stream that is closed with the source. A zip's checksum is checked at the end of the file.
 
-        Raises: SourceError when it is missing or there is more than one; the stream does when it turns out damaged.
+        Raises: SourceError if the file is missing or ambiguous, and while the stream is read if it is damaged.
         """
         if name not in self:
-            raise SourceError(f"{self.path} has no {name}. Next: pass the archive whole, as it was published")
+            raise SourceError(f"{self.path} has no {name}. Next: pass the complete archive, as it was published")
         return self.closing.enter_context(self.entries[name].reader())
 
 
 @contextmanager
 def opened(path: Path, limits: Limits = zips.LIMITS) -> Iterator[Files]:
-    """The files of the zip, wheel or directory at `path`.
+    """Opens the zip, wheel or directory at `path` and yields its files.
 
-    Raises: SourceError when it is none of these, damaged, or holds what no honest archive does.
+    Raises: SourceError if it is none of these, is damaged, or breaks one of `limits`.
     """
     with ExitStack() as closing:
         if path.is_dir():
@@ -65,7 +65,7 @@ def opened(path: Path, limits: Limits = zips.LIMITS) -> Iterator[Files]:
 
 
 def check_regular(path: Path) -> None:
-    """Raises: SourceError when `path` cannot be opened, or would not end or answer when it is: a pipe, a device."""
+    """Raises: SourceError if `path` cannot be opened, or is a pipe or a device, which may block or never end."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -76,18 +76,18 @@ def check_regular(path: Path) -> None:
 
 
 def directory_entries(path: Path) -> dict[str, Entry]:
-    """The files right in `path`. Raises: SourceError when it holds a link that leads out of it, a pipe or a device."""
+    """Lists the files directly in `path`. Raises: SourceError if one is a link out of it, a pipe or a device."""
     folder = path.resolve()
     try:
         files = sorted(path.iterdir())
     except OSError as error:
-        raise SourceError(f"{path} cannot be opened ({error.strerror}). Next: check who may read it") from error
+        raise SourceError(f"{path} cannot be opened ({error.strerror}). Next: check its permissions") from error
     for file in files:
         check_inside(file, folder)
-    there = [file for file in files if file.exists()]  # an editor's lock is a link to nothing
-    for file in there:
+    existing = [file for file in files if file.exists()]  # an editor's lock is a dangling link
+    for file in existing:
         check_regular(file)
-    return {file.name: directory_entry(file, folder) for file in there if file.is_file()}
+    return {file.name: directory_entry(file, folder) for file in existing if file.is_file()}
 
 
 def check_inside(file: Path, folder: Path) -> None:
@@ -95,12 +95,12 @@ def check_inside(file: Path, folder: Path) -> None:
         return
     try:
         target = file.resolve()
-    except (OSError, RuntimeError) as error:  # links in a circle, which newer Pythons leave to check_regular
+    except (OSError, RuntimeError) as error:  # a circle of links, which newer Pythons leave to check_regular
         raise SourceError(f"{file} is a link that leads nowhere. Next: remove it") from error
     if not target.is_relative_to(folder):
         raise SourceError(
-            f"{file} is a link to {target}, outside the folder, of which nothing is read. Next: pass the folder that "
-            "the files are in, or put a copy in place of the link"
+            f"{file} is a link to {target}, outside the folder; such files are not read. Next: pass the folder that "
+            "has the files, or replace the link by a copy"
         )
 
 
@@ -112,26 +112,26 @@ def open_file(path: Path) -> io.FileIO:
     try:
         return path.open("rb", buffering=0)
     except OSError as error:
-        raise SourceError(f"{path} cannot be opened ({error.strerror}). Next: check who may read it") from error
+        raise SourceError(f"{path} cannot be opened ({error.strerror}). Next: check its permissions") from error
 
 
 def open_zip(path: Path, limits: Limits, closing: ExitStack) -> zipfile.ZipFile:
-    """Raises: SourceError when it is no zip, or one that cannot be trusted."""
+    """Raises: SourceError if the file is not a zip, is damaged, or breaks one of `limits`."""
     check_regular(path)
-    file = closing.enter_context(zips.Bounded(open_file(path), limits.directory_bytes))
+    file = closing.enter_context(io.BufferedReader(open_file(path)))
     try:
         archive = closing.enter_context(zipfile.ZipFile(file))
     except (*zips.DAMAGE, OSError) as error:
         raise SourceError(
-            f"{path} is not a zip that can be read: it looks like {file_looks_like(path)} ({error}). Next: get it "
-            "again, or pass a zip or a directory in GroupLens's layout"
+            f"{path} is not a readable zip: it looks like {file_looks_like(path)} ({error}). Next: get it again, or "
+            "pass a zip or a directory in GroupLens's layout"
         ) from error
     zips.inspect(archive, path, limits)
     return archive
 
 
 def zip_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, Entry]:
-    """Where a name occurs in several folders, the file nearest to the root counts; of two equally near, neither."""
+    """If a name occurs in several folders, the file nearest to the root is used; two equally near are ambiguous."""
     entries: dict[str, Entry] = {}
     nearest: dict[str, zipfile.ZipInfo] = {}
     for info in sorted(archive.infolist(), key=lambda info: (info.filename.count("/"), info.filename)):
@@ -142,7 +142,7 @@ def zip_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, Entry]:
         if first is info:
             entries[name] = zip_entry(archive, info, path)
         elif first.filename.count("/") == info.filename.count("/"):
-            entries[name] = Entry("", info.file_size, partial(refuse_choice, path, first, info))
+            entries[name] = Entry("", info.file_size, partial(refuse_ambiguous, path, first, info))
     return entries
 
 
@@ -151,8 +151,8 @@ def zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> En
     return Entry(folder, info.file_size, lambda: io.BufferedReader(zips.Member(archive, info, path)))
 
 
-def refuse_choice(path: Path, first: zipfile.ZipInfo, second: zipfile.ZipInfo) -> NoReturn:
+def refuse_ambiguous(path: Path, first: zipfile.ZipInfo, second: zipfile.ZipInfo) -> NoReturn:
     raise SourceError(
-        f"{path} has both {zips.shown(first.filename)} and {zips.shown(second.filename)}, and no telling which counts. "
-        "Next: pass an archive of one edition"
+        f"{path} has both {zips.quoted(first.filename)} and {zips.quoted(second.filename)}. Next: pass an archive of "
+        "one edition"
     )

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for the words of a refusal, never to decide how to read it."""
+"""Names the kind of a file by its first bytes, for error messages. How a file is read does not depend on it."""
 
 from pathlib import Path
 
@@ -13,8 +13,6 @@ SIGNATURES = (
     (b"\xfd7zXZ\x00", "an xz file"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (b"PAR1", "a Parquet file"),
-    (b"SQLite format 3\x00", "a SQLite database"),
-    (b"%PDF", "a PDF"),
     (b"version https://git-lfs", "a pointer of Git LFS in place of the file"),
     (b"\xff\xfe", "text in UTF-16"),
     (b"\xfe\xff", "text in UTF-16"),
@@ -24,19 +22,16 @@ HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 def looks_like(first: bytes) -> str:
-    """In words what begins with `first`, of which FIRST_BYTES are enough: "a gzip file"."""
+    """Describes a file by its first FIRST_BYTES bytes, e.g. "a gzip file"."""
     if not first:
         return "an empty file"
     if first.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(HTML):
         return "an HTML page"
     if first[TAR_AT:].startswith(TAR):
         return "a tar archive"
+    is_text = not any(byte < 32 and byte not in b"\t\n\r\f" for byte in first)
     named = (name for signature, name in SIGNATURES if first.startswith(signature))
-    return next(named, "text" if is_text(first) else "no kind of file known here")
-
-
-def is_text(first: bytes) -> bool:
-    return not any(byte < 32 and byte not in b"\t\n\r\f" for byte in first)
+    return next(named, "text" if is_text else "no kind of file known here")
 
 
 def file_looks_like(path: Path) -> str:
@@ -44,10 +39,10 @@ def file_looks_like(path: Path) -> str:
         with path.open("rb") as file:
             return looks_like(file.read(FIRST_BYTES))
     except OSError as error:
-        return f"nothing that can be read: {error.strerror}"
+        return f"an unreadable file: {error.strerror}"
 
 
-def shown(text: str, most: int = 200) -> str:
-    """What somebody wrote, for a terminal: no longer than a few lines, with nothing in it that steers one."""
-    cut = text if len(text) <= most else f"{text[:most]}…"
+def shown(text: str, max_length: int = 200) -> str:
+    """Shortens and escapes a text of unknown origin, so that it is safe to print on a terminal."""
+    cut = text if len(text) <= max_length else f"{text[: max_length - 1]}…"
     return cut if cut and cut.isprintable() else ascii(cut)

@@ -1,11 +1,6 @@
-"""Downloads that go on where they were cut off, by the same process or by the next one.
-
-A server is believed in nothing that can be checked: where it says the rest begins, how long the file is, and in the
-end, by the caller's `find_fault`, whether it is the right one.
-"""
+"""Downloads a file to a temporary name, checks it, and renames it. A failed download starts from the beginning."""
 
 import logging
-import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,44 +13,51 @@ from filelock import FileLock, Timeout
 
 from recsys import __version__
 from recsys.errors import SourceError, SourceOutage
-from recsys.ingest.fetch.partial_file import Partial
-from recsys.ingest.fetch.patience import PATIENCE, Interruption, Patience, Tries, retry_after
+from recsys.files import sync
+from recsys.ingest.fetch.retry import Interrupted, RetryPolicy, parse_retry_after
 from recsys.progress import transfer
 
 log = logging.getLogger(__name__)
 
-# What is wrong with a file, in words that follow "they are"; None when it is what was wanted.
+# What is wrong with a file, in words that follow "the file"; None if it is the right one.
 FindFault = Callable[[Path], str | None]
 
+POLICY = RetryPolicy()
 USER_AGENT = f"recsys/{__version__} (nightly MovieLens recommender; fetches an archive once and keeps it)"
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-RETRIED = {408, 429, *range(500, 600)}  # answers that may be others in a moment
+RETRIED = {408, 429, *range(500, 600)}  # status codes of temporary errors
 
 
-def download(url: str, path: Path, find_fault: FindFault, patience: Patience = PATIENCE) -> None:
-    """Fetches `url` to `path`, which is replaced only by a whole file in which `find_fault` finds none.
+def download(url: str, path: Path, find_fault: FindFault, policy: RetryPolicy = POLICY) -> None:
+    """Fetches `url` to `path`, which is replaced only by a complete file in which `find_fault` finds nothing wrong.
 
-    Of two processes that want the same file, the second waits and takes what the first has fetched. Proxies are those
-    of the environment.
+    If two processes want the same file, the second waits and uses what the first has fetched. Proxies are taken from
+    the environment.
 
-    Raises: SourceOutage when it cannot be had just now: what has come is kept for the next call; SourceError when it
-    is not there, not the right one, or cannot be written.
+    Raises: SourceOutage if the server fails or is too slow, so that a later call may succeed; SourceError if the file
+    does not exist, is the wrong one or cannot be written.
     """
-    with locked(path, patience.lock_seconds):
+    with locked(path, policy.lock_seconds):
         if path.exists() and find_fault(path) is None:
             return
         log.info("fetching %s", url)
-        partial = Partial(url, path)
-        with open_client(patience) as client, telling_what_cannot_be_written(path):
-            fetch_faultless(client, partial, find_fault, patience)
-            partial.keep()
+        part = path.with_name(f".{path.name}.part")  # left behind by a kill; the next download overwrites it
+        with open_client(policy) as client, reporting_write_errors(path):
+            try:
+                fetch(client, url, part, policy)
+                if fault := find_fault(part):
+                    raise SourceError(f"{url} returned {part.stat().st_size:,} bytes, but the file {fault}")
+                sync(part)
+                part.replace(path)
+                sync(path.parent)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(path: Path, wait_seconds: float = PATIENCE.lock_seconds) -> Iterator[None]:
-    """Holds `path` against other processes. Raises: SourceOutage when one of them does not let go in time."""
+def locked(path: Path, wait_seconds: float = POLICY.lock_seconds) -> Iterator[None]:
+    """Locks `path` against other processes. Raises: SourceOutage if another one holds the lock for too long."""
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with telling_what_cannot_be_written(path):
+    with reporting_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -73,12 +75,13 @@ def acquire(lock: FileLock, path: Path, wait_seconds: float) -> None:
         lock.acquire(timeout=wait_seconds)
     except Timeout as error:
         raise SourceOutage(
-            f"another process has been fetching {path} for more than {wait_seconds:.0f} s. Next: wait for it, or end it"
+            f"another process has been fetching {path} for more than {wait_seconds:.0f} s. Next: wait for it, or stop "
+            "it"
         ) from error
 
 
 @contextmanager
-def telling_what_cannot_be_written(path: Path) -> Iterator[None]:
+def reporting_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -87,146 +90,90 @@ def telling_what_cannot_be_written(path: Path) -> Iterator[None]:
         ) from error
 
 
-def open_client(patience: Patience) -> httpx.Client:
-    """Raises: SourceError when what the environment says of proxies or certificates cannot be meant."""
-    timeout = httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds)
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}  # a range is one of the archive's own bytes
+def open_client(policy: RetryPolicy) -> httpx.Client:
+    """Raises: SourceError if the environment's proxy or certificate settings are invalid."""
+    timeout = httpx.Timeout(policy.stall_seconds, connect=policy.connect_seconds)
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}  # an archive is compressed already
     try:
-        return httpx.Client(headers=headers, timeout=timeout, follow_redirects=True, max_redirects=patience.redirects)
+        return httpx.Client(headers=headers, timeout=timeout, follow_redirects=True, max_redirects=policy.max_redirects)
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
         raise SourceError(
-            f"the proxy or certificate settings of the environment cannot be used ({error}). Next: look at HTTP_PROXY, "
+            f"the proxy or certificate settings of the environment are invalid ({error}). Next: check HTTP_PROXY, "
             "HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
         ) from error
 
 
-def fetch_faultless(client: httpx.Client, partial: Partial, find_fault: FindFault, patience: Patience) -> None:
-    """Bytes may go wrong on the way, and the file may change between two parts of it: so there is a second chance."""
-    for is_last in (False, True):
-        fetch_whole(client, partial, patience)
-        fault = find_fault(partial.part)
-        if fault is None:
-            return
-        told = f"{partial.url} gave {partial.size_bytes:,} bytes, but they are {fault}"
-        partial.drop()
-        if is_last:
-            raise SourceError(f"{told}, twice in a row")
-        log.warning("%s; fetching it once more, from the start", told)
+def fetch(client: httpx.Client, url: str, part: Path, policy: RetryPolicy) -> None:
+    """Writes `url` to `part`, with retries.
 
-
-def fetch_whole(client: httpx.Client, partial: Partial, patience: Patience) -> None:
-    tries = Tries(patience, partial.resumable_bytes)
-    while not partial.is_whole():
+    Raises: SourceOutage if all of them fail; SourceError if a retry is pointless.
+    """
+    deadline = time.monotonic() + policy.total_seconds
+    answered, attempt = False, 1
+    while True:
         try:
-            return fetch_rest(client, partial, patience)
-        except Interruption as interruption:
-            tries.pause(partial.url, interruption, partial.resumable_bytes)
-    return None
+            return fetch_once(client, url, part, policy, deadline)
+        except Interrupted as error:
+            answered |= error.answered
+            tries = policy.tries if answered else policy.connect_tries
+            if attempt >= tries:
+                raise SourceOutage(f"{url} {error}, in {tries} tries") from error
+            attempt += 1
+            pause = policy.pause_before(attempt) if error.retry_after is None else error.retry_after
+            if pause > policy.max_pause_seconds:
+                limit = f"the limit is {policy.max_pause_seconds:.0f} s"
+                raise SourceOutage(f"{url} {error} and asks to wait {pause:.0f} s, {limit}") from error
+            log.warning("%s %s; try %d of %d in %.1f s", url, error, attempt, tries, pause)
+            time.sleep(pause)
 
 
-def fetch_rest(client: httpx.Client, partial: Partial, patience: Patience) -> None:
-    """One request. Raises: Interruption when another may bring more; SourceError when none will."""
-    was_answered = False
+def fetch_once(client: httpx.Client, url: str, part: Path, policy: RetryPolicy, deadline: float) -> None:
+    """Sends one request. Raises: Interrupted if another may succeed; SourceError or SourceOutage if none will."""
+    answered = False
     try:
-        with client.stream("GET", partial.url, headers=range_headers(partial)) as response:
-            was_answered = True
-            check_answer(response, partial, patience)
-            receive(response, partial, patience)
+        with client.stream("GET", url) as response:
+            answered = True
+            check_status(response, url)
+            receive(response, url, part, policy, deadline)
     except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
-        raise SourceError(f"{partial.url} cannot be fetched ({error})") from error
+        raise SourceError(f"{url} cannot be fetched ({error})") from error
     except httpx.TransportError as error:
-        words = "broke off" if was_answered else f"cannot be reached{by_proxy(partial.url)}"
-        raise Interruption(f"{words} ({str(error) or type(error).__name__})", was_answered=was_answered) from error
-
-
-def range_headers(partial: Partial) -> dict[str, str]:
-    """Asks for the rest if the file is still the same, for all of it if not."""
-    validator = partial.validator
-    return {"Range": f"bytes={partial.size_bytes}-", "If-Range": validator} if validator else {}
+        what = "broke off" if answered else f"cannot be reached{by_proxy(url)}"
+        raise Interrupted(f"{what} ({str(error) or type(error).__name__})", answered=answered) from error
 
 
 def by_proxy(url: str) -> str:
-    """It may be a proxy that cannot be reached; httpx does not say so."""
+    """Names the proxy that may be the unreachable part, which httpx does not, without its user and password."""
     parts, proxies = urlsplit(url), urllib.request.getproxies()
     proxy = urlsplit(proxies.get(parts.scheme) or proxies.get("all") or "")
     if not proxy.hostname or urllib.request.proxy_bypass(parts.netloc):
         return ""
-    return f" through {proxy.hostname}, the proxy of the environment"  # its name and password are nobody's business
+    return f" through {proxy.hostname}, the proxy of the environment"
 
 
-def check_answer(response: httpx.Response, partial: Partial, patience: Patience) -> None:
-    """Raises: Interruption when another try may bring what this one does not; SourceError when none will."""
+def check_status(response: httpx.Response, url: str) -> None:
+    """Raises: Interrupted on a temporary error; SourceError on any other answer without the file."""
     status = response.status_code
-    if status == 206 and partial.validator:
-        check_range(response, partial)
-    elif status == 200:
-        begin(response, partial, patience)
-    elif status == 416:  # nothing is left, or the file has become shorter
-        partial.drop()
-        raise Interruption("answered 416: the part that is here is not of this file")
-    elif status in RETRIED:
-        asked_seconds = retry_after(response.headers.get("Retry-After", ""))
-        raise Interruption(f"answered {status}", asked_seconds=asked_seconds)
-    else:
-        raise SourceError(f"{partial.url} answered {status}")
+    if status in RETRIED:
+        raise Interrupted(f"answered {status}", retry_after=parse_retry_after(response.headers.get("Retry-After", "")))
+    if status != 200:
+        raise SourceError(f"{url} answered {status}")
 
 
-def check_range(response: httpx.Response, partial: Partial) -> None:
-    """Raises: Interruption when what was sent is not the rest of what is here, which is dropped then."""
-    told, here, total = response.headers.get("Content-Range", ""), partial.size_bytes, partial.total_bytes
-    match = CONTENT_RANGE.fullmatch(told)
-    fits = match is not None and int(match[1]) == here and (total is None or match[2] in (str(total), "*"))
-    if not fits or find_validator(response) not in (None, partial.validator):
-        partial.drop()
-        raise Interruption(f"answered with '{told}', not with the rest of the same {total} bytes from {here} on")
+def receive(response: httpx.Response, url: str, part: Path, policy: RetryPolicy, deadline: float) -> None:
+    """Writes the body to `part`. httpx checks that it is as long as announced.
 
-
-def begin(response: httpx.Response, partial: Partial, patience: Patience) -> None:
-    """Everything from the start: as asked for, or because the server knows no ranges or another file by now."""
+    Raises: SourceError if it is too large; SourceOutage if it is not complete at the deadline.
+    """
     announced = response.headers.get("Content-Length", "")
     total = int(announced) if announced.isdecimal() else None
-    if total is not None and total > patience.most_bytes:
-        raise SourceError(f"{partial.url} announces {total:,} bytes, the limit is {patience.most_bytes:,}")
-    partial.begin(find_validator(response), total)
-    if total is not None and total > partial.free_bytes():
-        raise SourceError(
-            f"{partial.url} has {total:,} bytes, and {partial.path.parent} has room for {partial.free_bytes():,}"
-        )
-
-
-def find_validator(response: httpx.Response) -> str | None:
-    """What proves later that the file is the same; a weak ETag would not prove it byte for byte."""
-    tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified")
-    return str(tag) if tag.startswith('"') else date and str(date)
-
-
-def receive(response: httpx.Response, partial: Partial, patience: Patience) -> None:
-    """Appends what comes. Raises: Interruption when it ends too early or crawls; SourceError when it does not end."""
-    total = partial.total_bytes
-    most = patience.most_bytes if total is None else total
-    with (
-        partial.part.open("ab") as file,
-        transfer(partial.path.name, partial.size_bytes, total, log) as show,
-    ):
-        for chunk in hurried(response.iter_raw(), patience):
-            if file.tell() + len(chunk) > most:
-                partial.drop()
-                raise SourceError(f"{partial.url} sends more than the {most:,} bytes that it may have")
+    if total is not None and total > policy.max_bytes:
+        raise SourceError(f"{url} announces {total:,} bytes, the limit is {policy.max_bytes:,}")
+    with part.open("wb") as file, transfer(part.name.strip(".").removesuffix(".part"), total, log) as show:
+        for chunk in response.iter_raw():
+            if file.tell() + len(chunk) > policy.max_bytes:
+                raise SourceError(f"{url} sends more than {policy.max_bytes:,} bytes, which is the limit")
+            if time.monotonic() > deadline:
+                raise SourceOutage(f"{url} sent {file.tell():,} bytes in {policy.total_seconds:.0f} s, the time limit")
             file.write(chunk)
-            file.flush()  # what has come is safe from a kill
             show(len(chunk))
-        if total is not None and file.tell() < total:
-            raise Interruption(f"ended at {file.tell():,} of {total:,} bytes")
-
-
-def hurried(chunks: Iterator[bytes], patience: Patience) -> Iterator[bytes]:
-    """The chunks while they are more than drops, which no timeout of a socket notices."""
-    since, received = time.monotonic(), 0
-    for chunk in chunks:
-        yield chunk
-        received += len(chunk)
-        seconds = time.monotonic() - since
-        if seconds >= patience.read_seconds:
-            if received < patience.slowest_bytes:
-                raise Interruption(f"sent only {received:,} bytes in {seconds:.0f} s")
-            since, received = time.monotonic(), 0

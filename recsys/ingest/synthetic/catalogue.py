@@ -1,4 +1,4 @@
-"""Made-up movies and links, written as published: every way a title can be written occurs, and every kind of gap."""
+"""Synthetic movies and links in the published format, with every form of title and every kind of missing value."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ import polars as pl
 
 from recsys.ingest.synthetic.synthetic import GENRES, Ints, title
 
-YEARS = (1920, 1995)  # the last is not drawn: no movie is rated before it is out
+YEARS = (1920, 1995)  # the last is exclusive: no movie is rated before its release
 NO_GENRES = "(no genres listed)"
-IMDB_PRIME, TMDB_PRIME = 9_999_991, 19_999_999  # more than there are movies: steps through them meet no id twice
+IMDB_PRIME, TMDB_PRIME = 9_999_991, 19_999_999  # more than there are movies, so that ids are unique
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Some movies: movieId, title, genres; and their links: movieId, imdbId of 7 digits, tmdbId, null now and then."""
+    """Movies (movieId, title, genres) and links (movieId, imdbId of 7 digits, tmdbId, which is null for some)."""
 
     movies: pl.DataFrame
     links: pl.DataFrame
 
 
 def draw_catalogue(movie_id_M: Ints, first: int, seed: int) -> Catalogue:
-    """Movies of these ids, of which the first is movie number `first`, counted from 0."""
+    """Returns movies with these ids. `first` is the number of the first one, counted from 0."""
     rng = np.random.default_rng([seed, 2, first])
     number_M = np.arange(first, first + len(movie_id_M))
     years = rng.integers(*YEARS, len(movie_id_M)).tolist()
@@ -35,7 +35,7 @@ def draw_catalogue(movie_id_M: Ints, first: int, seed: int) -> Catalogue:
 
 
 def published_title(number: int, year: int) -> str:
-    """A title of its own: the article last, now and then another name, quotes, or no year."""
+    """A unique title with the article last; some have a second name, quotes, or no year."""
     name = title(number).removeprefix("The ")
     if number % 97 == 96:
         return f"{name}, The"
@@ -47,7 +47,7 @@ def published_title(number: int, year: int) -> str:
 
 
 def draw_genres(n_movies: int, rng: np.random.Generator) -> list[str]:
-    """One to three genres by name, parted by |; of one movie in forty none are listed."""
+    """One to three genres, sorted and separated by |; one movie in forty has none."""
     places_M3 = rng.integers(0, len(GENRES), (n_movies, 3)).tolist()
     has_none_M = (rng.random(n_movies) < 1 / 40).tolist()
     return [

@@ -1,7 +1,7 @@
-"""Drawing made-up ratings of any size, some users at a time: who rates what, how many stars, when, with which tags.
+"""Draws synthetic ratings of any size in blocks of users: which user rates which movie, the stars, times and tags.
 
-Nothing here grows with the ratings but what one block of users draws, and every block draws from a generator of its
-own, so that the same sizes and seed give the same data however many are drawn at a time.
+Memory is bounded by the size of a block. Every block has its own random generator, so that the same sizes and seed give
+the same data regardless of the blocks drawn before.
 
 Shapes: U users, M movies, P users of one block, B their ratings, R rank.
 """
@@ -16,17 +16,15 @@ from numpy.typing import NDArray
 
 from recsys.ingest.synthetic.synthetic import MOODS, THINGS, Floats, Ints
 
-BLOCK_RATINGS = 500_000  # drawn at a time: some 200 MB
-LEAST_RATINGS = 20  # of each user in every published edition
-DENSE = 32  # a user who rates more than a DENSE-th of all movies draws from all at once rather than one by one
-ACTIVITY_SPREAD = (
-    1.3  # of log ratings per user: the most active of 200,000 rates a hundred times the mean, as in ML-32M
-)
-# Popularity falls with rank as (rank / M + HEAD) ** -TAIL: half of ML-32M's users rate its best-known movie, and half
-# of its movies have a handful of ratings.
+BLOCK_RATINGS = 500_000  # drawn at a time, about 200 MB
+MIN_RATINGS = 20  # per user in the published editions
+DENSE = 32  # a user with more than 1 / DENSE of all movies draws them at once, not singly
+ACTIVITY_SPREAD = 1.3  # of log ratings per user: the most active of 200,000 has a hundred times the mean, as in ML-32M
+# Popularity falls with rank as (rank / M + HEAD) ** -TAIL. In ML-32M, half of the users rate the most popular movie,
+# and half of the movies have a handful of ratings.
 HEAD, TAIL = 1 / 400, 1.6
 
-RANK = 4  # of the planted taste
+RANK = 4  # dimensions of the planted taste
 MEAN, USER_SPREAD, MOVIE_SPREAD, TASTE_SPREAD, NOISE = 3.5, 0.4, 0.45, 0.6, 0.7  # stars, standard deviations
 
 OPENED = int(np.datetime64("1995-01-09T11:46:49", "s").astype(np.int64))  # the first rating of the published editions
@@ -46,7 +44,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class World:
-    """What all blocks share. Movies stand in the order of their ids."""
+    """What all blocks share. Movies are sorted by id."""
 
     seed: int
     counts_U: Ints  # ratings of each user
@@ -58,14 +56,14 @@ class World:
 
 @dataclass(frozen=True)
 class Block:
-    """The ratings, and tags, of some users: user_id, movie_id, rating or tag, timestamp; sorted by user and movie."""
+    """Ratings and tags of some users: user_id, movie_id, rating or tag, timestamp; sorted by user and movie."""
 
     ratings: pl.DataFrame
     tags: pl.DataFrame
 
 
 def draw_world(n_users: int, n_movies: int, n_ratings: int, seed: int) -> World:
-    """The part of made-up data that must be known before the first rating is drawn."""
+    """Draws what has to be known before the first rating is drawn."""
     rng = np.random.default_rng([seed, 0])
     return World(
         seed=seed,
@@ -78,26 +76,26 @@ def draw_world(n_users: int, n_movies: int, n_ratings: int, seed: int) -> World:
 
 
 def draw_activity(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Generator) -> Ints:
-    """How much each user rates: heavy-tailed, `n_ratings` together, none more than all movies. -> (U,) int64.
+    """Number of ratings per user: heavy-tailed, with sum `n_ratings`, each at most `n_movies`. -> (U,) int64.
 
-    None rates less than LEAST_RATINGS, or than once where there are too few for that.
+    The minimum is MIN_RATINGS, or one if there are not enough ratings or movies.
     """
     assert n_users <= n_ratings <= n_users * n_movies
-    least = LEAST_RATINGS if n_ratings >= LEAST_RATINGS * n_users and n_movies >= LEAST_RATINGS else 1
-    counts_U = np.full(n_users, least)
+    minimum = MIN_RATINGS if n_ratings >= MIN_RATINGS * n_users and n_movies >= MIN_RATINGS else 1
+    counts_U = np.full(n_users, minimum)
     weight_U = rng.lognormal(0, ACTIVITY_SPREAD, n_users)
     while (left := n_ratings - int(counts_U.sum())) > 0:
         room_U = n_movies - counts_U
         open_U = weight_U * (room_U > 0)
         more_U = np.minimum((open_U * (left / open_U.sum())).astype(np.int64), room_U)
-        if not more_U.any():  # fewer are left than users: one each for the most active
+        if not more_U.any():  # fewer are left than there are users: one for each of the most active
             more_U[np.argsort(-open_U, kind="stable")[:left]] = 1
         counts_U += more_U
     return counts_U
 
 
 def draw_movie_ids(n_movies: int, rng: np.random.Generator) -> Ints:
-    """Ids without gaps at first and with ever wider ones later, as published. -> (M,) int64, ascending."""
+    """Ids with gaps that widen towards the end, as in the published editions. -> (M,) int64, ascending."""
     wider_M = 4.7 * np.arange(n_movies) / n_movies
     return np.cumsum(1 + rng.poisson(wider_M))
 
@@ -108,14 +106,14 @@ def draw_popularity(n_movies: int, rng: np.random.Generator) -> Floats:
 
 
 def list_blocks(world: World) -> Iterator[tuple[int, int]]:
-    """First user and first user beyond of each block, as indices: BLOCK_RATINGS each, more where one user has them."""
+    """Yields (first, beyond) user indices of each block of about BLOCK_RATINGS; a single user may have more."""
     block_U = np.cumsum(world.counts_U) // BLOCK_RATINGS
     starts = np.flatnonzero(np.diff(block_U, prepend=-1))
     return pairwise([*starts.tolist(), len(block_U)])
 
 
 def draw_block(world: World, first: int, beyond: int) -> Block:
-    """The ratings and tags of the users from index `first` up to `beyond`; user_id is the index + 1."""
+    """Draws the ratings and tags of the users with indices in [first, beyond); user_id is the index + 1."""
     rng = np.random.default_rng([world.seed, 1, first])
     counts_P = world.counts_U[first:beyond]
     user_B = np.repeat(np.arange(beyond - first), counts_P)
@@ -134,7 +132,7 @@ def draw_block(world: World, first: int, beyond: int) -> Block:
 
 
 def draw_movies(counts_P: Ints, popularity_M: Floats, rng: np.random.Generator) -> Ints:
-    """What users rate: as many distinct movies as `counts_P` says of each, as indices, ascending. -> (B,) int64."""
+    """Draws `counts_P` distinct movies for each user, as ascending indices. -> (B,) int64."""
     n_movies = len(popularity_M)
     is_dense_P = counts_P * DENSE > n_movies
     keys = [
@@ -145,11 +143,11 @@ def draw_movies(counts_P: Ints, popularity_M: Floats, rng: np.random.Generator) 
 
 
 def draw_one_by_one(counts_P: Ints, popularity_M: Floats, rng: np.random.Generator) -> Ints:
-    """Keys user * M + movie, distinct: what a user has is drawn again, until nobody lacks any."""
+    """Distinct keys user * M + movie, drawn with rejection of duplicates."""
     n_movies = len(popularity_M)
     cumulative_M = np.cumsum(popularity_M)
-    cumulative_M[-1] = 1.0  # whatever rounding made of it
-    keys = np.array([-1])  # below all keys, so that there is always one to compare with
+    cumulative_M[-1] = 1.0  # despite rounding
+    keys = np.array([-1])  # a sentinel below all keys, for the comparison
     lacking_P = counts_P.copy()
     while lacking_P.any():
         users = np.repeat(np.arange(len(counts_P)), lacking_P)
@@ -163,23 +161,23 @@ def draw_one_by_one(counts_P: Ints, popularity_M: Floats, rng: np.random.Generat
 
 
 def distinct(keys: Ints) -> Ints:
-    """Sorted, each once; several times as fast as numpy's unique, which hashes."""
+    """Sorted and without duplicates; several times faster than numpy's unique, which hashes."""
     keys = np.sort(keys)
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def draw_at_once(counts_P: Ints, popularity_M: Floats, rng: np.random.Generator) -> Ints:
-    """Keys user * M + movie: the movies whose exponential clocks, at the rates of their popularity, ring first."""
+    """Keys user * M + movie, drawn without replacement: smallest exponential variates at the rates of popularity."""
     n_movies = len(popularity_M)
     keys = [np.empty(0, np.int64)]
     for user in np.flatnonzero(counts_P):
-        rings_M = rng.exponential(size=n_movies) / popularity_M
-        keys.append(user * n_movies + np.argsort(rings_M, kind="stable")[: counts_P[user]])
+        variate_M = rng.exponential(size=n_movies) / popularity_M
+        keys.append(user * n_movies + np.argsort(variate_M, kind="stable")[: counts_P[user]])
     return np.concatenate(keys)
 
 
 def draw_moments(counts_P: Ints, user_B: Ints, rng: np.random.Generator) -> Ints:
-    """Seconds since 1970: everybody rates in a few sessions between joining and leaving. -> (B,) int64."""
+    """Seconds since 1970. Each user rates in a few sessions between joining and leaving. -> (B,) int64."""
     joined_P = rng.integers(OPENED, CLOSED - 10 * DAY_SECONDS, len(counts_P))
     stay_P = rng.exponential(STAY_DAYS * DAY_SECONDS, len(counts_P))
     stay_P = np.minimum(stay_P, CLOSED - 9 * DAY_SECONDS - joined_P)
@@ -195,7 +193,7 @@ def draw_moments(counts_P: Ints, user_B: Ints, rng: np.random.Generator) -> Ints
 def draw_stars(
     world: World, user_B: Ints, movie_B: Ints, seconds_B: Ints, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Mean + biases + taste <p, q> + noise, in half stars from 0.5; in whole ones before there were halves. -> (B,)"""
+    """Mean + biases + taste <p, q> + noise, rounded to half stars, or to whole ones before 2003. -> (B,) float32."""
     n_users = int(user_B[-1]) + 1
     user_bias_P = rng.normal(0, USER_SPREAD, n_users)
     p_PR = rng.normal(0, TASTE_SPREAD / np.sqrt(RANK), (n_users, RANK))
@@ -207,7 +205,7 @@ def draw_stars(
 
 
 def draw_tags(ratings: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    """A tag on one rated movie in RATINGS_PER_TAG, typed within ten minutes of the rating."""
+    """A tag for one rating in RATINGS_PER_TAG, typed within ten minutes after it."""
     tagged = ratings.filter(rng.random(len(ratings)) * RATINGS_PER_TAG < 1)
     tag = pl.Series(TAGS).gather(rng.integers(0, len(TAGS), len(tagged)))
     later = pl.Series(rng.integers(0, 600, len(tagged)))

@@ -1,6 +1,6 @@
-"""Writing made-up ratings of any size as files in the layout that MovieLens's CSV editions are published in.
+"""Writes synthetic ratings of any size as files in the layout of MovieLens's CSV editions.
 
-What is in them `draws` and `catalogue` say; this is how it is written, and how the files come to their place.
+`draws` and `catalogue` make the content.
 """
 
 import logging
@@ -28,7 +28,7 @@ from recsys.progress import progress
 log = logging.getLogger(__name__)
 
 USAGE = "<users>x<movies>x<ratings>, e.g. 200948x87585x32000000"
-MOST_USERS, MOST_MOVIES = 20_000_000, 5_000_000  # what 2 GB of memory hold of them; ratings are bounded by disk alone
+MAX_USERS, MAX_MOVIES = 20_000_000, 5_000_000  # fit in 2 GB of memory; ratings are limited by disk only
 
 RATING_BYTES = 34  # of a line with the longest ids
 TAG_BYTES = 3  # for each rating
@@ -50,7 +50,7 @@ are laid out as those of MovieLens, so that programs which read it can be tried 
 
 ratings.csv   userId,movieId,rating,timestamp: 0.5 to 5.0 stars, whole ones before 18 February 2003; seconds since 1970
 tags.csv      userId,movieId,tag,timestamp
-movies.csv    movieId,title,genres: genres parted by |
+movies.csv    movieId,title,genres: genres separated by |
 links.csv     movieId,imdbId,tmdbId: made up as well, they lead nowhere
 
 Ratings follow a mean, a bias of each user and movie, a taste of a few dimensions and noise.
@@ -67,36 +67,36 @@ class Generated:
     ratings: int
     tags: int
     seed: int
-    bytes: int  # of the zip, or of all files together
+    bytes: int  # of the zip, or of all files
     seconds: float
 
 
 def parse_size(size: str) -> tuple[int, int, int]:
-    """Users, movies and ratings of `200x100x5000`. Raises: UsageError when it is written otherwise or cannot be."""
+    """Parses users, movies and ratings of `200x100x5000`. Raises: UsageError if the size is invalid."""
     match = re.fullmatch(r"(\d{1,12})x(\d{1,12})x(\d{1,15})", size, re.ASCII)
     if match is None:
-        raise UsageError(f"SIZE {size} is not {USAGE}. Next: write three whole numbers parted by x")
+        raise UsageError(f"SIZE {size} is not {USAGE}. Next: pass three whole numbers separated by x")
     n_users, n_movies, n_ratings = (int(number) for number in match.groups())
-    if not (0 < n_users <= MOST_USERS and 0 < n_movies <= MOST_MOVIES):
+    if not (0 < n_users <= MAX_USERS and 0 < n_movies <= MAX_MOVIES):
         raise UsageError(
-            f"SIZE {size} asks for {n_users:,} users and {n_movies:,} movies; 1 to {MOST_USERS:,} users and 1 to "
-            f"{MOST_MOVIES:,} movies can be made. Next: ask for as many, as {USAGE}"
+            f"SIZE {size} asks for {n_users:,} users and {n_movies:,} movies; 1 to {MAX_USERS:,} users and 1 to "
+            f"{MAX_MOVIES:,} movies are possible. Next: change the size, e.g. {USAGE}"
         )
     if not n_users <= n_ratings <= n_users * n_movies:
         raise UsageError(
             f"SIZE {size} asks for {n_ratings:,} ratings; {n_users:,} users who each rate at least one of "
-            f"{n_movies:,} movies, and none twice, give {n_users:,} to {n_users * n_movies:,}. Next: ask for as many"
+            f"{n_movies:,} movies, and none twice, give {n_users:,} to {n_users * n_movies:,}. Next: change the size"
         )
     return n_users, n_movies, n_ratings
 
 
 def generate(size: str, path: Path, seed: int = 0) -> Generated:
-    """Writes README.txt, ratings.csv, tags.csv, movies.csv and links.csv: into a zip if `path` ends in .zip, else into
-    a folder. The same size and seed give the same bytes. Every user rates 20 movies or more where there are ratings
-    enough, else one or more.
+    """Writes README.txt, ratings.csv, tags.csv, movies.csv and links.csv to a zip if `path` ends in .zip, else to a
+    folder. The same size and seed give the same bytes. Every user rates at least 20 movies if there are enough ratings,
+    else at least one.
 
-    Raises: UsageError for a size that cannot be, or a path that is taken or called like a published edition;
-    SourceError when the disk is too small or refuses.
+    Raises: UsageError for an invalid size, or a path that exists or is named like a published edition; SourceError if
+    the disk is too small or cannot be written.
     """
     started = time.monotonic()
     n_users, n_movies, n_ratings = parse_size(size)
@@ -111,7 +111,7 @@ def generate(size: str, path: Path, seed: int = 0) -> Generated:
             n_bytes = move(folder, path, size)
     except OSError as error:
         raise SourceError(
-            f"{path} cannot be written ({error.strerror or error}). Next: check its folder, or give another path"
+            f"{path} cannot be written ({error.strerror or error}). Next: check its folder, or pass another path"
         ) from error
     return Generated(path, n_users, n_movies, n_ratings, n_tags, seed, n_bytes, round(time.monotonic() - started, 1))
 
@@ -121,42 +121,43 @@ def is_zip(path: Path) -> bool:
 
 
 def check_path(path: Path) -> None:
-    """Raises: UsageError when something is there, or when made-up data would pass for a published edition."""
+    """Raises: UsageError if the path exists, or if synthetic data could be mistaken for a published edition."""
     if path.exists():
-        raise UsageError(f"{path} is there already, and is not overwritten. Next: remove it, or give another path")
+        raise UsageError(f"{path} exists already and is not overwritten. Next: remove it, or pass another path")
     if path.name.lower().removesuffix(".zip") in DATASETS:
         raise UsageError(
-            f"{path} is called like the published {path.name.lower().removesuffix('.zip')}, for which made-up ratings "
-            "must not pass. Next: give another name, e.g. made-up.zip"
+            f"{path} is named like the published {path.name.lower().removesuffix('.zip')}; synthetic ratings could be "
+            "mistaken for it. Next: pass another name, e.g. made-up.zip"
         )
 
 
 def check_readable(path: Path, n_ratings: int) -> None:
-    """Raises: UsageError for a zip larger than we would read ourselves."""
+    """Raises: UsageError for a zip that is larger than the limit for reading one."""
     if is_zip(path) and n_ratings * RATING_BYTES > LIMITS.file_bytes:
         raise UsageError(
-            f"ratings.csv of {n_ratings:,} ratings takes up to {n_ratings * RATING_BYTES / 1e9:,.1f} GB, and from a "
-            f"zip no more than {LIMITS.file_bytes / 1e9:,.1f} GB are read. Next: give a path without .zip, a folder's"
+            f"ratings.csv of {n_ratings:,} ratings takes up to {n_ratings * RATING_BYTES / 1e9:,.1f} GB, the limit "
+            f"for reading it from a zip is {LIMITS.file_bytes / 1e9:,.1f} GB. Next: pass the path of a folder, without "
+            ".zip"
         )
 
 
 def check_room(path: Path, n_movies: int, n_ratings: int) -> None:
-    """Raises: SourceError when the disk has no room for the files and, beside them, their zip."""
+    """Raises: SourceError if the disk has no room for the files and their zip."""
     unpacked_bytes = n_ratings * (RATING_BYTES + TAG_BYTES) + n_movies * MOVIE_BYTES
     needed_bytes = unpacked_bytes * (1 + PACKED_SHARE if is_zip(path) else 1)
     free_bytes = shutil.disk_usage(path.parent).free
     if needed_bytes > free_bytes:
         raise SourceError(
             f"{n_ratings:,} ratings need about {needed_bytes / 1e9:,.1f} GB while they are written, and {path.parent} "
-            f"has {free_bytes / 1e9:,.1f} GB free. Next: give a path on a larger disk, or ask for fewer"
+            f"has {free_bytes / 1e9:,.1f} GB free. Next: pass a path on a larger disk, or fewer ratings"
         )
 
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A new folder on the same disk as `path`, gone in the end if it was not moved."""
+    """Yields a new folder on the same disk as `path`, which is removed at the end if it was not moved."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        folder = Path(scratch) / "made-up"  # one inside, because the temporary one is its owner's alone
+        folder = Path(scratch) / "made-up"  # a subfolder, because the temporary one can be read by its owner only
         folder.mkdir()
         yield folder
 
@@ -190,7 +191,7 @@ def write_header(file: BinaryIO, *columns: str) -> None:
 
 
 def write_lines(file: BinaryIO, frame: pl.DataFrame) -> None:
-    """Lines as GroupLens writes them: ended by \\r\\n, quoted where a comma or quote asks for it, stars as 4.0."""
+    """Writes lines like GroupLens: ending in \\r\\n, fields quoted only if necessary, stars as 4.0."""
     frame.write_csv(file, include_header=False, line_terminator="\r\n")
 
 
@@ -204,7 +205,7 @@ def write_catalogue(movies: BinaryIO, links: BinaryIO, world: World) -> None:
 
 
 def move(folder: Path, path: Path, size: str) -> int:
-    """Packs or renames the files to `path` in one step; returns the bytes that lie there."""
+    """Packs or renames the files to `path` atomically; returns the number of bytes there."""
     if is_zip(path):
         with replacing(path) as aside:
             pack(folder, aside, f"made-up-{size}")
@@ -218,14 +219,14 @@ def move(folder: Path, path: Path, size: str) -> int:
 
 
 def pack(folder: Path, path: Path, name: str) -> None:
-    """The files as a zip with one folder called `name`, in which no edition is published; its bytes know no date."""
+    """Writes the files to a zip with one folder `name` and without dates, so that equal files give equal bytes."""
     files = sorted(folder.iterdir())
     total_mib = sum(file.stat().st_size for file in files) // MIB
     with zipfile.ZipFile(path, "x") as archive, progress("packing", total_mib, "MiB", log) as advance:
         for file in files:
             entry = zipfile.ZipInfo(f"{name}/{file.name}")
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            entry.file_size = file.stat().st_size  # without it, zipfile refuses what grows beyond 2 GB
+            entry.file_size = file.stat().st_size  # without it, zipfile refuses files above 2 GB
             with file.open("rb") as unpacked, archive.open(entry, "w") as packed:
                 while chunk := unpacked.read(MIB):
                     packed.write(chunk)

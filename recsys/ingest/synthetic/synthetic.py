@@ -1,6 +1,6 @@
-"""Made-up ratings of which the truth is known: planted low-rank scores with Gaussian noise, and a checkerboard.
+"""Synthetic ratings with a known truth: planted low-rank scores with Gaussian noise, and a checkerboard.
 
-What grows with the ratings is drawn block by block, which gives the same data as at once: 32 million take 1.5 GB.
+Ratings are drawn in blocks, with the same result as all at once: 32 million take 1.5 GB.
 
 Shapes: U users, M movies, B pairs, R rank, K = 5 stars.
 """
@@ -18,10 +18,10 @@ from recsys.ingest.archives.signatures import shown
 
 PREFIX = "synthetic:"
 USAGE = f"{PREFIX}<users>x<movies>x<ratings>, e.g. {PREFIX}200x100x5000"
-EDITION = 1  # raise it when the same sizes and seed give other data, so that no snapshot of the old is taken for them
+EDITION = 1  # increase it if the same sizes and seed give other data: part of the source's hash
 
 BLOCK = 2_000_000  # pairs drawn or scored at a time
-MOST_USERS, MOST_RATINGS = 10_000_000, 100_000_000  # of a source: about 2 and 5 GB
+MAX_USERS, MAX_RATINGS = 10_000_000, 100_000_000  # of a source: about 2 and 5 GB
 
 STARS = np.arange(1, 6)
 STAR_EDGES = np.arange(1.5, 5)  # a score between two edges is rounded to the star between them
@@ -40,7 +40,7 @@ Stars = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Planted:
-    """Ratings in the canonical columns, and the truth they were drawn from. user_id and movie_id count from 1."""
+    """Ratings in the canonical columns, and the truth that they were drawn from. user_id and movie_id start at 1."""
 
     ratings: pl.DataFrame
     movies: pl.DataFrame
@@ -53,7 +53,7 @@ class Planted:
     q_MR: Floats
 
     def scores(self, user_id: Ints, movie_id: Ints) -> Floats:
-        """The planted scores in stars before noise, unrounded. (B,), (B,) -> (B,) float64."""
+        """The planted scores in stars, without noise and rounding. (B,), (B,) -> (B,) float64."""
         users, movies = user_id - 1, movie_id - 1
         bias_B = self.user_bias_U[users] + self.movie_bias_M[movies]
         return np.asarray(self.mean + bias_B + (self.p_UR[users] * self.q_MR[movies]).sum(-1))
@@ -64,32 +64,29 @@ class Planted:
         return np.diff(below_BK, prepend=0.0, append=1.0, axis=1)
 
     def best_mae_median(self, user_id: Ints, movie_id: Ints) -> float:
-        """The lowest MAE in stars that any prediction of these pairs can expect: that of the true median."""
+        """The lowest possible expected MAE of these pairs, in stars: that of the true median."""
         p_BK = self.probabilities(user_id, movie_id)
         median_B = STARS[(p_BK.cumsum(1) >= 0.5).argmax(1)]
         return float((p_BK * np.abs(STARS - median_B[:, None])).sum(1).mean())
 
     def best_rmse_mean(self, user_id: Ints, movie_id: Ints) -> float:
-        """The lowest RMSE in stars that any prediction of these pairs can expect: that of the true mean."""
+        """The lowest possible expected RMSE of these pairs, in stars: that of the true mean."""
         p_BK = self.probabilities(user_id, movie_id)
         mean_B = p_BK @ STARS
         return math.sqrt((p_BK * (STARS - mean_B[:, None]) ** 2).sum(1).mean())
 
 
 def parse_sizes(source: str) -> tuple[int, int, int]:
-    """Users, movies and ratings of `synthetic:200x100x5000`.
-
-    Raises: UsageError when it is written otherwise or cannot be.
-    """
+    """Parses users, movies and ratings of `synthetic:200x100x5000`. Raises: UsageError if it is invalid."""
     match = re.fullmatch(r"synthetic:(\d{1,12})x(\d{1,12})x(\d{1,12})", source, re.ASCII)
     if match is None:
-        raise UsageError(f"--source {shown(source)} is none. Next: write it as {USAGE}")
+        raise UsageError(f"--source {shown(source)} is invalid. Next: write it as {USAGE}")
     n_users, n_movies, n_ratings = (int(size) for size in match.groups())
     check_sizes(n_users, n_movies, n_ratings)
-    if n_users > MOST_USERS or n_movies > MOST_USERS or n_ratings > MOST_RATINGS:
+    if n_users > MAX_USERS or n_movies > MAX_USERS or n_ratings > MAX_RATINGS:
         raise UsageError(
-            f"--source {source} is more than is made in memory: {MOST_USERS:,} users, {MOST_USERS:,} movies and "
-            f"{MOST_RATINGS:,} ratings at most. Next: ask for fewer, or write them with `recsys generate`"
+            f"--source {source} is too large to be generated in memory: the limits are {MAX_USERS:,} users, "
+            f"{MAX_USERS:,} movies and {MAX_RATINGS:,} ratings. Next: ask for fewer, or use `recsys generate`"
         )
     return n_users, n_movies, n_ratings
 
@@ -97,8 +94,8 @@ def parse_sizes(source: str) -> tuple[int, int, int]:
 def check_sizes(n_users: int, n_movies: int, n_ratings: int) -> None:
     if not 0 < n_ratings <= n_users * n_movies:
         raise UsageError(
-            f"{n_ratings:,} synthetic ratings of {n_users:,} users and {n_movies:,} movies cannot be: a pair is rated "
-            f"once. Next: ask for 1 to {n_users * n_movies:,}, as {USAGE}"
+            f"{n_ratings:,} synthetic ratings of {n_users:,} users and {n_movies:,} movies are impossible: a pair is "
+            f"rated at most once. Next: ask for 1 to {n_users * n_movies:,}, as in {USAGE}"
         )
 
 
@@ -115,9 +112,9 @@ def plant(
     """Ratings = mean + user bias + movie bias + <p, q> of `rank` dimensions + noise, rounded and clipped to 1 to 5.
 
     `noise` and `taste` are the standard deviations of the noise and of <p, q>, in stars. Few movies and users have
-    most of the ratings; no pair is rated twice; a later rating stands further down.
+    most of the ratings. No pair is rated twice. Rows are sorted by time.
 
-    Raises: UsageError when there are fewer pairs than ratings.
+    Raises: UsageError if there are fewer pairs than ratings.
     """
     check_sizes(n_users, n_movies, n_ratings)
     rng = np.random.default_rng(seed)
@@ -138,9 +135,9 @@ def plant(
 
 
 def checkerboard(n_users: int, n_movies: int, shown: float = 0.5, disliked: float = 0.0, seed: int = 0) -> pl.DataFrame:
-    """Ratings whose right recommendations are known: a user's unseen movies of the same parity of id, before others.
+    """Ratings with known best recommendations: movies whose id has the same parity as the user's id.
 
-    A share `shown` of the pairs of equal parity is rated 5, a share `disliked` of the others is rated 1.
+    A share `shown` of the pairs of equal parity is rated 5, and a share `disliked` of the others is rated 1.
     """
     rng = np.random.default_rng(seed)
     pair = np.arange(n_users * n_movies)
@@ -162,7 +159,7 @@ def draw_stars(truth: Planted, user_id: Ints, movie_id: Ints, rng: np.random.Gen
 
 
 def draw_pairs(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Distinct (user_id, movie_id) in random order, popular movies and active users more often."""
+    """Distinct (user_id, movie_id) in random order, weighted by popularity and activity."""
     user_weight_U, movie_weight_M = zipf_weights(n_users, rng), zipf_weights(n_movies, rng)
     if n_ratings * 4 > n_users * n_movies:
         pairs = draw_dense(np.outer(user_weight_U, movie_weight_M).ravel(), n_ratings, rng)
@@ -172,13 +169,13 @@ def draw_pairs(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Gener
 
 
 def draw_dense(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
-    """`n` distinct indices into `weight`: those whose exponential clocks, at these rates, ring first."""
-    rings = rng.exponential(size=len(weight)) / weight
-    return rng.permutation(np.argpartition(rings, n - 1)[:n])
+    """`n` distinct indices into `weight`: those with the smallest exponential variates at these rates."""
+    variates = rng.exponential(size=len(weight)) / weight
+    return rng.permutation(np.argpartition(variates, n - 1)[:n])
 
 
 def draw_sparse(user_weight_U: Floats, movie_weight_M: Floats, n: int, rng: np.random.Generator) -> Ints:
-    """`n` distinct indices of pairs, drawn again until there are enough; no array of all pairs is made."""
+    """`n` distinct indices of pairs, drawn repeatedly until there are enough, without an array of all pairs."""
     pairs = np.empty(0, np.int64)
     while len(pairs) < n:
         more = max(1000, 2 * (n - len(pairs)))
@@ -188,7 +185,7 @@ def draw_sparse(user_weight_U: Floats, movie_weight_M: Floats, n: int, rng: np.r
 
 
 def draw_places(weight: Floats, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """`n` indices into `weight`, which sums to 1: numpy's `choice`, without its arrays of eight bytes each."""
+    """`n` indices into `weight`, which sums to 1. Like numpy's `choice`, with half the memory."""
     cumulative = weight.cumsum()
     cumulative /= cumulative[-1]
     places = np.empty(n, np.int32)
@@ -199,8 +196,8 @@ def draw_places(weight: Floats, n: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def add_distinct(pairs: Ints, users: NDArray[np.int32], movies: NDArray[np.int32], n_movies: int, n: int) -> Ints:
-    """`pairs` and the first of the drawn that are not among them, in the order of drawing, `n` together at most."""
-    sorted_pairs = np.append(-1, np.sort(pairs))  # -1: so that there is always one to compare with
+    """Appends the drawn pairs that are new to `pairs`, in order of drawing, up to `n` in all."""
+    sorted_pairs = np.append(-1, np.sort(pairs))  # -1: a sentinel for the comparison
     parts, missing = [pairs], n - len(pairs)
     for start in range(0, len(users), BLOCK):
         if missing <= 0:
@@ -216,7 +213,7 @@ def add_distinct(pairs: Ints, users: NDArray[np.int32], movies: NDArray[np.int32
 
 
 def zipf_weights(n: int, rng: np.random.Generator) -> Floats:
-    """Probabilities falling with rank as 1 / (rank + 10), so that even the first has company, in random order."""
+    """Probabilities that fall with rank as 1 / (rank + 10), in random order."""
     weight = 1.0 / (np.arange(n) + 10.0)
     return np.asarray(rng.permutation(weight / weight.sum()))
 
@@ -247,7 +244,7 @@ def make_movies(n: int, rng: np.random.Generator) -> pl.DataFrame:
 
 
 def title(index: int) -> str:
-    """A name of its own for every movie: "The Quiet Harbour", and from the 101st on "The Quiet Harbour 2"."""
+    """A unique title for every movie: "The Quiet Harbour", and from the 101st on "The Quiet Harbour 2"."""
     part, place = divmod(index, len(MOODS) * len(THINGS))
     name = f"The {MOODS[place % len(MOODS)]} {THINGS[place // len(MOODS)]}"
     return f"{name} {part + 1}" if part else name
@@ -266,5 +263,5 @@ def make_users(n: int, rng: np.random.Generator) -> pl.DataFrame:
 
 
 def normal_cdf(x: Floats) -> Floats:
-    erf = np.vectorize(math.erf, otypes=[np.float64])  # numpy has none of its own
+    erf = np.vectorize(math.erf, otypes=[np.float64])  # numpy has none
     return np.asarray(0.5 + 0.5 * erf(x / math.sqrt(2)))

@@ -31,7 +31,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Site:
-    """What stands in for GroupLens: a real server on this machine, and the folder it shows."""
+    """A real server on this machine in place of GroupLens, and the folder that it serves."""
 
     address: str
     folder: Path
@@ -39,7 +39,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever proxy the machine has, for pip too, loopback is reached directly."""
+    """Loopback is reached directly, by pip as well, whichever proxy the machine uses."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, ",".join(["127.0.0.1", *filter(None, [os.environ.get(name)])]))
 
@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address on which nobody listens."""
+    """An address without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -67,7 +67,7 @@ def nowhere() -> str:
 
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
-    """pip, in its own process, looks where nobody listens."""
+    """Points pip, which runs in a process of its own, to an address without a server."""
     monkeypatch.setenv("PIP_INDEX_URL", f"{nowhere}/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     for variable in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
@@ -75,12 +75,12 @@ def no_index(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
 
 
 def publish(site: Site, dataset: str) -> Path:
-    """Puts a stand-in on the site; returns its path."""
+    """Writes a stand-in to the site's folder and returns its path."""
     return write_stand_in(site.folder / f"{dataset}.zip", DATASETS[dataset].layout)
 
 
 def publish_with_checksum(site: Site, dataset: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same where GroupLens states a checksum: the table of editions gets that of the stand-in."""
+    """The same for an edition with a published checksum, which is replaced by that of the stand-in."""
     path = publish(site, dataset)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     monkeypatch.setitem(DATASETS, dataset, replace(DATASETS[dataset], md5=md5))
@@ -88,7 +88,7 @@ def publish_with_checksum(site: Site, dataset: str, monkeypatch: pytest.MonkeyPa
 
 
 def leftovers(home: Home) -> list[Path]:
-    """All that lies in the cache but locks, which stay."""
+    """Everything in the cache except locks, which are kept."""
     return [path for path in home.archives.iterdir() if path.suffix != ".lock"]
 
 
@@ -102,30 +102,32 @@ def test_a_name_is_fetched_once_and_then_read_from_the_cache(site: Site, home: H
     assert first.path == home.archives / "ml-latest-small.zip"
     assert first.sha256 == hash_file(published)
 
-    second = fetch_archive("ml-latest-small", home, nowhere)  # a call would fail
+    second = fetch_archive("ml-latest-small", home, nowhere)  # a request would fail
     assert second == replace(first, origin="cache")
     assert leftovers(home) == [first.path]
 
 
-def test_a_published_checksum_is_checked(site: Site, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_published_checksum_is_accepted(
+    site: Site, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish_with_checksum(site, "ml-1m", monkeypatch)
     assert fetch_archive("ml-1m", home, site.address).origin == "GroupLens"
     assert fetch_archive("ml-1m", home, site.address).origin == "cache"
 
 
-def test_bytes_that_are_not_the_published_ones_are_refused(site: Site, home: Home) -> None:
+def test_a_file_with_another_checksum_is_refused(site: Site, home: Home) -> None:
     publish(site, "ml-1m")
     with pytest.raises(
-        SourceError, match=r"MD5 [0-9a-f]{32}, published is c4d9eecfca2ab87c1945afe126590906"
+        SourceError, match=r"is not ml-1m: its MD5 is [0-9a-f]{32}, not c4d9eecfca2ab87c1945afe126590906"
     ) as refusal:
         fetch_archive("ml-1m", home, site.address)
-    assert not isinstance(refusal.value, SourceOutage)  # the flow need not try again
+    assert not isinstance(refusal.value, SourceOutage)  # so the flow does not retry the step
     assert leftovers(home) == []
 
 
-def test_a_page_in_place_of_a_zip_without_checksum_is_refused(site: Site, home: Home) -> None:
+def test_a_login_page_in_place_of_a_zip_without_checksum_is_refused(site: Site, home: Home) -> None:
     (site.folder / "ml-latest-small.zip").write_text("<html>please log in</html>")
-    with pytest.raises(SourceError, match="not a zip of ratings: they look like an HTML page, twice in a row"):
+    with pytest.raises(SourceError, match="the file is not a zip of ratings: it looks like an HTML page"):
         fetch_archive("ml-latest-small", home, site.address)
     assert leftovers(home) == []
 
@@ -143,17 +145,17 @@ def test_a_damaged_cache_is_fetched_again(
     assert hash_file(cached) == hash_file(published)
 
 
-def test_not_found_says_what_was_tried_and_the_ways_on(site: Site, home: Home) -> None:
+def test_not_found_names_what_was_tried_and_the_alternatives(site: Site, home: Home) -> None:
     with pytest.raises(SourceError) as refusal:
         fetch_archive("ml-1m", home, site.address)
     message = str(refusal.value)
     assert f"{site.address}/ml-1m.zip answered 404" in message
     assert not isinstance(refusal.value, SourceOutage)
-    for way in ("(1) download", "pass the zip's path to --source", "(2) --source ml-100k", "(3) --source synthetic:"):
+    for way in ("(1) download", "pass the zip's path to --source", "(2) use --source ml-100k", "--source synthetic:"):
         assert way in message
 
 
-def test_nobody_listening_says_so(home: Home, nowhere: str) -> None:
+def test_an_unreachable_server_is_an_outage(home: Home, nowhere: str) -> None:
     start = time.monotonic()
     with pytest.raises(SourceOutage, match=r"cannot be reached \(.*refused\), in 2 tries"):
         fetch_archive("ml-latest-small", home, nowhere)
@@ -164,8 +166,8 @@ def test_nobody_listening_says_so(home: Home, nowhere: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_stands_in_where_grouplens_cannot_be_reached(home: Home, nowhere: str) -> None:
-    """With a package index in reach this fetches the real wheel; without one, the refusal must name both ways."""
+def test_the_wheel_is_used_if_grouplens_cannot_be_reached(home: Home, nowhere: str) -> None:
+    """With a package index this fetches the real wheel; without one, the error must name both attempts."""
     try:
         archive = fetch_archive("ml-100k", home, nowhere)
     except SourceError as refusal:
@@ -180,19 +182,19 @@ def test_the_wheel_stands_in_where_grouplens_cannot_be_reached(home: Home, nowhe
 
 
 @pytest.mark.usefixtures("no_index")
-def test_without_an_index_the_refusal_tells_all_that_was_tried(home: Home, nowhere: str) -> None:
+def test_without_an_index_the_error_names_everything_that_was_tried(home: Home, nowhere: str) -> None:
     with pytest.raises(SourceError) as refusal:
         fetch_archive("ml-100k", home, nowhere)
     message = str(refusal.value)
     assert f"{nowhere}/ml-100k.zip cannot be reached" in message
     assert "pip cannot download recbole==1.2.1" in message
-    for way in ("(1) download", "(2) let pip reach a package index that has recbole==1.2.1", "(3) --source synthetic:"):
+    for way in ("(1) download", "(2) let pip reach a package index that has recbole==1.2.1", "use --source synthetic:"):
         assert way in message
-    assert "--source ml-100k" not in message  # it is what failed
+    assert "--source ml-100k" not in message  # which is what failed
     assert leftovers(home) == []
 
 
-def test_the_copy_is_the_same_zip_every_time_and_holds_three_files(tmp_path: Path) -> None:
+def test_the_copy_from_the_wheel_has_three_files_and_always_the_same_bytes(tmp_path: Path) -> None:
     planted = plant(20, 10, 100)
     source = write_archive(tmp_path / "a.zip", "atomic", planted.ratings, planted.movies, planted.users)
     for name in ("one.zip", "two.zip"):
@@ -227,7 +229,7 @@ def test_a_local_source_is_recognised_by_what_is_inside(
 
 
 @pytest.mark.parametrize("name", ["ml-latest-small.zip", "ml-latest-small"])
-def test_the_name_tells_which_csv_edition_it_is(name: str, tmp_path: Path, home: Home) -> None:
+def test_a_csv_edition_is_recognised_by_its_name(name: str, tmp_path: Path, home: Home) -> None:
     planted = plant(20, 10, 100)
     path = write_archive(tmp_path / name, "csv", planted.ratings, planted.movies, planted.users)
     assert fetch_archive(str(path), home).dataset == "ml-latest-small"
@@ -240,11 +242,11 @@ def test_published_archives_are_recognised(
     assert fetch_archive(str(real_archive(dataset).path), home).dataset == dataset
 
 
-def test_a_directory_is_named_by_the_files_that_count(tmp_path: Path, home: Home) -> None:
+def test_the_hash_of_a_directory_depends_on_its_relevant_files_only(tmp_path: Path, home: Home) -> None:
     planted = plant(20, 10, 100)
     path = write_archive(tmp_path / "source", "ml-100k", planted.ratings, planted.movies, planted.users)
     before = fetch_archive(str(path), home)
-    (path / "README").write_text("beside the point")
+    (path / "README").write_text("irrelevant")
     assert fetch_archive(str(path), home) == before
     (path / "u.data").write_bytes((path / "u.data").read_bytes()[:-10])
     assert fetch_archive(str(path), home).sha256 != before.sha256
@@ -255,27 +257,27 @@ def test_a_directory_without_ratings_is_refused(tmp_path: Path, home: Home) -> N
         fetch_archive(str(tmp_path), home)
 
 
-def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, home: Home) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, home: Home) -> None:
     path = tmp_path / "ml-1m.zip"
     path.write_text("not a zip")
-    with pytest.raises(SourceError, match="is not a zip that can be read"):
+    with pytest.raises(SourceError, match="is not a readable zip"):
         fetch_archive(str(path), home)
 
 
-def test_synthetic_is_named_by_its_sizes(home: Home, nowhere: str) -> None:
+def test_a_synthetic_source_is_named_by_its_sizes(home: Home, nowhere: str) -> None:
     archive = fetch_archive("synthetic:200x100x5000", home, nowhere)
     assert archive == Archive(
         source="synthetic:200x100x5000",
         dataset="synthetic-200x100x5000",
         sha256=archive.sha256,
-        origin="made here",
+        origin="generated",
         path=None,
         layout=None,
     )
     assert archive.sha256 != fetch_archive("synthetic:200x100x5001", home).sha256
 
 
-def test_a_misspelt_name_gets_the_right_one_and_all_that_is_possible(home: Home) -> None:
+def test_a_misspelt_name_gets_a_suggestion_and_every_valid_value(home: Home) -> None:
     with pytest.raises(UsageError, match=r"ml100k is neither .* Did you mean ml-100k\?") as refusal:
         fetch_archive("ml100k", home)
     for possible in (*DATASETS, "zip or directory", "synthetic:<users>x<movies>x<ratings>"):

@@ -19,7 +19,7 @@ def block(world: World) -> Block:
 
 
 @pytest.mark.parametrize(
-    ("n_users", "n_movies", "n_ratings", "least"),
+    ("n_users", "n_movies", "n_ratings", "minimum"),
     [
         (100, 50, 3_000, 20),
         (100, 50, 1_999, 1),
@@ -29,13 +29,13 @@ def block(world: World) -> Block:
         (1, 1, 1, 1),
     ],
 )
-def test_everybody_rates_enough_and_nobody_more_than_there_is(
-    n_users: int, n_movies: int, n_ratings: int, least: int
+def test_every_user_rates_enough_and_at_most_all_movies(
+    n_users: int, n_movies: int, n_ratings: int, minimum: int
 ) -> None:
     counts_U = draw_activity(n_users, n_movies, n_ratings, np.random.default_rng(0))
     assert len(counts_U) == n_users
     assert counts_U.sum() == n_ratings
-    assert least <= counts_U.min() <= counts_U.max() <= n_movies
+    assert minimum <= counts_U.min() <= counts_U.max() <= n_movies
 
 
 def test_few_users_and_few_movies_have_most_of_the_ratings(block: Block) -> None:
@@ -53,8 +53,8 @@ def test_a_user_rates_a_movie_once_and_lines_are_sorted(block: Block) -> None:
 
 
 @pytest.mark.parametrize("counts", [[5, 5], [1, 5], [0, 3], [5, 0], [1, 1]])
-def test_movies_drawn_one_by_one_or_at_once_are_as_many_as_asked(counts: list[int]) -> None:
-    """A DENSE-th of 160 movies is 5: these counts take the one way, 100 times as many the other, or both."""
+def test_both_ways_to_draw_movies_give_the_given_number(counts: list[int]) -> None:
+    """1 / DENSE of 160 movies is 5: the counts up to 5 are drawn one by one, 30 times as many at once."""
     for factor in (1, 30):
         counts_P = np.array(counts) * factor
         movies = draw_movies(counts_P, np.full(160, 1 / 160), np.random.default_rng(0))
@@ -65,8 +65,8 @@ def test_movies_drawn_one_by_one_or_at_once_are_as_many_as_asked(counts: list[in
 
 
 @pytest.mark.parametrize("count", [4, 6], ids=["one by one", "at once"])
-def test_movies_are_drawn_as_often_as_they_are_popular(count: int) -> None:
-    """The first of `count` draws without putting back; the last of 160 movies weighs a third of the others together."""
+def test_movies_are_drawn_in_proportion_to_their_popularity(count: int) -> None:
+    """`count` draws without replacement; the last of 160 movies has a third of the weight of all others."""
     popularity_M = np.append(np.full(159, 0.75 / 159), 0.25)
     movies = draw_movies(np.full(4_000, count), popularity_M, np.random.default_rng(0))
     missed = np.prod([1 - 0.25 / (1 - 0.75 / 159 * drawn) for drawn in range(count)])
@@ -84,21 +84,21 @@ def test_blocks_cover_every_user_once(monkeypatch: pytest.MonkeyPatch, world: Wo
     assert max(sizes) <= 1_000 + world.counts_U.max()
 
 
-def test_a_block_is_the_same_whatever_was_drawn_before(world: World) -> None:
+def test_a_block_does_not_depend_on_the_blocks_drawn_before(world: World) -> None:
     before, after = draw_block(world, 100, 200), draw_block(world, 0, 100)
     assert draw_block(world, 100, 200).ratings.equals(before.ratings)
     assert before.ratings["user_id"].unique().to_list() == list(range(101, 201))
     assert after.ratings["user_id"].max() == 100
 
 
-def test_stars_are_on_the_scale_and_whole_before_there_were_halves(block: Block) -> None:
+def test_stars_are_on_the_scale_and_whole_before_2003(block: Block) -> None:
     is_early = pl.col("timestamp") < draws.HALF_STARS_SINCE
     early, late = block.ratings.filter(is_early), block.ratings.filter(~is_early)
     assert early["rating"].unique().sort().to_list() == [1, 2, 3, 4, 5]
     assert late["rating"].unique().sort().to_list() == [half / 2 for half in range(1, 11)]
 
 
-def test_moments_are_those_of_movielens_and_come_in_sessions(block: Block) -> None:
+def test_times_are_those_of_movielens_and_come_in_sessions(block: Block) -> None:
     moments = pl.concat([block.ratings["timestamp"], block.tags["timestamp"]])
     assert moments.is_between(int(draws.OPENED), int(draws.CLOSED)).all()
     day = pl.col("timestamp") // draws.DAY_SECONDS
@@ -114,8 +114,8 @@ def test_tags_are_of_rated_movies_and_one_for_sixteen_ratings(block: Block) -> N
         assert block.tags["tag"].str.contains(mark, literal=True).any()
 
 
-def test_ratings_carry_a_taste_that_can_be_learnt(block: Block) -> None:
-    """Beyond biases: what a few directions of the residuals say of some ratings holds for the others."""
+def test_ratings_have_a_taste_that_can_be_learned(block: Block) -> None:
+    """Beyond biases: a low-rank fit to the residuals of some ratings predicts those of the others."""
     residual = pl.col("rating") - pl.col("rating").mean().over("user_id")
     rated = block.ratings.with_columns(residual=residual).with_columns(
         pl.col("residual") - pl.col("residual").mean().over("movie_id")

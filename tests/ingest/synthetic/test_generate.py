@@ -37,15 +37,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(path: Path) -> dict[str, str]:
-    """SHA-256 of each file, by bare name, of a folder or a zip."""
+    """Returns the SHA-256 of each file of a folder or a zip, by bare name."""
     if path.is_dir():
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in path.iterdir()}
     with zipfile.ZipFile(path) as archive:
         return {Path(name).name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
 
 
-def test_files_are_laid_out_as_published(folder: Path) -> None:
-    """Each line ends in \\r\\n, as in the published ml-latest-small; quotes only where they must be, and doubled."""
+def test_files_have_the_published_layout(folder: Path) -> None:
+    """Lines end in \\r\\n, as in the published ml-latest-small; fields are quoted only if necessary."""
     assert {file.name for file in folder.iterdir()} == {*HEADERS, "README.txt"}
     for name, header in HEADERS.items():
         first, *others = (folder / name).read_bytes().split(b"\r\n")
@@ -60,7 +60,7 @@ def test_files_are_laid_out_as_published(folder: Path) -> None:
     assert '"""' in movies
 
 
-def test_titles_are_of_every_kind_and_differ(folder: Path) -> None:
+def test_titles_are_unique_and_have_every_form(folder: Path) -> None:
     with (folder / "movies.csv").open(encoding="utf-8", newline="") as file:
         movies = list(csv.DictReader(file))
     titles = [movie["title"] for movie in movies]
@@ -73,7 +73,7 @@ def test_titles_are_of_every_kind_and_differ(folder: Path) -> None:
     assert any(movie["genres"].count("|") == 2 for movie in movies)
 
 
-def test_links_keep_their_zeros_and_have_gaps(folder: Path) -> None:
+def test_links_have_leading_zeros_and_missing_values(folder: Path) -> None:
     links = pl.read_csv(folder / "links.csv", infer_schema=False)
     assert links["imdbId"].str.contains(r"^\d{7}$").all()
     assert links["imdbId"].str.starts_with("00").any()
@@ -93,7 +93,7 @@ def test_the_same_size_and_seed_give_the_same_bytes(folder: Path, tmp_path: Path
     assert again.read_bytes() == first
 
 
-def test_blocks_of_any_size_give_every_rating(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_any_size_have_all_ratings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.ingest.synthetic.draws.BLOCK_RATINGS", 1_000)
     monkeypatch.setattr(module, "MOVIES_AT_A_TIME", 300)
     generate(SIZE, tmp_path / "blocks")
@@ -104,7 +104,7 @@ def test_blocks_of_any_size_give_every_rating(folder: Path, tmp_path: Path, monk
     assert (tmp_path / "blocks" / "movies.csv").read_bytes().count(b"\r\n") == 2_001
 
 
-def test_what_was_written_becomes_a_snapshot_without_a_refused_line(folder: Path, tmp_path: Path, home: Home) -> None:
+def test_generated_files_become_a_snapshot_without_a_refused_line(folder: Path, tmp_path: Path, home: Home) -> None:
     made = generate(SIZE, tmp_path / "made.zip")
     archive = fetch_archive(str(tmp_path / "made.zip"), home)
     assert archive.dataset == UNNAMED_CSV
@@ -116,7 +116,7 @@ def test_what_was_written_becomes_a_snapshot_without_a_refused_line(folder: Path
     assert write_snapshot(fetch_archive(str(folder), home), home).snapshot_id == snapshot.snapshot_id
 
 
-def test_made_up_titles_are_read_with_their_years(folder: Path, home: Home) -> None:
+def test_generated_titles_are_parsed_with_their_years(folder: Path, home: Home) -> None:
     snapshot = write_snapshot(fetch_archive(str(folder), home), home)
     movies = pl.read_parquet(snapshot.movies)
     assert movies["year"].drop_nulls().is_between(1920, 1994).all()
@@ -124,7 +124,7 @@ def test_made_up_titles_are_read_with_their_years(folder: Path, home: Home) -> N
     assert not movies["title"].str.contains(r"\(\d{4}\)$").any()
 
 
-def test_the_archive_says_that_it_is_made_up(tmp_path: Path) -> None:
+def test_the_readme_says_that_the_data_are_synthetic(tmp_path: Path) -> None:
     generate("30x20x100", tmp_path / "made.zip", seed=7)
     with zipfile.ZipFile(tmp_path / "made.zip") as archive:
         folders = {name.partition("/")[0] for name in archive.namelist()}
@@ -135,14 +135,16 @@ def test_the_archive_says_that_it_is_made_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*DATASETS, "ml-32m.zip", "ML-32M.ZIP"])
-def test_no_path_is_called_like_a_published_edition(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"published ml-.* made-up ratings must not pass.*Next: give another name"):
+def test_a_path_named_like_a_published_edition_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"published ml-.* synthetic ratings could be mistaken for it.*Next: pass another name"
+    ):
         generate("30x20x100", tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", ["", "300", "300x200", "ax2x3", "-1x2x2", "1x2x3x4", "synthetic:3x2x3", "1e3x20x1000"])
-def test_a_size_written_otherwise_is_refused_with_an_example(size: str) -> None:
+def test_an_invalid_size_is_refused_with_an_example(size: str) -> None:
     with pytest.raises(UsageError, match=r"is not <users>x<movies>x<ratings>, e\.g\. 200948x87585x32000000"):
         parse_size(size)
 
@@ -159,13 +161,13 @@ def test_a_size_written_otherwise_is_refused_with_an_example(size: str) -> None:
         ("10x5000001x1000", "1 to 5,000,000 movies"),
     ],
 )
-def test_an_impossible_size_is_refused_with_the_limit(size: str, limit: str) -> None:
+def test_a_size_beyond_a_limit_is_refused(size: str, limit: str) -> None:
     with pytest.raises(UsageError, match=limit):
         parse_size(size)
 
 
 @pytest.mark.parametrize("size", ["1x1x1", "10x10x100", "10x10x10", "1x50x50", "60x1x60"])
-def test_the_smallest_and_the_fullest_can_be_made(size: str, tmp_path: Path) -> None:
+def test_the_smallest_and_the_densest_sizes_are_generated(size: str, tmp_path: Path) -> None:
     n_users, n_movies, n_ratings = parse_size(size)
     generate(size, tmp_path / "made")
     ratings = pl.read_csv(tmp_path / "made" / "ratings.csv")
@@ -175,21 +177,21 @@ def test_the_smallest_and_the_fullest_can_be_made(size: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["made.zip", "made"])
-def test_what_is_there_is_not_overwritten(name: str, tmp_path: Path) -> None:
+def test_an_existing_path_is_not_overwritten(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("precious")
-    with pytest.raises(UsageError, match=r"there already, and is not overwritten\. Next: remove it"):
+    with pytest.raises(UsageError, match=r"exists already and is not overwritten\. Next: remove it"):
         generate("30x20x100", tmp_path / name)
     assert (tmp_path / name).read_text() == "precious"
 
 
-def test_more_than_the_disk_holds_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
+def test_more_than_the_disk_can_hold_is_refused_before_writing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"ratings need about .* GB while they are written, and .* GB free"):
         generate("20000000x5000000x90000000000000", tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_zip_larger_than_would_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no more than 4\.3 GB are read\. Next: give a path without \.zip"):
+    with pytest.raises(UsageError, match=r"from a zip is 4\.3 GB\. Next: pass the path of a folder"):
         generate("1000000x50000x200000000", tmp_path / "made.zip")
 
 
@@ -223,7 +225,7 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     assert "made-up ratings: 100 ratings in" in done.stderr
 
 
-def test_the_command_refuses_in_words() -> None:
+def test_the_command_refuses_without_a_traceback() -> None:
     result = CliRunner().invoke(main, ["generate", "10x10x101", "nowhere.zip"])
     assert result.exit_code == 2
     assert result.stderr.startswith("recsys: SIZE 10x10x101 asks for 101 ratings")

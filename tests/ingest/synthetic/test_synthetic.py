@@ -20,23 +20,23 @@ def ids(ratings: pl.DataFrame) -> tuple[synthetic.Ints, synthetic.Ints]:
     return ratings["user_id"].to_numpy().astype(np.int64), ratings["movie_id"].to_numpy().astype(np.int64)
 
 
-def test_sizes_are_read_from_the_source() -> None:
+def test_sizes_are_parsed_from_the_source() -> None:
     assert parse_sizes("synthetic:200x100x5000") == (200, 100, 5000)
 
 
 @pytest.mark.parametrize("source", ["synthetic:", "synthetic:200x100", "synthetic:2.5x1x1", "synthetic:axbxc"])
-def test_other_writing_is_refused_with_an_example(source: str) -> None:
+def test_an_invalid_size_is_refused_with_an_example(source: str) -> None:
     with pytest.raises(UsageError, match="synthetic:200x100x5000"):
         parse_sizes(source)
 
 
 @pytest.mark.parametrize("source", ["synthetic:10x10x101", "synthetic:0x10x0", "synthetic:10x10x0"])
 def test_impossible_sizes_are_refused(source: str) -> None:
-    with pytest.raises(UsageError, match="cannot be"):
+    with pytest.raises(UsageError, match="are impossible"):
         parse_sizes(source)
 
 
-def test_same_seed_same_data_other_seed_other_data() -> None:
+def test_the_seed_determines_the_data() -> None:
     assert plant(50, 40, 500).ratings.equals(plant(50, 40, 500).ratings)
     assert not plant(50, 40, 500, seed=1).ratings.equals(plant(50, 40, 500).ratings)
 
@@ -44,7 +44,7 @@ def test_same_seed_same_data_other_seed_other_data() -> None:
 @pytest.mark.parametrize(
     ("n_users", "n_movies", "n_ratings"), [(50, 40, 2000), (50, 40, 501), (300, 400, 900), (1, 1, 1)]
 )
-def test_pairs_are_distinct_and_as_many_as_asked(n_users: int, n_movies: int, n_ratings: int) -> None:
+def test_pairs_are_distinct_and_have_the_given_number(n_users: int, n_movies: int, n_ratings: int) -> None:
     ratings = plant(n_users, n_movies, n_ratings).ratings
     assert len(ratings) == n_ratings
     assert not ratings.select("user_id", "movie_id").is_duplicated().any()
@@ -52,7 +52,7 @@ def test_pairs_are_distinct_and_as_many_as_asked(n_users: int, n_movies: int, n_
     assert ratings["movie_id"].is_between(1, n_movies).all()
 
 
-def test_moments_increase_within_one_year(planted: Planted) -> None:
+def test_times_increase_within_one_year(planted: Planted) -> None:
     rated_at = planted.ratings["rated_at"]
     assert rated_at.is_sorted()
     assert rated_at.dt.year().unique().to_list() == [2000]
@@ -69,7 +69,7 @@ def test_movies_and_users_have_every_column(planted: Planted) -> None:
     assert planted.users.null_count().sum_horizontal().item() == 0
 
 
-def test_probabilities_by_hand(planted: Planted) -> None:
+def test_probabilities_match_hand_arithmetic(planted: Planted) -> None:
     user, movie = np.array([7]), np.array([9])
     score, sigma = planted.scores(user, movie).item(), planted.noise
     below = [0.0, *(0.5 * math.erfc((score - edge) / sigma / math.sqrt(2)) for edge in (1.5, 2.5, 3.5, 4.5)), 1.0]
@@ -77,15 +77,15 @@ def test_probabilities_by_hand(planted: Planted) -> None:
     np.testing.assert_allclose(planted.probabilities(user, movie), [by_hand], atol=1e-12)
 
 
-def test_ratings_are_distributed_as_the_truth_says(planted: Planted) -> None:
-    """Expected counts of each star, and the variance of those counts, come from the probabilities."""
+def test_ratings_follow_the_true_distribution(planted: Planted) -> None:
+    """The probabilities give the expected count of each star and its variance."""
     p_BK = planted.probabilities(*ids(planted.ratings))
     counts_K = [(planted.ratings["rating"] == star).sum() for star in STARS]
     sd_K = np.sqrt((p_BK * (1 - p_BK)).sum(0))
     assert (np.abs(counts_K - p_BK.sum(0)) < 4 * sd_K).all()
 
 
-def test_best_errors_are_reached_by_the_truth_and_by_nothing_better(planted: Planted) -> None:
+def test_the_truth_reaches_the_best_errors(planted: Planted) -> None:
     users, movies = ids(planted.ratings)
     stars = planted.ratings["rating"].to_numpy()
     p_BK = planted.probabilities(users, movies)
@@ -97,14 +97,14 @@ def test_best_errors_are_reached_by_the_truth_and_by_nothing_better(planted: Pla
     assert np.std(stars) > rmse + 0.1
 
 
-def test_without_noise_nothing_is_left_to_miss() -> None:
+def test_without_noise_the_best_errors_are_zero() -> None:
     planted = plant(50, 40, 500, noise=1e-9)
     users, movies = ids(planted.ratings)
     assert planted.best_mae_median(users, movies) == pytest.approx(0, abs=1e-6)
     assert planted.best_rmse_mean(users, movies) == pytest.approx(0, abs=1e-3)
 
 
-def test_checkerboard_rates_its_own_colour_only() -> None:
+def test_a_checkerboard_likes_pairs_of_equal_parity() -> None:
     ratings = checkerboard(40, 30, shown=0.5, disliked=0.1)
     same = pl.col("user_id") % 2 == pl.col("movie_id") % 2
     assert ratings.filter(same)["rating"].unique().to_list() == [5]
@@ -121,7 +121,7 @@ def test_a_million_ratings_take_seconds() -> None:
 
 
 @pytest.mark.parametrize(("n_users", "n_movies", "n_ratings"), [(300, 400, 9_000), (50, 40, 400), (60, 50, 2_000)])
-def test_blocks_give_the_same_as_at_once(
+def test_blocks_give_the_same_ratings_as_one_draw(
     n_users: int, n_movies: int, n_ratings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = plant(n_users, n_movies, n_ratings).ratings
@@ -130,7 +130,7 @@ def test_blocks_give_the_same_as_at_once(
 
 
 def test_sparse_pairs_are_the_first_distinct_of_numpys_choice() -> None:
-    """Drawn by hand from the same generator; so many of so few that several rounds are needed."""
+    """Compared with draws from the same generator; so few pairs that several rounds are needed."""
     weight = np.array([0.9, 0.06, 0.04])
     by_hand: list[int] = []
     rng = np.random.default_rng(5)

@@ -1,0 +1,118 @@
+"""The address and state folder of `make serve`, and the environment variables of its processes."""
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")  # Prefect accepts both
+SERVER_ONLY = (AUTH, *DATABASE, "PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_API_DATABASE_PASSWORD")
+OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for another Prefect server of the user
+
+
+@dataclass(frozen=True)
+class ServeEnvironment:
+    """Where one `make serve` listens, where it keeps its state, and what it was started with."""
+
+    host: str
+    port: int
+    home: Path  # folder of the tables and runs
+    inherited: Mapping[str, str]  # the environment of `make serve` itself
+
+    @property
+    def state(self) -> Path:
+        return self.home / ".prefect"
+
+    @property
+    def url(self) -> str:
+        """The address for processes on this machine."""
+        return f"http://{_format_host('127.0.0.1' if self._is_wildcard else self.host)}:{self.port}"
+
+    @property
+    def ui_url(self) -> str:
+        """The address for browsers; PREFECT_UI_URL overrides it, for example behind a proxy."""
+        host = socket.gethostname() if self._is_wildcard else self.host
+        return self.inherited.get("PREFECT_UI_URL") or f"http://{_format_host(host)}:{self.port}"
+
+    @property
+    def auth(self) -> tuple[str, str] | None:
+        """User and password of basic authentication; None without authentication."""
+        user, _, password = self.inherited.get(AUTH, "").partition(":")
+        return (user, password) if user or password else None
+
+    def check(self) -> None:
+        """Validates the address and the password.
+
+        Raises: ClickException for an address beyond loopback without a password, an incomplete password, or a port
+        that is in use.
+        """
+        if self.auth and not all(self.auth):
+            raise click.ClickException(f"{AUTH} is not of the form user:password")
+        if not self._is_loopback and not self.auth:
+            raise click.ClickException(
+                f"--host {self.host} makes this Prefect server reachable from other machines, and anyone who reaches "
+                f"it can run any command as you. Set {AUTH} to user:password, or omit --host to stay on this machine"
+            )
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+                probe.bind(address)
+        except OSError as error:
+            raise click.ClickException(
+                f"port {self.port} of {self.host} cannot be used: {error.strerror}. Another `make serve` may be "
+                f'running: stop it, or choose another port: make serve ARGS="--port {self.port + 1}"'
+            ) from None
+
+    def for_clients(self) -> dict[str, str]:
+        """The environment of the worker and its nights.
+
+        It does not use the user's own Prefect profile. Of the server's secrets it has only the API password.
+        """
+        kept = {name: value for name, value in self.inherited.items() if name not in (*SERVER_ONLY, *OTHER_SERVER)}
+        return (
+            kept
+            | {
+                "PREFECT_HOME": str(self.state),
+                "PREFECT_API_URL": f"{self.url}/api",
+                "PREFECT_UI_URL": self.ui_url,
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+                "PREFECT_LOGGING_EXTRA_LOGGERS": "recsys",  # show the log of a night in the UI
+                "RECSYS_HOME": str(self.home),
+                "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
+            }
+            | ({"PREFECT_API_AUTH_STRING": self.inherited[AUTH]} if self.auth else {})
+        )
+
+    def for_server(self) -> dict[str, str]:
+        """The environment of the server: that of the clients, its secrets, and its defaults."""
+        secrets = {name: self.inherited[name] for name in SERVER_ONLY if self.inherited.get(name)}
+        defaults = {
+            "PREFECT_UI_API_URL": "/api",  # relative: correct for any host name and port
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,  # reject requests from pages of other sites
+            # Leases in memory are lost when the server dies; the running night then crashes at the next renewal, 225 s
+            # later.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        }
+        return defaults | self.for_clients() | secrets
+
+    @property
+    def _is_wildcard(self) -> bool:
+        return self.host in {"0.0.0.0", "::"}
+
+    @property
+    def _is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _format_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,48 @@
+"""Which Prefect server watches this process, if any. Prefect itself is imported only where it is configured."""
+
+import logging
+import os
+from pathlib import Path
+
+logger = logging.getLogger("recsys.server")
+
+TIMEOUT_SECONDS = 3.0
+
+
+def find_server() -> str | None:
+    """The address of the configured Prefect API, from the environment or a Prefect profile; None if there is none."""
+    if "PREFECT_API_URL" in os.environ:
+        return os.environ["PREFECT_API_URL"] or None
+    if not any(path.exists() for path in _configuration_files()):
+        return None
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value()
+
+
+def is_reachable(address: str) -> bool:
+    """Whether a Prefect API answers at `address` within a few seconds; one that asks for a password does."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{address.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return answer.status_code in (200, 401, 403)
+
+
+def choose_server() -> str | None:
+    """The Prefect server that watches this night, or None; the log says in one line when there is none."""
+    address = find_server()
+    if address is None:
+        logger.info("no Prefect server is configured; the night runs without one")
+    elif not is_reachable(address):
+        logger.warning("the Prefect server at %s does not answer; the night runs without one", address)
+        return None
+    return address
+
+
+def _configuration_files() -> list[Path]:
+    """Where Prefect reads settings from, beside the environment."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    return [Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"), Path("prefect.toml")]

@@ -1,0 +1,44 @@
+"""One `make serve` for all tests of this folder that need a running one. They are in the xdist group "served"."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving import Served, serving, wait_until_up
+from tests.support.sinks import Sink, webhook
+
+SECRET = "hunter2-of-the-source"
+
+
+@pytest.fixture(scope="session")
+def hook() -> Iterator[Sink]:
+    """Receives the alerts."""
+    with webhook() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def serve_environment(hook: Sink) -> dict[str, str]:
+    """Alerts go to `hook`. The gates are open, because networks of a few seconds learn little."""
+    return {
+        "RECSYS_ALERT_WEBHOOK_URL": hook.address,
+        "RECSYS_GATE__MAX_MAE_MEDIAN": "5",
+        "RECSYS_GATE__MUST_BEAT_BIAS": "false",
+        "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO": "0",
+        "RECSYS_AUDIT__MAX_TOP_MOVIE_SHARE": "1",
+        "SOURCE_PASSWORD": SECRET,
+    }
+
+
+@pytest.fixture(scope="session")
+def serve_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def served(serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Served]:
+    """On SQLite, without a password. test_restart.py kills it, so it must run last."""
+    with serving(serve_folder, **serve_environment) as served:
+        wait_until_up(served)
+        yield served
