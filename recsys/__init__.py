@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recsys.ask.runs import open_run
     from recsys.errors import RecsysError
     from recsys.home import Home
+    from recsys.nightly import run_night
     from recsys.settings import Settings
     from recsys.warehouse.lookup import list_runs
 
@@ -37,6 +38,7 @@ __all__ = [
     "recommend",
     "recommend_default",
     "recommend_for",
+    "run_night",
     "similar",
 ]
 
@@ -50,6 +52,7 @@ _MODULES = {
     "recommend": "recsys.ask.lookup",
     "recommend_default": "recsys.ask.lookup",
     "recommend_for": "recsys.ask.newcomer",
+    "run_night": "recsys.nightly",
     "similar": "recsys.ask.lookup",
 }
 

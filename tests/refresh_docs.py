@@ -56,7 +56,8 @@ class Shown:
     lines: int = 1000  # how many of these at most
 
 
-NIGHT = r"^(Night|ml-100k|Error|Lists|model|ordinal|bias|ease|als|popularity|user_id| +1 +[123] )"
+NIGHT = r"^(Night|ml-100k|Error|Lists|model|(ordinal|bias|ease|als|popularity) +\d|user_id| +1 +[123] )"
+CONTINUED = r"^ {40,}"  # of a row of a table that is wider than the page; left out without an ellipsis
 SHOWN = {
     "recsys nightly": Shown(keep=NIGHT),
     f'recsys explain {USER} "Braveheart"': Shown(lines=22),
@@ -94,15 +95,15 @@ def run(command: str, folder: Path) -> str:
 
 
 def shorten(text: str, shown: Shown) -> str:
-    """The lines that are shown, with an ellipsis in place of those that are not."""
+    """The lines that are shown, with one ellipsis in place of those between them."""
     lines: list[str] = []
     for line in text.rstrip().splitlines():
         is_kept = not shown.keep or re.search(shown.keep, line) or not line.strip()
         if is_kept and len(lines) < shown.lines:
             lines.append(line.rstrip())
-        elif lines and lines[-1] != "…":
+        elif not re.search(CONTINUED, line):
             lines.append("…")
-    return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).replace("…\n\n…", "…").replace("\n\n…\n\n", "\n…\n")
+    return re.sub(r"\n*…[\n…]*", "\n…\n", "\n".join(lines)).strip()
 
 
 def hash_defaults() -> str:

@@ -52,7 +52,8 @@ def test_the_picture_shows_the_list_that_the_page_shows_and_needs_no_network() -
 def test_lines_that_are_left_out_become_an_ellipsis() -> None:
     text = "Night 1\n\nmodel x\nother 1\nother 2\nmodel y\n"
     assert shorten(text, Shown(keep="^(Night|model)")) == "Night 1\n\nmodel x\n…\nmodel y"
-    assert shorten(text, Shown(lines=2)) == "Night 1\n\n…"
+    assert shorten("row 1\n" + 60 * " " + "more of it\nrow 2", Shown(keep="^row")) == "row 1\nrow 2"
+    assert shorten(text, Shown(lines=2)) == "Night 1\n…"
 
 
 def test_every_table_of_benchmarks_says_when_and_how_it_was_measured() -> None:
