@@ -20,7 +20,8 @@ from recsys.home import Home, Run
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.metrics.differences import Comparison
 from recsys.rank.weights import Weights
-from recsys.runs.night import describe_run, night, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import describe_run, night
 from recsys.settings import Settings
 from recsys.split.cut import Split, cut_holdout
 from recsys.train.saved_model import SavedModel, load_model

@@ -395,11 +395,11 @@ def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
     try:
         wait_for("the training", lambda: is_training(home))
         os.write(terminal, b"\x03")
-        _, status = wait_for("the end", lambda: (ended := os.waitpid(pid, os.WNOHANG))[0] and ended)
+        status = wait_for("the end", lambda: ended_with(pid))
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         raise
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert status == 130
     (run,) = home.runs.iterdir()
     words = " ".join(b"".join(shown).decode().split())
     assert f"interrupted in step choose_network of run {run.name}" in words
@@ -407,9 +407,17 @@ def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
     assert "Traceback" not in words
 
 
-@pytest.mark.parametrize("kind", [DataRefused, GateHeld, ModelError, ZeroDivisionError])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (DataRefused, "data refused"),
+        (GateHeld, "held back"),
+        (ModelError, "failed"),
+        (ZeroDivisionError, "failed"),
+    ],
+)
 def test_a_night_that_fails_without_a_server_sends_its_alert(
-    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Exception], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerts = tmp_path / "alerts.jsonl"
     monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))
@@ -417,8 +425,7 @@ def test_a_night_that_fails_without_a_server_sends_its_alert(
     with pytest.raises(kind), alerting("nightly", settings), night(settings):
         raise kind("no good")
     (alert,) = map(json.loads, alerts.read_text().splitlines())
-    expected = {DataRefused: "data refused", GateHeld: "held back"}
-    assert alert["kind"] == expected.get(kind, "failed")
+    assert alert["kind"] == expected
     assert "no good" in alert["reason"]
     assert alert["run_id"]
 
@@ -488,6 +495,12 @@ def started(home: Home, source: str, **variables: str) -> Iterator["subprocess.P
 
 def is_training(home: Home) -> bool:
     return any("choose_network" in path.read_text() for path in home.root.glob("runs/*/underway.json"))
+
+
+def ended_with(pid: int) -> int | None:
+    """The exit code of a child process; None while it runs."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def read_in_background(terminal: int) -> list[bytes]:

@@ -13,7 +13,6 @@ import torch
 from recsys import steps
 from recsys.ask.lookup import recommend
 from recsys.errors import PublishError, UsageError
-from recsys.files import read_json
 from recsys.home import Home
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies
@@ -22,6 +21,7 @@ from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.score import find_candidates
 from recsys.rank.weights import Weights
+from recsys.runs.metrics import read_metrics
 from recsys.runs.night import night
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Settings, WarmStartConfig
 from recsys.train.saved_model import SavedModel, load_model
@@ -117,8 +117,8 @@ def read_lists(published: Published) -> Lists:
 
 
 def tonights_metrics(published: Published, metric: str) -> dict[str, float]:
-    rows = read_json(published.night.run.metrics)
-    return {row["slice"]: row["value"] for row in rows if row["split"] == "tonight" and row["metric"] == metric}
+    rows = read_metrics(published.night.run)
+    return {row.slice: row.value for row in rows if row.split == "tonight" and row.metric == metric}
 
 
 def test_the_rules_forbid_most_places_of_lists_made_without_them(published: Published, known: RuleFacts) -> None:
@@ -246,12 +246,12 @@ def test_a_list_that_breaks_a_rule_is_not_published(
 
 
 def test_scoring_again_counts_once(published: Published) -> None:
-    """A night that is gone on with has the figures of its lists in metrics.json already."""
+    """A resumed night may have the figures of its lists already."""
     tonight, before = published.night, tonights_metrics(published, "removed")
     weights = Weights.load(tonight.run.ranker)
-    tonight.score(SavedModel(tonight.run.model / "tonight"), weights, published.settings)
+    tonight.score(SavedModel(tonight.run.tonight_model), weights, published.settings)
     assert tonights_metrics(published, "removed") == before
-    rows = [(row["split"], row["slice"], row["metric"]) for row in read_json(tonight.run.metrics)]
+    rows = [(row.split, row.slice, row.metric) for row in read_metrics(tonight.run)]
     assert len(set(rows)) == len(rows)
 
 
