@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.naming import name_of_backfill
 from flows.nightly import nightly
 from flows.show import show_rows
@@ -19,7 +19,7 @@ from recsys.settings import Settings
 
 
 @flow(name="backfill", description=plain.__doc__, flow_run_name=name_of_backfill, **ALERTING)
-@ending_in_words
+@with_final_states
 def backfill(
     first: Annotated[datetime, Field(description="The first night. It uses the ratings before this moment.")],
     last: Annotated[datetime, Field(description="The last night, inclusive.")],

@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.naming import name_of_night
 from flows.show import show_rows
 from recsys.checks.report import check_source, describe_check
@@ -16,7 +16,7 @@ from recsys.settings import Settings
 
 
 @flow(name="check", description=__doc__, flow_run_name=name_of_night, **ALERTING)
-@ending_in_words
+@with_final_states
 def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | None:
     """Returns the result of each rule, in the form that `recsys check --json` prints.
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.naming import name_of_night
 from flows.show import attempt, bars, has_server, show_images, show_rows
 from recsys.compare.plan import MAX_SEEDS, plan_comparison
@@ -18,7 +18,7 @@ from recsys.settings import Settings
 
 
 @flow(name="compare", description=__doc__, flow_run_name=name_of_night, **ALERTING)
-@ending_in_words
+@with_final_states
 def compare(
     models: Annotated[str, Field(description="Networks and baselines, separated by commas, or all.")] = "all",
     splits: Annotated[str, Field(description="random, time or last, separated by commas.")] = "random",

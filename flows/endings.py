@@ -1,4 +1,4 @@
-"""How a run ends in Prefect: each ending that a person has to tell from another is a state of its own, in words."""
+"""The final states of runs in Prefect: each outcome that a person must distinguish has a state of its own."""
 
 import atexit
 import functools
@@ -18,16 +18,16 @@ R = TypeVar("R")
 NAMES: dict[type[RecsysError], str] = {DataRefused: "Data refused", GateHeld: "Held back"}  # of states
 
 
-def ending_in_words(function: Callable[P, R]) -> Callable[P, R]:
-    """What a person can act on becomes a state whose message says it; who calls the flow gets the error all the same.
+def with_final_states(function: Callable[P, R]) -> Callable[P, R]:
+    """Turns a RecsysError into a final state with its message; the caller of the flow still gets the error.
 
-    A run that finds the home busy is cancelled: what it would do is being done.
+    A run that finds the home busy is cancelled, because another run is doing the same work.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "PREFECT__FLOW_RUN_ID" in os.environ:  # a process that a worker started for this run alone
-            atexit.register(_hush_exit)
+        if "PREFECT__FLOW_RUN_ID" in os.environ:  # a process that a worker has started for this run
+            atexit.register(_silence_exit)
         try:
             return function(*args, **kwargs)
         except RecsysError as error:
@@ -36,9 +36,9 @@ def ending_in_words(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _hush_exit() -> None:
-    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
-    Prefect still holds, a page of alarm about nothing in the log of the worker.
+def _silence_exit() -> None:
+    """Silences stderr while the interpreter exits: nanobind would list every DuckDB object that a Prefect thread still
+    holds, a page of harmless warnings in the log of the worker.
     """
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -4,7 +4,7 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.naming import name_of_night
 from flows.show import bars, show
 from flows.step import TaskExecutor
@@ -14,7 +14,7 @@ from recsys.settings import Settings
 
 
 @flow(name="nightly", description=plain.__doc__, flow_run_name=name_of_night, **ALERTING)
-@ending_in_words
+@with_final_states
 def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
     """Runs one night; settings that are left out come from the environment, then from the defaults."""
     with bars():

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.show import show_rows
 from recsys.home import Home
 from recsys.runs import rollback as rolling
@@ -17,7 +17,7 @@ from recsys.settings import Settings
 
 
 @flow(name="rollback", description=__doc__, **ALERTING)
-@ending_in_words
+@with_final_states
 def rollback(
     run_id: Annotated[
         Annotated[str, Field(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$")] | SkipJsonSchema[None],

@@ -1,7 +1,7 @@
-"""What Prefect's UI shows of a night beside its steps: progress, figures, the gate's verdict, a plot, where to read on.
+"""The artifacts of a night in the Prefect UI: progress bars, figures, the verdict of the gate, a plot, links to files.
 
-All of it is made from files that the run has left, so a night that was refused is shown like any other. Nothing here
-can end a night: a server that is gone is a line in the log.
+They are made from the files of the run, so a refused night has them too. A failure to create one is logged and does not
+end the night.
 """
 
 import base64
@@ -40,13 +40,13 @@ logger = logging.getLogger("recsys.show")
 
 
 def has_server() -> bool:
-    """Whether somebody can look: the server that a night starts for itself ends with it."""
+    """Whether a Prefect server is configured, and so a UI."""
     return bool(PREFECT_API_URL.value())
 
 
 @contextmanager
 def bars() -> Iterator[None]:
-    """While the block lasts, long pieces of work have a bar each."""
+    """Shows a progress bar for each long piece of work during the block."""
     if not has_server():
         yield
         return
@@ -55,18 +55,18 @@ def bars() -> Iterator[None]:
 
 
 def show(run: Run) -> None:
-    """What came out of a run that has ended, however it did."""
+    """Creates the artifacts of a run that has ended, successfully or not."""
     if has_server():
         for part in (show_metrics, show_verdict, show_trend):
             attempt(part, run)
 
 
 def attempt(part: Callable[..., object], *args: object) -> None:
-    """What cannot be shown is told, and no reason to end a night."""
+    """Calls `part` and logs its failure, which must not end a night."""
     try:
         part(*args)
     except Exception as error:
-        logger.warning("%s: Prefect's UI does not get it: %s", part.__name__, error)
+        logger.warning("%s failed, the Prefect UI does not show it: %s", part.__name__, error)
         logger.debug("traceback", exc_info=error)
 
 
@@ -99,7 +99,7 @@ def key_of(label: str) -> str:
 
 
 def show_metrics(run: Run) -> None:
-    """Tonight's model, the one being served and the baselines on the holdout: a row each, a column for each figure."""
+    """A table of tonight's model, the champion and the baselines on the holdout, one row each."""
     rows = list(tabulate(run))
     if rows:
         create_table_artifact(
@@ -108,7 +108,7 @@ def show_metrics(run: Run) -> None:
 
 
 def tabulate(run: Run) -> Iterator[dict[str, Any]]:
-    """Only figures that somebody has."""
+    """The rows of that table; a figure that no model has gets no column."""
     figures: dict[str, dict[str, float]] = {}
     for row in read_metrics(run):
         if row.slice == "all" and row.split.startswith("holdout") and row.metric in ERRORS | LISTS:
@@ -122,7 +122,7 @@ def tabulate(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def show_verdict(run: Run) -> None:
-    """How the night ended and why, what the gate found, and where to read on."""
+    """The verdict of the night and its reason, the result of the gate, and links to files."""
     create_markdown_artifact("\n".join(describe(run)), key="verdict", description=f"Night {run.run_id}")
 
 
@@ -136,13 +136,13 @@ def describe(run: Run) -> Iterator[str]:
     yield f"- run `{run.run_id}`, data `{outcome.dataset}`, snapshot `{outcome.snapshot}`, as of {outcome.as_of}"
     yield f"- model {outcome.model or 'not chosen yet'}"
     yield from _describe_gate(run)
-    yield "\n## Where to read on\n"
+    yield "\n## Files\n"
     for name, path in in_files(run):
         yield f"- {name}: [{path}]({path.as_uri()})"
 
 
 def find_verdict(run: Run) -> tuple[str, str | None]:
-    """As it stands in `runs`, and the reason; from the run's folder where it could not be recorded there."""
+    """The verdict and the reason from `runs`, or from the run's folder if they could not be recorded there."""
     try:
         for row in list_runs(run.home, NIGHTS).iter_rows(named=True):
             if row["run_id"] == run.run_id:
@@ -159,18 +159,18 @@ def _describe_gate(run: Run) -> Iterator[str]:
     gate = read_json(run.gate)
     yield "\n## The gate\n"
     if gate["champion"]:
-        yield f"- compared with run `{gate['champion']}`, which was being served"
+        yield f"- compared with run `{gate['champion']}`, which was served"
     else:
         yield f"- compared with no champion: {_inert(gate['not_compared'])}"
     yield from (f"- **broken**: {_inert(one)}" for one in gate["broken"])
     if not gate["broken"]:
         yield "- every limit holds"
     if gate["forced"]:
-        yield "- published all the same: somebody asked for it"
+        yield "- published anyway, because --force-publish was given"
 
 
 def show_trend(run: Run) -> None:
-    """The newest nights of the data set as a picture."""
+    """A plot of the newest nights of the data set."""
     if not run.findings.exists():
         return
     dataset = read_json(run.findings)["dataset"]
@@ -187,18 +187,18 @@ def show_trend(run: Run) -> None:
 
 
 def show_images(pictures: dict[str, Path]) -> None:
-    """PNG files by the key of their artifact; they travel in the artifact itself, as the UI has no files of ours."""
+    """Creates image artifacts from PNG files, by key. The image is embedded, because the UI cannot read our files."""
     for key, path in pictures.items():
         encoded = base64.b64encode(path.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{encoded}", key=key, description=path.stem)
 
 
 def show_rows(rows: Iterable[dict[str, Any]], key: str, description: str) -> None:
-    """A table where there is somebody to look at it."""
+    """Creates a table artifact if there is a server."""
     if has_server():
         attempt(lambda: create_table_artifact(list(rows), key=key, description=description))
 
 
 def _inert(text: str) -> str:
-    """A text that quotes a source, as text: neither markup nor a link."""
+    """Escapes Markdown in a text that quotes a source."""
     return re.sub(r"([\\`*_{}\[\]()<>#|!])", r"\\\1", " ".join(text.split()))

@@ -10,7 +10,7 @@ from prefect.states import Failed
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.failures import read_settings
 from flows.show import has_server
 from flows.zombies import close_zombies, send_alert_of
@@ -26,7 +26,7 @@ MAX_AGE_HOURS = 26.0  # one night a day, and two hours of slack
 
 
 @flow(name="watch", description=__doc__)
-@ending_in_words
+@with_final_states
 def watch(
     max_age_hours: Annotated[float, Field(gt=0, description="Maximum age of the last good night, in hours.")] = (
         MAX_AGE_HOURS

@@ -1,4 +1,4 @@
-"""The steps of a night between checked ratings and the published table: each reads files, works, writes files."""
+"""The steps of a night between the checked ratings and the published tables: each reads files and writes files."""
 
 import logging
 from collections.abc import Iterator
@@ -38,15 +38,15 @@ from recsys.warehouse.lookup import find_lists, find_served
 from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
-INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights alike in these should be alike in all
+INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights with equal values should have equal lists
 
 logger = logging.getLogger(__name__)
 
 
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
-    """Writes the ids of the admitted users, movies and ratings; returns what every fit of the night shares.
+    """Writes the ids of the accepted users, movies and ratings; returns what every fit of the night shares.
 
-    One vocabulary serves them all: an id without a rating to learn from has nothing but what its features say.
+    All fits use one vocabulary: an id without training ratings is described by its features alone.
     """
     users, movies = pl.read_parquet(checked.users), pl.read_parquet(checked.movies)
     rated = pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"])
@@ -61,10 +61,9 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
 
 
 def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
-    """What may be listed, read before anything is trained.
+    """The rules about which movies may be listed, read before anything is trained.
 
-    Raises: UsageError if a rule cannot be read or is not what a rule must be, or if all of them together leave no movie
-    that anybody may be shown.
+    Raises: UsageError if a rule cannot be read or is invalid, or if the rules exclude every movie for all users.
     """
     rules = rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
     rated = learner.vocabulary.encode_movies(pl.read_parquet(checked.ratings, columns=["movie_id"])["movie_id"])
@@ -74,7 +73,7 @@ def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
 
 
 def choose_network(split: Split, learner: Learner, run: Run, settings: Settings) -> Choice:
-    """Trains every candidate on train and keeps the best on validation; the holdout is not looked at."""
+    """Trains every candidate on train and keeps the best on validation; the holdout is not used."""
     train, validation = pl.read_parquet(split.train), pl.read_parquet(split.validation)
     check_rates(settings.config)
     choice, network = choose_trained(
@@ -87,7 +86,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
 
 
 def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings) -> Weights:
-    """Learns on validation how much each part of a score counts; the network is that which validation chose."""
+    """Learns on validation the weight of each part of a score, with the network that validation chose."""
     train, validation = (learner.encode(pl.read_parquet(path)) for path in (split.train, split.validation))
     network = load_model(SavedModel(run.validation_model), learner.vocabulary, learner.levels)
     weights = learn_weights(network, train, validation, learner, settings.rank)
@@ -96,7 +95,7 @@ def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settin
 
 
 def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
-    """The chosen network, trained on everything but the holdout."""
+    """Trains the chosen network on everything except the holdout."""
     network = learn(choice, split.read_rest(), learner, label=f"{choice.model} for the holdout")
     return save_model(network, choice, learner, run.holdout_model)
 
@@ -110,9 +109,9 @@ def evaluate(
     run: Run,
     settings: Settings,
 ) -> tuple[MetricRow, ...]:
-    """Errors and list quality on the holdout, beside the baselines, and the network's by slice; writes metrics.json.
+    """Measures errors and lists of the network, also by slice, and of the baselines on the holdout.
 
-    Raises: DataRefused if a rating of the holdout has been learned from, or one from after a holdout by time began.
+    Raises: DataRefused if a training rating is in the holdout, or is later than the start of a holdout by time.
     """
     network = load_model(model, learner.vocabulary, learner.levels)
     known, holdout = split.read_rest(), pl.read_parquet(split.holdout)
@@ -139,9 +138,9 @@ def evaluate(
 def train_for_tonight(
     choice: Choice, checked: Checked, learner: Learner, run: Run, config: WarmStartConfig
 ) -> SavedModel:
-    """The chosen network again, trained on all ratings: tonight's lists should not ignore a quarter of them.
+    """Trains the chosen network on all ratings, because tonight's lists should not ignore the holdout.
 
-    Where that is allowed and possible, it begins where the network being served ended.
+    If warm starts are enabled and possible, training starts from the weights of the served network.
     """
     champion = find_champion(run, choice, learner.levels, config) if config.enabled else None
     label = f"{choice.model} for tonight"
@@ -154,10 +153,10 @@ def train_for_tonight(
 def score(
     model: SavedModel, weights: Weights, rules: Rules, checked: Checked, learner: Learner, run: Run, settings: Settings
 ) -> Path:
-    """Everybody's lists, lists for strangers and similar movies; returns the Parquet file of the first.
+    """Writes the users' lists, the default lists and the similar movies; returns the Parquet file of the users' lists.
 
-    What they were made with is kept in the run's folder, for those who come with ratings of their own; what rules cost
-    is added to metrics.json.
+    The ranker is saved in the run's folder, for lists from ratings typed by a person. The metrics get the effect of the
+    rules.
     """
     train = learner.encode(pl.read_parquet(checked.ratings))
     network = load_model(model, learner.vocabulary, learner.levels)
@@ -173,10 +172,10 @@ def score(
 
 
 def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> Published:
-    """Puts tonight's audited tables in the place of last night's.
+    """Replaces last night's tables by tonight's, after the audit.
 
-    An earlier night than the one being served, of the same data set, goes to the history alone; lists that are those
-    being served already are not written again.
+    A night earlier than the served one, on the same data set, is only added to the history. Lists that equal the served
+    ones are not written again.
     """
     tonight = _gather(lists, checked, run, settings)
     outcome = describe_run(run, verdict="published", reason=None)
@@ -185,16 +184,16 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
     if served["as_of"] > outcome.as_of:
         logger.info(
-            "run %s, of a later night, stays what is served; tonight's lists go to the history", served["run_id"]
+            "run %s, of a later night, is still served; tonight's lists are added to the history", served["run_id"]
         )
         outcome = replace(outcome, verdict="backfilled", published=False)
         return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
-    is_another = served["run_id"] != run.run_id  # else a night that was killed between its publish and its end
+    is_another = served["run_id"] != run.run_id  # False if this run was killed after it had published
     alike = all(served[name] == getattr(outcome, name) for name in INPUTS)
     if is_another and alike and serves_the_same(run.home, tonight):
-        reason = f"the lists are those of run {served['run_id']}, which is being served"
+        reason = f"the lists are the same as those of run {served['run_id']}, which is served"
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
-        logger.info("nothing is written: %s", reason)
+        logger.info("the tables are left unchanged: %s", reason)
         return Published(outcome.verdict, reason, record(outcome, run.home, tonight.metrics, tonight.quarantine))
     return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
 
@@ -224,7 +223,7 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
 
 
 def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:
-    """What each rule took away, and how much of the lists is new."""
+    """The number of movies that each rule removes, and how much of the lists is new."""
     model = read_json(run.choice)["model"]
     closed = ranker.eligibility.count_closed()
     removed = (
@@ -243,7 +242,7 @@ def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings)
 
 
 def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, float]]:
-    """What was measured of a network, by split, over all slices."""
+    """The metrics of a network by split, over all ratings."""
     measured: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.model == model and row.slice == "all":
@@ -252,7 +251,7 @@ def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, 
 
 
 def _metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
-    """Long form; what was measured of "network" is named by the network chosen."""
+    """Metrics in long form; the model "network" gets the name of the chosen network."""
     return [
         MetricRow(network if model == "network" else model, split, "all", metric, value)
         for model, values in metrics.items()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.endings import ending_in_words
+from flows.endings import with_final_states
 from flows.naming import name_of
 from flows.show import Bars, describe, key_of, tabulate
 from recsys.errors import DataRefused, GateHeld, HomeBusy, SourceError
@@ -111,14 +111,14 @@ def test_endings_are_states_in_words(errors: dict[str, Exception]) -> None:
         def end(error: Exception = error) -> None:
             raise error
 
-        state = ending_in_words(end)()
+        state = with_final_states(end)()
         assert (state.name, state.message) == (name, str(error))  # type: ignore[attr-defined]
         assert state.is_cancelled() == isinstance(error, HomeBusy)  # type: ignore[attr-defined]
 
 
-def test_a_bug_is_no_ending_in_words() -> None:
+def test_a_bug_is_no_with_final_states() -> None:
     def end() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ending_in_words(end)()
+        with_final_states(end)()
