@@ -251,7 +251,7 @@ def test_a_directory_is_named_by_the_files_that_count(tmp_path: Path, home: Home
 
 
 def test_a_directory_without_ratings_is_refused(tmp_path: Path, home: Home) -> None:
-    with pytest.raises(SourceError, match=r"holds no ratings in a layout known here.*u\.data, u\.item"):
+    with pytest.raises(SourceError, match=r"has no ratings in a known layout.*u\.data, u\.item"):
         fetch_archive(str(tmp_path), home)
 
 
