@@ -3,7 +3,7 @@
 -- grain   one row per link of the snapshot
 -- reads   snapshot_links (movie_id, imdb_id, tmdb_id, file_row_number),
 --         refused (source_table, file_row_number)
--- params  none: this is a view, so it shrinks as rules refuse rows
+-- params  none; the file is a view, which shrinks as rules refuse rows
 -- ties    none
 with
 

@@ -2,7 +2,7 @@
 --
 -- grain   one row per movie of the snapshot
 -- reads   snapshot_movies (movie_id, title, year, genres, file_row_number), refused (source_table, file_row_number)
--- params  none: this is a view, so it shrinks as rules refuse rows
+-- params  none; the file is a view, which shrinks as rules refuse rows
 -- ties    none
 with
 

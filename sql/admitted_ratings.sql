@@ -3,7 +3,7 @@
 -- grain   one row per rating before as_of
 -- reads   snapshot_ratings (user_id, movie_id, rating, rated_at, file_row_number): those before as_of,
 --         refused (source_table, file_row_number)
--- params  none: this is a view, so it shrinks as rules refuse rows
+-- params  none; the file is a view, which shrinks as rules refuse rows
 -- ties    none
 with
 

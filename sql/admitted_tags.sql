@@ -3,7 +3,7 @@
 -- grain   one row per tag before as_of
 -- reads   snapshot_tags (user_id, movie_id, tag, tagged_at, file_row_number),
 --         refused (source_table, file_row_number)
--- params  none: this is a view, so it shrinks as rules refuse rows
+-- params  none; the file is a view, which shrinks as rules refuse rows
 -- ties    none
 with
 

@@ -1,13 +1,13 @@
--- compare_snapshots: the snapshot as a whole, and how far it is from the one published last.
+-- compare_snapshots: figures of the snapshot as a whole, compared with the one that was published last.
 --
 -- grain   one row
 -- reads   stored_ratings (user_id, movie_id, rating, rated_at), stored_tags (tagged_at), stored_superseded (until),
---         snapshot_movies (movie_id), previous_ratings (user_id, rating): none where there is nothing to compare,
+--         snapshot_movies (movie_id), previous_ratings (user_id, rating): empty if there is nothing to compare with,
 --         compared_scale (rating): the stars of both, moments (started_at)
 -- params  none
--- ties    none; what cannot be told is null. Half a rating is added to each count of stars, because the index
---         (PSI, Σ (p − q) ln (p / q)) has no value where one of the two snapshots never gives them. newest_at is
---         the newest moment that the snapshot names: from there on the clock has no say in any rule
+-- ties    none; an unknown figure is null. Half a rating is added to each count of stars, because the index
+--         (PSI, Σ (p − q) ln (p / q)) is undefined if one of the snapshots has none. newest_at is the newest time in
+--         the snapshot: after it, no rule depends on the clock
 with
 
 stars as (

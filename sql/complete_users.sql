@@ -1,8 +1,8 @@
--- complete_users: every user a night knows: those of the users table, and a bare row for whoever rated without one.
+-- complete_users: all users of a night: the users table, and a row without profile for every other user with ratings.
 --
 -- grain   one row per user_id
 -- reads   users (user_id, gender, age, occupation, zip_code, file_row_number), ratings (user_id), both as admitted
--- params  none: this is a view
+-- params  none; the file is a view
 -- ties    none
 with
 

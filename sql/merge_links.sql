@@ -1,9 +1,9 @@
--- merge_links: of each movie_id what the drops said of it last.
+-- merge_links: the last links of each movie_id in the drops.
 --
--- grain   one row per movie_id; more when one file says different things of it, which is for the checks to judge
+-- grain   one row per movie_id; more if one file has different rows for it, which the checks refuse
 -- reads   drop_links (movie_id, imdb_id, tmdb_id, source_file, source_line)
 -- params  none
--- ties    the file whose name, less its ending, sorts last; of equal rows the lowest line
+-- ties    the file whose name without extension sorts last; of equal rows the lowest line
 with
 
 last_said as (

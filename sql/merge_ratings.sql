@@ -1,14 +1,14 @@
--- merge_ratings: every rating that the drops tell of, once, and the moment from which it no longer stands.
+-- merge_ratings: every distinct rating in the drops, and the time at which it was superseded.
 --
 -- grain   one row per (user_id, movie_id, rated_at), and per rating that a rule will refuse
 -- reads   drop_ratings (user_id, movie_id, rating, rated_at, source_file, source_line),
 --         drop_retractions (user_id, movie_id, retracted_at)
--- params  $scale float[], stars that can be given; $now timestamptz, after which nothing has happened
--- ties    ratings of one moment: the highest stays; equal ones: the file whose name sorts first, the lowest line
+-- params  $scale float[], the valid stars; $now timestamptz; later ratings and retractions are ignored
+-- ties    ratings of the same time: the highest; equal ratings: the file whose name sorts first, then the lowest line
 --
--- until is null for what stands; a rating retracted at its own moment never stood. A rating off the scale or from an
--- impossible time replaces nothing and is replaced by nothing: the checks will refuse it, and a good one must stay.
--- A retraction from a time to come ends nothing; nor does one from before 1995, when nothing usable had been rated.
+-- until is null for current ratings. A rating that was retracted at its own time was never current. A rating off the
+-- scale or with an impossible time neither replaces a rating nor is replaced: the checks refuse it, and a good one must
+-- be kept. Retractions in the future are ignored, and so are those from before 1995, when there were no ratings.
 with
 
 judged as (
@@ -52,7 +52,7 @@ retractions as (
 ended as (
     select
         followed.* exclude (next_rated_at),
-        -- least() passes over nulls
+        -- least() ignores nulls
         least(followed.next_rated_at, retractions.retracted_at) as until
     from followed
     asof left join retractions

@@ -1,9 +1,9 @@
--- merge_rejects: every line of the drops that could not be read, once: a drop that came twice is not twice as bad.
+-- merge_rejects: the distinct lines of the drops that could not be read, so that a repeated drop does not count twice.
 --
--- grain   one row per (source_table, rule, row); of lines whose text is withheld, which all look alike, every one
+-- grain   one row per (source_table, rule, row); lines whose text is withheld all look alike, so each of them counts
 -- reads   drop_rejects (source_table, source_file, source_line, rule, row)
--- params  $withheld text, the row of such a line
--- ties    the file whose name sorts first, the lowest line
+-- params  $withheld text, the row of a line whose text is withheld
+-- ties    the file whose name sorts first, then the lowest line
 with
 
 lines as (

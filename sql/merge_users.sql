@@ -1,13 +1,13 @@
--- merge_users: of each user_id what the drops said of it last.
+-- merge_users: the last version of each user_id in the drops.
 --
--- grain   one row per user_id; more when one file says different things of it, or a bad one, for the checks to judge
+-- grain   one row per user_id; more if one file has different rows for it, or there is a bad row, for the checks
 -- reads   drop_users (user_id, gender, age, occupation, zip_code, updated_at, source_file, source_line)
--- params  $now timestamptz, after which nothing has happened
--- ties    the latest updated_at, any before none; then the file whose name, less its ending, sorts last; of equal rows
---         the lowest line
+-- params  $now timestamptz; later updates are ignored
+-- ties    the latest updated_at, nulls last; then the file whose name without extension sorts last; of equal rows the
+--         lowest line
 --
--- A row that the checks will refuse, whatever the edition, replaces no good one: it stands beside it, to be refused.
--- An update from a time to come is one without a time: else no correction could ever replace it.
+-- A row that the checks will refuse replaces no good row: both are kept, and the checks refuse the bad one. An
+-- updated_at in the future counts as null, because no correction could ever replace such a row.
 with
 
 judged as (

@@ -1,9 +1,9 @@
--- read_example: of a file of which no line could be read, the first that fails for the commonest reason.
+-- read_example: the first line that fails for the most common reason, of a file without a single readable line.
 --
 -- grain   one row, or none when nothing was refused
 -- reads   rejects (source_table, source_line, row)
 -- params  $source_table text
--- ties    reasons as common as each other: the one that comes first in the file
+-- ties    equally common reasons: the one that occurs first in the file
 with
 
 reasons as (

@@ -1,10 +1,10 @@
--- read_parted: lines as lists of fields, and what is wrong with a line that has not as many as it needs.
+-- read_parted: lines split into fields, and what is wrong with a line that has another number of fields.
 --
 -- grain   one row per line
--- reads   lines (source_line, line, fields, problem); fields only where splitting would be wrong, problem where nothing
---         can part the line
--- params  separator text, n_fields integer: this is a macro, parted_lines(separator, n_fields), so they bear no $
--- ties    none: order is not promised
+-- reads   lines (source_line, line, fields, problem); fields only where splitting at the separator would be wrong,
+--         problem where the line cannot be split
+-- params  separator text, n_fields integer: the file is the macro parted_lines(separator, n_fields), so they have no $
+-- ties    none; the rows are in no particular order
 with
 
 trimmed as (
@@ -32,7 +32,7 @@ select
     case
         when parted.problem is not null then parted.problem
         when trim(parted.line) = '' then 'the line is empty'
-        when len(parted.fields) = 1 and n_fields <> 1 then format('1 field where {} are needed', n_fields)
-        when len(parted.fields) <> n_fields then format('{} fields where {} are needed', len(parted.fields), n_fields)
+        when len(parted.fields) = 1 and n_fields <> 1 then format('1 field instead of {}', n_fields)
+        when len(parted.fields) <> n_fields then format('{} fields instead of {}', len(parted.fields), n_fields)
     end as problem
 from parted

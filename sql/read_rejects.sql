@@ -1,11 +1,11 @@
--- read_rejects: what is kept of the lines that are no rows: where each stood, the line as it was, and the reason.
+-- read_rejects: the lines that could not be read: file and line number, the text, and the reason.
 --
 -- grain   one row per line that could not be read
 -- reads   readings (source_line, line, why, …)
 -- params  $source_table, $source_file text
--- ties    none: order is not promised
+-- ties    none; the rows are in no particular order
 --
--- A line may have millions of characters; ten thousand of them tell what it was.
+-- A line may have millions of characters; the first ten thousand are kept.
 select
     $source_table as source_table,
     $source_file as source_file,

@@ -1,13 +1,13 @@
--- rule_link_movie_unique: links whose movie_id another row has already.
+-- rule_link_movie_unique: links whose movie_id another row has, except for the one that is kept.
 --
--- grain   one row per offending link: of each movie_id all but one
+-- grain   one row per offending link: all but one per movie_id
 -- reads   links (movie_id, imdb_id, tmdb_id, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest imdb_id, tmdb_id stays, in this order, unknown ones last;
---         of rows equal in all of them the lowest source file and line, then the lowest row of the snapshot
+-- ties    the lowest imdb_id, tmdb_id is kept, in this order, nulls last;
+--         of equal rows the lowest source file and line, then the lowest row of the snapshot
 --
--- Lines are no part of a snapshot's name: one name must give one result.
+-- Content decides before lines do, because a snapshot's name depends on its content only and must give one result.
 with
 
 link_lines as (

@@ -1,7 +1,7 @@
 -- rule_movie_genres_known: movies with a genre that the edition does not have.
 --
 -- grain   one row per offending movie
--- reads   movies (movie_id, genres, …), known_genres (genre): none of them where anything goes
+-- reads   movies (movie_id, genres, …), known_genres (genre): empty if any genre is allowed
 -- params  none
 -- ties    none
 with

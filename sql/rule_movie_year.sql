@@ -1,4 +1,4 @@
--- rule_movie_year: movies released before there was film, or a lifetime from now; an unknown year is no offence.
+-- rule_movie_year: movies released before 1870 or after 2100; an unknown year is allowed.
 --
 -- grain   one row per offending movie
 -- reads   movies (movie_id, year, …)

@@ -1,4 +1,4 @@
--- rule_quarantine: every line that is not used, the rule that refused it, and what stood there.
+-- rule_quarantine: every refused line, the rule that refused it, and its content.
 --
 -- grain   one row per refused line: rows that a rule refused, and lines that could not be read
 -- reads   refused (source_table, file_row_number, rule),
@@ -18,7 +18,7 @@ rating_rows as (
             'user_id', snapshot_ratings.user_id,
             'movie_id', snapshot_ratings.movie_id,
             'rating', case
-                -- as text first: 3.7, not 3.700000047683716
+                -- cast to text first: 3.7, not 3.700000047683716
                 when isfinite(snapshot_ratings.rating) then snapshot_ratings.rating::varchar::json
                 -- JSON has no NaN
                 else to_json(snapshot_ratings.rating::varchar)

@@ -1,4 +1,4 @@
--- rule_rating_on_scale: ratings whose stars cannot be given in this edition; NaN is never on a scale.
+-- rule_rating_on_scale: ratings off the edition's scale; NaN is never on a scale.
 --
 -- grain   one row per offending rating
 -- reads   ratings (user_id, movie_id, rating, …), rating_scale (rating)

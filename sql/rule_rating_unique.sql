@@ -1,13 +1,13 @@
--- rule_rating_unique: ratings that the same user has replaced by another one of the same movie.
+-- rule_rating_unique: ratings that the same user replaced by a later rating of the same movie.
 --
--- grain   one row per offending rating: of each (user_id, movie_id) all but one
+-- grain   one row per offending rating: all but one per (user_id, movie_id)
 -- reads   ratings (user_id, movie_id, rating, rated_at, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the latest stays, then the highest rating, the lowest source file and line, the lowest row of the snapshot
+-- ties    the latest is kept, then the highest, the lowest source file and line, the lowest row of the snapshot
 with
 
--- a list per user costs a third of the memory of a group per pair, and few users are left for that
+-- a list per user takes a third of the memory of a group per pair; few users remain for the group per pair
 repeating_users as (
     select ratings.user_id
     from ratings
@@ -34,7 +34,7 @@ repeated as (
     semi join repeated_pairs using (user_id, movie_id)
 ),
 
--- a join to the lines of all ratings would hold them all in memory
+-- a join with the lines of all ratings would hold all of them in memory
 repeated_lines as (
     select source_lines.file_row_number, source_lines.source_file, source_lines.source_line
     from source_lines

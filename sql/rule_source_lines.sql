@@ -1,10 +1,10 @@
--- rule_source_lines: where in the source each row of the snapshot stood.
+-- rule_source_lines: the source file and line of each row of the snapshot.
 --
 -- grain   one row per (source_table, file_row_number)
 -- reads   movies_lines, users_lines, ratings_lines, tags_lines, links_lines, superseded_lines
 --         (source_file, source_line, file_row_number)
 -- params  none
--- ties    none; the rows of superseded count from -1 downwards, as in known_ratings
+-- ties    none; the rows of superseded are numbered -1, -2, …, as in known_ratings
 select 'movies' as source_table, movies_lines.file_row_number, movies_lines.source_file, movies_lines.source_line
 from movies_lines
 union all

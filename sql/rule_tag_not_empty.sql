@@ -1,4 +1,4 @@
--- rule_tag_not_empty: tags without a text.
+-- rule_tag_not_empty: tags without text.
 --
 -- grain   one row per offending tag
 -- reads   tags (user_id, movie_id, tag, …)

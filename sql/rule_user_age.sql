@@ -1,4 +1,4 @@
--- rule_user_age: users of an age that nobody has; an unknown age is no offence.
+-- rule_user_age: users with an age below 1 or above 120; an unknown age is allowed.
 --
 -- grain   one row per offending user
 -- reads   users (user_id, age, …)

@@ -1,13 +1,13 @@
--- rule_user_id_unique: users whose user_id another row has already.
+-- rule_user_id_unique: users whose user_id another row has, except for the one that is kept.
 --
--- grain   one row per offending user: of each user_id all but one
+-- grain   one row per offending user: all but one per user_id
 -- reads   users (user_id, gender, age, occupation, zip_code, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest gender, age, occupation, zip_code stays, in this order, unknown ones last;
---         of rows equal in all of them the lowest source file and line, then the lowest row of the snapshot
+-- ties    the lowest gender, age, occupation, zip_code is kept, in this order, nulls last;
+--         of equal rows the lowest source file and line, then the lowest row of the snapshot
 --
--- Lines are no part of a snapshot's name: one name must give one result.
+-- Content decides before lines do, because a snapshot's name depends on its content only and must give one result.
 with
 
 user_lines as (

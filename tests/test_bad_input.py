@@ -281,7 +281,7 @@ def test_nothing_else_is_quarantined(group: str, quarantined: Mapping[str, list[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["a dataset misspelt", "HTML page", "a missing column", "many ratings off the scale"])
+@pytest.mark.parametrize("kind", ["a misspelt dataset", "HTML page", "a missing column", "many ratings off the scale"])
 def test_the_command_line_says_the_same(kind: str, pristine: Home, home: Home, served: Any, tmp_path: Path) -> None:
     told = TOLD[kind]
     settings = prepare(KINDS[kind], pristine, home, tmp_path)

@@ -1,4 +1,4 @@
-"""Writing down what the rules let through: the snapshot's own file where that is all of it, else a copy."""
+"""Writes the admitted rows of each table: the snapshot's own file if no row was refused, else a copy."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from recsys.files import replacing
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
 
-ADMITTED = {table: table for table in SCHEMAS} | {"users": "complete_users"}  # views, once all rules have run
+ADMITTED = {table: table for table in SCHEMAS} | {"users": "complete_users"}  # views, complete once all rules have run
 KEYS = {
     "movies": "movie_id",
     "users": "user_id",
@@ -21,13 +21,13 @@ KEYS = {
     "tags": "user_id, movie_id, tagged_at, tag",
     "links": "movie_id",
 }
-ROWS_PER_GROUP = 1_000_000  # of Parquet: what is in memory at once while a table is written
+ROWS_PER_GROUP = 1_000_000  # of Parquet: the rows in memory while a table is written
 
 
 def admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run) -> dict[str, str]:
-    """Copies what is admitted of each table, where that is not all.
+    """Copies the admitted rows of each table from which a row was refused.
 
-    Returns where each is: "snapshot" for the snapshot's file, "checked" for one in `run.checked`.
+    Returns by table where they are: "snapshot" is the snapshot's file, "checked" one in `run.checked`.
     """
     shutil.rmtree(run.checked, ignore_errors=True)
     return {table: _admit_table(connection, table, snapshot, run) for table in SCHEMAS}
@@ -44,12 +44,12 @@ def count_files(admitted: Mapping[str, str], snapshot: Snapshot, run: Run) -> di
 
 
 def count_rows(path: Path) -> int:
-    """Raises: OSError or pa.ArrowException if it is no Parquet."""
+    """Rows of a Parquet file. Raises: OSError or pa.ArrowException if it is not Parquet."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def write_rows(connection: DuckDBPyConnection, query: str, schema: pa.Schema, path: Path) -> None:
-    """Streams the rows of `query`, so that memory does not grow with the table."""
+    """Streams the rows of `query` into a Parquet file, so that memory use does not grow with the table."""
     with replacing(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         for batch in connection.sql(query).to_arrow_reader(ROWS_PER_GROUP):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
@@ -65,8 +65,9 @@ def _admit_table(connection: DuckDBPyConnection, table: str, snapshot: Snapshot,
 
 
 def _is_whole(connection: DuckDBPyConnection, view: str, stored: int) -> bool:
-    """Whether a view has all rows of its stored table and no other: superseded ratings have negative numbers, users
-    without a line of their own have none.
+    """Whether a view has all rows of its stored table and no others.
+
+    Superseded ratings have negative row numbers; users without a line of their own have none.
     """
     columns = "count(*), count(*) filter (file_row_number >= 0)"
     return connection.view(view).aggregate(columns).fetchall() == [(stored, stored)]

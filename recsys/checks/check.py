@@ -1,4 +1,4 @@
-"""Validates a snapshot: rows that break a rule are quarantined, a table that breaks one stops the night."""
+"""Checks a snapshot: lines that break a rule go to the quarantine, a table that breaks one stops the night."""
 
 import logging
 import shutil
@@ -15,7 +15,7 @@ from duckdb import Error as DatabaseError
 import sql
 from recsys.checks.admit import admit, admitted_path, count_files, write_rows
 from recsys.checks.expectations import EXPLANATION, list_expectations
-from recsys.checks.findings import Finding, Measures, Refusals, describe_stops, find_offences, list_ways_on
+from recsys.checks.findings import Finding, Measures, Refusals, describe_stops, find_offences, list_overrides
 from recsys.checks.previous import Previous, find_previous
 from recsys.checks.result import Result, describe_metrics, hash_check, reuse, write_result
 from recsys.checks.rules import (
@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checked:
-    """What a night may learn from: admitted rows only, canonical columns, sorted by key.
+    """The admitted rows of a snapshot, in canonical columns, sorted by key.
 
-    A table of which no row was refused or cut is the snapshot's own file.
+    A table from which nothing was refused is the snapshot's own file.
     """
 
     ratings: Path  # rated before as_of
@@ -65,16 +65,16 @@ def check_ratings(
     as_of: datetime | None,
     validate: Validate = run_checkpoint,
 ) -> Checked:
-    """Checks every rule on what the snapshot knows as of `as_of`, and admits the rows that break none.
+    """Checks every rule on what was known at `as_of`, and admits the rows that break none.
 
-    Ratings and tags from `as_of` on do not exist for the run: they are neither admitted nor judged; ratings that were
-    replaced or taken back from then on do. The default is one second after the newest admitted rating, and after
-    whatever was taken back last; a moment without time zone is UTC. The snapshot as a whole is compared with the one
-    that was published last. `run.validation` gets result.json, quarantine.parquet and data_docs/ whether or not the
-    data are refused; a check that cannot differ from an earlier one on this home takes them over.
+    Ratings and tags from `as_of` on are ignored; ratings that were replaced or retracted only later still count. The
+    default is one second after the newest admitted rating or retraction; a time without a zone is UTC. The snapshot
+    as a whole is compared with the one that was published last. `validate` evaluates the rules. `run.validation` gets
+    result.json, quarantine.parquet and data_docs/index.html, whether or not the data are refused. If an earlier run of
+    this home has checked the same data by the same rules, its result is reused.
 
-    Raises: DataRefused if a table or shift rule failed, or a larger share of lines is refused than `config` allows;
-    SourceError if the snapshot turns out damaged.
+    Raises: DataRefused if a table or shift rule fails, or a larger share of lines is refused than `config` allows;
+    SourceError if the snapshot is damaged.
     """
     _check_columns(snapshot, run)
     as_of = _utc(as_of)
@@ -82,7 +82,7 @@ def check_ratings(
     key = hash_check(snapshot, config, as_of)
     result = reuse(key, snapshot, previous, config, run)
     if result is None:
-        with _damage_told(snapshot):
+        with _damage_reported(snapshot):
             result = _examine(snapshot, previous, run, config, as_of, key, validate)
     write_result(result, run)
     if not result.passed:
@@ -94,8 +94,8 @@ def check_ratings(
 
 
 @contextmanager
-def _damage_told(snapshot: Snapshot) -> Iterator[None]:
-    """A page that cannot be read shows only when it is."""
+def _damage_reported(snapshot: Snapshot) -> Iterator[None]:
+    """Turns a database error about a file of the snapshot into a SourceError: damage shows only on reading."""
     try:
         yield
     except DatabaseError as error:
@@ -105,7 +105,7 @@ def _damage_told(snapshot: Snapshot) -> Iterator[None]:
 
 
 def _check_columns(snapshot: Snapshot, run: Run) -> None:
-    """Every other rule reads these columns, so a difference ends the check here, without Data Docs."""
+    """Raises: DataRefused if columns are not canonical. Every other rule reads them, so no page of rules is written."""
     schemas = {**SCHEMAS, "superseded": SUPERSEDED}
     wrong = {table: list_wrong_columns(snapshot.table(table), schema) for table, schema in schemas.items()}
     reasons = [f"{table}: {'; '.join(differences)}" for table, differences in wrong.items() if differences]
@@ -121,7 +121,7 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
     raise DataRefused(
         f"{snapshot.dataset} is refused: {snapshot.folder} does not have the canonical columns ({'; '.join(reasons)}). "
         "Nothing is published, last night's table is kept. "
-        "Next: remove that folder, so that the next run writes it anew"
+        "Next: remove that folder, so that the next run writes it again"
     )
 
 
@@ -134,7 +134,7 @@ def _examine(
     key: str,
     validate: Validate,
 ) -> Result:
-    """Applies the rules, writes the quarantine, the Data Docs and what is admitted."""
+    """Applies the rules; writes the quarantine, the page of the rules and the admitted rows."""
     with opened_database(run.run_id, run.folder / "spill") as connection:
         create_views(connection, snapshot, previous, run, as_of)
         as_of = _refuse_rows(connection, as_of)
@@ -165,9 +165,9 @@ def _examine(
 
 
 def _next_step(result: Result) -> str:
-    settings = list_ways_on(result.rules)
-    return "Next: put the source right" + (
-        f"; if it is right, let it pass with {' '.join(settings)}" if settings else ""
+    settings = list_overrides(result.rules)
+    return "Next: correct the source" + (
+        f"; if the data are right, allow them with {' '.join(settings)}" if settings else ""
     )
 
 
@@ -187,9 +187,9 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _refuse_rows(connection: DuckDBPyConnection, as_of: datetime | None) -> datetime | None:
-    """Applies the row rules in their order; each refusal shrinks the views that the next rule reads.
+    """Applies the row rules in order; each rule reads only the rows that earlier rules admitted.
 
-    Returns `as_of`, or its default: where the ratings end, tags end too.
+    Returns `as_of`, or its default, from which on tags are ignored.
     """
     _apply_rules(connection, [table for table in SCHEMAS if table not in TAGS_AND_LINKS])
     as_of = as_of or _end_of_data(connection)
@@ -208,16 +208,16 @@ def _apply_rules(connection: DuckDBPyConnection, tables: Sequence[str]) -> None:
 
 
 def _end_of_data(connection: DuckDBPyConnection) -> datetime | None:
-    """One second after the newest admitted rating or retraction, UTC; None without ratings.
+    """One second after the newest admitted rating or retraction, in UTC; None without ratings.
 
-    A retraction counts so that a run with this very moment as its `as_of` knows of it too.
+    Retractions count so that a run with this time as its `as_of` gives the same result.
     """
     newest: datetime | None = connection.sql(sql.read("end_of_data")).fetchall()[0][0]
     return newest.astimezone(UTC) + timedelta(seconds=1) if newest else None
 
 
 def _compare(connection: DuckDBPyConnection) -> tuple[Measures, datetime | None]:
-    """The figures of the snapshot as a whole, kept as the view `comparison`, and the newest moment it names."""
+    """The figures of the snapshot as a whole, also stored as the table `comparison`, and its newest time."""
     connection.execute(f"create table comparison as {sql.read('compare_snapshots')}")
     names = connection.table("comparison").columns
     measures = dict(zip(names, connection.table("comparison").fetchall()[0], strict=True))
@@ -227,18 +227,18 @@ def _compare(connection: DuckDBPyConnection) -> tuple[Measures, datetime | None]
 def _count_refusals(connection: DuckDBPyConnection, quarantine: Path) -> Refusals:
     counts = connection.read_parquet(str(quarantine)).aggregate("source_table, rule, count(*)").fetchall()
     refused = {(table, rule): count for table, rule, count in counts}
-    # ratings from as_of on do not exist; a line that cannot be read has no date and counts always
+    # Ratings from as_of on are ignored. A line that cannot be read has no date and always counts.
     lines = {table: _count(connection, f"snapshot_{table}") + refused.get((table, UNREADABLE), 0) for table in SCHEMAS}
     for table, _ in refused:
-        # retractions leave no table: what of them cannot be read is judged as a share of the ratings they are about
+        # Retractions have no table of their own; unreadable ones are counted as a share of the ratings.
         lines.setdefault(table, lines["ratings"] + refused.get((table, UNREADABLE), 0))
     return Refusals(lines, refused)
 
 
 def _examples(connection: DuckDBPyConnection, quarantine: Path) -> dict[tuple[str, str], str]:
-    """The first line in the quarantine by (table, rule), in words."""
-    stood = "struct_pack(file := source_file, line := source_line)"
-    columns = f"source_table, rule, min({stood}) as first, arg_min(row, {stood})"
+    """The first line in the quarantine by (table, rule), as text."""
+    position = "struct_pack(file := source_file, line := source_line)"
+    columns = f"source_table, rule, min({position}) as first, arg_min(row, {position})"
     rows = connection.read_parquet(str(quarantine)).aggregate(columns, "source_table, rule").fetchall()
     return {
         (table, rule): f"{first['file']} line {first['line']}: {quote(row.removeprefix('{').removesuffix('}'))}"
@@ -247,7 +247,7 @@ def _examples(connection: DuckDBPyConnection, quarantine: Path) -> dict[tuple[st
 
 
 def _admitted(result: Result, snapshot: Snapshot, run: Run) -> Checked:
-    assert result.as_of is not None, "a table rule sees to it that there are ratings"
+    assert result.as_of is not None, "the rule enough_ratings passes only if there are ratings"
     paths = {table: admitted_path(table, result.admitted, snapshot, run) for table in SCHEMAS}
     logger.info("admitted: %s ratings before %s", f"{result.counts['ratings']:,}", result.as_of.isoformat())
     return Checked(

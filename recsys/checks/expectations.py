@@ -9,8 +9,8 @@ from recsys.settings import ShiftConfig
 EXPLANATION = """\
 Lines that break a row rule go to the quarantine. Whether they are too many, and which other rules stop the night, is in
 result.json beside this folder. <code>snapshot_*</code> are rows as they were read, <code>ratings</code> the admitted
-ones, <code>rejects</code> lines that could not be read, and <code>comparison</code> the snapshot as a whole beside the
-one that was published last."""
+ones, <code>rejects</code> lines that could not be read, and <code>comparison</code> the snapshot as a whole, compared
+with the one that was published last."""
 
 # As in `check`, a rule sees only the rows that earlier rules admitted.
 ROW_QUERY = """\

@@ -1,4 +1,4 @@
-"""What the rules found in one night's data: counted, judged against the limits, and said in words."""
+"""What the rules found in one snapshot: counts, verdicts against the limits, and messages."""
 
 import logging
 import math
@@ -22,16 +22,16 @@ from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)
 
-# A quarantined line is told and costs nothing else; what is beyond a limit stops the night.
+# "quarantined": lines were refused, but within the limit. Beyond a limit the verdict is "stop".
 Verdict = Literal["pass", "quarantined", "warn", "stop", "not compared"]
-Measures = Mapping[str, float | None]  # by column of sql/compare_snapshots.sql; None where it cannot be told
+Measures = Mapping[str, float | None]  # by column of sql/compare_snapshots.sql; None if it is unknown
 
 LEVELS: Mapping[Verdict, int] = {"warn": logging.WARNING, "stop": logging.WARNING, "quarantined": logging.INFO}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found in one table. A rule on rows counts lines, any other one measures a number."""
+    """What one rule found in one table. A row rule counts lines, any other rule measures a number."""
 
     rule: str
     table: str
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Refusals:
-    """Lines of the source by table, and how many of them were refused by (table, rule)."""
+    """Number of lines by table, and of refused lines by (table, rule)."""
 
     lines: Mapping[str, int]
     refused: Mapping[tuple[str, str], int]
@@ -64,7 +64,7 @@ class Refusals:
         return {rule: count for (source_table, rule), count in self.refused.items() if source_table == table}
 
     def worst_rule(self, table: str) -> str:
-        """The rule that refused most lines of the table, of equals the first by name."""
+        """The rule that refused the most lines of the table; ties go to the first name."""
         counts = self.by_rule(table)
         return min(counts, key=lambda rule: (-counts[rule], rule))
 
@@ -76,7 +76,7 @@ def find_offences(
     measures: Measures,
     config: CheckConfig,
 ) -> list[Finding]:
-    """One finding per rule and table, in the order of the rules; what was found is logged."""
+    """One finding per rule and table, in the order of the rules; also logs them."""
     rows = [_find_rows(refusals, UNREADABLE, table, config.limits.unreadable) for table in refusals.lines]
     rows += [_find_rows(refusals, rule.name, rule.table, getattr(config.limits, rule.name)) for rule in ROW_RULES]
     _assert_agreement(rows, observations)
@@ -95,7 +95,7 @@ def find_offences(
 
 
 def find_shifts(measures: Measures, config: CheckConfig) -> list[Finding]:
-    """What the shift rules say of the snapshot as a whole."""
+    """The findings of the shift rules, which limit figures of the snapshot as a whole."""
     return [_find_shift(rule, measures.get(rule.name), config) for rule in SHIFT_RULES]
 
 
@@ -109,7 +109,7 @@ def _find_all_rows(refusals: Refusals, table: str, limit: float) -> Finding:
 
 
 def _count(rule: str, table: str, demands: str, offending: int, lines: int, limit: float) -> Finding:
-    """A table without lines has none refused."""
+    """The share is 0 for a table without lines."""
     share = offending / max(lines, 1)
     verdict: Verdict = "stop" if share > limit else "quarantined" if offending else "pass"
     return Finding(rule, table, demands, verdict, offending=offending, share=share, limit=limit)
@@ -133,30 +133,30 @@ def _find_shift(rule: ShiftRule, value: float | None, config: CheckConfig) -> Fi
 
 
 def _assert_agreement(findings: Sequence[Finding], observations: Mapping[str, Observation]) -> None:
-    """The quarantine and the Data Docs come from the same statements and must tell the same story."""
+    """The quarantine and the validator count the same rules, so their counts must be equal."""
     offending: dict[str, int] = {}
     for finding in findings:
         offending[finding.rule] = offending.get(finding.rule, 0) + (finding.offending or 0)
     for rule, count in offending.items():
         seen = observations[rule].observed
-        assert seen == count, f"rule {rule}: {count} lines in the quarantine, {seen} in the Data Docs"
+        assert seen == count, f"rule {rule}: {count} lines in the quarantine, {seen} by the validator"
 
 
 def _assert_limits_agree(observations: Mapping[str, Observation], measures: Measures, config: CheckConfig) -> None:
-    """So must the limits on the snapshot as a whole."""
+    """The same for the limits on the snapshot as a whole."""
     for rule, severity, limit in shift_limits(measures, config.shift):
         seen, value = observations[f"{rule.name}_{severity}"], measures[rule.name]
         assert value is not None
-        assert seen.passed == rule.holds(value, limit), f"rule {rule.name}: {value} here, {seen} in the Data Docs"
+        assert seen.passed == rule.holds(value, limit), f"rule {rule.name}: {value} here, {seen} by the validator"
 
 
 def describe_stops(
-    findings: Sequence[Finding], refusals: Refusals, examples: Mapping[tuple[str, str], str], beside: str
+    findings: Sequence[Finding], refusals: Refusals, examples: Mapping[tuple[str, str], str], compared: str
 ) -> list[str]:
-    """Every limit that stops the night, in words.
+    """A message for every limit that stops the night.
 
-    `examples` are by (table, rule), `beside` says what the snapshot was compared with. A table of which too much is
-    refused altogether is told once, with the worst rule.
+    `examples` are by (table, rule); `compared` says what the snapshot was compared with. A table of which too many
+    lines are refused in total has one message, which names the rule that refused the most.
     """
     stops = [finding for finding in findings if finding.verdict == "stop"]
     excessive = {finding.table for finding in stops if finding.rule == ALL_RULES}
@@ -165,7 +165,7 @@ def describe_stops(
         if finding.rule == ALL_RULES:
             reasons.append(_describe_excess(finding, refusals, examples))
         elif finding.offending is None:
-            reasons.append(_describe_figure(finding, beside))
+            reasons.append(_describe_figure(finding, compared))
         elif finding.table not in excessive:
             reasons.append(_describe_rows(finding, refusals, examples))
     return reasons
@@ -193,17 +193,17 @@ def _describe_share(finding: Finding, refusals: Refusals) -> str:
     )
 
 
-def _describe_figure(finding: Finding, beside: str) -> str:
+def _describe_figure(finding: Finding, compared: str) -> str:
     if finding.stop is None:
         return f"{finding.table} break the rule {finding.rule} ({finding.demands}): found {finding.observed:,g}"
-    compared = f", {beside}" if _shift_rule(finding).compares else ""
-    return f"{finding.rule} is {finding.observed:.4g}, the limit is {finding.stop:g} ({finding.demands}){compared}"
+    note = f", {compared}" if _shift_rule(finding).compares else ""
+    return f"{finding.rule} is {finding.observed:.4g}, the limit is {finding.stop:g} ({finding.demands}){note}"
 
 
-def list_ways_on(findings: Sequence[Finding]) -> list[str]:
-    """The settings that would let the data pass, for whoever knows that they are right: nobody should look them up.
+def list_overrides(findings: Sequence[Finding]) -> list[str]:
+    """The settings that admit the data, to be named in the message.
 
-    None where a rule stopped them that has no setting.
+    Empty if one of the rules that stopped the night has no setting.
     """
     stops = [finding for finding in findings if finding.verdict == "stop"]
     if any(finding.share is None and finding.stop is None for finding in stops):
@@ -220,7 +220,7 @@ def list_ways_on(findings: Sequence[Finding]) -> list[str]:
 
 
 def _round(value: float, *, up: bool) -> float:
-    """To four decimals, away from what would still be refused."""
+    """Rounds to four decimals in the direction in which the limit is less strict."""
     return (math.ceil(value * 10_000) if up else math.floor(value * 10_000)) / 10_000
 
 

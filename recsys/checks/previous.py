@@ -1,4 +1,4 @@
-"""The snapshot that was published last: what tonight's is compared with."""
+"""Finds the snapshot that was published last, with which the new one is compared."""
 
 import logging
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Previous:
-    """The newest published run of a dataset, and its snapshot where there is something to compare with.
+    """The snapshot of the newest published run of a dataset, if the new snapshot can be compared with it.
 
-    `note` says in words what was compared, or why nothing was.
+    `note` says what was compared, or why nothing was.
     """
 
     note: str
     snapshot: Snapshot | None = None
-    is_same: bool = False  # it published this very snapshot
+    is_same: bool = False  # the run published the same snapshot
 
     @property
     def snapshot_id(self) -> str | None:
@@ -32,7 +32,7 @@ class Previous:
 
 
 def find_previous(snapshot: Snapshot, home: Home) -> Previous:
-    """What `snapshot` is to be compared with; a snapshot that was published last itself differs from nothing."""
+    """What `snapshot` is compared with; nothing if it is the one that was published last."""
     previous = _find(snapshot, home)
     logger.info("%s", previous.note)
     return previous
@@ -42,21 +42,21 @@ def _find(snapshot: Snapshot, home: Home) -> Previous:
     try:
         published = find_published(home, snapshot.dataset)
     except NotPublished as error:
-        return Previous(f"compared with nothing: {error}")
+        return Previous(f"not compared: {error}")
     if published is None:
-        return Previous(f"compared with nothing: no run of {snapshot.dataset} was published here yet")
+        return Previous(f"not compared: no run of {snapshot.dataset} has been published yet")
     run_id, snapshot_id = published
     if snapshot_id == snapshot.snapshot_id:
         return Previous(f"unchanged since run {run_id}, which published snapshot {snapshot_id}", is_same=True)
     before = Snapshot(snapshot.folder.with_name(snapshot_id))
     fault = _find_fault(before)
     if fault:
-        return Previous(f"compared with nothing: {before.folder}, which run {run_id} published, {fault}")
+        return Previous(f"not compared: {before.folder}, which run {run_id} published, {fault}")
     return Previous(f"compared with snapshot {snapshot_id}, which run {run_id} published", before)
 
 
 def _find_fault(before: Snapshot) -> str | None:
-    """What keeps a snapshot from being compared with, in words that follow its name."""
+    """Why a snapshot cannot be compared with, as words that follow its name; None if it can."""
     missing = [path.name for path in (before.ratings, before.folder / "manifest.json") if not path.exists()]
     if missing:
         return f"lacks {missing[0]}"

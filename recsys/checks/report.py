@@ -1,4 +1,4 @@
-"""Validation alone: fetch, snapshot, check, and what each rule said, for people and for machines."""
+"""`recsys check`: fetches, reads and checks a source without publishing, and renders what each rule found."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -24,9 +24,10 @@ STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "r
 
 
 def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run:
-    """A run as far as the checks; publishes nothing and leaves the warehouse as it is.
+    """Runs the steps of a night up to the checks; publishes nothing and leaves the warehouse unchanged.
 
-    Raises: DataRefused with the run, whose result can be told all the same; whatever fetching and reading raise.
+    Raises: DataRefused, which carries the run, so that its result can still be shown; the errors of fetching and
+    reading.
     """
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
@@ -37,7 +38,7 @@ def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run
 
 
 def describe_check(run: Run) -> dict[str, Any] | None:
-    """The object that `recsys check --json` prints; None where the run did not get as far as its checks."""
+    """The object that `recsys check --json` prints; None if the run ended before its checks."""
     if not run.findings.exists():
         return None
     found: dict[str, Any] = read_json(run.findings)
@@ -45,7 +46,7 @@ def describe_check(run: Run) -> dict[str, Any] | None:
 
 
 def render_check(run: Run, width: int, *, colours: bool) -> str | None:
-    """The same as a page: a table of the rules on rows, one of those on tables, and where to read more."""
+    """The same as text: a table of the row rules, a table of the other rules, and where to read more."""
     if not run.findings.exists():
         return None
     result = read_result(run.findings)
@@ -67,9 +68,9 @@ def _headline(result: Result) -> str:
 
 def _footer(result: Result, run: Run) -> str:
     refused = result.counts.get("quarantine", 0)
-    lines = [f"The snapshot as a whole: {result.compared}"] if result.compared else []
+    lines = [f"Snapshot as a whole: {result.compared}"] if result.compared else []
     lines += [f"{refused:,} refused lines in {run.quarantine}"]
-    lines += [f"Data Docs in {run.data_docs / 'index.html'}"] if run.data_docs.exists() else []
+    lines += [f"All rules in {run.data_docs / 'index.html'}"] if run.data_docs.exists() else []
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""What a check leaves in its run: result.json, and whether an earlier one may stand for tonight's.
+"""Writes and reads result.json of a check, and reuses the result of an earlier check.
 
-Checking the same snapshot by the same rules gives the same result. Where a run on this home has it already, tonight's
-run takes its files over rather than working for them again.
+The same snapshot checked by the same rules gives the same result. If a run of this home has that result already, the
+new run links to its files instead of computing them again.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ from recsys.warehouse.outcome import MetricRow
 
 logger = logging.getLogger(__name__)
 
-AGE = "newest_rating_age_days"  # the one figure that the clock changes
+AGE = "newest_rating_age_days"  # the one figure that changes with the clock
 SECONDS_PER_DAY = 86_400
 MOMENTS = ("started_at", "newest_at", "as_of")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the checks of one run found; written as result.json, after all else that a check writes."""
+    """What the checks of one run found; written as result.json, after all other files of a check."""
 
     run_id: str
     started_at: datetime
@@ -49,13 +49,13 @@ class Result:
     rules: Sequence[Finding]
     metrics: Sequence[MetricRow] = ()
     as_of: datetime | None = None
-    key: str = ""  # equal for checks that cannot differ but by what they compare with and by the clock
-    previous: str | None = None  # the snapshot that it was compared with
-    compared: str = ""  # the same in words
-    newest_at: datetime | None = None  # the newest moment that the snapshot names
+    key: str = ""  # equal for checks that differ at most in the previous snapshot and the clock
+    previous: str | None = None  # id of the snapshot that it was compared with
+    compared: str = ""  # what was compared, in words
+    newest_at: datetime | None = None  # the newest time in the snapshot
     admitted: Mapping[str, str] = field(default_factory=dict)  # as `admit` returns it
     counts: Mapping[str, int] = field(default_factory=dict)  # rows of the admitted tables and of the quarantine
-    reused_from: str | None = None  # the run that did the work
+    reused_from: str | None = None  # the run that computed it
 
 
 def write_result(result: Result, run: Run) -> None:
@@ -65,7 +65,7 @@ def write_result(result: Result, run: Run) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Raises: KeyError, TypeError or ValueError for one that other code has written."""
+    """Raises: KeyError, TypeError or ValueError for a file that another version has written."""
     stored: dict[str, Any] = read_json(path)
     moments = {name: _moment(stored[name]) for name in MOMENTS}
     rules = [Finding(**rule) for rule in stored["rules"]]
@@ -78,7 +78,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Finding]) -> list[MetricRow]:
-    """What the table `metrics` gets: the figures of the whole snapshot, and the share refused of each table."""
+    """The rows for the table `metrics`: the figures of the whole snapshot, and the share refused of each table."""
     shares = {f"quarantined_share_{found.table}": found.share for found in findings if found.rule == ALL_RULES}
     figures = {**measures, **shares}
     known = {name: float(value) for name, value in figures.items() if value is not None}
@@ -86,7 +86,7 @@ def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Fi
 
 
 def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) -> str:
-    """The key of a check: what is read, what is asked of it, and the code that asks."""
+    """The key of a check: a hash of the data, the settings, the statements and the code."""
     folders = (Path(__file__).parent, Path(expect.__file__).parent)
     ours = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     asked = {
@@ -101,41 +101,41 @@ def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) 
 
 
 def reuse(key: str, snapshot: Snapshot, previous: Previous, config: CheckConfig, run: Run) -> Result | None:
-    """Gives `run` the files of an earlier check that cannot differ, and its result; None where there is none.
+    """Links the files of an equal earlier check into `run` and returns its result; None if there is none.
 
-    A snapshot that is being published already may be taken as it passed then, whatever it was compared with.
+    If this snapshot was published last, its result is reused whatever it was compared with at the time.
     """
     for earlier, found in _list_results(run):
-        may_stand = found.previous == previous.snapshot_id or (previous.is_same and found.passed)
-        if found.key != key or not may_stand or not _is_timeless(found, run) or not _is_complete(earlier, found):
+        is_usable = found.previous == previous.snapshot_id or (previous.is_same and found.passed)
+        if found.key != key or not is_usable or not _is_timeless(found, run) or not _is_complete(earlier, found):
             continue
         renewed = _renew(found, config, run)
         if [finding.verdict for finding in renewed.rules] == [finding.verdict for finding in found.rules]:
-            _take_over(earlier, run)
-            logger.info("nothing has changed since %s, whose result stands", renewed.reused_from)
+            _link_files(earlier, run)
+            logger.info("nothing has changed since %s, whose result is reused", renewed.reused_from)
             return replace(renewed, compared=found.compared if previous.is_same else previous.note)
     return None
 
 
 def _list_results(run: Run) -> Iterator[tuple[Run, Result]]:
-    """The runs of this home that have a result, newest first."""
+    """The other runs of this home that have a result, newest first."""
     for folder in sorted(run.home.runs.glob("*"), reverse=True):
         earlier = Run(folder.name, run.started_at, run.home)
         if folder.name == run.run_id or not earlier.findings.exists():
             continue
         try:
             yield earlier, read_result(earlier.findings)
-        except (KeyError, TypeError, ValueError):  # written by other code, so its key would be another
+        except (KeyError, TypeError, ValueError):  # written by another version, whose key differs anyway
             continue
 
 
 def _is_timeless(found: Result, run: Run) -> bool:
-    """No rule that looks at the clock could have said or can say anything but yes."""
+    """Whether the rules that compare with the clock pass at both times: every time in the snapshot is past."""
     return found.newest_at is None or found.newest_at <= min(found.started_at, run.started_at)
 
 
 def _is_complete(earlier: Run, found: Result) -> bool:
-    """Every file that the result speaks of is there and as long as it was."""
+    """Whether every file of the result exists and has as many rows as it says."""
     files = {earlier.quarantine: found.counts["quarantine"]}
     files |= {earlier.checked / f"{table}.parquet": found.counts[table] for table in _copied(found)}
     return (earlier.data_docs / "index.html").exists() and all(_has_rows(path, rows) for path, rows in files.items())
@@ -153,7 +153,7 @@ def _has_rows(path: Path, rows: int) -> bool:
 
 
 def _renew(found: Result, config: CheckConfig, run: Run) -> Result:
-    """The same result for this run; the newest rating is older by now."""
+    """The same result for this run, with the age of the newest rating brought up to date."""
     days = (run.started_at - found.started_at).total_seconds() / SECONDS_PER_DAY
     metrics = [replace(row, value=row.value + days) if row.metric == AGE else row for row in found.metrics]
     measures = {row.metric: row.value for row in metrics}
@@ -168,8 +168,8 @@ def _renew(found: Result, config: CheckConfig, run: Run) -> Result:
     )
 
 
-def _take_over(earlier: Run, run: Run) -> None:
-    """Files are only ever replaced, never changed, so two runs may share them."""
+def _link_files(earlier: Run, run: Run) -> None:
+    """Links the files of an earlier run. Runs can share files because files are never changed in place."""
     for mine, theirs in ((run.validation, earlier.validation), (run.checked, earlier.checked)):
         shutil.rmtree(mine, ignore_errors=True)
         if theirs.exists():
@@ -179,5 +179,5 @@ def _take_over(earlier: Run, run: Run) -> None:
 def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         shutil.copy2(source, target)

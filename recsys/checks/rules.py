@@ -1,9 +1,9 @@
-"""What the data must satisfy, each rule stated once; running them is `check` and `expectations`.
+"""The rules for the data, each stated once; `check` and `expectations` run them.
 
 A row rule is a `sql/rule_<name>.sql` that selects the rows that break it. The rules apply in the order of `ROW_RULES`,
-each to the rows that those before it let through, so that a refused row names exactly one rule. A table rule is a
-Great Expectations expectation on the ratings that are left; a shift rule limits a figure of the whole snapshot, most of
-them beside the snapshot that was published last.
+each to the rows that earlier rules admitted, so that every refused row has exactly one rule. A table rule is an
+expectation of Great Expectations on the admitted ratings. A shift rule limits a figure of the whole snapshot, most of
+them compared with the snapshot that was published last.
 """
 
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ import sql
 from recsys.schema import TABLES
 from recsys.settings import CheckConfig, ShiftConfig
 
-# Movies come before what refers to them: a refused movie is an unknown one to ratings, tags and links.
+# Movies come before the tables that refer to them: to ratings, tags and links a refused movie is unknown.
 SCHEMAS: Mapping[str, pa.Schema] = {table: TABLES[table] for table in ("movies", "users", "ratings", "tags", "links")}
 
-# Two rules that need no statement: what broke the first never became a row, the second is told by Parquet's schema.
+# Two rules without a statement: lines that break the first never became rows, and Parquet's schema shows the second.
 UNREADABLE, UNREADABLE_DEMANDS = "unreadable", "a line can be read"
 COLUMNS, COLUMNS_DEMANDS = "columns", "the columns are the canonical ones"
-# And one that all row rules share: what they refuse together.
-ALL_RULES, ALL_RULES_DEMANDS = "all_row_rules", "few lines are refused, by whatever rule"
+# The limit on the lines that all row rules refuse together.
+ALL_RULES, ALL_RULES_DEMANDS = "all_row_rules", "few lines are refused by all row rules together"
 
 
 @dataclass(frozen=True)
 class RowRule:
-    """A demand on each row of one table."""
+    """A rule on each row of one table."""
 
     name: str
     table: str
@@ -43,7 +43,7 @@ class RowRule:
 
 @dataclass(frozen=True)
 class TableRule:
-    """A demand on the admitted ratings as a whole: an expectation of Great Expectations and its arguments."""
+    """A rule on the admitted ratings as a whole: an expectation of Great Expectations and its arguments."""
 
     name: str
     demands: str
@@ -53,18 +53,18 @@ class TableRule:
 
 @dataclass(frozen=True)
 class ShiftRule:
-    """A demand on a figure of the whole snapshot, a column of `sql/compare_snapshots.sql`.
+    """A rule on a figure of the whole snapshot, a column of `sql/compare_snapshots.sql`.
 
-    Its limits are `<name>_warn` and `<name>_stop` of `ShiftConfig`; `at_least` says on which side of them it may be.
+    Its limits are `<name>_warn` and `<name>_stop` of `ShiftConfig`: minima with `at_least`, else maxima.
     """
 
     name: str
     demands: str
     at_least: bool = False
-    compares: bool = True  # with the snapshot before; else the figure speaks for itself
+    compares: bool = True  # with the previous snapshot; else the figure is of this snapshot alone
 
     def limits(self, config: ShiftConfig) -> dict[str, float | None]:
-        """By severity: warn, then stop."""
+        """The limits by severity: "warn", then "stop"."""
         return {severity: getattr(config, f"{self.name}_{severity}") for severity in ("warn", "stop")}
 
     def holds(self, value: float, limit: float | None) -> bool:
@@ -73,23 +73,23 @@ class ShiftRule:
         return value >= limit if self.at_least else value <= limit
 
 
-# What makes a row useless comes before uniqueness: of two rows with one key a usable one must stay.
+# Other rules come before uniqueness, so that of two rows with the same key a usable one is kept.
 ROW_RULES = (
     RowRule("movie_title", "movies", "a movie has a title"),
     RowRule("movie_year", "movies", "a movie's year of release is unknown or from 1870 to 2100"),
     RowRule("movie_genres_known", "movies", "a movie's genres are those of the edition"),
-    RowRule("movie_id_unique", "movies", "a movie_id stands on one line"),
+    RowRule("movie_id_unique", "movies", "a movie_id appears once"),
     RowRule("user_age", "users", "a user's age is unknown or from 1 to 120"),
     RowRule("user_gender", "users", "a user's gender is unknown, M or F"),
-    RowRule("user_id_unique", "users", "a user_id stands on one line"),
+    RowRule("user_id_unique", "users", "a user_id appears once"),
     RowRule("rating_on_scale", "ratings", "a rating is one of the stars that the edition gives"),
-    RowRule("rated_at_plausible", "ratings", "a rating dates from 1995-01-01 on, and from before the run"),
-    RowRule("rating_movie_known", "ratings", "a rated movie is an admitted one of the movies table"),
-    RowRule("rating_unique", "ratings", "a user rates a movie once; the latest rating stays"),
-    RowRule("tag_not_empty", "tags", "a tag has a text"),
-    RowRule("tagged_at_plausible", "tags", "a tag dates from 1995-01-01 on, and from before the run"),
-    RowRule("tag_movie_known", "tags", "a tagged movie is an admitted one of the movies table"),
-    RowRule("link_movie_known", "links", "a linked movie is an admitted one of the movies table"),
+    RowRule("rated_at_plausible", "ratings", "a rating is dated between 1995-01-01 and the start of the run"),
+    RowRule("rating_movie_known", "ratings", "a rated movie is in the movies table and was admitted"),
+    RowRule("rating_unique", "ratings", "a user rates a movie once; the latest rating is kept"),
+    RowRule("tag_not_empty", "tags", "a tag is not empty"),
+    RowRule("tagged_at_plausible", "tags", "a tag is dated between 1995-01-01 and the start of the run"),
+    RowRule("tag_movie_known", "tags", "a tagged movie is in the movies table and was admitted"),
+    RowRule("link_movie_known", "links", "a linked movie is in the movies table and was admitted"),
     RowRule("link_movie_unique", "links", "a movie has one line of links"),
 )
 
@@ -97,18 +97,18 @@ DEMANDS = {UNREADABLE: UNREADABLE_DEMANDS} | {rule.name: rule.demands for rule i
 
 SHIFT_RULES = (
     ShiftRule(
-        "rating_count_share", "few ratings vanish: how many there are, as a share of those before", at_least=True
+        "rating_count_share", "few ratings disappear: their number as a share of the previous number", at_least=True
     ),
-    ShiftRule("rating_mean_shift", "the mean rating stays where it was, in stars"),
-    ShiftRule("rating_psi", "the stars are given as often as before, by population stability index"),
-    ShiftRule("unknown_movie_share", "few ratings are of unknown movies, as a share of all", compares=False),
-    ShiftRule("new_user_share", "few users are new, as a share of all who rate"),
+    ShiftRule("rating_mean_shift", "the mean rating is stable, in stars"),
+    ShiftRule("rating_psi", "the distribution of stars is stable, by population stability index"),
+    ShiftRule("unknown_movie_share", "few ratings are of unknown movies, as a share of all ratings", compares=False),
+    ShiftRule("new_user_share", "few users are new, as a share of all users with ratings"),
     ShiftRule("newest_rating_age_days", "the newest rating is recent, in days", compares=False),
 )
 
 
 def table_rules(config: CheckConfig) -> tuple[TableRule, ...]:
-    """What the admitted ratings must be worth training on."""
+    """What makes the admitted ratings worth training on."""
     distinct = "ExpectColumnUniqueValueCountToBeBetween"
     return (
         TableRule(
@@ -124,7 +124,7 @@ def table_rules(config: CheckConfig) -> tuple[TableRule, ...]:
 
 
 def list_wrong_columns(path: Path, expected: pa.Schema) -> list[str]:
-    """How the columns of a Parquet file differ from the canonical ones, in words; empty if they do not."""
+    """How the columns of a Parquet file differ from the canonical ones, in words; empty if they are equal."""
     found = pq.read_schema(path)
     if found.equals(expected):
         return []

@@ -1,12 +1,12 @@
-"""What the rules read: the snapshot's tables, as much of them as exists as of a moment, and what is admitted of that.
+"""The views that the rules read: the snapshot's tables, the rows known at `as_of`, and the rows admitted so far.
 
     stored_<table>      all rows of the snapshot's file, numbered by file_row_number
-    snapshot_<table>    of those, what exists as of `as_of`
-    <table>             of those, what no rule has refused so far: these shrink as rules refuse rows
-    complete_users      users as admitted, and a bare row for whoever rated without one
+    snapshot_<table>    the stored rows that were known at `as_of`
+    <table>             the known rows that no rule has refused so far
+    complete_users      admitted users, and a row without profile for every other user with ratings
     previous_ratings    the ratings of the snapshot that was published last
 
-Beside them stand small tables of facts: moments, rating_scale, compared_scale, known_genres, refused.
+There are also small tables of facts: moments, rating_scale, compared_scale, known_genres, refused.
 """
 
 from datetime import datetime
@@ -20,13 +20,13 @@ from recsys.forgotten import read_forgotten
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
 
-TAGS_AND_LINKS = ("tags", "links")  # they come when it is known where the ratings end
+TAGS_AND_LINKS = ("tags", "links")  # created once the time of the newest rating is known
 
 
 def create_views(
     connection: DuckDBPyConnection, snapshot: Snapshot, previous: Previous, run: Run, as_of: datetime | None
 ) -> None:
-    """All of the above but the later views of tags and links."""
+    """Creates all of the above, except the views of known and admitted tags and links."""
     _create_facts(connection, snapshot, previous, run, as_of)
     for table in (*SCHEMAS, "superseded"):
         for view, path in ((f"stored_{table}", snapshot.table(table)), (f"{table}_lines", snapshot.lines(table))):
@@ -35,13 +35,13 @@ def create_views(
     connection.read_parquet(str(snapshot.rejects)).create_view("rejects")
     for table in ("movies", "users"):
         _create_admitted(connection, table, f"from stored_{table}")
-    # Where no moment is given, all that the snapshot holds as current exists, and nothing that was replaced.
+    # Without `as_of` the current ratings of the snapshot are known, and none that were replaced.
     _create_admitted(connection, "ratings", sql.read("known_ratings") if as_of else "from stored_ratings")
     connection.sql(sql.read("complete_users")).create_view("complete_users")
 
 
 def create_tags_and_links(connection: DuckDBPyConnection, as_of: datetime | None) -> None:
-    """Where the ratings end, tags end too; links have no date."""
+    """Creates the views of tags before `as_of`, and of links, which have no date."""
     tags = connection.view("stored_tags")
     known = tags.filter(ColumnExpression("tagged_at") < ConstantExpression(as_of)) if as_of else tags
     known.create_view("snapshot_tags")
@@ -71,7 +71,7 @@ def _create_facts(
     connection.execute(
         "create table known_genres as select unnest($genres::varchar[]) as genre", {"genres": snapshot.genres or []}
     )
-    forgotten = read_forgotten(run.home)  # since then: they did not vanish by themselves
+    forgotten = read_forgotten(run.home)  # they are missing on purpose, so they are left out on both sides
     ratings = connection.read_parquet(str(before.ratings))
     ratings = ratings.filter(forgotten.condition("ratings", ratings.columns))
     (ratings if previous.snapshot else ratings.limit(0)).create_view("previous_ratings")

@@ -128,12 +128,12 @@ def write_results(
 
 
 def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Expectation:
-    """An expectation of Great Expectations by its class, under the name of a rule of ours."""
+    """An expectation of a class of Great Expectations, under the name of one of our rules."""
     return Expectation(rule, demands, kind, arguments)
 
 
 def expect_no_rows(rule: str, demands: str, query: str) -> Expectation:
-    """That a select has no rows; `{batch}` in it is the view. It runs once, and none of its rows is fetched."""
+    """Expects that `query` selects no rows. `{batch}` in it is the view. Its rows are counted, not fetched."""
     return Expectation(rule, demands, NO_ROWS, {"unexpected_rows_query": query})
 
 
@@ -149,9 +149,9 @@ def _build(expectation: Expectation) -> Any:
 
 @contextmanager
 def preloading() -> Iterator[None]:
-    """Imports Great Expectations beside the work in the block, if that leaves the interpreter to it: it takes seconds.
+    """Imports Great Expectations, which takes seconds, in a thread beside the work in the block.
 
-    The end of the block waits for the import: a thread must not be at it while the process goes down.
+    The block ends when the import has ended, because the process must not exit during an import.
     """
     thread = threading.Thread(target=_preload, name="preload")
     thread.start()
@@ -168,7 +168,7 @@ def _preload() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Great Expectations logs its internals at info level, warns on import, and takes over the showing of warnings."""
+    """Silences Great Expectations: it logs at info level, warns on import, and replaces the display of warnings."""
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

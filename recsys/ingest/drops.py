@@ -1,18 +1,18 @@
-"""A directory of drops in our own schema: files that arrive day by day, late, twice or as corrections, made one state.
+"""Merges a directory of drops in our own schema: files that arrive daily, late, twice or as corrections.
 
-A drop is `<table>.csv`, `<table>.parquet`, or with anything between: `ratings-2026-11-20.parquet`. What they say
-together depends on their rows alone, not on how those are spread over files or in which order the files came:
+A drop is `<table>.csv` or `<table>.parquet`, optionally with a suffix: `ratings-2026-11-20.parquet`. The result depends
+on the rows alone, not on their distribution over files or on the order in which the files arrived:
 
-- ratings: of one (user, movie) the latest stands; of equal moments the highest. A row that the checks will refuse
-  replaces nothing.
-- retractions (user_id, movie_id, retracted_at): end every rating of the pair up to that moment, not a later one. One
-  from a time to come ends nothing.
-- movies, users, links: the row with the latest updated_at stands, one without it before none; then the file whose name,
-  less its ending, sorts last: movies-2.csv after movies.csv. A movie or user that the checks will refuse stands only
-  where nothing better was said, and an update from a time to come counts as one without a time.
-- tags: every distinct one.
+- ratings: the latest rating of a (user, movie) pair wins; ties go to the higher rating. A row that the checks will
+  refuse replaces nothing.
+- retractions (user_id, movie_id, retracted_at): end the ratings of the pair up to that time, but no later ones. A
+  retraction in the future is ignored.
+- movies, users, links: the row with the latest updated_at wins; rows without one come last. Ties go to the file whose
+  name without extension sorts last: movies-2.csv after movies.csv. A movie or user that the checks will refuse is used
+  only if there is no better row. An updated_at in the future counts as missing.
+- tags: every distinct tag is kept.
 
-Each file is read once: what it was read as lies in `home.parsed`, named by its content.
+Each file is parsed once; the result is kept in `home.parsed`, named by the file's content.
 """
 
 import hashlib
@@ -41,21 +41,21 @@ from recsys.schema import REJECTS
 
 log = logging.getLogger(__name__)
 
-READING = 1  # raise it whenever the same file would be read differently
+READING = 1  # increase it whenever the same file would be parsed differently
 
 REQUIRED = ("ratings", "movies")
 
-UNUSED_DAYS = 30  # after which what a file was read as is forgotten: the file is gone, or came back changed
+UNUSED_DAYS = 30  # after which the parsed content of a file is deleted
 
 
 def read_drops(
     folder: Path, parsed: Path, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, Any]:
-    """Fills ratings, movies, users, tags, links, superseded and rejects with what the drops say together.
+    """Fills ratings, movies, users, tags, links, superseded and rejects with the merged drops.
 
-    Returns for a manifest what was read.
+    Returns the entries of the manifest that say what was read.
 
-    Raises: SourceError when a file cannot be read; DataRefused when it lacks a column, or a table has no file.
+    Raises: SourceError if a file cannot be read; DataRefused if it lacks a column, or a required table has no file.
     """
     drops = list_drops(folder)
     check_complete(folder, drops)
@@ -73,7 +73,7 @@ def read_drops(
         remove_damaged(parsed, error)
         raise
     return {
-        "sha256": hash_drops(drops),  # of what was read: a file may have come since the source was looked at
+        "sha256": hash_drops(drops),  # of the files that were read: one may have arrived since the source was hashed
         "drops": {drop.path.name: drop.sha256 for drop in drops},
         "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
     }
@@ -85,8 +85,8 @@ def check_complete(folder: Path, drops: list[Drop]) -> None:
     if missing:
         raise DataRefused(
             f"{folder} has no file of {' and none of '.join(missing)}; it has "
-            f"{', '.join(f'{count} of {table}' for table, count in counts.items()) or 'no drop at all'}. Next: put "
-            f"{missing[0]}.csv or {missing[0]}.parquet beside them, or the same with more between name and dot"
+            f"{', '.join(f'{count} of {table}' for table, count in counts.items()) or 'no drops'}. Next: put "
+            f"{missing[0]}.csv or {missing[0]}.parquet there; the name may have a suffix before the dot"
         )
 
 
@@ -94,12 +94,12 @@ def names_of(table: str, drops: list[Drop]) -> list[str]:
     return [drop.path.name for drop in drops if drop.table == table]
 
 
-# ---- reading each file once
+# ---- parsing each file once
 
 
 def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
-    """The folder with what the file was read as: rows.parquet, rejects.parquet, notices.json."""
-    form = drop.path.suffix.lower()  # the same bytes are read otherwise as CSV than as Parquet
+    """The folder with the parsed content of the file: rows.parquet, rejects.parquet, notices.json."""
+    form = drop.path.suffix.lower()  # the same bytes differ as CSV and as Parquet
     key = hashlib.sha256(f"{READING} {drop.table} {form} {drop.sha256} {forgotten.digest}".encode()).hexdigest()
     entry = parsed / f"{forgotten.digest[:8]}-{key[:24]}"
     if is_whole(entry):
@@ -113,15 +113,15 @@ def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
         keep_rows("rejects", REJECTS, forgotten, entry, connection)
     if hash_file(drop.path) != drop.sha256:
         raise SourceError(
-            f"{drop.path} changed while it was read. Next: run again when it is complete. Whoever writes drops should "
-            "give them a name with a leading dot until then"
+            f"{drop.path} changed while it was read. Next: run again when it is complete. Write drops under a name "
+            "with a leading dot and rename them when they are complete"
         )
     write_json(entry / "notices.json", notices)
     return entry
 
 
 def is_whole(entry: Path) -> bool:
-    """Whether a file was read to its end, and what it was read as can be read in turn; if not, it is read again."""
+    """Whether the parsed content of a file is complete and readable; otherwise the file is parsed again."""
     try:
         read_json(entry / "notices.json")  # written last
         for name in ("rows", "rejects"):
@@ -134,7 +134,7 @@ def is_whole(entry: Path) -> bool:
 def keep_rows(
     relation: str, schema: pa.Schema, forgotten: Forgotten, entry: Path, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """Writes rows and their lines, streaming; the file's name is not content, the same rows come under many."""
+    """Streams rows and their line numbers into a Parquet file, without the name of the source file."""
     kept = with_line(schema)
     rows = connection.sql(f"from {relation}").filter(forgotten.condition(relation, schema.names))
     rows = rows.project(forgotten.projection(relation))
@@ -149,17 +149,17 @@ def with_line(schema: pa.Schema) -> pa.Schema:
 
 
 def remove_damaged(parsed: Path, error: duckdb.Error) -> None:
-    """Deletes what files were read as and cannot be read in turn.
+    """Deletes parsed content that cannot be read.
 
-    Raises: SourceError that tells so, if there is any; else the error has another cause.
+    Raises: SourceError if there is any; otherwise the error has another cause.
     """
     damaged = [entry for entry in parsed.iterdir() if not can_be_read(entry)]
     for entry in damaged:
         shutil.rmtree(entry)
     if damaged:
         raise SourceError(
-            f"what was read earlier of {len(damaged)} drops, kept in {parsed}, is damaged ({error}); it was removed. "
-            "Next: run again, and they are read anew"
+            f"the parsed content of {len(damaged)} drops in {parsed} is damaged ({error}); it was removed. "
+            "Next: run again, and they are parsed again"
         ) from error
 
 
@@ -173,23 +173,23 @@ def can_be_read(entry: Path) -> bool:
 
 
 def is_parsed_without(entry: Path, forgotten: Forgotten) -> bool:
-    """Whether an entry was made without the rows of these users."""
+    """Whether an entry was parsed with the same list of forgotten users."""
     return entry.name.startswith(forgotten.digest[:8])
 
 
 def remove_stale(parsed: Path, forgotten: Forgotten) -> None:
-    """Deletes what was read with users in it who have asked to be forgotten since, and what nobody used for weeks."""
+    """Deletes entries parsed with another list of forgotten users, and those unused for UNUSED_DAYS."""
     too_old = time.time() - UNUSED_DAYS * 24 * 3600
     for entry in parsed.iterdir():
         if not is_parsed_without(entry, forgotten) or entry.stat().st_mtime < too_old:
             shutil.rmtree(entry)
 
 
-# ---- making them one state
+# ---- merging
 
 
 def create_view(name: str, schema: pa.Schema, files: dict[str, Path], connection: duckdb.DuckDBPyConnection) -> None:
-    """All rows of some entries, each with the name of the file that said it."""
+    """Creates a view of all rows of some entries, each with the name of its source file."""
     if not files:
         connection.register(name, pa.schema([*with_line(schema), LINES.field("source_file")]).empty_table())
         return

@@ -1,4 +1,4 @@
-"""Turning an archive into a snapshot, once: whatever it came as, the same content has the same name."""
+"""Writes the snapshot of an archive. Snapshots are named by content, whatever form the archive has."""
 
 import hashlib
 import logging
@@ -30,9 +30,9 @@ from recsys.schema import SUPERSEDED
 
 log = logging.getLogger(__name__)
 
-ASIDE = ".aside-"  # what is being written, until it has its name
+ASIDE = ".aside-"  # prefix of a folder that is being written
 
-# Sorted by everything that counts, so that the order of the source does not; where it stood last, for equal rows.
+# Sort order of each table: all columns of the content, so that the order of the source does not matter, then the line.
 ORDERS = {
     "ratings": "user_id, movie_id, rated_at, rating, source_file, source_line",
     "movies": "movie_id, title, year, genres, source_file, source_line",
@@ -45,12 +45,12 @@ ORDERS = {
 
 
 def write_snapshot(archive: Archive, home: Home) -> Snapshot:
-    """Reads `archive` and writes its snapshot, without the users of `home` who asked to be forgotten.
+    """Reads `archive` and writes its snapshot, without the forgotten users of `home`.
 
-    One that was made from the same bytes is there already and returned as it is; none is ever changed.
+    If the same bytes were read before, returns the existing snapshot. Snapshots are never changed.
 
-    Raises: SourceError when a file cannot be read, or the snapshot not be written or is damaged; DataRefused when a
-    file is not what its name says.
+    Raises: SourceError if a file cannot be read, the snapshot cannot be written, or an existing one is damaged;
+    DataRefused if a file is another kind of file than its name says.
     """
     folder, forgotten = home.snapshots / archive.dataset, read_forgotten(home)
     try:
@@ -58,11 +58,11 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
         if known is None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(lock_path(folder)):
-                # of two runs at once, the second finds here what the first has written
+                # of two concurrent runs, the second finds the snapshot of the first here
                 known = find_snapshot(archive.sha256, forgotten, folder) or write_new(archive, forgotten, home, folder)
     except (OSError, duckdb.IOException) as error:
         raise SourceError(
-            f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: make room there, or "
+            f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: free some space, or "
             "choose another --home"
         ) from error
     rows = ", ".join(f"{count:,} {table}" for table, count in known.manifest["rows"].items() if count)
@@ -71,17 +71,17 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
 
 
 def is_known(archive: Archive, home: Home) -> bool:
-    """Whether `write_snapshot` would find the snapshot there already."""
+    """Whether the snapshot of `archive` exists already."""
     return find_snapshot(archive.sha256, read_forgotten(home), home.snapshots / archive.dataset) is not None
 
 
 def lock_path(folder: Path) -> Path:
-    """Held by whoever writes a snapshot of the dataset."""
+    """The lock held while a snapshot of the dataset is written."""
     return folder.with_name(f".{folder.name}.lock")
 
 
 def is_idle(folder: Path) -> bool:
-    """Whether nobody writes a snapshot of the dataset just now."""
+    """Whether no snapshot of the dataset is being written."""
     try:
         with FileLock(lock_path(folder), timeout=0):
             return True
@@ -90,11 +90,11 @@ def is_idle(folder: Path) -> bool:
 
 
 def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
-    """The caller holds the lock, so whatever else lies aside was left by a run that was killed."""
+    """The caller holds the lock, so any folder with the prefix ASIDE was left by a run that was killed."""
     for leftover in folder.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as scratch:
-        # A folder inside, because the temporary one is its owner's alone, and the snapshot would stay so.
+        # A folder inside, because the temporary one has mode 0700, which the snapshot would keep.
         aside = Snapshot(Path(scratch) / "snapshot")
         aside.folder.mkdir()
         with duckdb.connect(config={"temp_directory": f"{scratch}/spill"}) as connection:
@@ -107,7 +107,7 @@ def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) 
 def write_content(
     aside: Snapshot, archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, Any]:
-    """Reads the source, writes tables and manifest; returns the manifest."""
+    """Reads the source, writes the tables and the manifest, and returns the manifest."""
     reading = read_source(archive, forgotten, home, connection)
     for notice in reading.get("notices", ()):
         log.warning("%s", notice)
@@ -141,13 +141,13 @@ def read_source(
 
 
 def with_lines(schema: pa.Schema) -> pa.Schema:
-    """`schema` and where each row stood."""
+    """`schema` with the columns for source file and line."""
     return pa.schema([*schema, *(field for field in LINES if field.name not in schema.names)])
 
 
 def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> str:
-    """Writes the Parquet files; returns the SHA-256 of what they say, whatever order the source said it in."""
-    # As an enumeration a row's file costs one byte while 32 million rows are sorted.
+    """Writes the Parquet files; returns the SHA-256 of their content, which does not depend on the source's order."""
+    # As an enum the file name takes one byte per row while 32 million rows are sorted.
     files = " union all ".join(f"select source_file from {table}" for table in STORED)
     connection.execute(f"create type file_name as enum (select distinct source_file from ({files}) order by all)")
     digests = []
@@ -159,7 +159,7 @@ def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.Du
 
 
 def select_rows(table: str, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-    """The rows of a table as they are stored: sorted, and without those of users who asked to be forgotten."""
+    """The rows of a table as they are stored: sorted, without forgotten users."""
     rows = connection.sql(f"from {table}")
     rows = rows.filter(forgotten.condition(table, rows.columns)).project(forgotten.projection(table))
     return rows.project("* replace (source_file::file_name as source_file)").order(ORDERS[table])
@@ -182,7 +182,7 @@ def describe_source(archive: Archive, sha256: str) -> dict[str, Any]:
 
 
 def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """What the written tables hold, and what may be in them."""
+    """Manifest entries on the content: rows, first and last rating, rating scale, genres."""
     ratings = connection.read_parquet(str(snapshot.ratings))
     first, last = ratings.aggregate("min(rated_at), max(rated_at)").fetchall()[0]
     edition = DATASETS.get(dataset)
@@ -196,14 +196,14 @@ def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDB
 
 
 def find_scale(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> tuple[float, ...]:
-    """Half stars if one was ever given, though corrected since; a 7.5, which is off every scale, tells nothing."""
+    """Half stars if a half star up to 4.5 was ever given, even if it was superseded since; else whole stars."""
     tables = (connection.read_parquet(str(path)) for path in (snapshot.ratings, snapshot.superseded))
     has_half = any(table.filter("rating % 1 = 0.5 and rating between 0 and 5").limit(1).fetchall() for table in tables)
     return HALF_STARS if has_half else WHOLE_STARS
 
 
 def keep(aside: Snapshot, folder: Path) -> Snapshot:
-    """Moves a complete snapshot to its name in one step; one of the same name has the same content and stays."""
+    """Renames a complete snapshot to its final name; an existing one of that name has the same content and is kept."""
     kept = Snapshot(folder)
     if folder.exists():
         log.info("snapshot %s: the source differs from last time, its content does not", folder.name)

@@ -1,4 +1,4 @@
-"""Parts ratings into train, validation and holdout: by seed or by time, whatever the order of the rows."""
+"""Splits ratings into train, validation and holdout, by seed or by time, independently of the order of rows."""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from recsys.settings import SplitConfig
 
 logger = logging.getLogger(__name__)
 
-HOLDOUT_SALT = 1  # the two draws must not share an order, or validation would be the holdout's next of kin
+HOLDOUT_SALT = 1  # different for the two draws, which must be independent
 VALIDATION_SALT = 2
 
 Hashes = npt.NDArray[np.uint64]
@@ -37,16 +37,16 @@ class Split:
 
     @property
     def validation(self) -> Path:
-        """Cut from what is not holdout; networks and epochs are chosen on it."""
+        """Cut from the ratings outside the holdout; networks and epochs are chosen on it."""
         return self.folder / "validation.parquet"
 
     @property
     def holdout(self) -> Path:
-        """Looked at once, when everything is chosen."""
+        """Used once, after everything is chosen."""
         return self.folder / "holdout.parquet"
 
     def read_rest(self) -> pl.DataFrame:
-        """Train and validation together, in the one order that makes the same weights every time."""
+        """Train and validation together, in a fixed order, so that training gives the same weights every time."""
         return pl.concat([pl.read_parquet(self.train), pl.read_parquet(self.validation)]).sort("user_id", "movie_id")
 
 
@@ -65,7 +65,7 @@ def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) ->
 
 
 def cut_holdout(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut:
-    """`ratings` (canonical columns) as (the rest, the holdout), each sorted by user_id and movie_id.
+    """Splits `ratings` (canonical columns) into (rest, holdout), each sorted by user_id and movie_id.
 
     Raises: DataRefused if there are so few ratings that a part would be empty.
     """
@@ -73,7 +73,7 @@ def cut_holdout(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut:
 
 
 def cut_validation(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut:
-    """What is not holdout as (train, validation), in the way in which the holdout was cut.
+    """Splits the rest into (train, validation), in the same way as the holdout was cut.
 
     Raises: DataRefused if there are so few ratings that a part would be empty.
     """
@@ -81,9 +81,9 @@ def cut_validation(ratings: pl.DataFrame, config: SplitConfig, seed: int) -> Cut
 
 
 def split_validation(ratings: pl.DataFrame, share: float, seed: int) -> Cut:
-    """`ratings` (user_id, movie_id and whatever else) as (train, validation), each sorted by user_id and movie_id.
+    """Splits `ratings` (user_id, movie_id and any other columns) at random into (train, validation), sorted by key.
 
-    Drawn at random. Raises: DataRefused if there are so few ratings that a part would be empty.
+    Raises: DataRefused if there are so few ratings that a part would be empty.
     """
     return _draw(ratings, share, seed, VALIDATION_SALT)
 
@@ -97,16 +97,16 @@ def _cut(ratings: pl.DataFrame, config: SplitConfig, share: float, seed: int, sa
 
 
 def _newest(ratings: pl.DataFrame, share: float) -> Cut:
-    """(what came before, the `share` of the rows rated last); of one moment, the higher user_id, then movie_id."""
+    """(earlier rows, the `share` rated last); ties in time are ordered by user_id, then movie_id."""
     by_time = ratings.sort("rated_at", "user_id", "movie_id")
     n_before = len(by_time) - _count(by_time, share)
     return by_time[:n_before].sort("user_id", "movie_id"), by_time[n_before:].sort("user_id", "movie_id")
 
 
 def _last_of_each(ratings: pl.DataFrame, k: int) -> Cut:
-    """(the rest, each user's `k` ratings of the latest moments); of one moment, the higher movie_id.
+    """(rest, the `k` latest ratings of each user); ties in time go to the higher movie_id.
 
-    Users with no more than `k` ratings keep them all in the rest: nothing could be learned of them.
+    All ratings of users with at most `k` stay in the rest, because otherwise nothing could be learned about them.
     """
     by_time = ratings.sort("user_id", "rated_at", "movie_id")
     from_end = pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")  # 1 is a user's last
@@ -115,25 +115,25 @@ def _last_of_each(ratings: pl.DataFrame, k: int) -> Cut:
     rest, held = (marked.filter(part).drop("is_held") for part in (~pl.col("is_held"), pl.col("is_held")))
     if held.is_empty():
         raise DataRefused(
-            f"no user has more than {k} ratings, so that holding out the last {k} of each would leave nothing to learn "
-            "of them. Next: give more ratings or a lower last_k (RECSYS_SPLIT__LAST_K)"
+            f"no user has more than {k} ratings, so holding out the last {k} of each user would leave nothing to learn "
+            "from. Next: provide more ratings or a lower last_k (RECSYS_SPLIT__LAST_K)"
         )
     return rest, held
 
 
 def _count(ratings: pl.DataFrame, share: float) -> int:
-    """Rows that make up the `share`, to the nearest one."""
+    """The number of rows in the `share`, rounded."""
     n_drawn = round(share * len(ratings))
     if not 0 < n_drawn < len(ratings):
         raise DataRefused(
-            f"{len(ratings)} ratings cannot be parted at a share of {share:g}: one part would be empty. "
-            "Give more ratings or another share."
+            f"{len(ratings)} ratings cannot be split at a share of {share:g}: one part would be empty. "
+            "Next: provide more ratings or another share"
         )
     return n_drawn
 
 
 def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> Cut:
-    """(what is left, what is drawn): the `share` of the rows whose (user_id, movie_id) come first in seeded order."""
+    """(rest, drawn): the `share` of the rows whose (user_id, movie_id) come first in a seeded order."""
     ordered = ratings.sort("user_id", "movie_id", *sorted({*ratings.columns} - {"user_id", "movie_id"}))
     n_drawn = _count(ordered, share)
     hashes = _hash_pairs(ordered["user_id"].to_numpy(), ordered["movie_id"].to_numpy(), seed, salt)
@@ -143,16 +143,16 @@ def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> Cut:
 
 
 def _hash_pairs(user_ids: npt.NDArray[np.int32], movie_ids: npt.NDArray[np.int32], seed: int, salt: int) -> Hashes:
-    """(B,) uint64. Every step can be undone, so different pairs never get the same hash."""
+    """One hash per pair, (B,) uint64. Every step is invertible, so different pairs have different hashes."""
     pairs = (user_ids.astype(np.uint64) << np.uint64(32)) | movie_ids.astype(np.uint32)
     key = splitmix64(splitmix64(np.array([seed], dtype=np.uint64)) ^ np.uint64(salt))
     return splitmix64(splitmix64(pairs) ^ key)
 
 
 def splitmix64(values: Hashes) -> Hashes:
-    """What the generator splitmix64 gives from each state: (B,) uint64 -> (B,) uint64, one to one.
+    """The output of the generator splitmix64 for each state, (B,) uint64 -> (B,) uint64, one to one.
 
-    Our own, because the hashes of Python, polars and DuckDB may change between versions.
+    Implemented here because the hashes of Python, Polars and DuckDB may change between versions.
 
     Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16.
     """

@@ -1,4 +1,4 @@
-"""Whether anything of the holdout has reached what learned: by its rows, and by what changes when it changes."""
+"""Checks that nothing of the holdout leaks into training: by shared rows, and by changing the holdout."""
 
 from collections.abc import Callable
 
@@ -14,33 +14,34 @@ Answer = Callable[[pl.DataFrame], Tensor]
 
 
 def check_apart(train: pl.DataFrame, holdout: pl.DataFrame, names: tuple[str, str] = ("train", "holdout")) -> None:
-    """Raises: DataRefused if a (user_id, movie_id) stands in both; `names` are of the two in the message."""
+    """Raises: DataRefused if a (user_id, movie_id) is in both; the message calls them by `names`."""
     both = holdout.select(KEY).join(train, on=KEY, how="semi")
     if len(both):
         user_id, movie_id = both.row(0)
         raise DataRefused(
             f"{len(both):,} of {len(holdout):,} rows of {names[1]} are in {names[0]} as well, e.g. user {user_id}, "
-            f"movie {movie_id}; what has been learned cannot be tested. Take them out of one of the two."
+            f"movie {movie_id}; a model must not be tested on the rows that it was trained on. "
+            "Next: remove them from one of the two"
         )
 
 
 def check_order(train: pl.DataFrame, holdout: pl.DataFrame) -> None:
-    """For a holdout by time. Raises: DataRefused if a rating of train is later than the first of the holdout."""
+    """For a holdout by time. Raises: DataRefused if a rating in train is later than the first one in the holdout."""
     first = holdout["rated_at"].min()
     later = train.filter(pl.col("rated_at") > first)
     if len(later):
         raise DataRefused(
             f"{len(later):,} of {len(train):,} rows of train were rated after {first!s}, the first moment of the "
-            "holdout; what is predicted would be known from later. Take them out of train."
+            "holdout; the model would learn from the future. Next: remove them from train"
         )
 
 
 def find_leaks(answer: Answer, holdout: pl.DataFrame) -> list[str]:
-    """In which ways the holdout moves the answers; none, where nothing of it is learned from.
+    """The changes of the holdout that change the predictions; empty if nothing leaks.
 
-    `answer` trains on what it is given to train on, with `holdout` as the part held out, and returns predictions for
-    pairs of its own choice, on a seed of its own. The holdout's stars are turned round, half of its rows taken away,
-    their order changed and their moments moved; every answer must stay the same, bit for bit.
+    `answer` trains with `holdout` held out, on a fixed seed, and returns predictions for fixed pairs. The changes
+    reverse the holdout's stars, drop half of its rows, reverse their order, and shift their times. The predictions must
+    stay the same, bit for bit.
     """
     expected = answer(holdout)
     stars = pl.col("rating")

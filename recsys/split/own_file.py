@@ -1,4 +1,4 @@
-"""Somebody's own Parquet file of ratings, checked column by column before anything is learned from it."""
+"""Reads a Parquet file of ratings that the user provides, and checks its columns."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ IDS = ("user_id", "movie_id")
 
 
 def read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) -> pl.DataFrame:
-    """user_id and movie_id as int32, rating as float32, rated_at in UTC where there is one; rows in their order.
+    """The ratings in file order: user_id and movie_id int32, rating float32, and rated_at in UTC if the file has it.
 
-    Raises: UsageError if the file cannot be read; DataRefused if a column lacks, is of another type, or has values that
-    cannot be meant.
+    Raises: UsageError if the file cannot be read; DataRefused if a column is missing, has another type, or has invalid
+    values.
     """
     try:
         frame = pl.read_parquet(path, glob=False)

@@ -1,4 +1,4 @@
-"""Splits that somebody else made: two files of ratings, or the published parts of MovieLens 100K."""
+"""Reads a split made elsewhere: two files of ratings, or one of the published splits of MovieLens 100K."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,13 +13,21 @@ from recsys.ingest.fetch.fetch import Archive
 from recsys.split.leaks import KEY
 from recsys.split.own_file import read_ratings
 
-PUBLISHED = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # u1 to u5 part the ratings in five; ua, ub hold out ten a user
+PUBLISHED = (
+    "u1",
+    "u2",
+    "u3",
+    "u4",
+    "u5",
+    "ua",
+    "ub",
+)  # u1 to u5 are the folds of a 5-fold split; ua, ub hold out ten ratings per user
 LINE = {"user_id": pl.Int32, "movie_id": pl.Int32, "rating": pl.Float32, "seconds": pl.Int64}
 
 
 @dataclass(frozen=True)
 class Provided:
-    """A split as it was handed over: `train` and `holdout`, or the `name` of one of the published ones."""
+    """A split made elsewhere: the files `train` and `holdout`, or the `name` of a published split."""
 
     name: str
     validation_share: float
@@ -29,12 +37,12 @@ class Provided:
     def read(
         self, ratings: pl.DataFrame, levels: tuple[float, ...], archive: Archive
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """(train, holdout), each sorted by user_id and movie_id; `ratings` are the admitted ones of the source.
+        """(train, holdout), each sorted by user_id and movie_id; `ratings` are the admitted ratings of the source.
 
-        Of a published split, what the checks did not admit or who is forgotten is in neither.
+        A published split is limited to admitted ratings.
 
-        Raises: UsageError if the source has no such split or a file cannot be read; DataRefused if a part is empty, or
-        its columns are not what they must be.
+        Raises: UsageError if the source has no such split or a file cannot be read; DataRefused if a part is empty or
+        has invalid columns.
         """
         if self.train and self.holdout:
             parts = [read_ratings(path, levels, need_rating=True) for path in (self.train, self.holdout)]
@@ -48,7 +56,7 @@ class Provided:
         return first, second
 
     def digests(self) -> list[str]:
-        """What names the content of the two files; a published split is named by the source's own snapshot."""
+        """The hashes of the two files; a published split has none, because the source's snapshot identifies it."""
         return [hash_file(path) for path in (self.train, self.holdout) if path and path.is_file()]
 
 
@@ -71,8 +79,8 @@ def _read_pairs(files: Files, name: str) -> pl.DataFrame:
         return pl.read_csv(text, separator="\t", has_header=False, schema=LINE).select(KEY)
     except pl.exceptions.PolarsError as error:
         raise DataRefused(
-            f"{files.path} has a {name} that is not user, movie, rating and seconds, parted by tabs: {error}. "
-            "Pass the archive as it was published."
+            f"{files.path} has a {name} that is not user, movie, rating and seconds, separated by tabs: {error}. "
+            "Next: pass the archive as it was published"
         ) from None
 
 

@@ -412,7 +412,7 @@ def test_each_rule_has_a_limit_of_its_own(tmp_path: Path, run: Run) -> None:
         "4 of 600 lines of ratings are refused, 0.67%, the limit is 0.50%, by the rule rating_on_scale (a rating is "
         "one of the stars that the edition gives), e.g. ratings.csv line 1: {"
     ) in message
-    assert message.endswith("let it pass with RECSYS_CHECK__LIMITS__RATING_ON_SCALE=0.0067")
+    assert message.endswith("allow them with RECSYS_CHECK__LIMITS__RATING_ON_SCALE=0.0067")
     verdicts = {rule["rule"]: rule["verdict"] for rule in read_result(run)["rules"] if rule["table"] == "ratings"}
     assert (verdicts["rating_on_scale"], verdicts["rating_movie_known"]) == ("stop", "quarantined")
     allowed = STRICT.model_copy(update={"limits": LENIENT.model_copy(update={"rating_on_scale": 0.0067})})
@@ -428,7 +428,7 @@ def test_the_settings_named_in_a_refusal_let_it_pass(tmp_path: Path, run: Run, m
     snapshot = write_tables(tmp_path / "s", tables)
     with pytest.raises(DataRefused) as refusal:
         check_ratings(snapshot, run, CheckConfig(), None)
-    named = str(refusal.value).partition("let it pass with ")[2].split()
+    named = str(refusal.value).partition("allow them with ")[2].split()
     assert {setting.partition("=")[0].removeprefix("RECSYS_CHECK__") for setting in named} == {
         *("MAX_BAD_SHARE", "LIMITS__RATING_ON_SCALE", "LIMITS__USER_AGE")
     }
@@ -441,7 +441,7 @@ def test_no_setting_is_named_where_none_would_help(tmp_path: Path, run: Run) -> 
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = 9.0
-    with pytest.raises(DataRefused, match=r"enough_ratings .*Next: put the source right$"):
+    with pytest.raises(DataRefused, match=r"enough_ratings .*Next: correct the source$"):
         check_ratings(write_tables(tmp_path / "s", tables), run, STRICT, None)
 
 

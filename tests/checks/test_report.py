@@ -91,7 +91,7 @@ def test_a_good_source_passes(passed: Passed) -> None:
     (folder,) = passed.left  # and no warehouse
     assert folder.name.endswith("-check")
     assert f"1 refused lines in {folder / 'validation' / 'quarantine.parquet'}" in said.stdout
-    assert f"Data Docs in {folder / 'validation' / 'data_docs' / 'index.html'}" in said.stdout
+    assert f"All rules in {folder / 'validation' / 'data_docs' / 'index.html'}" in said.stdout
     assert {"config.json", "night.log", "steps.json", "validation"} <= {path.name for path in folder.iterdir()}
     assert [line.split()[1] for line in said.stderr.splitlines() if line.endswith(" ...")] == [
         *("fetch_archive", "write_snapshot", "check_ratings")

@@ -61,7 +61,7 @@ def shrink(tables: Tables, share: float) -> Tables:
 
 def test_nothing_to_compare_with_on_the_first_night(home: Home) -> None:
     _, result = check(home, make_tables())
-    assert result.compared == "compared with nothing: no run of planted was published here yet"
+    assert result.compared == "not compared: no run of planted has been published yet"
     assert [rule for rule, verdict in verdicts(result).items() if verdict == "not compared"] == [
         *("rating_count_share", "rating_mean_shift", "rating_psi", "new_user_share")
     ]
@@ -108,7 +108,7 @@ def test_a_great_loss_stops_the_night(home: Home, before: Snapshot) -> None:
     message = str(refusal.value)
     assert f"compared with snapshot before, which run {LAST_NIGHT} published" in message
     assert "rating_count_share is 0.8, the limit is 0.9" in message
-    assert "let it pass with RECSYS_CHECK__SHIFT__RATING_COUNT_SHARE_STOP=0.8" in message
+    assert "allow them with RECSYS_CHECK__SHIFT__RATING_COUNT_SHARE_STOP=0.8" in message
     allowed = CheckConfig(min_ratings=2, shift=ShiftConfig(rating_count_share_stop=0.8))
     tonight = Snapshot(home.snapshots / "planted" / "tonight")
     assert check_ratings(tonight, make_run(home), allowed, None).counts["ratings"] == 480

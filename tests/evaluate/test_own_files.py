@@ -243,7 +243,7 @@ ANY_FILE: list[tuple[Broken, str]] = [
 TRAIN_ONLY: list[tuple[Broken, str]] = [
     (lambda frame: frame.drop("rating"), "lacks the column rating; it has user_id, movie_id"),
     (lambda frame: pl.concat([frame, frame[-1:]]), r"rates some \(user_id, movie_id\) twice"),
-    (lambda frame: frame.head(3), "3 ratings cannot be parted"),
+    (lambda frame: frame.head(3), "3 ratings cannot be split"),
 ]
 
 
@@ -259,7 +259,7 @@ def test_a_bad_train_file_is_refused(
     breaks: Broken, words: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     message = refusal(tmp_path, breaks(train), holdout, DataRefused, words)
-    assert "train.parquet" in message or "cannot be parted" in message
+    assert "train.parquet" in message or "cannot be split" in message
 
 
 @pytest.mark.parametrize(("breaks", "words"), ANY_FILE)

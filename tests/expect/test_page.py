@@ -8,7 +8,7 @@ from recsys.expect.page import Row, write_page
 ROWS = [
     Row(True, "ratings", "enough_ratings", "there are at least 500 ratings", 1_234_567),
     Row(False, "comparison", "rating_psi_warn", 'at most 0.1, <b onclick="x()">else</b> warn', 0.123456789),
-    Row(True, "snapshot_tags", "tag_not_empty", "a tag has a text", 0),
+    Row(True, "snapshot_tags", "tag_not_empty", "a tag is not empty", 0),
 ]
 
 
@@ -51,6 +51,6 @@ def test_every_rule_is_on_the_page_and_failed_ones_come_first(tmp_path: Path) ->
     rows = (
         '✗ fail comparison rating_psi_warn at most 0.1, <b onclick="x()">else</b> warn 0.123457 '
         "✓ pass ratings enough_ratings there are at least 500 ratings 1,234,567 "
-        "✓ pass snapshot_tags tag_not_empty a tag has a text 0"
+        "✓ pass snapshot_tags tag_not_empty a tag is not empty 0"
     )
     assert read.text.endswith(rows)

@@ -197,5 +197,5 @@ def test_last_ratings_of_users_who_have_no_more_are_refused() -> None:
 
 
 def test_too_few_ratings_to_part_are_refused() -> None:
-    with pytest.raises(DataRefused, match=r"4 ratings cannot be parted at a share of 0\.1: one part would be empty"):
+    with pytest.raises(DataRefused, match=r"4 ratings cannot be split at a share of 0\.1: one part would be empty"):
         split_validation(make_ratings().head(4), 0.1, seed=0)

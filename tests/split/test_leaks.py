@@ -98,5 +98,7 @@ def test_what_is_learned_must_not_be_later_than_what_is_predicted() -> None:
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 6)]
     frame = pl.DataFrame({"rated_at": moments})
     check_order(frame[:3], frame[2:])  # of one moment: neither is later
-    with pytest.raises(DataRefused, match=r"1 of 3 rows of train were rated after 2026-01-02 .*Take them out of train"):
+    with pytest.raises(
+        DataRefused, match=r"1 of 3 rows of train were rated after 2026-01-02 .*Next: remove them from train"
+    ):
         check_order(frame[:3], frame[1:])

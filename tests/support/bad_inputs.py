@@ -53,7 +53,7 @@ ARCHIVES = {kind: crafted("made.zip", write) for kind, (write, _) in hostile.ZIP
 ARCHIVES |= {kind: crafted("made", write) for kind, (write, _) in hostile.FOLDERS.items()}
 
 SOURCES = {
-    "a dataset misspelt": named("ml-100kk"),
+    "a misspelt dataset": named("ml-100kk"),
     "a path that is not there": named("/nowhere/ml-1m.zip"),
     "no source at all": named(""),
     "synthetic without sizes": named("synthetic:many"),
@@ -82,14 +82,16 @@ FILES = {
     "a null in Parquet": in_parquet("movies", more_movies),
     "a bomb in Parquet": in_parquet("movies", lambda _: long_titles(9_000, n_rows=10_000)),
     "a title of a megabyte in Parquet": in_parquet("movies", lambda _: long_titles(10**6, n_rows=10_000)),
-    "genres without end": Kind(changed(lambda: tables("ml-100k"), "ml-100k", {"u.genre": more("War|0" * 20_000)})),
+    "an endless list of genres": Kind(
+        changed(lambda: tables("ml-100k"), "ml-100k", {"u.genre": more("War|0" * 20_000)})
+    ),
     "a pointer of Git LFS": in_drops(
         ratings=just("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     ),
     "zeros in place of text": in_drops(ratings=lambda content: bytes(len(content))),
-    "a line without an end": in_drops(ratings=more(b"1,1,5," + b"9" * 2**25)),
-    "old line ends": in_drops(ratings=lambda content: content.replace(b"\n", b"\r")),
-    "semicolons for commas": in_drops(ratings=lambda content: content.replace(b",", b";")),
+    "an endless line": in_drops(ratings=more(b"1,1,5," + b"9" * 2**25)),
+    "line ends of classic Mac OS": in_drops(ratings=lambda content: content.replace(b"\n", b"\r")),
+    "semicolons instead of commas": in_drops(ratings=lambda content: content.replace(b",", b";")),
     "another file's content": in_drops(ratings=lambda _: drops()["movies.csv"]),
     "two files for one table": Kind(
         changed(drops, "drops", {"ratings.parquet": lambda _: packed()["ratings.parquet"]})
@@ -103,13 +105,13 @@ HEADERS = {
     "no header": in_drops(ratings=lambda content: content.partition(b"\n")[2]),
     "a column named twice": in_drops(ratings=header("movie_id", "rating")),
     "a column in another case": in_drops(ratings=header("rating", "Rating")),
-    "words for numbers": in_drops(ratings=column("rating", pl.lit("good"))),
-    "milliseconds for seconds": in_drops(ratings=column("rated_at", pl.col("rated_at") + "000")),
+    "words instead of numbers": in_drops(ratings=column("rating", pl.lit("good"))),
+    "milliseconds instead of seconds": in_drops(ratings=column("rated_at", pl.col("rated_at") + "000")),
     "ids as fractions in Parquet": in_parquet("ratings", lambda table: cast(table, "user_id", pa.float64())),
     "stars as text in Parquet": in_parquet("ratings", lambda table: cast(table, "rating", pa.string())),
     "IMDb ids as numbers in Parquet": in_parquet("links", lambda table: cast(table, "imdb_id", pa.int64())),
     "a missing column of an edition": in_edition(movies=frame(lambda table: table.drop("genres"))),
-    "a file that nothing here reads": in_edition(**{"genome-tags": just("tagId,tag\r\n1,007\r\n")}),
+    "a file that is not used": in_edition(**{"genome-tags": just("tagId,tag\r\n1,007\r\n")}),
 }
 
 
@@ -144,9 +146,9 @@ ROWS = {
     "an empty line": rows("ratings.csv", ""),
     "a quote that does not close": rows("ratings.csv", '1,1,"4,978300760'),
     "a field on two lines": rows("ratings.csv", '1,1,4,"978300760', '"', bad=(0, 1)),
-    "a byte that is no UTF-8": rows("ratings.csv", b"1,1,4\xe9,978300760"),
+    "a byte that is not UTF-8": rows("ratings.csv", b"1,1,4\xe9,978300760"),
     "a NUL": rows("ratings.csv", b"1,1\0,4,978300760"),
-    "a line without an end in sight": rows("ratings.csv", "1,1,4," + "9" * 1_000_000),
+    "a line of a million characters": rows("ratings.csv", "1,1,4," + "9" * 1_000_000),
     "user 0": rows("ratings.csv", "0,1,4,978300760"),
     "a negative user": rows("ratings.csv", "-1,1,4,978300760"),
     "an id with a fraction": rows("ratings.csv", "1.5,1,4,978300760"),
@@ -154,22 +156,22 @@ ROWS = {
     "no movie": rows("ratings.csv", "1,,4,978300760"),
     "digits of another script": rows("ratings.csv", "\u0661,1,4,978300760"),
     "no stars": rows("ratings.csv", "1,1,,978300760"),
-    "stars that are no number": rows("ratings.csv", "1,1,nan,978300760"),
+    "stars that are not a number": rows("ratings.csv", "1,1,nan,978300760"),
     "a rating above the scale": rows("ratings.csv", "1,1,9,978300760"),
     "a rating below the scale": rows("ratings.csv", "1,1,-1,978300760"),
     "a rating between the steps": rows("ratings.csv", "1,1,4.7,978300760"),
-    "a date that is none": rows("ratings.csv", "1,1,4,2000-02-30"),
-    "a date that no calendar here knows": rows("ratings.csv", "1,1,4,12000-01-01"),
+    "an impossible date": rows("ratings.csv", "1,1,4,2000-02-30"),
+    "a date beyond the year 9999": rows("ratings.csv", "1,1,4,12000-01-01"),
     "a rating from before MovieLens": rows("ratings.csv", "1,1,4,0"),
     "a rating from the future": rows("ratings.csv", "1,1,4,4102444800"),
     "a rating of an unknown movie": rows("ratings.csv", "1,99999,4,978300760"),
     "a movie without a title": rows("movies.csv", "901,,1999,Drama"),
     "a movie from before film": rows("movies.csv", "902,Tapestry,1066,Drama"),
-    "a year that is no number": rows("movies.csv", "903,Heat,MCMXCV,Drama"),
+    "a year that is not a number": rows("movies.csv", "903,Heat,MCMXCV,Drama"),
     "a movie on two lines": rows("movies.csv", "904,Heat,1986,Crime", "904,Heat,1995,Crime", bad=(1,)),
-    "a movie whose id is a name": rows("movies.csv", "tt0113277,Heat,1995,Crime"),
+    "a movie with an IMDb id": rows("movies.csv", "tt0113277,Heat,1995,Crime"),
     "an impossible age": rows("users.csv", "901,F,130,writer,00100"),
-    "an age that is no number": rows("users.csv", "902,F,old,writer,00100"),
+    "an age that is not a number": rows("users.csv", "902,F,old,writer,00100"),
     "an unknown gender": rows("users.csv", "903,female,30,writer,00100"),
     "a user on two lines": rows("users.csv", "904,F,30,writer,00100", "904,F,31,writer,00100", bad=(1,)),
     "an empty tag": rows("tags.csv", "1,1, ,946684800"),
@@ -178,16 +180,16 @@ ROWS = {
     "a tag without a user": rows("tags.csv", ",1,slow,946684800"),
     "links of an unknown movie": rows("links.csv", "99999,0114709,862"),
     "a movie linked twice": rows("links.csv", "1,0114709,862"),
-    "a TMDB id that is no number": rows("links.csv", "2,0114709,eight"),
+    "a TMDB id that is not a number": rows("links.csv", "2,0114709,eight"),
     "a retraction that cannot be read": rows("retractions.csv", "1,one,978300760"),
-    "a retraction without a moment": rows("retractions.csv", "1,1,"),
+    "a retraction without a time": rows("retractions.csv", "1,1,"),
 }
 
 EDITION_ROWS = {
     "a movie rated twice": rows("ratings.csv", "999,1,4,946684801", "999,1,5,946684800", bad=(1,)),
     "a genre that the edition does not know": rows("movies.csv", "901,Heat (1995),Telenovela"),
-    "quotes around nothing": rows("movies.csv", '902,"",Drama'),
-    "half of a user": rows("ratings.csv", "4.5,1,4,946684800"),
+    "an empty quoted title": rows("movies.csv", '902,"",Drama'),
+    "a fractional user id": rows("ratings.csv", "4.5,1,4,946684800"),
 }
 
 
@@ -219,25 +221,27 @@ TABLES = {
     "ratings that are all equal": in_drops(ratings=column("rating", pl.lit("3"))),
     "ratings of one user": Kind(small(1, 600, 550)),
     "ratings of one movie": Kind(small(600, 1, 550)),
-    "many torn lines": in_drops(ratings=more(*(f"{user},1" for user in range(1, 101)))),
+    "many truncated lines": in_drops(ratings=more(*(f"{user},1" for user in range(1, 101)))),
     "many ratings off the scale": in_drops(ratings=column("rating", some(0.006, pl.lit("9"), "rating"))),
     "ratings on another scale": in_drops(ratings=column("rating", 2 * number("rating"))),
-    "stars counted from another end": in_drops(ratings=column("rating", 6 - number("rating"))),
-    "stars given another way": in_drops(ratings=column("rating", pl.col("rating").replace({"2.0": "1", "4.0": "5"}))),
+    "a reversed scale": in_drops(ratings=column("rating", 6 - number("rating"))),
+    "another distribution of stars": in_drops(
+        ratings=column("rating", pl.col("rating").replace({"2.0": "1", "4.0": "5"}))
+    ),
     "dates from another epoch": in_drops(ratings=column("rated_at", number("rated_at").cast(pl.Int64) - 3 * 10**8)),
     "an export cut short": in_drops(ratings=first_lines(6400)),
     "users with new ids": in_drops(ratings=column("user_id", pl.col("user_id") + "000")),
     "movies cut short": in_drops(movies=first_lines(150)),
-    "movies pasted to movies": in_drops(movies=lambda content: content + content.replace(b"The ", b"A ")),
-    "a column of ages that is another": in_drops(users=column("age", pl.lit("999"))),
+    "movies appended to movies": in_drops(movies=lambda content: content + content.replace(b"The ", b"A ")),
+    "another column in place of ages": in_drops(users=column("age", pl.lit("999"))),
     "genders spelt out": in_drops(users=column("gender", pl.lit("female"))),
     "genres of another edition": in_edition(movies=column("genres", pl.lit("Telenovela"))),
     "tags without text": in_drops(tags=column("tag", pl.lit(" "))),
-    "links pasted to links": in_drops(links=lambda content: content + content.replace(b",00", b",10")),
-    "nothing before the moment asked for": Kind(
+    "links appended to links": in_drops(links=lambda content: content + content.replace(b",00", b",10")),
+    "no ratings before the requested time": Kind(
         changed(drops, "drops", {}), settings={"as_of": datetime(1999, 1, 1, tzinfo=UTC)}
     ),
-    "an export that stands still": Kind(
+    "an export that is no longer updated": Kind(
         changed(drops, "drops", {}), settings={"check": {"shift": {"newest_rating_age_days_stop": 30}}}
     ),
 }
@@ -248,13 +252,13 @@ DROPS = {
     "a drop under another name": Kind(
         changed(drops, "drops", {"ratings.csv": None, "rating-2026.csv": lambda _: drops()["ratings.csv"]})
     ),
-    "a drop that came twice": files_named(ratings__2=lambda _: drops()["ratings.csv"]),
+    "a drop that arrives twice": files_named(ratings__2=lambda _: drops()["ratings.csv"]),
     "a late drop without a column": files_named(ratings__2=just("user_id,movie_id,rating\n1,1,4\n")),
     "a late drop of another type": files_named(
         ratings__2=just("user_id,movie_id,rating,rated_at\nann,1,4,978300760\n")
     ),
-    "retractions without a moment": files_named(retractions=just("user_id,movie_id\n1,1\n")),
-    "a retraction of what nobody rated": files_named(retractions__2=lambda _: drops()["retractions.csv"]),
+    "retractions without a time": files_named(retractions=just("user_id,movie_id\n1,1\n")),
+    "a retraction without a rating": files_named(retractions__2=lambda _: drops()["retractions.csv"]),
     "everything retracted": files_named(
         retractions=lambda _: (
             pl.read_csv(drops()["ratings.csv"])
@@ -273,7 +277,7 @@ LOGIN_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 DOWNLOADS = {
     "not found": Kind(ML_1M, answer=status(404)),
     "forbidden": Kind(ML_1M, answer=status(403)),
-    "out of service for long": Kind(ML_1M, answer=status(503, Retry_After=7200)),
+    "unavailable for long": Kind(ML_1M, answer=status(503, Retry_After=7200)),
     "another file than published": Kind(ML_1M, answer=honest),
     "a login page in place of the file": Kind(ML_1M, answer=other_bytes(LOGIN_PAGE)),
     "redirects without end": Kind(ML_1M, answer=status(302, Location="/again")),
@@ -347,7 +351,7 @@ HOMES = {
     "a damaged manifest": at_home(spoil_snapshots(lambda folder: cut(folder / "manifest.json"))),
     "a damaged page of a snapshot": at_home(spoil_snapshots(lambda folder: spoil_page(folder / "ratings.parquet"))),
     "a snapshot without a file": at_home(spoil_snapshots(lambda folder: (folder / "tags.parquet").unlink())),
-    "a damaged record of what was read": at_home(cut_readings),
+    "a damaged record of readings": at_home(cut_readings),
     "a damaged cache of drops": at_home(cut_parsed),
     "a damaged snapshot of last night": Kind(
         changed(drops, "drops", {"ratings.csv": more("1,1,4,978300760")}),

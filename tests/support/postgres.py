@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from tests.support.serving import find_free_port, wait_for
 
 PASSWORD = "pg-secret-7c1f"

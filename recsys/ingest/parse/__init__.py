@@ -1,1 +1,1 @@
-"""From the files of a source to rows in canonical columns. Where the files come from belongs in fetch."""
+"""Parses the files of a source into rows in canonical columns. Where the files come from belongs in fetch."""

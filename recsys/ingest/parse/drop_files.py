@@ -1,4 +1,4 @@
-"""Which files of a directory are drops: by their names alone. What they say together is for `recsys.ingest.drops`."""
+"""Finds the drops in a directory by file name. Merging them is in `recsys.ingest.drops`."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ FILE_NAME = re.compile(rf"({'|'.join(DROPS)})([-_. ].*)?\.(csv|parquet)", re.IGN
 
 @dataclass(frozen=True)
 class Drop:
-    """One file, and the table it has rows of."""
+    """One file, and the table that it has rows of."""
 
     path: Path
     table: str
@@ -22,9 +22,9 @@ class Drop:
 
 
 def list_drops(folder: Path) -> list[Drop]:
-    """The drops of a directory, by name; hidden files and folders are none.
+    """The drops of a directory, sorted by name; hidden files and folders are ignored.
 
-    Raises: SourceError if one cannot be read.
+    Raises: SourceError if a file cannot be read.
     """
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     found = [(path, match) for path in paths if (match := FILE_NAME.fullmatch(path.name))]
@@ -32,10 +32,10 @@ def list_drops(folder: Path) -> list[Drop]:
         return [Drop(path, match[1].lower(), hash_file(path)) for path, match in found]
     except OSError as error:
         raise SourceError(
-            f"{error.filename} cannot be read: {error.strerror}. Next: let it be read, or take it away"
+            f"{error.filename} cannot be read: {error.strerror}. Next: make it readable, or remove it"
         ) from error
 
 
 def hash_drops(drops: list[Drop]) -> str:
-    """SHA-256 of what lies there: names and bytes."""
+    """SHA-256 of the names and contents of all drops."""
     return hashlib.sha256("".join(f"{drop.path.name} {drop.sha256}\n" for drop in drops).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Reading a source of any layout: good lines into the canonical tables, the others into rejects."""
+"""Reads a source of any layout: good lines go into the canonical tables, the others into rejects."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ RETRACTIONS = pa.schema(
         pa.field("retracted_at", RATED_AT, nullable=False),
     ]
 )
-# What one file of our own schema may hold.
+# The columns of a file in our own schema.
 DROPS = {
     "ratings": RATINGS,
     "movies": MOVIES.append(UPDATED_AT),
@@ -42,29 +42,34 @@ DROPS = {
     "retractions": RETRACTIONS,
 }
 
-ROW_READERS: dict[str, Callable[..., Row]] = {"movies": movie_row, "users": user_row}  # the other tables by SQL
+ROW_READERS: dict[str, Callable[..., Row]] = {
+    "movies": movie_row,
+    "users": user_row,
+}  # the other tables are read by SQL
 ROWS_AT_A_TIME = 50_000
-GIVE_UP_AFTER = 1_000_000  # lines, not one of them a row: what else is in the file is not worth the memory
+GIVE_UP_AFTER = (
+    1_000_000  # lines without a single row: the file is something else, and its rejects would fill the memory
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the rows of a file go."""
+    """The relation that gets the rows of a file."""
 
     relation: str
-    table: str  # of what: a name in DROPS
+    table: str  # a name in DROPS
     schema: pa.Schema
 
 
 def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Fills every table of `schema.TABLES`, and rejects, of `connection`: canonical columns, source_file, source_line.
+    """Fills the tables of `schema.TABLES`, and rejects, in `connection`: canonical columns, source_file, source_line.
 
-    source_line is the physical line, 1 being the file's first; of Parquet, the row. No table is in any order; users,
-    tags and links are empty where the edition gives none. Rejects have the columns of `schema.REJECTS`. Returns what
-    a person should know of the files, in words.
+    source_line is the physical line, starting at 1; for Parquet it is the row. Tables are in no particular order;
+    users, tags and links are empty if the edition has none. Rejects have the columns of `schema.REJECTS`. Returns
+    notices about the files, in words.
 
-    Raises: SourceError when a file cannot be read; DataRefused when it is something else, lacks a column or has it in
-    another type, or not one line is a row.
+    Raises: SourceError if a file cannot be read; DataRefused if it is another kind of file, lacks a column, has a
+    column of another type, or if none of its lines is a row.
     """
     layout = LAYOUTS[layout_name]
     prepare(connection)
@@ -83,11 +88,10 @@ def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPy
 
 
 def read_drop(path: Path, table: str, connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Fills rows and rejects of `connection` from one file, CSV or Parquet, of a table of our own, or of retractions.
+    """Fills the relations rows and rejects of `connection` from one file, CSV or Parquet, in our own schema.
 
-    Rows have the table's columns, source_file and source_line; those of movies and users also updated_at, null when
-    the file does not say; those of retractions are user_id, movie_id, retracted_at. They hold until the next call.
-    Returns what a person should know of the file, in words.
+    Rows have the columns of DROPS[table], source_file and source_line; updated_at is null if the file does not have
+    it. The relations are valid until the next call. Returns notices about the file, in words.
 
     Raises: as `read_tables`.
     """
@@ -104,8 +108,8 @@ def one_file(path: Path, closing: ExitStack) -> Files:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("set TimeZone = 'UTC'")  # of moments that name no zone
-    connection.register("lines", LINES.empty_table())  # which the macro names
+    connection.execute("set TimeZone = 'UTC'")  # for times without a zone
+    connection.register("lines", LINES.empty_table())  # the macro refers to it
     parted = sql.read("read_parted")
     connection.execute(f"create or replace temp macro parted_lines(separator, n_fields) as table {parted}")
     connection.execute(sql.read("read_fields"))
@@ -123,16 +127,16 @@ def read_file(
 ) -> list[str]:
     """Fills the relation of `target` with the rows of a file, and rejects with its other lines.
 
-    Raises: as `read_tables`; SourceError, too, when memory runs out.
+    Raises: as `read_tables`; SourceError also if memory runs out.
     """
     try:
         return read_within_memory(files, text, layout, target, connection)
     except (MemoryError, duckdb.OutOfMemoryException) as error:
         name = text.parquet if text.parquet in files else text.name
-        said = str(error).partition("\n")[0] or "out of memory"  # DuckDB goes on for a page
+        reason = str(error).partition("\n")[0] or "out of memory"  # DuckDB's message has a page more
         raise SourceError(
-            f"{name} in {files.path} takes more memory to read than there is here ({said}). "
-            "Next: see that the file is as it was published, or read it on a machine with more memory"
+            f"{name} in {files.path} needs more memory than is available ({reason}). "
+            "Next: check that the file is as it was published, or read it on a machine with more memory"
         ) from error
 
 
@@ -155,7 +159,7 @@ def read_within_memory(
 
 
 def make_readings(block: pa.Table, lines: Lines, target: Target, connection: duckdb.DuckDBPyConnection) -> None:
-    """A block's lines as `readings`: the columns of the target, and for a line that is no row, why not."""
+    """Creates `readings` of a block: the columns of the target, and for a line that is not a row `why` and `line`."""
     connection.register("lines", block)
     if target.table in ROW_READERS:
         connection.execute("create or replace temp table readings as from lines")
@@ -179,14 +183,14 @@ def insert_rejects(target: Target, lines: Lines, connection: duckdb.DuckDBPyConn
 
 
 def name_source(target: Target, lines: Lines, connection: duckdb.DuckDBPyConnection) -> None:
-    """The relation itself, as a view: a file's name held once for each of its rows would cost as much as a rating."""
+    """Creates the relation as a view, so that the file's name is stored once and not once per row."""
     relation = target.relation
     connection.execute(f"create or replace table {relation}_file as select $name as source_file", {"name": lines.name})
     connection.execute(f"create or replace view {relation} as from {relation}_read cross join {relation}_file")
 
 
 def read_rows(lines: Lines, layout: Layout, target: Target) -> Iterator[pa.Table]:
-    """The lines of movies or users as readings, some at a time; those that are no row have `why`, and the line."""
+    """Yields the lines of movies or users as readings, in chunks; a line that is not a row has `why` and `line`."""
     fields = [field.with_nullable(True) for field in target.schema]
     schema = pa.schema([*fields, SOURCE_LINE, pa.field("why", pa.string()), pa.field("line", pa.string())])
     numbered = iter(lines)
@@ -207,14 +211,14 @@ def read_row(number: int, line: bytes, lines: Lines, layout: Layout, row_of: Cal
 def check_some_readable(
     files: Files, lines: Lines, target: Target, n_rows: int, n_rejects: int, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """Raises: DataRefused when there are lines and not one is a row: then the file is something else."""
+    """Raises: DataRefused if the file has lines but no rows, because it must be another kind of file."""
     if n_rows or not n_rejects:
         return
     example = connection.execute(sql.read("read_example"), {"source_table": target.table}).fetchall()
     number, line, why = example[0]
     columns = ", ".join(column for column in lines.columns if column)
     raise DataRefused(
-        f"not one of the {n_rejects:,} lines read of {lines.name} in {files.path} is {columns} parted by "
-        f"{lines.text.separator!r}: in line {number}, {quote(f'{line}: {why}')}. "
-        "Next: pass the file as it was published, or write that column again"
+        f"none of the {n_rejects:,} lines read of {lines.name} in {files.path} has the columns {columns}, separated "
+        f"by {lines.text.separator!r}; line {number}: {quote(f'{line}: {why}')}. "
+        "Next: pass the file as it was published, or correct that column"
     )

@@ -1,4 +1,4 @@
-"""The layouts that MovieLens comes in: which files, how their lines are parted, what a title looks like."""
+"""The layouts of the MovieLens editions: their files, the separator of fields, and the form of a title."""
 
 import codecs
 import re
@@ -15,13 +15,15 @@ from recsys.schema import LINKS, MOVIES, RATINGS, TABLES, TAGS, USERS
 
 Fields = Mapping[str, str]
 
-# Year, or years for a series, in the last parentheses; a note on the medium may follow: "(1995) (V)".
+# The year, or years for a series, in the last parentheses; a note on the medium may follow: "(1995) (V)".
 PUBLISHED_TITLE = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)(?P<medium> \((?:TV|V)\))?")
-WHOLE_NUMBER = re.compile(r"(\d+)(?:\.0+)?", re.ASCII)  # other tools write years that may be missing as 1995.0
+WHOLE_NUMBER = re.compile(
+    r"(\d+)(?:\.0+)?", re.ASCII
+)  # other tools write integer columns with missing values as 1995.0
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
-SHOWN = 50  # characters of a field that an error repeats
+SHOWN = 50  # characters of a field that an error quotes
 
-# The README of ML-1M; users.dat holds positions in this list.
+# From the README of ML-1M; users.dat has positions in this list.
 OCCUPATIONS = (
     "other",
     "academic/educator",
@@ -48,7 +50,7 @@ OCCUPATIONS = (
 
 
 def published_title(fields: Fields) -> tuple[str, int | None]:
-    """Title and year of a title as published: "Seven (a.k.a. Se7en) (1995)" is "Seven (a.k.a. Se7en)", 1995."""
+    """Splits a published title into title and year: "Seven (a.k.a. Se7en) (1995)" -> "Seven (a.k.a. Se7en)", 1995."""
     title = fields["title"].strip()
     match = PUBLISHED_TITLE.fullmatch(title)
     if match is None:
@@ -57,7 +59,7 @@ def published_title(fields: Fields) -> tuple[str, int | None]:
 
 
 def atomic_title(fields: Fields) -> tuple[str, int | None]:
-    """The wheel took the last parentheses for the year, whatever they hold, and misspelt the unknown title."""
+    """Title and year from the wheel, which takes any last parentheses for the year and misspells "unknown"."""
     if fields["title"] == "unkonwn":
         return "unknown", None
     return published_title({"title": f"{fields['title']} ({fields['year']})"})
@@ -68,7 +70,7 @@ def canonical_title(fields: Fields) -> tuple[str, int | None]:
 
 
 def whole(column: str, text: str, limit: int) -> int | None:
-    """A number from 0 to `limit`, None when there is none. Raises: ValueError when it is something else."""
+    """A whole number from 0 to `limit`, None if the text is empty. Raises: ValueError for any other text."""
     if not text.strip():
         return None
     match = WHOLE_NUMBER.fullmatch(text.strip())
@@ -79,7 +81,7 @@ def whole(column: str, text: str, limit: int) -> int | None:
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one layout. Users, tags and links may be absent, as a file or from the layout."""
+    """The files of one layout. Users, tags and links are optional."""
 
     ratings: Text
     movies: Text
@@ -89,13 +91,13 @@ class Layout:
     encoding: str = "utf-8"
     title: Callable[[Fields], tuple[str, int | None]] = published_title
     genre_separator: str = "|"
-    genres: str = ""  # the file that names the flags at the end of a line of movies
+    genres: str = ""  # the file that names the genre flags at the end of a line of movies
     occupations: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()  # published files that nothing here reads
-    own: str = ""  # a file that no other layout has, where two share the names of ratings and movies
+    unused: tuple[str, ...] = ()  # published files that are not read
+    own: str = ""  # a file that only this layout has, where two layouts share the names of ratings and movies
 
     def texts(self) -> dict[str, Text]:
-        """What each table is read from, in the order of `schema.TABLES`."""
+        """The file of each table, in the order of `schema.TABLES`."""
         texts = {table: getattr(self, table) for table in TABLES}
         return {table: text for table, text in texts.items() if text is not None}
 
@@ -110,7 +112,7 @@ DROPS = {
     "retractions": ("user_id", "movie_id", "retracted_at"),
     **{table: tuple(schema.names) for table, schema in TABLES.items()},
 }
-# Of our own schema: what else a file of one table may say, and what it need not.
+# In our own schema: additional columns of a table, and its optional ones.
 ALSO = {"movies": ("updated_at",), "users": ("updated_at",)}
 OPTIONAL = {"movies": ("updated_at",), "users": (*USERS.names[1:], "updated_at")}
 
@@ -128,7 +130,7 @@ def canonical_text(table: str, schema: pa.Schema) -> Text:
 
 
 def drop_text(table: str, name: str) -> Text:
-    """The file `name`, CSV or Parquet as its ending says, of one table in our own schema, or of retractions."""
+    """The file `name` in our own schema, CSV or Parquet by its extension."""
     columns = (*DROPS[table], *ALSO.get(table, ()))
     is_parquet = name.lower().endswith(".parquet")
     text = Text("" if is_parquet else name, ",", columns, columns, OPTIONAL.get(table, ()))
@@ -193,30 +195,32 @@ LAYOUTS: dict[LayoutName, Layout] = {
 
 
 def recognise(files: Files) -> LayoutName:
-    """The layout that `files` are in, told by their names and, where these are shared, by the header of the ratings,
-    by a file that only one of them has, what the folder or the archive is called, or the encoding.
+    """The layout of `files`, recognised by their names.
 
-    Raises: SourceError when they are in none.
+    Layouts with the same names differ in the header of the ratings, in a file that only one of them has, in the name
+    of the folder or archive, or in the encoding.
+
+    Raises: SourceError if the files are in no known layout.
     """
     matching = [name for name, layout in LAYOUTS.items() if is_laid_out(files, layout)]
     if not matching:
         known = "; ".join(dict.fromkeys(f"{layout.ratings.name}, {layout.movies.name}" for layout in LAYOUTS.values()))
         raise SourceError(
-            f"{files.path} holds no ratings in a layout known here (looked for {known}, and Parquet with these "
+            f"{files.path} has no ratings in a known layout (looked for {known}, and Parquet with these "
             f"columns: {', '.join(RATING)}). Next: pass a zip from GroupLens as it was published, or a directory of "
-            "these files"
+            "such files"
         )
     rivals = [name for name in matching if LAYOUTS[name].own]
-    return tell_apart(files, rivals) if matching[0] in rivals else matching[0]
+    return choose_rival(files, rivals) if matching[0] in rivals else matching[0]
 
 
-def tell_apart(files: Files, rivals: list[LayoutName]) -> LayoutName:
-    """The one whose own file is there; else the one after which the folder or the archive is called; else the one in
-    whose encoding the movies are.
+def choose_rival(files: Files, rivals: list[LayoutName]) -> LayoutName:
+    """The layout whose own file is there; else the one that the folder or archive is named after; else the one with the
+    encoding of the movies.
     """
     owning = [name for name in rivals if LAYOUTS[name].own in files]
     folder = files.entries[LAYOUTS[rivals[0]].ratings.name].folder
-    named = [name for name in rivals for was in (folder, files.path.stem) if was.lower().startswith(name)]
+    named = [name for name in rivals for given in (folder, files.path.stem) if given.lower().startswith(name)]
     is_utf8 = begins_in_utf8(files, LAYOUTS[rivals[0]].movies.name)
     encoded = [name for name in rivals if (LAYOUTS[name].encoding == "utf-8") == is_utf8]
     return (owning if len(owning) == 1 else named or encoded or rivals)[0]
@@ -235,7 +239,7 @@ def is_laid_out(files: Files, layout: Layout) -> bool:
 
 
 def is_headed(files: Files, layout: Layout) -> bool:
-    """Our own schema takes what no edition claims, so that a wrong header is refused by name."""
+    """Whether the header of the ratings fits. Our own schema fits any, so that a wrong header is refused by name."""
     text = layout.ratings
     if not text.header or layout is LAYOUTS["canonical"]:
         return True

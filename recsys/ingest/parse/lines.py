@@ -1,4 +1,8 @@
-"""Files as numbered lines: the one way in which text of any layout, and Parquet, reaches the parsers."""
+"""Reads files as numbered lines, the common input of the parsers for text of any layout and for Parquet.
+
+DuckDB's `read_csv(store_rejects = true)` was tried instead. It has no line numbers for good rows, reads 4.7 as the id
+5, skips empty lines, and loses all lines after an unclosed quote.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -16,9 +20,9 @@ from recsys.ingest.archives.signatures import FIRST_BYTES, looks_like
 from recsys.ingest.parse.parquet import parquet_blocks, parquet_names
 from recsys.ingest.parse.texts import UTF8_MARK, Text, header_names, named_columns, unused_columns
 
-BLOCK_BYTES = 2**23  # read at a time; also the longest line that is taken for one
+BLOCK_BYTES = 2**23  # read at a time; also the limit of a line's length
 
-# A block of lines as DuckDB gets it, see Lines.tables.
+# A block of lines as an Arrow table for DuckDB, see Lines.tables.
 LINES = pa.schema(
     [
         pa.field("source_line", pa.int64(), nullable=False),
@@ -28,24 +32,24 @@ LINES = pa.schema(
     ]
 )
 
-# The last is the word for bytes that are in no text: they cost the lines they stand in, not the file.
+# The last are files with bytes that no text has: only the lines with such bytes are rejected.
 MAY_BE_TEXT = ("an empty file", "text", "no kind of file known here")
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A file's lines after its header; `columns` names each field, "" where we have no use for one."""
+    """A file's lines after its header. `columns` names each field, "" for a field that is not used."""
 
     text: Text
-    name: str  # of the file that is read: the text's, or its Parquet's
+    name: str  # of the file that is read, CSV or Parquet
     columns: tuple[str, ...]
-    first: int  # number of the first line; 1 is the file's first
-    blocks: Iterator[bytes]  # of whole lines, each ending in a newline
+    first: int  # number of the first line after the header, from 1
+    blocks: Iterator[bytes]  # of complete lines, each ending in a newline
     encoding: str = "utf-8"
-    notices: tuple[str, ...] = ()  # what a person should know of the file, in words
+    notices: tuple[str, ...] = ()  # for the log and the manifest
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Each line with its number, without its end."""
+        """Yields each line with its number, without its line end."""
         number = self.first
         for block in self.blocks:
             for line in block.split(b"\n")[:-1]:
@@ -55,11 +59,11 @@ class Lines:
     def fields(self, line: bytes) -> dict[str, str]:
         """The fields of one line by column.
 
-        Raises: ValueError, saying what is wrong, when it cannot be decoded or parted into them.
+        Raises: ValueError with the reason if the line cannot be decoded or split into these columns.
         """
         fields = self.text.split(self.decode(line))
         if len(fields) != len(self.columns):
-            raise ValueError(f"{count_fields(len(fields))} where {len(self.columns)} are needed")
+            raise ValueError(f"{count_fields(len(fields))} instead of {len(self.columns)}")
         return dict(zip(self.columns, fields, strict=True))
 
     def decode(self, line: bytes) -> str:
@@ -69,14 +73,14 @@ class Lines:
             raise ValueError(f"byte {error.start + 1} is not {self.encoding.upper()}") from error
 
     def shown(self, line: bytes) -> str:
-        """The line for a person to read, bytes that are not in the encoding written out as \\xe9."""
+        """The line as readable text; bytes that are not in the encoding are written as \\xe9."""
         return line.decode(self.encoding, "backslashreplace")
 
     def tables(self) -> Iterator[pa.Table]:
-        """The lines in Arrow, a block at a time: source_line int64, line string, its end kept, fields list<string>
-        where splitting at the separator alone would be wrong, else null, and problem string where nothing can part it.
+        """Yields the lines as Arrow tables with the schema LINES, one per block.
 
-        Bytes that are not in the encoding come written out as \\xe9, with the problem beside them.
+        A line keeps its line end. `fields` is null unless splitting at the separator alone would be wrong; `problem`
+        says why a line cannot be split. Bytes that are not in the encoding are written as \\xe9.
         """
         number = self.first
         for block in self.blocks:
@@ -85,7 +89,7 @@ class Lines:
             starts = np.concatenate([[0], ends]).astype(np.int64)
             line = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(starts), pa.py_buffer(text))
             special = self.special_lines(block, text, ends)
-            fields, problem = self.part(block, special)
+            fields, problem = self.split(block, special)
             yield pa.table(
                 [
                     np.arange(number, number + len(ends)),
@@ -98,14 +102,14 @@ class Lines:
             number += len(ends)
 
     def in_utf8(self, block: bytes) -> bytes:
-        """The same lines in UTF-8, whatever is in them."""
+        """The block in UTF-8; bytes that are not in the encoding are written as \\xe9."""
         if block.isascii():
             return block
         text = block.decode(self.encoding, "backslashreplace").encode()
         return block if text == block else text
 
     def special_lines(self, block: bytes, text: bytes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions of the lines that DuckDB must not split: those with quotes, with a rest, or of broken bytes."""
+        """Positions of the lines that DuckDB must not split: those with quotes, with a rest, or with invalid bytes."""
         if self.text.rest:
             return np.arange(len(ends))
         special = np.empty(0, np.int64)
@@ -124,19 +128,19 @@ class Lines:
             return False
         return True
 
-    def part(self, block: bytes, special: NDArray[np.int64]) -> tuple[list[list[str] | None], list[str | None]]:
-        """Fields and problems of the lines at the positions `special`, one of the two for each."""
+    def split(self, block: bytes, special: NDArray[np.int64]) -> tuple[list[list[str] | None], list[str | None]]:
+        """Fields and problems of the lines at the positions `special`; one of the two is None for each line."""
         if not len(special):
             return [], []
         lines = block.split(b"\n")
         chosen = [lines[position].removesuffix(b"\r") for position in special.tolist()]
-        quick = self.part_all(chosen)
-        if quick is not None:
-            return list(quick), [None] * len(quick)
-        return self.part_each(chosen)
+        all_fields = self.split_all(chosen)
+        if all_fields is not None:
+            return list(all_fields), [None] * len(all_fields)
+        return self.split_each(chosen)
 
-    def part_all(self, chosen: list[bytes]) -> list[list[str]] | None:
-        """The fields of lines with quotes, fast; None unless each line is one row, whole and decodable."""
+    def split_all(self, chosen: list[bytes]) -> list[list[str]] | None:
+        """The fields of lines with quotes, in one call; None unless every line is one complete row."""
         if self.text.separator != ",":
             return None
         try:
@@ -145,7 +149,7 @@ class Lines:
             return None
         return rows if len(rows) == len(chosen) else None
 
-    def part_each(self, chosen: list[bytes]) -> tuple[list[list[str] | None], list[str | None]]:
+    def split_each(self, chosen: list[bytes]) -> tuple[list[list[str] | None], list[str | None]]:
         fields: list[list[str] | None] = []
         problems: list[str | None] = []
         for line in chosen:
@@ -165,7 +169,7 @@ def count_fields(n: int) -> str:
 def scatter(
     values: list[list[str] | None] | list[str | None], at: NDArray[np.int64], n: int, kind: pa.DataType
 ) -> pa.Array:
-    """An array of length `n`, null but for `values` at the positions `at`."""
+    """An array of length `n` that is null except for `values` at the positions `at`."""
     if not len(at):
         return pa.nulls(n, kind)
     position = np.zeros(n, np.int64)
@@ -176,10 +180,10 @@ def scatter(
 
 
 def read_lines(files: Files, text: Text, encoding: str = "utf-8") -> Lines:
-    """The lines of `text`, or of its Parquet, as the comma-separated values it would be.
+    """The lines of `text`; of a Parquet file, its rows as comma-separated values.
 
-    Raises: DataRefused when it is no such file, or lacks a column, has it twice or in another type; SourceError when
-    it cannot be read.
+    Raises: DataRefused if it is another kind of file, or lacks a column, has it twice or of another type; SourceError
+    if it cannot be read.
     """
     if text.parquet in files:
         return lines_of_parquet(files, text)
@@ -203,9 +207,9 @@ def lines_of_parquet(files: Files, text: Text) -> Lines:
 
 
 def whole_lines(files: Files, name: str, file: BinaryIO) -> Iterator[bytes]:
-    """The rest of `file`, less a mark of UTF-8 before it, in blocks that end where a line ends.
+    """Yields the rest of `file`, without a UTF-8 byte order mark, in blocks that end at a line end.
 
-    Raises: DataRefused when it is no text.
+    Raises: DataRefused if it is not text; SourceError if a line is too long.
     """
     head = file.read(BLOCK_BYTES)
     check_is_text(files, name, head)
@@ -217,7 +221,7 @@ def whole_lines(files: Files, name: str, file: BinaryIO) -> Iterator[bytes]:
             rest = tail
         elif len(rest) + len(data) > BLOCK_BYTES:
             raise SourceError(
-                f"{name} in {files.path} holds a line longer than {BLOCK_BYTES:,} bytes: it is no list of rows. "
+                f"{name} in {files.path} has a line longer than {BLOCK_BYTES:,} bytes: it is not a table. "
                 "Next: get the archive again from its publisher"
             )
         else:
@@ -230,10 +234,10 @@ def whole_lines(files: Files, name: str, file: BinaryIO) -> Iterator[bytes]:
 def check_is_text(files: Files, name: str, head: bytes) -> None:
     first = head[:FIRST_BYTES]
     found = looks_like(first)
-    if found in MAY_BE_TEXT and first.count(0) * 4 > len(first):  # UTF-16 has a zero beside every Latin letter
-        found = "text in UTF-16, or no text at all"
+    if found in MAY_BE_TEXT and first.count(0) * 4 > len(first):  # in UTF-16 every second byte of Latin letters is 0
+        found = "text in UTF-16, or not text"
     if found not in MAY_BE_TEXT:
         raise DataRefused(
-            f"{name} in {files.path} is {found}, whatever its name says. Next: unpack it or write it again, as plain "
-            "text in UTF-8, or name it as what it is"
+            f"{name} in {files.path} is {found}, despite its name. Next: unpack it or convert it to plain "
+            "text in UTF-8, or rename it"
         )

@@ -1,4 +1,4 @@
-"""One line of movies or users as a row: what SQL cannot say, such as where a title ends and its year begins."""
+"""Parses one line of movies or users, where SQL does not suffice, e.g. to split a title from its year."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +13,12 @@ from recsys.ingest.parse.texts import Text
 Row = dict[str, Any]
 
 NO_GENRES = "(no genres listed)"
-GENRES_BYTES = 2**16  # of the file that names genres; the one that was published has 202
+GENRES_BYTES = 2**16  # limit of the file that names genres; the published one has 202
 FLAG = "genre:"  # marks the columns of u.item that hold 0 or 1
 
 
 def movie_row(fields: Fields, layout: Layout) -> Row:
-    """Raises: ValueError, saying what is wrong, unless it is a movie."""
+    """The canonical columns of a movie. Raises: ValueError with the reason if the fields are not valid."""
     title, year = layout.title(fields)
     if not title:
         raise ValueError("title is empty")
@@ -32,7 +32,7 @@ def movie_row(fields: Fields, layout: Layout) -> Row:
 
 
 def user_row(fields: Fields, layout: Layout) -> Row:
-    """Raises: ValueError, saying what is wrong, unless it is a user."""
+    """The canonical columns of a user. Raises: ValueError with the reason if the fields are not valid."""
     occupation = fields.get("occupation") or None
     if occupation and layout.occupations:
         occupation = layout.occupations[whole("occupation", occupation, len(layout.occupations) - 1) or 0]
@@ -47,7 +47,7 @@ def user_row(fields: Fields, layout: Layout) -> Row:
 
 
 def identity(column: str, text: str) -> int:
-    """A user_id or movie_id. Raises: ValueError unless it is a positive int32."""
+    """A user_id or movie_id. Raises: ValueError if it is not a positive int32."""
     value = whole(column, text, INT32_MAX)
     if not value:
         raise ValueError(f"{column} '{text[:SHOWN]}' is not a whole number from 1 to {INT32_MAX}")
@@ -55,7 +55,7 @@ def identity(column: str, text: str) -> int:
 
 
 def genres(fields: Fields, layout: Layout) -> list[str]:
-    """Sorted, so that every layout of an edition gives the same list."""
+    """The genres, sorted, so that every layout of an edition gives the same list."""
     if layout.genres:
         return flagged({name.removeprefix(FLAG): flag for name, flag in fields.items() if name.startswith(FLAG)})
     listed = fields["genres"].strip()
@@ -72,9 +72,9 @@ def flagged(flags: Fields) -> list[str]:
 
 
 def with_flags(files: Files, layout: Layout) -> Text:
-    """The text of movies; where genres are flags, with a column for each line of the file that names them.
+    """The file of movies; if genres are flags, with a column for each line of the file that names them.
 
-    Raises: SourceError when that file is too long to be a list of genres.
+    Raises: SourceError if that file is too long to be a list of genres.
     """
     text = layout.movies
     if not layout.genres:
@@ -82,7 +82,7 @@ def with_flags(files: Files, layout: Layout) -> Text:
     listed = files.open(layout.genres).read(GENRES_BYTES + 1)
     if len(listed) > GENRES_BYTES:
         raise SourceError(
-            f"{layout.genres} in {files.path} is longer than {GENRES_BYTES:,} bytes: it is no list of genres. "
+            f"{layout.genres} in {files.path} is longer than {GENRES_BYTES:,} bytes: it is not a list of genres. "
             "Next: get the archive again from its publisher"
         )
     names = [line.split("|")[0] for line in listed.decode(layout.encoding, "replace").splitlines() if "|" in line]
@@ -90,9 +90,9 @@ def with_flags(files: Files, layout: Layout) -> Text:
 
 
 def moment(column: str, text: str) -> datetime | None:
-    """Seconds since 1970, or a date and time, UTC unless it says otherwise; None when there is none.
+    """A time in UTC from seconds since 1970, or from an ISO date and time, UTC unless it has an offset; None if empty.
 
-    Raises: ValueError when it is something else.
+    Raises: ValueError for any other text.
     """
     text = text.strip()
     if not text:
@@ -100,7 +100,7 @@ def moment(column: str, text: str) -> datetime | None:
     try:
         if text.isascii() and text.isdigit():
             return datetime.fromtimestamp(int(text), UTC)
-        told = datetime.fromisoformat(text)
-        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+        parsed = datetime.fromisoformat(text)
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{column} '{text[:SHOWN]}' is neither seconds since 1970 nor a date and time") from None

@@ -1,4 +1,4 @@
-"""What the lines of a table's file are made of: the separator, the quotes, and the names in a header."""
+"""The format of a table's file: separator, quotes and header."""
 
 import csv
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ UTF8_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Text:
-    """A table's file: how its lines are parted, and our names for the fields, "" where we have no use for one."""
+    """A table's file: its separator, and the canonical name of each field, "" for a field that is not used."""
 
     name: str
     separator: str
     columns: tuple[str, ...]
     header: tuple[str, ...] = ()  # the published name of each of `columns`; empty when the file has no header
-    optional: tuple[str, ...] = ()  # columns that may be absent; a header is needed to tell
-    parquet: str = ""  # a Parquet file with the columns of `header`, which is taken first
-    rest: str = ""  # the one of `columns` in which the separator may occur
+    optional: tuple[str, ...] = ()  # columns that may be absent, if there is a header
+    parquet: str = ""  # a Parquet file with the columns of `header`, preferred if it exists
+    rest: str = ""  # the column in which the separator may occur
 
     def is_in(self, files: Files) -> bool:
         return self.name in files or self.parquet in files
 
     def split(self, line: str) -> list[str]:
-        """The fields of one line; only commas know quotes. Raises: ValueError when a quote is not closed."""
+        """The fields of one line; quotes count only with commas. Raises: ValueError if a quote is not closed."""
         if self.separator == ",":
             return split_quoted(line)
         if not self.rest:
@@ -37,15 +37,15 @@ class Text:
 
 
 def split_quoted(line: str) -> list[str]:
-    """Raises: ValueError when a quote is not closed, as on the first line of a field that goes on on the next."""
+    """The fields of one line of CSV. Raises: ValueError if a quote is not closed, as in a field with a line break."""
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error as error:
-        raise ValueError(f"its quotes do not close ({error})") from error
+        raise ValueError(f"a quote is not closed ({error})") from error
 
 
 def header_names(line: bytes, text: Text) -> list[str]:
-    """The names in a header, which may be quoted as any line may."""
+    """The column names in a header line, which may be quoted."""
     header = line.decode("utf-8", "replace").strip()
     try:
         return [name.strip() for name in text.split(header)]
@@ -54,14 +54,17 @@ def header_names(line: bytes, text: Text) -> list[str]:
 
 
 def named_columns(files: Files, text: Text, name: str, header: list[str]) -> tuple[str, ...]:
-    """Our name for each field of `header`."""
+    """The canonical name of each field of `header`.
+
+    Raises: DataRefused if a column is missing or appears twice.
+    """
     ours = dict(zip(text.header, text.columns, strict=True))
-    found = shown(", ".join(header), 300) if any(header) else "no line at all"
+    found = shown(", ".join(header), 300) if any(header) else "no lines"
     repeated = sorted({column for column in header if header.count(column) > 1})
     if repeated:
         raise DataRefused(
-            f"{name} in {files.path} has more than one column named {', '.join(map(repr, repeated))[:300]} "
-            f"({found}), so nobody can tell which one counts. Next: name each column once"
+            f"{name} in {files.path} has several columns named {', '.join(map(repr, repeated))[:300]} "
+            f"({found}); column names must be unique. Next: name each column once"
         )
     missing = [column for column in ours if column not in header and ours[column] not in text.optional]
     if missing:

@@ -1,6 +1,6 @@
-"""How much text a Parquet file unpacks to, told before it is unpacked.
+"""Limits how much text a Parquet file unpacks to, before it is unpacked.
 
-A dictionary holds a text once and a row only its number in it, so that a small file may stand for any amount of text.
+A dictionary stores a text once and a row only refers to it, so a small file can stand for any amount of text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +16,17 @@ from recsys.errors import DataRefused, SourceError
 from recsys.ingest.archives.archives import Files
 from recsys.ingest.archives.zips import LIMITS
 
-FIELD_BYTES = 10_000  # a row's text in one column; the longest of MovieLens, titles and tags, have some hundreds
-LISTED = 100  # names in a list, on average over a row group; a movie of MovieLens has up to 10 genres
-PIECE_BYTES = 2**23  # of text, written out at a time
+FIELD_BYTES = 10_000  # of text in one column of a row; the longest titles and tags of MovieLens have a few hundred
+LISTED = 100  # elements per list, averaged over a row group; a movie of MovieLens has up to 10 genres
+PIECE_BYTES = 2**23  # of text, converted at a time
 
 BATCH_ROWS = 2**17  # read at a time
-BATCH_ROWS_UNSHARED = 2**7  # where no dictionary keeps equal texts together, and a text may be any length
+BATCH_ROWS_UNSHARED = 2**7  # without dictionaries, where any text may be long
 SHARED = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}  # encodings read into a dictionary
 
 
 def chunks(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
-    """What the file says of each part of `columns`, and how many rows it has."""
+    """Yields the rows and the metadata of each column chunk of `columns`."""
     for number in range(parquet.metadata.num_row_groups):
         group = parquet.metadata.row_group(number)
         found = (group.column(position) for position in range(group.num_columns))
@@ -34,7 +34,7 @@ def chunks(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[tuple[in
 
 
 def text_paths(parquet: pq.ParquetFile, columns: Sequence[str]) -> list[str] | None:
-    """Where the texts of `columns` stand, to be read into dictionaries; None where one is packed in another way."""
+    """Paths of the text columns, to be read as dictionaries; None if one has an encoding that does not allow it."""
     texts = [chunk for _, chunk in chunks(parquet, columns) if chunk.physical_type == "BYTE_ARRAY"]
     if not all(SHARED.issuperset(chunk.encodings) for chunk in texts):
         return None
@@ -42,7 +42,7 @@ def text_paths(parquet: pq.ParquetFile, columns: Sequence[str]) -> list[str] | N
 
 
 def check_claims(files: Files, name: str, parquet: pq.ParquetFile, columns: Sequence[str]) -> None:
-    """Raises: SourceError when the file itself says that it unpacks to more than an honest one does."""
+    """Raises: SourceError if the file's metadata says that it unpacks to more than the limits."""
     check_unpacked(files, name, sum(chunk.total_uncompressed_size for _, chunk in chunks(parquet, columns)))
     for n_rows, chunk in chunks(parquet, columns):
         if chunk.num_values > LISTED * n_rows:
@@ -53,7 +53,7 @@ def check_claims(files: Files, name: str, parquet: pq.ParquetFile, columns: Sequ
 
 
 def check_unpacked(files: Files, name: str, unpacked_bytes: int) -> None:
-    """Raises: SourceError when a file unpacks to many times its size, as for an entry of a zip."""
+    """Raises: SourceError if a file unpacks to many times its size; the limits are those of zips."""
     size_bytes = files.entries[name].size_bytes
     if unpacked_bytes > max(LIMITS.ratio_from_bytes, LIMITS.ratio * size_bytes):
         raise SourceError(
@@ -63,15 +63,15 @@ def check_unpacked(files: Files, name: str, unpacked_bytes: int) -> None:
 
 
 def pieces(files: Files, name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of so little text that each may be written out.
+    """Yields the same rows in batches with at most about PIECE_BYTES of text.
 
-    Raises: DataRefused when a field is too long for what it should be; SourceError when there is too much text.
+    Raises: DataRefused if a field is too long; SourceError if there is too much text in total.
     """
     row, unpacked_bytes = 1, 0
     for batch in batches:
         text_bytes = np.zeros(batch.num_rows, np.int64)
         for column, values in zip(batch.schema.names, batch.columns, strict=True):
-            field_bytes = measured(values)
+            field_bytes = text_bytes_of(values)
             check_fields(files, name, column, row, field_bytes)
             text_bytes += field_bytes
         ends = np.cumsum(text_bytes)
@@ -87,7 +87,7 @@ def check_fields(files: Files, name: str, column: str, first_row: int, field_byt
         raise DataRefused(
             f"{name} in {files.path} has {field_bytes[longest]:,} bytes of text in its column {column} of row "
             f"{first_row + longest:,}, the limit is {FIELD_BYTES:,}: no title, tag or list of genres is that long. "
-            "Next: write that field again"
+            "Next: correct that field"
         )
 
 
@@ -98,14 +98,14 @@ def cut(batch: pa.RecordBatch, ends: NDArray[np.int64]) -> Iterator[pa.RecordBat
         yield batch.slice(start, end - start)
 
 
-def measured(column: pa.Array) -> NDArray[np.int64]:
-    """Bytes of text in each row of a column, of a list in all its names; 0 where it holds no text."""
+def text_bytes_of(column: pa.Array) -> NDArray[np.int64]:
+    """Bytes of text in each row of a column, in all elements of a list; 0 for other types."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return whole_numbers(pa.array(measured(column.dictionary)).take(column.indices))
+        return whole_numbers(pa.array(text_bytes_of(column.dictionary)).take(column.indices))
     if is_list(kind):
         counts = whole_numbers(pa.compute.list_value_length(column))
-        before = np.concatenate([[0], np.cumsum(measured(column.flatten()))])
+        before = np.concatenate([[0], np.cumsum(text_bytes_of(column.flatten()))])
         ends = np.cumsum(counts)
         return np.asarray(before[ends] - before[ends - counts], np.int64)
     if not is_text(kind):
@@ -114,7 +114,7 @@ def measured(column: pa.Array) -> NDArray[np.int64]:
 
 
 def whole_numbers(array: pa.Array) -> NDArray[np.int64]:
-    """The numbers of an array, 0 for null."""
+    """The array as int64, 0 for null."""
     return np.asarray(pa.compute.fill_null(array, 0).cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
 
 

@@ -253,7 +253,7 @@ def test_the_hash_of_a_directory_depends_on_its_relevant_files_only(tmp_path: Pa
 
 
 def test_a_directory_without_ratings_is_refused(tmp_path: Path, home: Home) -> None:
-    with pytest.raises(SourceError, match=r"holds no ratings in a layout known here.*u\.data, u\.item"):
+    with pytest.raises(SourceError, match=r"has no ratings in a known layout.*u\.data, u\.item"):
         fetch_archive(str(tmp_path), home)
 
 

@@ -123,8 +123,8 @@ def test_broken_lines_become_rejects_and_cost_no_other_line(layout: str, tmp_pat
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("1,10,4.0", "3 fields where 4 are needed"),
-        ("1,10,4.0,978300760,7", "5 fields where 4 are needed"),
+        ("1,10,4.0", "3 fields instead of 4"),
+        ("1,10,4.0,978300760,7", "5 fields instead of 4"),
         ("0,10,4.0,978300760", "user_id '0' is not a whole number from 1 to 2147483647"),
         ("-1,10,4.0,978300760", "user_id '-1' is not"),
         ("1,0,4.0,978300760", "movie_id '0' is not"),
@@ -148,10 +148,10 @@ def test_broken_lines_become_rejects_and_cost_no_other_line(layout: str, tmp_pat
         ("1,10,4.0é,978300760", "rating '4.0é' is not"),
         ("", "the line is empty"),
         ("   ", "the line is empty"),
-        ("1;10;4.0;978300760", "1 field where 4 are needed"),
-        ('1,10,4.0,"978300760', "its quotes do not close"),
-        ('1,"10"0,4.0,978300760', "its quotes do not close"),
-        ('"1,10",4.0,978300760', "3 fields where 4 are needed"),
+        ("1;10;4.0;978300760", "1 field instead of 4"),
+        ('1,10,4.0,"978300760', "a quote is not closed"),
+        ('1,"10"0,4.0,978300760', "a quote is not closed"),
+        ('"1,10",4.0,978300760', "3 fields instead of 4"),
     ],
 )
 def test_what_cannot_be_a_rating_is_kept_as_it_was_with_the_reason(line: str, why: str, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_empty_file_of_ratings_gives_no_rows(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused_with_an_example(tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a", ratings="lorem\nipsum\n")
-    with pytest.raises(DataRefused, match=r"not one of the 2 lines read of ratings\.csv .* line 2, \{lorem: 1 field"):
+    with pytest.raises(DataRefused, match=r"none of the 2 lines read of ratings\.csv .* line 2: \{lorem: 1 field"):
         read(path)
 
 
@@ -209,7 +209,7 @@ def test_of_a_large_file_of_something_else_no_more_is_read_than_needed(
 ) -> None:
     monkeypatch.setattr(formats, "GIVE_UP_AFTER", 99)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 600)
-    with pytest.raises(DataRefused, match=r"not one of the 1\d\d lines read of ratings\.csv"):
+    with pytest.raises(DataRefused, match=r"none of the 1\d\d lines read of ratings\.csv"):
         read(write_latest(tmp_path / "a", ratings="lorem\n" * 1000))
 
 
@@ -231,8 +231,8 @@ def test_movies_that_cannot_be_read_are_rejects(tmp_path: Path) -> None:
     broken = {
         b"": "the line is empty",
         b"x,A (1995),Drama": "movie_id 'x' is not a whole number from 0 to 2147483647",
-        b"2,A (1995)": "2 fields where 3 are needed",
-        b'3,"A,Drama': "its quotes do not close (unexpected end of data)",
+        b"2,A (1995)": "2 fields instead of 3",
+        b'3,"A,Drama': "a quote is not closed (unexpected end of data)",
         b"4,,Drama": "title is empty",
         b"5,caf\xe9 (1995),Drama": "byte 6 is not UTF-8",
         b"0,A,B": "movie_id '0' is not a whole number from 1 to 2147483647",
@@ -293,8 +293,8 @@ def test_tags_that_cannot_be_read_are_rejects(tmp_path: Path) -> None:
     broken = {
         "x,10,a,978300760": "user_id 'x' is not a whole number from 1 to 2147483647",
         "1,,a,978300760": "movie_id '' is not a whole number from 1 to 2147483647",
-        "1,10,a,b,978300760": "5 fields where 4 are needed",
-        '1,10,"a,978300760': "its quotes do not close (unexpected end of data)",
+        "1,10,a,b,978300760": "5 fields instead of 4",
+        '1,10,"a,978300760': "a quote is not closed (unexpected end of data)",
         "1,10,a,long ago": "tagged_at 'long ago' is neither seconds since 1970 nor a date and time",
     }
     lines = ["userId,movieId,tag,timestamp", "1,10,a,978300760", *broken, '1,10,"a, b",978300760', ""]
@@ -309,7 +309,7 @@ def test_a_tag_may_hold_what_parts_its_line(tmp_path: Path) -> None:
     (path / "tags.dat").write_bytes(b"1::10::a::b::978300760\n1::10::c:::978300761\n1::10:::d::978300762\n1::10::e\n")
     tables = read(path)
     assert tables["tags"]["tag"].to_list() == ["a::b", "c:", ":d"]
-    assert reasons(tables) == {4: "3 fields where 4 are needed"}
+    assert reasons(tables) == {4: "3 fields instead of 4"}
 
 
 def test_links_keep_their_zeros_and_gaps(tmp_path: Path) -> None:
@@ -357,11 +357,11 @@ def test_what_is_no_text_is_refused_in_words(content: bytes, words: str, tmp_pat
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("userId,movieId,rating,rating,timestamp", "has more than one column named 'rating' "),
+        ("userId,movieId,rating,rating,timestamp", "has several columns named 'rating' "),
         ("userId,movieId,rating", "has no column timestamp; it has userId, movieId, rating"),
         ('userId,"movieId,rating,timestamp', "has no column "),
         ("userId;movieId;rating;timestamp", "has no column "),
-        ("", "has no column .* it has no line at all"),
+        ("", "has no column .* it has no lines"),
     ],
 )
 def test_a_header_that_will_not_do_is_refused_by_name(header: str, words: str, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_csv_edition_is_told_from_our_own_by_its_header_quoted_or_not(tmp_path
 
 def test_a_folder_of_something_else_is_told_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with opened(tmp_path) as files, pytest.raises(SourceError, match=r"holds no ratings .* u\.data, u\.item; .*Next: "):
+    with opened(tmp_path) as files, pytest.raises(SourceError, match=r"has no ratings .* u\.data, u\.item; .*Next: "):
         recognise(files)
 
 

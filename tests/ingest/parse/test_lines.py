@@ -95,5 +95,5 @@ def test_a_rest_is_what_is_left_between_the_others(tmp_path: Path) -> None:
 
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
-    with pytest.raises(SourceError, match=r"a\.txt in .* holds a line longer than 64 bytes"):
+    with pytest.raises(SourceError, match=r"a\.txt in .* has a line longer than 64 bytes"):
         numbered(tmp_path, b"1" * 1000)

@@ -196,7 +196,7 @@ def test_a_drop_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_column_of_another_kind_is_named_with_an_example(tmp_path: Path) -> None:
     text = "user_id,movie_id,rating,rated_at\n1,10,good,978300760\n2,10,bad,978300761\n"
-    with pytest.raises(DataRefused, match=r"r\.csv in .* line 2, \{1,10,good,978300760: rating 'good' is not"):
+    with pytest.raises(DataRefused, match=r"r\.csv in .* line 2: \{1,10,good,978300760: rating 'good' is not"):
         drop_text(tmp_path / "r.csv", "ratings", text)
 
 
@@ -236,20 +236,20 @@ def test_types_that_can_be_meant_are_taken(column: str, values: pa.Array, tmp_pa
 @pytest.mark.parametrize(
     ("table", "column", "values", "words"),
     [
-        ("ratings", "user_id", pa.array([1.0]), "double, wanted are whole numbers"),
-        ("ratings", "movie_id", pa.array(["10"]), "string, wanted are whole numbers"),
-        ("ratings", "rating", pa.array(["4"]), "string, wanted are numbers"),
-        ("ratings", "rating", pa.array([True]), "bool, wanted are numbers"),
-        ("ratings", "rated_at", pa.array(["2000-12-31"]), "string, wanted are timestamps, or whole seconds since 1970"),
-        ("ratings", "rated_at", pa.array([date(2000, 12, 31)]), r"date32\[day\], wanted are timestamps"),
-        ("ratings", "rated_at", pa.array([978300760.0]), "double, wanted are timestamps"),
-        ("movies", "title", pa.array([10]), "int64, wanted are text"),
-        ("movies", "title", pa.array([b"Ran"]), "binary, wanted are text"),
-        ("movies", "genres", pa.array([[1]]), r"list<.*int64>, wanted are lists of text, or text parted by \|"),
-        ("movies", "year", pa.array(["1985"]), "string, wanted are numbers"),
-        ("links", "imdb_id", pa.array([114709]), "int64, wanted are text, because its zeros in front count"),
-        ("tags", "tag", pa.array([["a"]]), r"list<.*string>, wanted are text"),
-        ("users", "updated_at", pa.array(["now"]), "string, wanted are timestamps"),
+        ("ratings", "user_id", pa.array([1.0]), "double; expected whole numbers"),
+        ("ratings", "movie_id", pa.array(["10"]), "string; expected whole numbers"),
+        ("ratings", "rating", pa.array(["4"]), "string; expected numbers"),
+        ("ratings", "rating", pa.array([True]), "bool; expected numbers"),
+        ("ratings", "rated_at", pa.array(["2000-12-31"]), "string; expected timestamps, or whole seconds since 1970"),
+        ("ratings", "rated_at", pa.array([date(2000, 12, 31)]), r"date32\[day\]; expected timestamps"),
+        ("ratings", "rated_at", pa.array([978300760.0]), "double; expected timestamps"),
+        ("movies", "title", pa.array([10]), "int64; expected text"),
+        ("movies", "title", pa.array([b"Ran"]), "binary; expected text"),
+        ("movies", "genres", pa.array([[1]]), r"list<.*int64>; expected lists of text, or text separated by \|"),
+        ("movies", "year", pa.array(["1985"]), "string; expected numbers"),
+        ("links", "imdb_id", pa.array([114709]), "int64; expected text, to keep leading zeros"),
+        ("tags", "tag", pa.array([["a"]]), r"list<.*string>; expected text"),
+        ("users", "updated_at", pa.array(["now"]), "string; expected timestamps"),
     ],
 )
 def test_a_retyped_column_is_refused_by_name(
@@ -262,7 +262,7 @@ def test_a_retyped_column_is_refused_by_name(
         "tags": {**PAIR, "tag": ["a"], "tagged_at": NOW},
         "users": {"user_id": PAIR["user_id"]},
     }
-    with pytest.raises(DataRefused, match=rf"x\.parquet in .* has its column {column} as {words}.*Next: "):
+    with pytest.raises(DataRefused, match=rf"x\.parquet in .* has column {column} of type {words}.*Next: "):
         drop_arrow(tmp_path / "x.parquet", table, {**good[table], column: values})
 
 
@@ -311,7 +311,7 @@ def test_line_breaks_quotes_and_commas_in_parquet_stay_in_their_row(tmp_path: Pa
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.table([*PAIR.values(), FOUR, FOUR, NOW], names=[*PAIR, "rating", "rating", "rated_at"])
     pq.write_table(table, tmp_path / "r.parquet")
-    with pytest.raises(DataRefused, match=r"r\.parquet in .* more than one column named 'rating'"):
+    with pytest.raises(DataRefused, match=r"r\.parquet in .* several columns named 'rating'"):
         drop(tmp_path / "r.parquet", "ratings")
 
 
@@ -322,7 +322,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
 def test_parquet_called_csv_is_refused_in_words(tmp_path: Path) -> None:
     RATINGS.write_parquet(tmp_path / "r.csv")
-    with pytest.raises(DataRefused, match=r"r\.csv in .* is a Parquet file, whatever its name says"):
+    with pytest.raises(DataRefused, match=r"r\.csv in .* is a Parquet file, despite its name"):
         drop(tmp_path / "r.csv", "ratings")
 
 
@@ -456,7 +456,7 @@ def test_pieces_do_not_change_rows(options: dict[str, Any], tmp_path: Path, monk
 
 def test_pieces_hold_little_text() -> None:
     batch = pa.record_batch({"title": same("x" * 10_000, 5_000)})
-    cut = list(unpacked.cut(batch, np.cumsum(unpacked.measured(batch["title"]))))
+    cut = list(unpacked.cut(batch, np.cumsum(unpacked.text_bytes_of(batch["title"]))))
     assert sum(piece.num_rows for piece in cut) == 5_000
     assert len(cut) == 6
     assert max(piece.num_rows for piece in cut) * 10_000 <= unpacked.PIECE_BYTES + 10_000
@@ -466,14 +466,14 @@ def test_text_is_measured_in_every_type() -> None:
     texts = ["Å", None, "abc"]
     kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
     for kind in kinds:
-        assert unpacked.measured(pa.array(texts, kind)).tolist() == [2, 0, 3]
+        assert unpacked.text_bytes_of(pa.array(texts, kind)).tolist() == [2, 0, 3]
     lists = pa.array([["a", "bc"], None, [], ["d", None]], pa.list_(pa.string()))
-    assert unpacked.measured(lists).tolist() == [3, 0, 0, 1]
-    assert unpacked.measured(lists[3:]).tolist() == [1]
-    assert unpacked.measured(pa.array([1, 2])).tolist() == [0, 0]
+    assert unpacked.text_bytes_of(lists).tolist() == [3, 0, 0, 1]
+    assert unpacked.text_bytes_of(lists[3:]).tolist() == [1]
+    assert unpacked.text_bytes_of(pa.array([1, 2])).tolist() == [0, 0]
 
 
-MEMORY_IS_SHORT = r"^x\.parquet in .* takes more memory to read than there is here \([^\n]*\)\. Next: "
+MEMORY_IS_SHORT = r"^x\.parquet in .* needs more memory than is available \([^\n]*\)\. Next: "
 
 
 def test_too_little_memory_for_a_table_is_told_in_words(tmp_path: Path) -> None:
