@@ -55,12 +55,14 @@ def test_readers_see_one_whole_run_while_others_are_published(served: Home, pair
     readers = [FORKS.Process(target=read_until, args=(done, served, results)) for _, results in pipes]
     for reader in readers:
         reader.start()
-    assert [answer.recv() for answer, _ in pipes] == ["reading"] * READERS
-    with duckdb.connect(served.warehouse, read_only=True) as connection:
-        for night in range(1, PUBLISHES + 1):
-            publish(make_outcome(f"r{night:02}-{night % 2 + 1}"), pair[night % 2], served)
-        assert connection.sql("select distinct run_id from recommendations").fetchall() == [("r00-1",)]
-    done.set()
+    try:
+        assert [answer.recv() for answer, _ in pipes] == ["reading"] * READERS
+        with duckdb.connect(served.warehouse, read_only=True) as connection:
+            for night in range(1, PUBLISHES + 1):
+                publish(make_outcome(f"r{night:02}-{night % 2 + 1}"), pair[night % 2], served)
+            assert connection.sql("select distinct run_id from recommendations").fetchall() == [("r00-1",)]
+    finally:
+        done.set()  # also after an error: otherwise the readers would never end
     results = [answer.recv() for answer, _ in pipes]
     for reader in readers:
         reader.join()
