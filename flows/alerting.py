@@ -1,26 +1,23 @@
 """Sends alerts about runs that failed or crashed: Prefect calls these hooks, whichever way the run was started."""
 
 import logging
-import os
-from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_UI_URL, get_current_settings
 
+from flows.failures import find_run, read_settings
 from flows.show import has_server
 from recsys.alerts.alert import Kind, make_alert
 from recsys.alerts.scrub import find_secrets
 from recsys.alerts.send import send
-from recsys.errors import RecsysError, UsageError
-from recsys.home import Home, Run
-from recsys.runs.resume import find_last, is_unfinished, read_step
+from recsys.errors import RecsysError
+from recsys.home import Home
+from recsys.runs.resume import read_step
 from recsys.settings import Settings
 
 KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by name of the state
-PREFIX = "RECSYS_ALERT"  # of the environment variables that AlertSettings reads
-RUN_FLOWS = {"nightly", "backfill"}  # flows that may leave an unfinished run
 
 logger = logging.getLogger("recsys.alerting")
 
@@ -55,9 +52,7 @@ def alert_about(flow: str, flow_run: AFlowRun, state: State[Any]) -> None:
     """Sends the alert about a run that ended in this state."""
     settings = read_settings()
     home, error = home_of(flow_run.parameters), _error_of(state)
-    run = error.run if isinstance(error, RecsysError) else None
-    if run is None and flow in RUN_FLOWS:
-        run = _find_unfinished(home)
+    run = find_run(flow, home, error)
     step = read_step(run) if run else None
     alert = make_alert(
         "crashed" if state.is_crashed() else KINDS.get(state.name or "", "failed"),
@@ -74,37 +69,6 @@ def alert_about(flow: str, flow_run: AFlowRun, state: State[Any]) -> None:
 def find_prefect_secrets() -> tuple[str, ...]:
     """The secrets in Prefect's settings: they may come from a profile, not only from the environment."""
     return tuple(find_secrets(get_current_settings().to_environment_variables(exclude_unset=True)))
-
-
-def read_settings() -> Any:
-    """The settings in the environment. A misspelt variable is only logged, so that the other sinks still work.
-
-    Raises: UsageError for invalid settings. The message does not contain their values, which may be secrets.
-    """
-    from pydantic import ValidationError
-
-    from recsys.alerts.settings import AlertSettings
-
-    for problem in _find_misspelt(AlertSettings.model_fields):
-        logger.error("alerts: %s", problem)
-    try:
-        return AlertSettings()
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
-        )
-        raise UsageError(f"{problems}. No alert is sent until this is fixed; see docs/operations.md") from None
-
-
-def _variable(*loc: int | str) -> str:
-    return "_".join((PREFIX, *map(str, loc))).upper()
-
-
-def _find_misspelt(fields: Iterable[str]) -> list[str]:
-    """A message for each RECSYS_ALERT variable that is not a setting."""
-    known = {_variable(field) for field in fields}
-    given = {name.upper() for name in os.environ if name.upper().startswith(f"{PREFIX}_")}
-    return [f"{name} is not a setting; the settings are {', '.join(sorted(known))}" for name in sorted(given - known)]
 
 
 def home_of(parameters: dict[str, Any]) -> Home:
@@ -127,9 +91,3 @@ def _error_of(state: State[Any]) -> object:
         return state.result(raise_on_failure=False)
     except Exception:
         return None
-
-
-def _find_unfinished(home: Home) -> Run | None:
-    """The newest run, if it is unfinished: the one of this flow."""
-    last = find_last(home)
-    return last if last and is_unfinished(last) else None

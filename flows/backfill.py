@@ -1,9 +1,7 @@
-"""Past nights in order: the nightly flow, once for each `as_of`."""
+"""Past nights as a Prefect flow: each is a subflow. The work is in `recsys.backfill`."""
 
-import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from prefect import flow
@@ -15,27 +13,12 @@ from flows.endings import ending_in_words
 from flows.naming import name_of_backfill
 from flows.nightly import nightly
 from flows.show import show_rows
-from recsys.errors import DataRefused, GateHeld, RecsysError, UsageError
-from recsys.home import Home
-from recsys.ingest.fetch.fetch import fetch_archive
+from recsys import backfill as plain
+from recsys.backfill import Filled
 from recsys.settings import Settings
-from recsys.warehouse.lookup import list_nights
-
-logger = logging.getLogger("recsys.backfill")
 
 
-@dataclass(frozen=True)
-class Filled:
-    """The outcome of one night."""
-
-    as_of: datetime  # UTC
-    run_id: str | None
-    verdict: str  # as in the table `runs`, or "there already"
-    reason: str | None
-    exit_code: int
-
-
-@flow(name="backfill", description=__doc__, flow_run_name=name_of_backfill, **ALERTING)
+@flow(name="backfill", description=plain.__doc__, flow_run_name=name_of_backfill, **ALERTING)
 @ending_in_words
 def backfill(
     first: Annotated[datetime, Field(description="The first night. It uses the ratings before this moment.")],
@@ -43,51 +26,7 @@ def backfill(
     step: Annotated[timedelta, Field(description="Time from one night to the next.")] = timedelta(days=1),
     settings: Settings | SkipJsonSchema[None] = None,
 ) -> list[Filled]:
-    """Runs the missing nights from `first` to `last`, both inclusive, in order.
-
-    Nights that have lists are skipped, so a backfill that was interrupted can be repeated. It continues after a night
-    that is refused or held back. Only a night later than the published one is published; others go to the history.
-
-    Raises: UsageError for invalid moments; every error of a night except DataRefused and GateHeld.
-    """
-    settings = settings or Settings()
-    moments = list(list_moments(first, last, step))
-    home = Home(settings.home.absolute())
-    made = list_nights(home, fetch_archive(settings.source, home).dataset)
-    filled = []
-    for number, moment in enumerate(moments, start=1):
-        logger.info("night %d of %d: as of %s", number, len(moments), moment.isoformat())
-        if moment in made:
-            filled.append(Filled(moment, made[moment], "there already", None, 0))
-        else:
-            filled.append(_fill(settings.model_copy(update={"as_of": moment}), moment))
-        logger.info("as of %s: %s", moment.isoformat(), filled[-1].verdict)
+    """Runs the missing nights from `first` to `last`, both inclusive; see `recsys.backfill.backfill`."""
+    filled = plain.backfill(first, last, step, settings or Settings(), nightly)
     show_rows([{name: str(value) for name, value in asdict(one).items()} for one in filled], "nights", "Each night")
     return filled
-
-
-def list_moments(first: datetime, last: datetime, step: timedelta) -> Iterator[datetime]:
-    """`first`, then every `step` up to `last`, in UTC; a moment without a time zone is UTC.
-
-    Raises: UsageError if `last` is before `first`, or `step` is not positive.
-    """
-    first, last = (moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, last))
-    if step <= timedelta(0):
-        raise UsageError(f"--step {step} is not positive; give a time such as 1d or 12h")
-    if last < first:
-        raise UsageError(f"--to {last.isoformat()} is before --from {first.isoformat()}; swap them")
-    while first <= last:
-        yield first
-        first += step
-
-
-def _fill(settings: Settings, moment: datetime) -> Filled:
-    try:
-        summary = nightly(settings)
-    except (DataRefused, GateHeld) as error:
-        return _ended(moment, error)
-    return Filled(moment, summary.run_id, summary.verdict, summary.reason, 0)
-
-
-def _ended(moment: datetime, error: RecsysError) -> Filled:
-    return Filled(moment, error.run.run_id if error.run else None, error.verdict, str(error), error.exit_code)

@@ -1,12 +1,19 @@
 """Starts what a command asks for: as a Prefect flow where a server answers, else as a plain function."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from flows.failures import alert_about_error
 from flows.server import choose_server
+from recsys.backfill import Filled
+from recsys.home import Home
 from recsys.runs.summary import Summary
 from recsys.settings import Settings
 
 
 def run_nightly(settings: Settings) -> Summary:
-    """One night, watched by Prefect if a server is configured and answers.
+    """Runs one night, watched by Prefect if a server is configured and answers.
 
     Raises: as `recsys.nightly.run_night`.
     """
@@ -16,4 +23,30 @@ def run_nightly(settings: Settings) -> Summary:
         return nightly(settings)
     from recsys.nightly import run_night
 
-    return run_night(settings)
+    with alerting("nightly", settings):
+        return run_night(settings)
+
+
+def run_backfill(first: datetime, last: datetime, step: timedelta, settings: Settings) -> list[Filled]:
+    """Runs the missing nights between two moments, watched by Prefect if a server is configured and answers.
+
+    Raises: as `recsys.backfill.backfill`.
+    """
+    if choose_server():
+        from flows.backfill import backfill
+
+        return backfill(first, last, step, settings)
+    from recsys.backfill import backfill as fill
+
+    with alerting("backfill", settings):
+        return fill(first, last, step, settings)
+
+
+@contextmanager
+def alerting(flow: str, settings: Settings) -> Iterator[None]:
+    """Sends an alert if the block fails: without a server, no hook of Prefect does."""
+    try:
+        yield
+    except BaseException as error:
+        alert_about_error(flow, Home(settings.home.absolute()), error)
+        raise

@@ -17,7 +17,8 @@ def find_server() -> str | None:
         return None
     from prefect.settings import PREFECT_API_URL
 
-    return PREFECT_API_URL.value()
+    address: str | None = PREFECT_API_URL.value()
+    return address
 
 
 def is_reachable(address: str) -> bool:

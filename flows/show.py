@@ -28,7 +28,8 @@ from recsys.errors import NotPublished
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.progress import watched
-from recsys.runs.night import describe_run, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import describe_run
 from recsys.runs.summary import ERRORS, LISTS, in_files
 from recsys.warehouse.lookup import list_runs, read_figures
 
@@ -170,9 +171,9 @@ def _describe_gate(run: Run) -> Iterator[str]:
 
 def show_trend(run: Run) -> None:
     """The newest nights of the data set as a picture."""
-    dataset = describe_run(run, verdict="failed", reason=None).dataset
-    if not dataset:
+    if not run.findings.exists():
         return
+    dataset = read_json(run.findings)["dataset"]
     try:
         figures = read_figures(run.home, dataset, NIGHTS).to_dicts()
     except NotPublished:

@@ -10,8 +10,8 @@ from prefect.states import Failed
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from flows.alerting import read_settings
 from flows.endings import ending_in_words
+from flows.failures import read_settings
 from flows.show import has_server
 from flows.zombies import close_zombies, send_alert_of
 from recsys.alerts.alert import make_alert

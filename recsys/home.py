@@ -155,6 +155,21 @@ class Run:
         return self.folder / "model"
 
     @property
+    def validation_model(self) -> Path:
+        """The network that validation chose, trained on train alone."""
+        return self.model / "validation"
+
+    @property
+    def holdout_model(self) -> Path:
+        """The network that the holdout measured: trained on everything else."""
+        return self.model / "holdout"
+
+    @property
+    def tonight_model(self) -> Path:
+        """The network behind tonight's lists, trained on all ratings."""
+        return self.model / "tonight"
+
+    @property
     def choice(self) -> Path:
         """The network chosen on validation, and the result of every candidate."""
         return self.model / "choice.json"
@@ -166,7 +181,8 @@ class Run:
 
     @property
     def metrics(self) -> Path:
-        return self.folder / "metrics.json"
+        """Figures of the networks and lists, one file for each step that measures."""
+        return self.folder / "metrics"
 
     @property
     def gate(self) -> Path:
@@ -181,6 +197,14 @@ class Run:
     @property
     def log(self) -> Path:
         return self.folder / "night.log"
+
+    @property
+    def records(self) -> tuple[Path, ...]:
+        """The small files that outlast the models: what the run was, how it went, and what a rollback restores."""
+        return (
+            *(self.config, self.inputs, self.ended, self.metrics, self.steps, self.log, self.gate),
+            *(self.validation, self.served),
+        )
 
     @property
     def recommendations(self) -> Path:

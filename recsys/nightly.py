@@ -40,6 +40,8 @@ RETAIN_SNAPSHOTS = Step(retain_snapshots, "retain_snapshots")
 RETAIN_RUNS = Step(retain_runs, "retain_runs")
 REPORT = Step(summarise_night, "report")
 
+STEPS = tuple(step for step in tuple(globals().values()) if isinstance(step, Step))  # in the order of a night
+
 
 def run_night(
     settings: Settings,

@@ -1,7 +1,7 @@
 """The steps of a night between checked ratings and the published table: each reads files, works, writes files."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
 from recsys.rank.write_lists import AuditInputs, write_audit_inputs, write_default_lists, write_lists, write_similar
-from recsys.runs.night import describe_run, read_metrics
+from recsys.runs.metrics import read_metrics, write_metrics
+from recsys.runs.night import describe_run
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
 from recsys.split.leaks import check_apart, check_order
@@ -80,7 +81,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
         settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config
     )
     assert isinstance(network, RatingNetwork), f"{choice.model} predicts no ratings"
-    save_model(network, choice, learner, run.model / "validation")
+    save_model(network, choice, learner, run.validation_model)
     write_json(run.choice, asdict(choice) | {"config": choice.config.model_dump(mode="json")})
     return choice
 
@@ -88,7 +89,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
 def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings) -> Weights:
     """Learns on validation how much each part of a score counts; the network is that which validation chose."""
     train, validation = (learner.encode(pl.read_parquet(path)) for path in (split.train, split.validation))
-    network = load_model(SavedModel(run.model / "validation"), learner.vocabulary, learner.levels)
+    network = load_model(SavedModel(run.validation_model), learner.vocabulary, learner.levels)
     weights = learn_weights(network, train, validation, learner, settings.rank)
     weights.save(run.ranker)
     return weights
@@ -97,7 +98,7 @@ def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settin
 def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
     """The chosen network, trained on everything but the holdout."""
     network = learn(choice, split.read_rest(), learner, label=f"{choice.model} for the holdout")
-    return save_model(network, choice, learner, run.model / "holdout")
+    return save_model(network, choice, learner, run.holdout_model)
 
 
 def evaluate(
@@ -131,7 +132,7 @@ def evaluate(
         *_slice_rows(details, name, choice.model),
         *_slice_rows(lists.slices, name, choice.model),
     )
-    write_json(run.metrics, [asdict(row) for row in rows])
+    write_metrics(run, "evaluate", rows)
     return rows
 
 
@@ -147,7 +148,7 @@ def train_for_tonight(
     network = learn(choice, pl.read_parquet(checked.ratings), learner, label, champion=champion)
     begun_from = champion.run_id if champion else None
     metrics = _metrics_of(choice.model, read_metrics(run))
-    return save_model(network, choice, learner, run.model / "tonight", metrics=metrics, champion=begun_from)
+    return save_model(network, choice, learner, run.tonight_model, metrics=metrics, champion=begun_from)
 
 
 def score(
@@ -167,7 +168,7 @@ def score(
     write_similar(ranker, learner.features, settings.rank.n_similar, learner.vocabulary, run.similar_movies)
     write_audit_inputs(ranker, rules, run.recommendations, settings.n, learner.vocabulary, AuditInputs(run.known))
     save_ranker(ranker, run.ranker)
-    _add_metrics(run, _about_tonight(ranker, rules, run, settings))
+    write_metrics(run, "score", _measure_tonight(ranker, rules, run, settings))
     return run.recommendations
 
 
@@ -222,9 +223,9 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
     )
 
 
-def _about_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:
+def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:
     """What each rule took away, and how much of the lists is new."""
-    model = str(describe_run(run, verdict="failed", reason=None).model)
+    model = read_json(run.choice)["model"]
     closed = ranker.eligibility.count_closed()
     removed = (
         count_removed(ranker, settings.n)
@@ -239,12 +240,6 @@ def _about_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -
         now = pl.read_parquet(run.recommendations, columns=["user_id", "rank", "movie_id"])
         for metric, value in churn(before, now, settings.n).items():
             yield MetricRow(model, TONIGHT, "all", metric, value)
-
-
-def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
-    """To those of the evaluation, in the place of any of tonight's lists that an earlier try has left."""
-    kept = [row for row in read_json(run.metrics) if row["split"] != TONIGHT] if run.metrics.exists() else []
-    write_json(run.metrics, kept + [asdict(row) for row in rows])
 
 
 def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, float]]:

@@ -120,7 +120,7 @@ def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Of 300 users' lists" in shown
 
 
-def test_lists_that_differ_by_more_than_ties_are_told_from_those_that_do_not(tmp_path: Path) -> None:
+def test_lists_that_differ_only_in_ties_are_recognised(tmp_path: Path) -> None:
     """Movies 1 and 2 score 1 and 1 + 1e-6 for everybody, movie 3 scores 0.5."""
     np.save(tmp_path / "users.npy", np.ones((3, 1), dtype=np.float32))
     np.save(tmp_path / "movies.npy", np.array([[0], [1], [1 + 1e-6], [0.5]], dtype=np.float32))
@@ -138,7 +138,7 @@ def test_lists_that_differ_by_more_than_ties_are_told_from_those_that_do_not(tmp
     assert scale.compare_lists(tmp_path).largest_difference == pytest.approx(0.5)
 
 
-def test_made_up_histories_hold_a_movie_once_and_every_movie(tmp_path: Path) -> None:
+def test_generated_histories_have_every_movie_and_no_repeats(tmp_path: Path) -> None:
     made = scale_parts.make_inputs(tmp_path, 50, 400, 4)
     offsets, items = np.load(tmp_path / "offsets.npy"), np.load(tmp_path / "items.npy")
     users = np.repeat(np.arange(51), np.diff(offsets))
@@ -158,20 +158,20 @@ def test_share_below_by_hand() -> None:
     assert np.isnan(cold_movies.share_below(score, liked, others & False)).all()
 
 
-def test_a_user_counts_once_whatever_the_number_of_seeds() -> None:
+def test_a_user_counts_once_for_any_number_of_seeds() -> None:
     measured = (([1, 2], [0.2, 1.0]), ([1, 3], [0.4, 0.0]))
     seeds = [pl.DataFrame({"user_id": users, "x": values}) for users, values in measured]
     assert tables.pool_seeds(seeds, "x").tolist() == pytest.approx([0.3, 1.0, 0.0])
 
 
-def test_halves_share_nobody() -> None:
+def test_the_halves_have_no_common_users() -> None:
     relevant = pl.DataFrame({"user_id": [1, 1, 2, 3, 4, 5], "movie_id": [1, 2, 1, 1, 1, 1]})
     first, second = quality.halve(relevant, seed=3)
     assert (len(first), len(second)) == (2, 3)
     assert sorted([*first["user_id"], *second["user_id"]]) == [1, 2, 3, 4, 5]
 
 
-def test_held_out_users_are_strangers(data: Data) -> None:
+def test_held_out_users_are_new_users(data: Data) -> None:
     """Their lists leave out what is given, and what is judged is what they liked of the rest."""
     rest, held = cold_users.hold_out_users(data, seed=0)
     assert set(rest["user_id"]) & set(held["user_id"]) == set()
@@ -223,7 +223,7 @@ def holdout(data: Data) -> tuple[Ranker, learned.Stage]:
     return learned.make_ranker(trained, RankConfig()), trained.on_holdout
 
 
-def test_stars_alone_are_the_networks(holdout: tuple[Ranker, learned.Stage]) -> None:
+def test_lists_by_stars_are_sorted_by_the_network(holdout: tuple[Ranker, learned.Stage]) -> None:
     ranker, stage = holdout
     vocabulary = stage.learner.vocabulary
     lists = list_by_stars(ranker, 60, vocabulary).filter(pl.col("user_id") == vocabulary.user_ids[0]).sort("rank")
@@ -235,7 +235,7 @@ def test_stars_alone_are_the_networks(holdout: tuple[Ranker, learned.Stage]) -> 
     assert not torch.isin(ranker.histories.of(1), item_idx).any()
 
 
-def test_lists_of_implicit_hold_nothing_seen_and_nothing_unrated(holdout: tuple[Ranker, learned.Stage]) -> None:
+def test_lists_of_implicit_have_no_seen_or_unrated_movies(holdout: tuple[Ranker, learned.Stage]) -> None:
     ranker, stage = holdout
     lists = list_by_implicit(ranker.histories, AlsSetting(4, 1.0, 2.0, 3), 60, stage)
     known = stage.known.select("user_id", "movie_id")

@@ -1,28 +1,27 @@
-"""Who is to be forgotten, and how a row that is theirs is told."""
+"""The list of users who asked to be forgotten, and the SQL that removes their rows."""
 
-import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from recsys.errors import UsageError
+from recsys.files import write_json
 from recsys.forgotten import WITHHELD, Forgotten, forget, quote, read_forgotten, remember
 from recsys.home import Home
 
 
-def test_the_list_is_kept_and_the_first_request_counts(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_keeps_the_time_of_the_first_request(home: Home) -> None:
     assert read_forgotten(home).user_ids == []
-    first = forget([42, 7], home).asked_at[42]
-    time.sleep(1.1)
+    write_json(home.forgotten, {"42": "2026-01-01T00:00:00+00:00", "7": "2026-01-02T00:00:00+00:00"})
     again = forget([42, 9], home)
     assert again.user_ids == [7, 9, 42]
-    assert again.asked_at[42] == first < again.asked_at[9]
+    assert again.asked_at[42].isoformat() == "2026-01-01T00:00:00+00:00" < again.asked_at[9].isoformat()
     assert read_forgotten(home) == again
     assert again.newest == again.asked_at[9]
 
 
-def test_checkpoints_of_killed_trainings_go_at_once(home: Home) -> None:
+def test_checkpoints_of_killed_trainings_are_removed(home: Home) -> None:
     home.checkpoints.mkdir(parents=True)
     for name in ("one.safetensors", ".two.safetensors.17"):
         (home.checkpoints / name).write_text("weights")
@@ -30,19 +29,19 @@ def test_checkpoints_of_killed_trainings_go_at_once(home: Home) -> None:
     assert list(home.checkpoints.iterdir()) == []
 
 
-def test_a_checkpoint_that_cannot_be_removed_is_told(home: Home) -> None:
+def test_a_checkpoint_that_cannot_be_removed_is_reported(home: Home) -> None:
     (home.checkpoints / "in the way").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"in the way was learned from users .* on the list .*Next: remove"):
         forget([7], home)
     assert read_forgotten(home).user_ids == [7]
 
 
-def test_the_digest_is_that_of_the_set(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_set_only(tmp_path: Path) -> None:
     one, other = forget([1, 2], Home(tmp_path / "a")), forget([2, 1], Home(tmp_path / "b"))
     assert one.digest == other.digest != forget([3], Home(tmp_path / "b")).digest
 
 
-def test_a_request_can_be_taken_back(home: Home) -> None:
+def test_a_request_can_be_withdrawn(home: Home) -> None:
     forget([1, 2], home)
     assert remember([1], home).user_ids == [2]
     with pytest.raises(UsageError, match="user 1 is not among the 1 forgotten"):
@@ -56,7 +55,7 @@ WHY = '"why": "user_id is not a whole number from 1 to 2147483647, 4 fields, UTF
     ("row", "kept"),
     [
         (f'{{"line": "42::1::5::978300760", {WHY}}}', WITHHELD),
-        (f'{{"line": "1::42::5", {WHY}}}', WITHHELD),  # may be a movie: of an unread line nobody can tell
+        (f'{{"line": "1::42::5", {WHY}}}', WITHHELD),  # may be a movie: an unreadable line is ambiguous
         (f'{{"line": "042,1,x", {WHY}}}', WITHHELD),
         (f'{{"line": "x\\t42\\t5", {WHY}}}', WITHHELD),
         (f'{{"line": "42_a", {WHY}}}', WITHHELD),
@@ -65,11 +64,11 @@ WHY = '"why": "user_id is not a whole number from 1 to 2147483647, 4 fields, UTF
         ('{"user_id":7,"movie_id":42}', None),
     ],
 )
-@pytest.mark.parametrize("others", [(), (1, 4, 8, 1970)])  # numbers in our own words are no mention
-def test_a_row_of_theirs_goes_and_an_unread_line_that_may_be_counts_on(
+@pytest.mark.parametrize("others", [(), (1, 4, 8, 1970)])  # these numbers occur in our own message
+def test_a_row_of_theirs_is_removed_and_an_ambiguous_line_withheld(
     row: str, kept: str | None, others: tuple[int, ...], home: Home
 ) -> None:
-    """`kept` is None for the row itself, "" for none."""
+    """`kept` is None if the row is unchanged, "" if it is removed."""
     line = row.partition('"why"')[0]
     forgotten = forget([42, *(number for number in others if str(number) not in line)], home)
     rows = duckdb.connect().sql("select 'ratings' as source_table, $row as row", params={"row": row})
@@ -86,17 +85,17 @@ def test_a_row_of_theirs_goes_and_an_unread_line_that_may_be_counts_on(
         ("42 of 4,200 lines", "42 of 4,200 lines"),  # no row is quoted
     ],
 )
-def test_a_reason_keeps_no_quote_of_theirs(reason: str, scrubbed: str, home: Home) -> None:
+def test_a_quoted_row_of_theirs_is_removed_from_a_reason(reason: str, scrubbed: str, home: Home) -> None:
     rows = duckdb.connect().sql("select $reason as reason", params={"reason": reason})
     assert rows.project(forget([42], home).projection("runs")).fetchall() == [(scrubbed,)]
 
 
-def test_a_quote_has_braces_of_its_own_and_no_others() -> None:
+def test_a_quote_has_no_inner_braces_and_is_shortened() -> None:
     assert quote('{"a": {1}}') == '{("a": (1))}'
     assert quote("x" * 400) == "{" + "x" * 300 + "…}"
 
 
-def test_movies_are_nobodys(home: Home) -> None:
+def test_tables_without_users_are_kept(home: Home) -> None:
     forgotten = forget([42], home)
     assert forgotten.condition("movies", ["movie_id"]) == "true"
     assert Forgotten({}).condition("ratings", ["user_id"]) == "true"

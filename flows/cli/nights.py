@@ -108,11 +108,11 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
       recsys backfill --from 1998-04-01T00:00 --to 1998-04-02T00:00 --step 12h --source ml-100k.zip --json
     """
     settings = make_settings(**options)
-    from flows.backfill import backfill as fill
-    from flows.backfill import list_moments
+    from flows.launch import run_backfill
+    from recsys.backfill import list_moments
 
     list(list_moments(first, last, step))  # invalid moments are reported before Prefect starts
-    filled = fill(first, last, step, settings)
+    filled = run_backfill(first, last, step, settings)
     if as_json:
         print_json([night.__dict__ for night in filled])
     else:

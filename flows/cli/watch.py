@@ -51,7 +51,7 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
       RECSYS_ALERT_WEBHOOK_URL=https://chat.example/hook recsys test-alerts --json
     """
     place = home_of(home)
-    from flows.alerting import read_settings
+    from flows.failures import read_settings
     from recsys.alerts.alert import make_alert
     from recsys.alerts.send import send
     from recsys.errors import UsageError

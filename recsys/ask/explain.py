@@ -82,7 +82,7 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
 def _load(run: Run) -> tuple[Vocabulary, Ranker]:
     with reading_ranker(run, "nothing can be explained"):
         vocabulary = Vocabulary.load(run.vocabulary)
-        return vocabulary, load_ranker(run.ranker, load_model(SavedModel(run.model / "tonight"), vocabulary))
+        return vocabulary, load_ranker(run.ranker, load_model(SavedModel(run.tonight_model), vocabulary))
 
 
 def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame, float]:

@@ -4,8 +4,8 @@ The allowed differences are in recsys/evaluate/gate.py. Shapes: B ratings, U use
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.evaluate.holdout import judge
 from recsys.evaluate.slices import rating_slices
-from recsys.files import read_json, write_json
+from recsys.files import read_json
 from recsys.home import Run
 from recsys.metrics.bootstrap import Floats
 from recsys.metrics.decode import decode_median
@@ -29,6 +29,7 @@ from recsys.rank.place import Block, block_size, rank_users
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve.histories import Histories, gather_histories
+from recsys.runs.metrics import write_metrics
 from recsys.settings import RankConfig, Settings
 from recsys.split.cut import Split
 from recsys.train.champion import open_served
@@ -73,7 +74,7 @@ class Measured:
 def compare_champion(
     model: SavedModel, weights: Weights, split: Split, learner: Learner, run: Run, settings: Settings
 ) -> Comparison:
-    """Evaluate the champion's network and lists on tonight's holdout, and add the figures to metrics.json.
+    """Evaluate the champion's network and lists on tonight's holdout, and write the figures.
 
     The champion's network is the one trained without its own holdout. Random splits draw by (user_id, movie_id) and
     hold out the same pairs every night; rows that the champion was trained on anyway are left out for both models. If
@@ -96,14 +97,14 @@ def compare_champion(
         coverage=(ours.metrics["coverage_at_10"], theirs.metrics["coverage_at_10"]),
     )
     name, split_name = read_meta(model).model, settings.split.holdout
-    _add_metrics(run, _rows(comparison, ours.metrics, theirs.metrics, name, split_name))
+    write_metrics(run, "compare_champion", _rows(comparison, ours.metrics, theirs.metrics, name, split_name))
     logger.info("compared with run %s on %d ratings: %s", served.run_id, len(common), _describe(comparison))
     return comparison
 
 
 def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
     """Load the model that a run evaluated on its holdout. Raises: the errors of reading missing or damaged files."""
-    saved, vocabulary = SavedModel(served.model / "holdout"), Vocabulary.load(served.vocabulary)
+    saved, vocabulary = SavedModel(served.holdout_model), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, learner.levels)
     config_of_run = read_json(served.config)
     own = Learner(vocabulary, learner.levels, int(config_of_run["seed"]), learner.device, Features.load(saved.folder))
@@ -208,12 +209,6 @@ def _rows(
             yield MetricRow(name, split, part, f"{one.metric}_difference{end}", value)
     if comparison.coverage_ratio is not None:
         yield MetricRow(name, split, AGAINST, "coverage_at_10_ratio", comparison.coverage_ratio)
-
-
-def _add_metrics(run: Run, rows: Iterable[MetricRow]) -> None:
-    """Add rows to metrics.json, replacing those of an earlier attempt."""
-    kept = [row for row in read_json(run.metrics) if row["model"] != CHAMPION and AGAINST not in row["slice"]]
-    write_json(run.metrics, kept + [asdict(row) for row in rows])
 
 
 def _describe(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""A night as a whole: its name, its lock, its log, and the row it leaves in `runs` however it ends."""
+"""A night as a whole: its name, its lock, its log, and its row in `runs`, whether it succeeds or fails."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
 from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
+from recsys.runs.metrics import read_metrics
 from recsys.runs.resume import (
     describe_inputs,
     find_last,
@@ -27,7 +28,7 @@ from recsys.runs.resume import (
 )
 from recsys.settings import Settings
 from recsys.version import code_version
-from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.outcome import Outcome
 from recsys.warehouse.publish import check_present, record
 
 logger = logging.getLogger(__name__)
@@ -35,14 +36,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iterator[Run]:
-    """Opens a run on the home and holds the home's lock while it lasts.
+    """Opens a run on the home and holds the home's lock during the block.
 
-    One that was killed, or failed, a while ago and had the same inputs is opened again: see `resume`. A night that ends
-    in an error leaves its verdict in `runs`, with what it knew by then; the tables that are served stay as they are,
-    and the error goes on to the caller. `show` is called with the run when it has ended, however it did.
+    A recent run that was killed or that failed, and that had the same inputs, is resumed: see `recsys.runs.resume`. If
+    the block raises, the verdict and what is known by then are recorded in `runs`, the served tables stay as they are,
+    and the error is raised again. `show` is called with the run when it has ended, successfully or not.
 
-    Raises: HomeBusy if another night is running on the same home; UsageError if nothing can be written there;
-    PublishError if its warehouse cannot be read, which is better known before a night's work than after it.
+    Raises: HomeBusy if another night is running on the same home; UsageError if the home cannot be written;
+    PublishError if its warehouse cannot be read, before any work is done.
     """
     home = Home(settings.home.absolute())
     with locked(home, "a night"):
@@ -63,10 +64,11 @@ def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iter
 
 @contextmanager
 def checking(settings: Settings) -> Iterator[Run]:
-    """Opens a run that only looks at the data: it holds the home's lock and leaves a folder, whose name ends in -check,
-    and nothing in the warehouse.
+    """Opens a run that only checks data.
 
-    Raises: HomeBusy if a night is running on the same home; UsageError if nothing can be written there.
+    It holds the home's lock, leaves a folder whose name ends in -check, and writes nothing to the warehouse.
+
+    Raises: HomeBusy if a night is running on the same home; UsageError if the home cannot be written.
     """
     home = Home(settings.home.absolute())
     with locked(home, "a check"), _opened(home, settings, suffix="-check") as run:
@@ -74,12 +76,12 @@ def checking(settings: Settings) -> Iterator[Run]:
             yield run
         except RecsysError as error:
             error.run = run
-            logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller tells it to people
+            logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller shows it
             raise
 
 
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
-    """The run's row in `runs`, from the files that it has left in its folder so far."""
+    """The run's row in `runs`, from the files in its folder so far."""
     settings = read_json(run.config)
     checked = _read(run.findings, {})
     choice = _read(run.choice, {})
@@ -87,7 +89,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     if verdict == "published" and gate.get("forced"):
         reason = f"published against the gate: {'; '.join(gate['broken'])}"
     if verdict == "published" and not reason and (failure := read_failure(run)):
-        reason = f"gone on with after it had failed: {failure}"
+        reason = f"resumed after it had failed: {failure}"
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
         run_id=run.run_id,
@@ -107,17 +109,11 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     )
 
 
-def read_metrics(run: Run) -> tuple[MetricRow, ...]:
-    """What the run has measured so far: the snapshot by its checks, the networks by their evaluation."""
-    rows = [*_read(run.findings, {}).get("metrics", []), *_read(run.metrics, [])]
-    return tuple(MetricRow(**row) for row in rows)
-
-
 @contextmanager
 def locked(home: Home, what: str) -> Iterator[None]:
-    """Holds the home's lock for `what`. The operating system lets go of it when its holder dies, however it dies.
+    """Holds the home's lock for `what`. The operating system releases it when the process dies, whatever the cause.
 
-    Raises: HomeBusy, which says who holds it, if somebody else does; UsageError if nothing can be written there.
+    Raises: HomeBusy, naming the holder, if another process has it; UsageError if the home cannot be written.
     """
     lock = FileLock(home.lock, timeout=0)
     try:
@@ -127,8 +123,8 @@ def locked(home: Home, what: str) -> Iterator[None]:
         write_json(home.holder, {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
     except Timeout:
         raise HomeBusy(
-            f"{_describe_holder(home)} is running on {home.root}, and there is one at a time. Next: wait for it to "
-            "end, or give this one another --home"
+            f"{_describe_holder(home)} is running on {home.root}, and only one may run at a time. Next: wait until it "
+            "ends, or use another --home"
         ) from None
     except OSError as error:
         lock.release()
@@ -141,7 +137,7 @@ def locked(home: Home, what: str) -> Iterator[None]:
 
 
 def _describe_holder(home: Home) -> str:
-    """Who holds the lock, as far as can be read: it may end just now."""
+    """The holder of the lock, as far as its files can be read: it may be ending at this moment."""
     try:
         holder = read_json(home.holder)
         words = f"{holder['what']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
@@ -153,24 +149,24 @@ def _describe_holder(home: Home) -> str:
 
 
 def unwritable(home: Home, error: OSError) -> UsageError:
-    """Of a home in which a folder or a file cannot be made."""
+    """The error for a home in which a folder or a file cannot be created."""
     where = error.filename or home.root
     return UsageError(
-        f"home {home.root} cannot be written: {error.strerror or error} ({where}). Next: give a folder that can be "
-        "written, with --home"
+        f"home {home.root} cannot be written: {error.strerror or error} ({where}). Next: choose a writable folder with "
+        "--home"
     )
 
 
 @contextmanager
 def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | None = None) -> Iterator[Run]:
-    """A new run with its settings and its log, or the unfinished one."""
+    """A new run, or the unfinished one, with its settings and its log."""
     run = unfinished or _open_run(home, suffix)
     named = {"config_hash": settings.config_hash(), "code_version": code_version()}
     write_json(run.config, settings.model_dump(mode="json") | named)
     with _logged(run):
         if unfinished:
             done = ", ".join(_read(run.steps, {})) or "none"
-            logger.info("going on with run %s, which has not ended well; steps that are done: %s", run.run_id, done)
+            logger.info("resuming run %s, which did not succeed; finished steps: %s", run.run_id, done)
         yield run
 
 
@@ -195,20 +191,20 @@ def _record_failure(run: Run, error: BaseException) -> None:
     if isinstance(error, RecsysError):
         error.run = run
     logger.error("the night ends: %s", verdict)
-    logger.debug("reason: %s", reason)  # for night.log; the caller tells it to people
+    logger.debug("reason: %s", reason)  # for night.log; the caller shows it
     mark_ended(run, verdict, reason, counts=not is_interruption(error))
     try:
         outcome = describe_run(run, verdict=verdict, reason=reason)
         record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
     except Exception as second:
-        # the first error is the one to act on; this one must not hide it
+        # the first error is the one to act on and must not be hidden
         logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)
         logger.debug("traceback", exc_info=second)
 
 
 @contextmanager
 def _logged(run: Run) -> Iterator[None]:
-    """Copies what the project logs to the run's night.log, and the seconds of each step to its steps.json."""
+    """Copies the project's log to the run's night.log, and the seconds of each step to its steps.json."""
     handlers = (logging.FileHandler(run.log, encoding="utf-8"), _StepSeconds(run))
     formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
@@ -228,7 +224,7 @@ def _logged(run: Run) -> Iterator[None]:
 
 
 class _StepSeconds(logging.Handler):
-    """Keeps the records of `recsys.runs.step.timed`: which step has begun, and the seconds of each that has ended."""
+    """Writes the records of `recsys.runs.step.timed`: the current step, and the seconds of each finished one."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Going on with a night that was killed or failed: which one it is, and what makes it the same night."""
+"""Resuming a night that was killed or that failed: which one, and what makes two nights the same."""
 
 import hashlib
 import logging
@@ -18,8 +18,8 @@ from recsys.settings import RulesConfig, Settings
 from recsys.version import code_hash, code_version
 from recsys.warehouse.lookup import find_held, find_served
 
-LIBRARIES = ("torch", "numpy", "polars", "duckdb")  # results of a step are theirs, too
-MOST_FAILURES = 3  # of one night; what is broken in its folder would break it for ever
+LIBRARIES = ("torch", "numpy", "polars", "duckdb")  # a step's result depends on their versions
+MOST_FAILURES = 3  # of one run; a damaged file in its folder would make every further attempt fail
 
 Inputs = dict[str, Any]
 
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Underway:
-    """The step that a run is in, or was in when it ended."""
+    """The current step of a run, or its last one."""
 
     step: str
     since: str  # UTC, ISO 8601
 
 
 def describe_inputs(settings: Settings, home: Home) -> Inputs:
-    """Everything that a night's result follows from, by content: nights alike in it give the same tables.
+    """Everything that determines a night's result, by content: nights with equal inputs give the same tables.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -53,9 +53,9 @@ def describe_inputs(settings: Settings, home: Home) -> Inputs:
 
 
 def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
-    """The newest run with these inputs that was killed, or failed, and began no more than `hours` ago.
+    """The newest run with these inputs that was killed or failed and began at most `hours` ago.
 
-    One that was killed between its publish and its end is served by now; that is no difference.
+    A run that was killed after it had published is served by now; that does not count as a difference.
     """
     oldest = datetime.now(UTC) - timedelta(hours=hours)
     for path in sorted(home.runs.glob("*/inputs.json"), reverse=True):
@@ -80,20 +80,20 @@ def describe_interruption(home: Home) -> str:
 
 
 def find_last(home: Home) -> Run | None:
-    """The newest run of the home, whatever became of it; checks are none."""
+    """The newest run of the home, however it ended; checks do not count."""
     paths = sorted(home.runs.glob("*/inputs.json"))
     return home.run(paths[-1].parent.name) if paths else None
 
 
 def mark_begun(run: Run, inputs: Inputs) -> None:
-    """From here on the run is unfinished."""
+    """Marks the run as unfinished."""
     write_json(run.inputs, inputs)
 
 
 def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: bool = True) -> None:
-    """Only a run that failed is worth going on with: another verdict would be the same again.
+    """Marks how the run ended. Only a failed run can be resumed: any other verdict would be reached again.
 
-    `counts` is whether the failure is one of the night itself, not somebody's wish that it end.
+    `counts` is False if the run was interrupted by a person or by the machine, which is not counted as a failure.
     """
     before = read_json(run.ended)["failures"] if run.ended.exists() else 0
     write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": before + (verdict == "failed" and counts)})
@@ -102,30 +102,30 @@ def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: boo
 
 
 def read_failure(run: Run) -> str | None:
-    """Why the run failed the last time; None if it never has."""
+    """The reason of the last failure; None if the run has not failed."""
     ended = read_json(run.ended) if run.ended.exists() else {}
     return str(ended["reason"]) if ended.get("verdict") == "failed" else None
 
 
 def mark_step(run: Run, step: str) -> None:
-    """Which step the run is in, for those who ask while it runs, and after it was killed."""
+    """Records the current step, for `recsys status`, for refusals and for the time after a kill."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(run.underway, {"step": step, "since": since})
 
 
 def read_step(run: Run) -> Underway | None:
-    """The step that the run was in last."""
+    """The run's current or last step."""
     return Underway(**read_json(run.underway)) if run.underway.exists() else None
 
 
 def key_of(inputs: Inputs) -> str:
-    """12 hexadecimal digits of the inputs; who is served meanwhile is no part of it."""
-    told = str(sorted((name, str(value)) for name, value in inputs.items() if name != "served"))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    """12 hexadecimal digits of the inputs, without the run that is served at the moment."""
+    described = str(sorted((name, str(value)) for name, value in inputs.items() if name != "served"))
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
 
 
 def is_unfinished(run: Run) -> bool:
-    """Whether it was killed, is running, or failed and may be gone on with."""
+    """Whether the run is running, was killed, or failed and can be resumed."""
     ended = read_json(run.ended) if run.ended.exists() else None
     return ended is None or (ended["verdict"] == "failed" and ended["failures"] < MOST_FAILURES)
 
@@ -140,8 +140,8 @@ def _are_alike(before: Inputs, now: Inputs, run: Run) -> bool:
 
 
 def _sign_source(source: str) -> str | None:
-    """The content of a local source; of others, which do not change, their name. None where it cannot be read: fetching
-    it tells why.
+    """A hash of a local source; the name of any other, since those do not change. None if the source cannot be read:
+    fetching it reports why.
     """
     if not is_path(source):
         return source

@@ -1,4 +1,4 @@
-"""Puts the lists of an earlier run back, and keeps nights from undoing that until somebody says so."""
+"""Restores the lists of an earlier run, and holds nights back until the rollback is released."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,28 +14,28 @@ from recsys.warehouse.lookup import find_held, list_published
 from recsys.warehouse.outcome import Outcome
 from recsys.warehouse.publish import is_copied, record, restore
 
-SUFFIX = "-rollback"  # of the run_id of what is no night
+SUFFIX = "-rollback"  # of the run_id of a rollback, which is not a night
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """From which run, to which, and the rows of each table now."""
+    """The run served before, the one served now, and the rows of each table."""
 
-    run_id: str  # of the roll-back itself, as in the table `runs`
+    run_id: str  # of the rollback itself, as in the table `runs`
     from_run: str
     to_run: str
     rows: dict[str, int]
 
 
 def roll_back(home: Home, run_id: str | None = None) -> RolledBack:
-    """Serves what `run_id` published, or what the newest run before the one being served did.
+    """Serves the lists of `run_id` again, by default those of the newest run before the served one.
 
-    Nights go on being judged and recorded, and the gate holds each of them back until `release`.
+    Nights are still evaluated and recorded, but the gate holds each of them back until `release`.
 
-    Raises: NotPublished if nothing is served; UsageError if there is no such run to go back to; PublishError if its
-    tables cannot be put back; HomeBusy if a night is running.
+    Raises: NotPublished if nothing is served; UsageError if there is no such run; PublishError if its tables cannot be
+    restored; HomeBusy if a night is running.
     """
-    with locked(home, "a roll-back"):
+    with locked(home, "a rollback"):
         targets = list_targets(home)
         target, served = _choose(targets, run_id, home), _served(targets)
         outcome = _event(target, "rolled back", f"by hand, from run {served} to run {target['run_id']}", published=True)
@@ -44,22 +44,22 @@ def roll_back(home: Home, run_id: str | None = None) -> RolledBack:
 
 
 def release(home: Home) -> str:
-    """Lets nights publish again after a roll-back; returns the run that is being served.
+    """Lets nights publish again after a rollback; returns the run that is served.
 
     Raises: NotPublished if nothing is served; UsageError if nothing was rolled back; HomeBusy if a night is running.
     """
-    with locked(home, "a roll-back"):
+    with locked(home, "a rollback"):
         targets = list_targets(home)
         served = next(row for row in targets.rows(named=True) if row["is_served"])
         if find_held(home) is None:
-            raise UsageError(f"no roll-back holds nights back on {home.root}, so there is nothing to release")
-        reason = f"by hand: nights may take the place of run {served['run_id']} again"
+            raise UsageError(f"no rollback holds nights back on {home.root}, so there is nothing to release")
+        reason = f"by hand: nights may replace run {served['run_id']} again"
         record(_event(served, "released", reason, published=False), home)
     return str(served["run_id"])
 
 
 def list_targets(home: Home) -> pl.DataFrame:
-    """The runs that published, newest first, with is_served, and is_kept: whether their tables can still be put back.
+    """The runs that published, newest first, with is_served and is_kept: whether their tables can still be restored.
 
     Raises: NotPublished if there are none.
     """
@@ -75,15 +75,14 @@ def _choose(targets: pl.DataFrame, run_id: str | None, home: Home) -> dict[str, 
         before = kept.filter(pl.col("run_id") < served)
         if before.is_empty():
             raise UsageError(
-                f"there is no run before {served}, which is being served, whose tables are still in {home.runs}. "
-                f"{_others(kept)}"
+                f"no run before {served}, which is served, still has its tables in {home.runs}. {_others(kept)}"
             )
         return before.row(0, named=True)
     meant = targets.filter(pl.col("run_id") == run_id)
     if meant.is_empty():
         raise UsageError(f"no run {run_id} has published on {home.root}. {_others(kept)}")
     if run_id == served:
-        raise UsageError(f"run {run_id} is being served already. {_others(kept)}")
+        raise UsageError(f"run {run_id} is already served. {_others(kept)}")
     return meant.row(0, named=True)
 
 
@@ -93,12 +92,12 @@ def _served(targets: pl.DataFrame) -> str:
 
 def _others(kept: pl.DataFrame) -> str:
     if kept.is_empty():
-        return "Next: `recsys nightly --force-publish` makes lists anew"
+        return "Next: `recsys nightly --force-publish` makes new lists"
     return f"Next: choose one of {', '.join(kept['run_id'])}"
 
 
 def _event(run: dict[str, Any], verdict: str, reason: str, *, published: bool) -> Outcome:
-    """A row of `runs` that is no night: what it is about is said by the row of the run that is served from now on."""
+    """A row of `runs` for a rollback or a release; `run` is the row of the run that is served from now on."""
     now = datetime.now(UTC).replace(microsecond=0)
     about = {name: run[name] for name in ("as_of", "dataset", "snapshot", "model", "config_hash")}
     return Outcome(

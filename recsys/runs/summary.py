@@ -1,4 +1,4 @@
-"""What a night says when it ends: one object for machines, a short page for people."""
+"""The summary of a night: one object for machines, a short page for people."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from rich.table import Table
 from recsys.files import read_json
 from recsys.home import Home, Run
 from recsys.printable import printable
-from recsys.runs.night import describe_run, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import describe_run
 from recsys.warehouse.lookup import sample
 from recsys.warehouse.outcome import Published
 
@@ -60,12 +61,12 @@ class Summary:
 
 
 def summarise_night(run: Run, published: Published) -> Summary:
-    """Of a night that went well."""
+    """The summary of a night that succeeded."""
     return summarise(run, dict(published.rows), verdict=published.verdict, reason=published.reason)
 
 
 def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", reason: str | None = None) -> Summary:
-    """Gathers what the run has left in its folder."""
+    """The summary of a run, from the files in its folder."""
     outcome = describe_run(run, verdict=verdict, reason=reason)
     measured = [row for row in read_metrics(run) if row.slice == "all"]
     return Summary(
@@ -87,10 +88,10 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
 
 
 def in_files(run: Run) -> Iterator[tuple[str, Path]]:
-    """What people may want to read of a run, as far as it is there, with the name of each."""
+    """The files of a run that are worth reading, by name; only those that exist."""
     named = {
-        "what was checked": run.data_docs / "index.html",
-        "what was audited": run.audit_docs / "index.html",
+        "checks of the data": run.data_docs / "index.html",
+        "audit of the tables": run.audit_docs / "index.html",
         "refused lines": run.quarantine,
         "figures": run.metrics,
         "gate": run.gate,
@@ -144,14 +145,14 @@ def _about_lists(summary: Summary) -> str:
 
 
 def frame_table(frame: pl.DataFrame) -> Table:
-    """Any small frame as a table for the terminal."""
+    """A small frame as a table for the terminal."""
     table = Table(box=None, pad_edge=False)
     columns = [[_cell(value) for value in frame[name]] for name in frame.columns]
     for (name, kind), cells in zip(frame.schema.items(), columns, strict=True):
         in_words = any(" " in cell for cell in cells) and not kind.is_temporal()
         table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold", no_wrap=not in_words)
     for row in zip(*columns, strict=True):
-        table.add_row(*map(escape, row))  # a title may look like Rich's markup: [rec]
+        table.add_row(*map(escape, row))  # a title may look like Rich markup: [rec]
     return table
 
 
@@ -184,7 +185,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def _holdout(summary: Summary) -> dict[str, float]:
-    """The network's metrics on the holdout, however it was cut."""
+    """The network's metrics on the holdout, random or by time."""
     return next((values for split, values in summary.metrics.items() if _is_holdout(split)), {})
 
 

@@ -1,14 +1,14 @@
 """Find the published network from which a night may start its training."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.files import read_json
 from recsys.forgotten import read_forgotten
-from recsys.home import RUN_ID, Run
+from recsys.home import Run
 from recsys.settings import WarmStartConfig
 from recsys.train.choose import Choice
 from recsys.train.saved_model import SavedModel, load_model, read_meta
@@ -16,8 +16,6 @@ from recsys.train.warm_start import Champion, check_alike
 from recsys.warehouse.lookup import find_published
 
 logger = logging.getLogger(__name__)
-
-NAME_LENGTH = len("20261121T030000Z")  # the timestamp at the start of a run_id, without its unique suffix
 
 
 def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: WarmStartConfig) -> Champion | None:
@@ -38,7 +36,7 @@ def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: W
 def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champion:
     """Raises: ModelError with the reason if there is no champion or it cannot be used."""
     served = open_served(run)
-    saved, vocabulary = SavedModel(served.model / "tonight"), Vocabulary.load(served.vocabulary)
+    saved, vocabulary = SavedModel(served.tonight_model), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, levels)
     meta = read_meta(saved)
     return Champion(served.run_id, meta.model, meta.parsed_config(), network, vocabulary, config)
@@ -60,11 +58,10 @@ def open_served(run: Run) -> Run:
 
 
 def _reopen(run_id: str, run: Run) -> Run:
-    started_at = datetime.strptime(run_id[:NAME_LENGTH], RUN_ID).replace(tzinfo=UTC)
-    forgotten = read_forgotten(run.home)
-    if forgotten.newest and forgotten.newest >= started_at:
+    served, forgotten = run.home.run(run_id), read_forgotten(run.home)
+    if forgotten.newest and forgotten.newest >= served.started_at:
         raise ModelError(f"run {run_id} was trained on users who asked to be forgotten at {forgotten.newest}")
-    return Run(run_id, started_at, run.home)
+    return served
 
 
 def _check_knows_no_more(there: dict[str, Any], tonight: dict[str, Any], served: Run) -> None:

@@ -152,7 +152,7 @@ def new_file(path: Path) -> Iterator[DuckDBPyConnection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(path, config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(sql.read("schema"))
+        connection.execute(f"begin; {sql.read('schema')} commit")  # one commit of 200 statements instead of 200
         yield connection
         connection.execute("checkpoint")
 

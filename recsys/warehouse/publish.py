@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -107,10 +108,7 @@ def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_
             f"run {target.run_id} cannot be restored: {target.served} no longer holds {', '.join(missing)}. The served "
             "tables stay as they are. Next: choose another run: `recsys rollback --list`"
         )
-
-    def check(file: Path) -> None:
-        audit(file, target.run_id, None, None, validate=validate)
-
+    check = partial(audit, run_id=target.run_id, n=None, inputs=None, validate=validate)
     with _next_file(home, None, check, validate) as file:
         file.keep((*RECORDS, LISTS))
         for table, path in copies.items():
@@ -177,10 +175,8 @@ def check_present(home: Home) -> None:
 
 
 def _audit_of(run_id: str, tonight: Tonight, validate: Validate) -> Audit:
-    def check(file: Path) -> None:
-        audit(file, run_id, tonight.n, tonight.audit_inputs, tonight.audit_docs, validate)
-
-    return check
+    inputs, docs = tonight.audit_inputs, tonight.audit_docs
+    return partial(audit, run_id=run_id, n=tonight.n, inputs=inputs, docs=docs, validate=validate)
 
 
 @contextmanager

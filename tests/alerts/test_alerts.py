@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from flows.alerting import find_prefect_secrets, read_settings
+from flows.alerting import find_prefect_secrets
 from flows.cli.main import main
+from flows.failures import read_settings
 from recsys.alerts.alert import Alert, Kind, make_alert
 from recsys.alerts.scrub import scrub
 from recsys.alerts.send import send
@@ -66,11 +67,11 @@ def alert(home: Home, reason: str = "holdout MAE 0.95", kind: Kind = "held back"
 def test_every_sink_receives_an_alert_once(home: Home, hook: Sink, box: Mailbox, tmp_path: Path) -> None:
     to = "a@example.org, b@example.org"
     file = tmp_path / "alerts" / "alerts.jsonl"
-    told = send(
+    result = send(
         alert(home),
         settings(webhook_url=hook.address, email_to=to, smtp_host="127.0.0.1", smtp_port=box.port, file=file),
     )
-    assert told == {"webhook": None, "e-mail": None, "file": None}
+    assert result == {"webhook": None, "e-mail": None, "file": None}
 
     (posted,) = hook.received
     assert posted.keys() == FIELDS
@@ -166,8 +167,8 @@ def test_an_unavailable_webhook_is_retried(home: Home, hook: Sink) -> None:
 def test_a_refusal_is_not_retried(home: Home, hook: Sink, status: int) -> None:
     """A redirect is not followed either."""
     hook.statuses = [status, 200]
-    told = send(alert(home), settings(webhook_url=hook.address))
-    assert f"status {status}" in str(told["webhook"])
+    result = send(alert(home), settings(webhook_url=hook.address))
+    assert f"status {status}" in str(result["webhook"])
     assert hook.statuses == [200]
 
 
@@ -181,9 +182,9 @@ def test_each_attempt_has_the_same_idempotency_key(home: Home, hook: Sink) -> No
 
 def test_the_answer_of_a_webhook_that_refuses_is_quoted(home: Home, hook: Sink) -> None:
     hook.statuses, hook.said = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
-    told = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
-    assert told.startswith("OSError: status 403 'invalid_token\\x1b[31mxxx")
-    assert len(told) < 300
+    result = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
+    assert result.startswith("OSError: status 403 'invalid_token\\x1b[31mxxx")
+    assert len(result) < 300
 
 
 def test_a_sink_that_answers_without_end_is_abandoned(home: Home, hook: Sink, tmp_path: Path) -> None:
@@ -209,10 +210,10 @@ def test_mail_has_the_headers_of_an_automatic_message(home: Home, box: Mailbox) 
 
 
 def test_a_refused_recipient_is_reported_and_the_other_receives_the_mail(home: Home, box: Mailbox) -> None:
-    box.answers = {"RCPT": ["250 ok", "550 nobody here"]}
-    told = send(alert(home), mail_to(box, "a@example.org", "b@example.org"))
+    box.answers = {"RCPT": ["250 ok", "550 unknown"]}
+    result = send(alert(home), mail_to(box, "a@example.org", "b@example.org"))
     (refused,) = {"a@example.org", "b@example.org"} - {*box.recipients}  # both are sent to at the same time
-    assert told == {"e-mail": f"OSError: refused for {refused}: 550 nobody here"}
+    assert result == {"e-mail": f"OSError: refused for {refused}: 550 unknown"}
     assert len(box.messages) == 1
 
 
@@ -233,8 +234,8 @@ def test_an_error_after_the_message_was_accepted_sends_no_second_one(home: Home,
 @pytest.mark.parametrize(("answer", "messages"), [("451 try again", 1), ("554 no", 0)])
 def test_a_temporary_error_of_the_mail_server_is_retried(home: Home, box: Mailbox, answer: str, messages: int) -> None:
     box.answers = {"DATA": [answer]}
-    told = send(alert(home), mail_to(box, "a@example.org"))["e-mail"]
-    assert told == (None if messages else f"OSError: {answer}")
+    result = send(alert(home), mail_to(box, "a@example.org"))["e-mail"]
+    assert result == (None if messages else f"OSError: {answer}")
     assert len(box.messages) == messages
 
 
@@ -254,8 +255,8 @@ def test_mail_is_encrypted_before_the_login(
 
 
 def test_mail_is_not_sent_to_a_server_without_starttls(home: Home, box: Mailbox) -> None:
-    told = send(alert(home), mail_to(box, "a@example.org", smtp_security="starttls"))["e-mail"]
-    assert "STARTTLS extension not supported" in str(told)
+    result = send(alert(home), mail_to(box, "a@example.org", smtp_security="starttls"))["e-mail"]
+    assert "STARTTLS extension not supported" in str(result)
     assert box.messages == []
 
 
@@ -265,30 +266,30 @@ def test_a_password_that_the_mail_server_quotes_is_masked(
     secret = "hunter2-of-mail"
     encoded = base64.b64encode(f"\0recsys\0{secret}".encode()).decode()
     box.answers = {"AUTH": [f"535 {secret} is wrong: AUTH PLAIN {encoded}"] * 2}
-    told = send(alert(home), mail_to(box, "a@example.org", smtp_user="recsys", smtp_password=secret))
-    assert told == {"e-mail": "OSError: 535 *** is wrong: AUTH PLAIN ***"}
+    result = send(alert(home), mail_to(box, "a@example.org", smtp_user="recsys", smtp_password=secret))
+    assert result == {"e-mail": "OSError: 535 *** is wrong: AUTH PLAIN ***"}
     assert secret not in caplog.text and encoded not in caplog.text
 
 
 def test_a_full_disk_is_reported(home: Home) -> None:
-    told = send(alert(home), settings(file="/dev/full"))["file"]
-    assert told is not None and "No space left on device" in told
+    result = send(alert(home), settings(file="/dev/full"))["file"]
+    assert result is not None and "No space left on device" in result
 
 
 def test_a_broken_sink_does_not_affect_the_others(
     home: Home, hook: Sink, box: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.refuses = True
-    told = send(
+    result = send(
         alert(home),
         settings(
             webhook_url="http://127.0.0.1:9/hook/s3cr3t-path", email_to="a@example.org", smtp_host="127.0.0.1",
             smtp_port=box.port, file=home.root / "alerts.jsonl",
         ),
     )  # fmt: skip
-    assert "ConnectError" in str(told["webhook"])
-    assert told["e-mail"] == "OSError: refused for a@example.org: 550 nobody here"
-    assert told["file"] is None
+    assert "ConnectError" in str(result["webhook"])
+    assert result["e-mail"] == "OSError: refused for a@example.org: 550 unknown"
+    assert result["file"] is None
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
     assert "s3cr3t" not in caplog.text
@@ -368,8 +369,8 @@ def test_other_texts_are_not_changed() -> None:
 
 def test_a_title_cannot_add_mail_headers(home: Home, box: Mailbox) -> None:
     flow = "nightly\r\nBcc: victim@example.org\x1b[31m"
-    told = send(alert(home, flow=flow), settings(email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port))
-    assert told == {"e-mail": None}
+    result = send(alert(home, flow=flow), settings(email_to="a@example.org", smtp_host="127.0.0.1", smtp_port=box.port))
+    assert result == {"e-mail": None}
     assert box.recipients == ["a@example.org"]
     assert "Bcc" not in box.messages[0]
     assert "\x1b" not in box.texts[0]
@@ -384,7 +385,7 @@ def test_a_long_reason_is_truncated(home: Home, hook: Sink) -> None:
     ("name", "value", "complaint"),
     [
         ("WEBHOOK_URL", "ftp://s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*must begin with https://"),
-        ("EMAIL_TO", "nobody", "RECSYS_ALERT_EMAIL_TO: 'nobody' is not an e-mail address"),
+        ("EMAIL_TO", "ops", "RECSYS_ALERT_EMAIL_TO: 'ops' is not an e-mail address"),
         ("WEBHOOK_URL", "https:///s3cr3t", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
         ("WEBHOOK_URL", "https://host:s3cr3t/x", "RECSYS_ALERT_WEBHOOK_URL: .*name a host"),
         ("EMAIL_TO", "a@example.org;b@example.org", "RECSYS_ALERT_EMAIL_TO: .*is not an e-mail address"),
@@ -434,11 +435,11 @@ def test_a_password_without_encryption_is_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_the_command_reports_each_sink(home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["test-alerts", "--home", str(home.root)]
-    nobody = CliRunner().invoke(main, arguments)
-    assert (nobody.exit_code, "set RECSYS_ALERT_WEBHOOK_URL" in nobody.stderr) == (2, True)
+    no_sink = CliRunner().invoke(main, arguments)
+    assert (no_sink.exit_code, "set RECSYS_ALERT_WEBHOOK_URL" in no_sink.stderr) == (2, True)
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
-    told = CliRunner().invoke(main, arguments)
-    assert (told.exit_code, told.stdout) == (0, "webhook: sent\n")
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (0, "webhook: sent\n")
     assert hook.received[0]["kind"] == "test"
     hook.statuses = [404]
     assert CliRunner().invoke(main, arguments).exit_code == 1

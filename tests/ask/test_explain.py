@@ -38,7 +38,7 @@ def seen(home: Home, user_id: int) -> dict[int, float]:
     return dict(rated.select("movie_id", "rating").iter_rows())
 
 
-def test_the_parts_of_what_is_published_add_up_to_its_score(served_night: Home) -> None:
+def test_the_parts_of_a_published_score_add_up(served_night: Home) -> None:
     rows = places(served_night).rows(named=True)
     assert len(rows) == 15
     for row in rows:
@@ -52,7 +52,7 @@ def test_the_parts_of_what_is_published_add_up_to_its_score(served_night: Home) 
             assert adds == pytest.approx(value * weight, abs=1e-9)
 
 
-def test_shares_of_all_rated_movies_make_the_affinity(served_night: Home) -> None:
+def test_shares_add_up_to_the_affinity(served_night: Home) -> None:
     for user_id in (QUIET, 5, 40):
         one = explain(served_night, user_id, str(listed(served_night, user_id, 1)))
         assert dict(one.because.select("movie_id", "rating").iter_rows()) == seen(served_night, user_id)
@@ -63,14 +63,14 @@ def test_shares_of_all_rated_movies_make_the_affinity(served_night: Home) -> Non
         assert math.exp(part["ease"]) == pytest.approx(max(one.affinity, MIN_AFFINITY), abs=1e-6)
 
 
-def test_what_is_published_as_the_reason_is_the_largest_of_what_was_liked(served_night: Home) -> None:
+def test_published_reasons_are_the_largest_shares_of_liked_movies(served_night: Home) -> None:
     for row in places(served_night).rows(named=True):
         because = explain(served_night, row["user_id"], str(row["movie_id"])).because
         liked = because.filter(pl.col("rating") >= pl.col("rating").mean() - 1e-4, pl.col("share") > 0)
         assert liked["title"].head(3).to_list() == (row["because_titles"] or [])
 
 
-def test_stars_are_a_distribution_whose_mean_is_expected(served_night: Home) -> None:
+def test_the_mean_of_the_star_distribution_is_the_expected_rating(served_night: Home) -> None:
     for user_id, movie in ((SILENT, 3), (5, 50), (40, 7)):
         one = explain(served_night, user_id, str(movie))
         assert one.stars["stars"].to_list() == LEVELS
@@ -82,13 +82,13 @@ def test_stars_are_a_distribution_whose_mean_is_expected(served_night: Home) -> 
         assert math.exp(parts["likes"]) == pytest.approx(one.stars["probability"][3:].sum(), abs=1e-4)
 
 
-def test_a_movie_that_was_rated_says_so(served_night: Home) -> None:
+def test_a_rated_movie_has_its_rating(served_night: Home) -> None:
     movie, stars = next(iter(seen(served_night, 5).items()))
     one = explain(served_night, 5, str(movie))
     assert (one.rating, one.rank) == (stars, None)
 
 
-def test_a_movie_that_is_not_listed_scores_less_than_those_that_are(served_night: Home) -> None:
+def test_an_unlisted_movie_scores_below_listed_ones(served_night: Home) -> None:
     lists = ask(served_night, "select movie_id, score from recommendations where user_id = 5")
     known = {*lists["movie_id"], *seen(served_night, 5)}
     others = [movie for movie in range(1, 101) if movie not in known][:10]
@@ -97,26 +97,26 @@ def test_a_movie_that_is_not_listed_scores_less_than_those_that_are(served_night
     assert max(one.score for one in explained) <= min(lists["score"].to_list()) + 1e-6
 
 
-def test_a_movie_that_nobody_has_rated(served_night: Home) -> None:
+def test_a_movie_without_ratings_is_explained(served_night: Home) -> None:
     """It stands where its neighbours do, and no movie of the user's speaks for it."""
     one = explain(served_night, 5, "3")
     assert one.affinity == 0
     assert dict(one.parts.select("part", "value").iter_rows())["ease"] > math.log(MIN_AFFINITY)
 
 
-def test_somebody_without_ratings(served_night: Home) -> None:
+def test_a_user_without_ratings_is_explained(served_night: Home) -> None:
     one = explain(served_night, SILENT, str(listed(served_night, SILENT, 1)))
     assert one.because.is_empty()
     assert one.affinity == 0
     assert one.rank == 1
 
 
-def test_a_title_will_do(served_night: Home) -> None:
+def test_a_movie_can_be_given_by_title(served_night: Home) -> None:
     movie = ask(served_night, "select movie_id, title from movies where movie_id = 20").row(0)
     assert explain(served_night, 5, movie[1].upper()).movie["movie_id"].item() == 20
 
 
-def test_what_machines_get_is_plain(served_night: Home) -> None:
+def test_json_output_has_plain_types(served_night: Home) -> None:
     one = explain(served_night, 5, str(listed(served_night, 5, 2)))
     found = one.as_json()
     assert set(found) == set(Explanation.__dataclass_fields__)
@@ -131,7 +131,7 @@ def test_what_machines_get_is_plain(served_night: Home) -> None:
     ("user_id", "asked", "complaint"),
     [(777, "3", "user 777 is not known"), (5, "No Such Film", "no movie is called 'No Such Film'")],
 )
-def test_whoever_and_whatever_nobody_knows(served_night: Home, user_id: int, asked: str, complaint: str) -> None:
+def test_unknown_users_and_movies_are_refused(served_night: Home, user_id: int, asked: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         explain(served_night, user_id, asked)
 
@@ -145,6 +145,6 @@ def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Ho
         explain(home, 5, "3")
 
 
-def test_nothing_is_published(home: Home) -> None:
+def test_without_published_lists_the_query_fails(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         explain(home, 5, "3")

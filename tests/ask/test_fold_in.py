@@ -74,7 +74,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("stated", STATED.values(), ids=STATED)
 @pytest.mark.parametrize("ratings", RATINGS.values(), ids=RATINGS)
-def test_a_stranger_gets_what_the_ranker_would_give(
+def test_fold_in_gives_the_list_of_the_ranker(
     ratings: Mapping[int, float], stated: tuple[str, ...], pair: Pair
 ) -> None:
     for n in (1, 10, 60):
@@ -93,13 +93,13 @@ def check_same(pair: Pair, ratings: Mapping[int, float], stated: tuple[str, ...]
     assert block.served_by == [served_by] * len(block.item_idx)
 
 
-def test_what_is_stated_twice_counts_once(pair: Pair) -> None:
+def test_repeated_properties_count_once(pair: Pair) -> None:
     once, twice = (fold_in(pair.saved, {4: 5.0}, stated, 10) for stated in (["gender=F"], ["gender=F", "gender=F"]))
     assert once.item_idx.tolist() == twice.item_idx.tolist()
     assert once.score.tolist() == twice.score.tolist()
 
 
-def test_who_is_served_how() -> None:
+def test_served_by_depends_on_ratings_and_properties() -> None:
     assert [name_service(n, is_stated=False) for n in (0, 1, 9, 10)] == [
         "default",
         "few ratings",
@@ -121,14 +121,14 @@ def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) 
         assert listed == set(range(1, 41)) - {4}
 
 
-def test_more_is_known_of_those_who_say_more() -> None:
+def test_ratings_and_properties_change_the_list() -> None:
     """Weights are those of the size at or below: 0, 1, 3 and 10 are taught in `weights_of`."""
     by_size = weights_of(ALL_THREE).by_size
     assert list(by_size) == [0, 1, 3, 10]
     assert len({tuple(row.values()) for row in by_size.values()}) == 4
 
 
-def test_torch_is_not_loaded() -> None:
+def test_torch_is_not_imported() -> None:
     """It takes seconds, and a list for a newcomer is computed while they wait."""
     program = "import sys, recsys.ask.fold_in, recsys.ask.newcomer; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run(

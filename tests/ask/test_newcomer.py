@@ -43,7 +43,7 @@ def test_a_list_for_ratings_by_title(served_night: Home, titles: list[str]) -> N
     assert newcomer.rows["because_titles"].explode().drop_nulls().unique().to_list() == [titles[0]], "the one liked"
 
 
-def test_ten_ratings_are_a_history(served_night: Home, titles: list[str]) -> None:
+def test_ten_ratings_are_served_by_history(served_night: Home, titles: list[str]) -> None:
     newcomer = recommend_for(served_night, ", ".join(f"{title}={1 + n % 5}" for n, title in enumerate(titles[:10])))
     assert newcomer.served_by == "history"
 
@@ -61,7 +61,7 @@ def test_the_first_n(served_night: Home, titles: list[str]) -> None:
     assert len(many) == 99, "all movies of the source, new ones too, but the one that was rated"
 
 
-def test_somebody_says_who_they_are(served_night: Home, titles: list[str]) -> None:
+def test_a_segment_changes_the_list(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5"
     unsaid, woman, again = (
         recommend_for(served_night, ratings, segment).rows
@@ -72,7 +72,7 @@ def test_somebody_says_who_they_are(served_night: Home, titles: list[str]) -> No
     assert unsaid.equals(recommend_for(served_night, ratings, "all").rows)
 
 
-def test_segments_are_called_as_their_default_lists_are(served_night: Home, titles: list[str]) -> None:
+def test_segment_names_match_the_default_lists(served_night: Home, titles: list[str]) -> None:
     for segment in ("all", "gender=F", "occupation=writer", "gender=M age=under 18"):
         assert len(recommend_default(served_night, segment)) == 10
         assert len(recommend_for(served_night, f"{titles[0]}=5", segment).rows) == 10
@@ -90,12 +90,12 @@ def test_segments_are_called_as_their_default_lists_are(served_night: Home, titl
         ("20=5", "gender=F gender=m", "'gender=F gender=m' has two values of gender"),
     ],
 )
-def test_what_cannot_be_meant(served_night: Home, ratings: str, segment: str | None, complaint: str) -> None:
+def test_invalid_arguments_are_refused(served_night: Home, ratings: str, segment: str | None, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         recommend_for(served_night, ratings, segment)
 
 
-def test_without_the_folder_of_the_run_there_are_none(served_night: Home, tmp_path: Path) -> None:
+def test_without_the_folder_of_the_run_there_is_no_list(served_night: Home, tmp_path: Path) -> None:
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
@@ -105,7 +105,7 @@ def test_without_the_folder_of_the_run_there_are_none(served_night: Home, tmp_pa
 
 @pytest.mark.parametrize("damaged", ["ranker/ranker.safetensors", "ranker/ranker.json", "vocabulary/users.parquet"])
 @pytest.mark.parametrize("how", ["cut", "gone"])
-def test_a_damaged_folder_is_told_by_name(served_night: Home, tmp_path: Path, damaged: str, how: str) -> None:
+def test_a_damaged_folder_is_reported_with_its_path(served_night: Home, tmp_path: Path, damaged: str, how: str) -> None:
     home = Home(tmp_path / "copy")
     shutil.copytree(served_night.root, home.root)
     run_id, _ = read_served(home)
@@ -116,12 +116,12 @@ def test_a_damaged_folder_is_told_by_name(served_night: Home, tmp_path: Path, da
             asked()
 
 
-def test_nothing_is_published(home: Home) -> None:
+def test_without_published_lists_the_query_fails(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         recommend_for(home, "20=5")
 
 
-def test_a_process_of_its_own_says_the_same(served_night: Home, titles: list[str]) -> None:
+def test_a_separate_process_gives_the_same_list(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5, {titles[3]}=1"
     words = [str(RECSYS), "recommend", "--ratings", ratings, "--n", "4", "--json", "--home", str(served_night.root)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

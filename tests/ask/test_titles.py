@@ -170,12 +170,12 @@ def read_movies(archive: bytes, lines: str, separator: str) -> pl.DataFrame:
     return table.select("movie_id", pl.col("title").str.replace(r"\s*\(\d{4}\)\s*$", ""), year=year)
 
 
-def test_titles_as_people_type_them(movies: pl.DataFrame) -> None:
+def test_typed_titles_are_found(movies: pl.DataFrame) -> None:
     assert len(CASES) >= 40
     assert wrong(CASES, movies) == {}
 
 
-def test_among_all_titles_of_movielens(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
+def test_titles_are_found_in_ml_latest_small(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
     """Thousands of other titles are no nearer; without these, on the made-up ones."""
     archive = real_archive("ml-latest-small")
     if archive.is_real:
@@ -186,7 +186,7 @@ def test_among_all_titles_of_movielens(real_archive: Callable[[str], RealArchive
     assert wrong(CASES, movies) == {}
 
 
-def test_among_the_titles_of_the_million(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
+def test_titles_are_found_in_ml_1m(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
     """Its titles are others: no a.k.a., and no accents that are right in Unicode. No count of ratings here."""
     archive = real_archive("ml-1m")
     if archive.is_real:
@@ -216,7 +216,7 @@ def test_the_best_comes_first_with_its_similarity(movies: pl.DataFrame) -> None:
         ("toy storys", "Toy Story", 0.8526),  # 0.9 · 18 / 19
     ],
 )
-def test_similarity_says_how_exact_it_is(asked: str, title: str, similarity: float, movies: pl.DataFrame) -> None:
+def test_similarity_reflects_the_kind_of_match(asked: str, title: str, similarity: float, movies: pl.DataFrame) -> None:
     found = find_movies(asked, movies, limit=50).filter(title=title)
     assert found["similarity"].to_list() == [similarity]
 
@@ -242,7 +242,7 @@ def test_equal_titles_go_to_the_most_rated_then_to_the_lower_id() -> None:
         ("300", "'300' is read as a movie_id: Quiz Show (1994), movie_id 300; not: 300 (2007), movie_id 51662"),
     ],
 )
-def test_a_choice_or_a_guess_is_told(
+def test_ambiguous_and_inexact_matches_are_logged(
     asked: str, told: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="recsys"):
@@ -251,13 +251,13 @@ def test_a_choice_or_a_guess_is_told(
 
 
 @pytest.mark.parametrize("asked", ["Toy Story", "the heat", "heat 2013", "Matrix, The", "6"])
-def test_what_is_clear_is_not_told(asked: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+def test_unambiguous_matches_are_not_logged(asked: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys"):
         find_movie(asked, movies)
     assert caplog.messages == []
 
 
-def test_another_number_is_another_movie(movies: pl.DataFrame) -> None:
+def test_a_different_number_is_a_different_movie(movies: pl.DataFrame) -> None:
     assert find_movies("Toy Story 4", movies)["similarity"][0] < MIN_SIMILARITY
     expected = r"no movie is called 'Toy Story 4'; did you mean Toy Story \(1995\), .*; Toy Story 2 \(1999\), movie_id"
     with pytest.raises(UsageError, match=expected):
@@ -265,13 +265,13 @@ def test_another_number_is_another_movie(movies: pl.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("asked", ["", "?!", "*"])
-def test_nothing_is_near_to_nothing(asked: str, movies: pl.DataFrame) -> None:
+def test_empty_queries_match_nothing(asked: str, movies: pl.DataFrame) -> None:
     with pytest.raises(UsageError, match="there is no similar title"):
         find_movie(asked, movies)
 
 
 @pytest.mark.parametrize("asked", ["qwertyuiop", "99999999999999999999", "007", "¾"])
-def test_what_no_movie_is_called(asked: str, movies: pl.DataFrame) -> None:
+def test_unknown_titles_are_refused(asked: str, movies: pl.DataFrame) -> None:
     with pytest.raises(UsageError, match=f"no movie is called '{asked}'"):
         find_movie(asked, movies)
 
@@ -288,7 +288,7 @@ def test_what_no_movie_is_called(asked: str, movies: pl.DataFrame) -> None:
         ('"E=mc2"=3', [("E=mc2", 3)]),
     ],
 )
-def test_ratings_as_people_type_them(text: str, expected: list[tuple[str, float]]) -> None:
+def test_typed_ratings_are_parsed(text: str, expected: list[tuple[str, float]]) -> None:
     assert parse_ratings(text, STARS) == expected
 
 
@@ -308,7 +308,7 @@ def test_ratings_as_people_type_them(text: str, expected: list[tuple[str, float]
         (" ", "there are no ratings"),
     ],
 )
-def test_ratings_that_cannot_be_meant(text: str, complaint: str) -> None:
+def test_invalid_ratings_are_refused(text: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         parse_ratings(text, STARS)
 
@@ -319,7 +319,7 @@ def test_rated_movies_are_found_in_the_order_typed(movies: pl.DataFrame) -> None
     assert found.schema["rating"] == pl.Float32
 
 
-def test_a_movie_is_rated_once(movies: pl.DataFrame) -> None:
+def test_rating_a_movie_twice_is_refused(movies: pl.DataFrame) -> None:
     expected = (
         r"'Seven' and 'se7en \(1995\)' are the same movie, Seven \(a\.k\.a\. Se7en\) \(1995\), movie_id 47\. Next"
     )
@@ -327,6 +327,6 @@ def test_a_movie_is_rated_once(movies: pl.DataFrame) -> None:
         match_ratings(parse_ratings("Seven=5,Heat=3,se7en (1995)=4", STARS), movies)
 
 
-def test_two_titles_with_one_number_of_stars(movies: pl.DataFrame) -> None:
+def test_two_titles_with_a_single_rating_are_refused(movies: pl.DataFrame) -> None:
     with pytest.raises(UsageError, match=r"'Toy Story, Heat'.* For several movies, give each its own =STARS"):
         match_ratings(parse_ratings("Toy Story, Heat=4", STARS), movies)

@@ -16,7 +16,8 @@ from recsys.files import write_json
 from recsys.forgotten import forget
 from recsys.home import Home, Run
 from recsys.ingest.snapshot import Snapshot
-from recsys.runs.night import night, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import night
 from recsys.settings import CheckConfig, Settings, ShiftConfig
 from recsys.warehouse.publish import record
 from tests.support.snapshots import START, Tables, check_ratings, make_run, make_tables, write_tables
@@ -205,7 +206,7 @@ def test_figures_of_snapshot_and_networks_stand_side_by_side(home: Home) -> None
     check_ratings(write(home, "tonight", make_tables()), run, CONFIG, None)
     alone = read_metrics(run)
     measured = {"model": "bias", "split": "holdout", "slice": "all", "metric": "rmse_mean", "value": 0.95}
-    write_json(run.metrics, [measured])
+    write_json(run.metrics / "evaluate.json", [measured])
     assert [row.model for row in read_metrics(run)] == [*("snapshot" for _ in alone), "bias"]
 
 

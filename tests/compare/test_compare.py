@@ -138,7 +138,7 @@ def test_epochs_are_chosen_on_validation_or_stated(setting: Setting) -> None:
     assert stated.config == MODELS["ordinal"].configure(len(setting.parts.train), 5) != chosen.config
 
 
-def test_a_config_given_is_its_networks_only(setting: Setting) -> None:
+def test_a_tuned_config_applies_to_its_network_only(setting: Setting) -> None:
     config = with_values(MODELS["softmax"].configure(900, 5), {"embedding_dim": 3})
     tuned = TunedConfig(model="softmax", config=config.model_dump())
     given = replace(setting, tuned=tuned)
@@ -172,7 +172,7 @@ def test_epochs_chosen_on_the_holdout_would_be_found(data: Data, settings: Setti
     assert "its stars" in find_leaks(answer, setting.parts.holdout)
 
 
-def test_a_network_that_fails_has_a_trial_that_says_why(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_network_has_a_trial_with_the_failure(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     diverge("softmax", monkeypatch)
     trial = run_trial("softmax", setting)
     assert trial == Trial("random", "softmax", 0, failure=trial.failure)
@@ -210,7 +210,7 @@ def test_the_command_prints_a_table_for_each_split_and_writes_files(home: Path, 
     assert random["mean"] != newest["mean"]
 
 
-def test_a_comparison_goes_on_where_it_stopped(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(home, "--models", "bias", "--out", tmp_path, "--json")
     monkeypatch.setattr("recsys.compare.trial.fit_baselines", None)  # bias cannot be fitted any more, and need not be
     second = run(home, "--models", "bias,popularity", "--out", tmp_path, "--json")
@@ -223,7 +223,7 @@ def test_a_comparison_goes_on_where_it_stopped(home: Path, tmp_path: Path, monke
     assert "holds a comparison under other conditions: splits was" in other.stderr
 
 
-def test_a_network_that_fails_is_a_row_and_the_others_go_on(
+def test_a_failing_network_has_a_row_and_the_others_run(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverge("softmax", monkeypatch)
@@ -235,7 +235,7 @@ def test_a_network_that_fails_is_a_row_and_the_others_go_on(
     assert (tmp_path / "results.png").exists()
 
 
-def test_what_can_be_wrong_is_told_before_anything_is_trained(home: Path, tmp_path: Path) -> None:
+def test_invalid_input_is_refused_before_training(home: Path, tmp_path: Path) -> None:
     for wrong in (("--split", "random,u1"), ("--source", "nosuchfile.zip")):
         shown = run(home, "--models", "bias", "--out", tmp_path / "out", *wrong)
         assert shown.exit_code != 0
@@ -262,7 +262,7 @@ def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:
     assert json.loads(run(home, *command, "--json").stdout) == [read_json(path) for path in results]
 
 
-def test_files_of_ones_own(home: Path, data: Data, tmp_path: Path) -> None:
+def test_train_and_holdout_files_are_compared(home: Path, data: Data, tmp_path: Path) -> None:
     train, holdout = tmp_path / "train.parquet", tmp_path / "holdout.parquet"
     data.ratings.head(1000).write_parquet(train)
     data.ratings.tail(200).write_parquet(holdout)
@@ -288,7 +288,7 @@ def test_learning_rates_are_suggested(home: Path, tmp_path: Path) -> None:
     assert run(home, "--models", "bias", "--find-lr").exit_code == 2
 
 
-def test_wrong_words_are_wrong_usage(home: Path) -> None:
+def test_invalid_options_are_wrong_usage(home: Path) -> None:
     shown = run(home, "--models", "sofmax")
     assert (shown.exit_code, "Did you mean softmax?" in shown.stderr) == (2, True)
     published = run(home, "--models", "bias", "--split", "u1")

@@ -25,7 +25,7 @@ def test_every_network_has_a_line_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_knob_has_a_value_and_a_reason(name: str) -> None:
+def test_every_field_has_a_value_and_a_description(name: str) -> None:
     frame = list_knobs(config_of(name, 1_000_000, 5))
     assert {"training.epochs", "training.learning_rate"} <= set(frame["knob"])
     assert (frame["what"].str.len_chars() > 5).all()
@@ -41,7 +41,7 @@ def test_values_follow_the_number_of_ratings() -> None:
     assert searched["features"] == ""
 
 
-def test_what_json_shows_is_a_config_file(tmp_path: Path) -> None:
+def test_the_json_output_is_a_config_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(run("ordinal_basic", "--ratings", "900", "--json").stdout)
     assert json.loads(path.read_text())["model"] == "ordinal_basic"
@@ -51,7 +51,7 @@ def test_what_json_shows_is_a_config_file(tmp_path: Path) -> None:
     assert json.loads(shown.stdout)["rows"][0]["figures"]["epochs"]["mean"] == 14
 
 
-def test_a_wrong_name_is_told_the_right_ones() -> None:
+def test_an_unknown_network_is_refused() -> None:
     shown = run("ordinary")
     assert shown.exit_code == 2
     assert "no network ordinary. Next: use one of ordinal, ordinal_basic" in shown.stderr

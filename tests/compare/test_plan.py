@@ -16,13 +16,13 @@ def plan(models: str | None = None, splits: str = "random", n_seeds: int = 1) ->
     return plan_comparison(models, splits, n_seeds, "chosen", SETTINGS)
 
 
-def test_networks_by_name_once_each_in_the_order_given() -> None:
+def test_networks_keep_their_order_without_repeats() -> None:
     assert plan("softmax, bias,softmax").models == ("softmax", "bias")
     assert plan("all").models == (*MODELS, *BASELINES)
     assert plan().models == (*SETTINGS.candidates, "bias")
 
 
-def test_names_of_baselines_and_networks_do_not_meet() -> None:
+def test_names_of_baselines_and_networks_are_distinct() -> None:
     assert not {*MODELS} & {*BASELINES}
 
 
@@ -30,7 +30,7 @@ def test_seeds_count_from_the_first() -> None:
     assert plan(n_seeds=3).seeds == (3, 4, 5)
 
 
-def test_splits_with_shares_of_their_own() -> None:
+def test_splits_can_have_shares() -> None:
     base = SETTINGS.split
     assert plan(splits="random,time:0.1, last,last:2").splits == {
         "random": base,
@@ -41,7 +41,7 @@ def test_splits_with_shares_of_their_own() -> None:
     assert plan(splits="u1,ub").splits == {name: Provided(name, 0.15) for name in ("u1", "ub")}
 
 
-def test_two_files_take_the_place_of_splits() -> None:
+def test_two_files_replace_splits() -> None:
     train, holdout = Path("a.parquet"), Path("b.parquet")
     found = plan_comparison(None, None, 1, "stated", SETTINGS, (train, holdout))
     assert found.splits == {"files": Provided("files", 0.15, train, holdout)}
@@ -63,7 +63,7 @@ def test_two_files_take_the_place_of_splits() -> None:
         ({"n_seeds": 0}, "--seeds 0 is invalid. Next: give a number from 1 to 100"),
     ],
 )  # fmt: skip
-def test_words_that_mean_nothing(words: dict[str, str], message: str) -> None:
+def test_invalid_options_are_refused(words: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan(**words)  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ def test_words_that_mean_nothing(words: dict[str, str], message: str) -> None:
         (["/x/a b.zip", "synthetic:9x8x7"], "out", {"/x/a b.zip": "out/a-b", "synthetic:9x8x7": "out/synthetic-9x8x7"}),
     ],
 )
-def test_where_the_results_of_each_source_go(
+def test_each_source_has_a_results_folder(
     sources: list[str], out: str | None, folders: dict[str | None, str | None]
 ) -> None:
     expected = {source: folder and Path(folder) for source, folder in folders.items()}
@@ -92,7 +92,7 @@ def test_where_the_results_of_each_source_go(
         ("triplet", {"margin": 1}, r"invalid config for triplet: .*training: Field required"),
     ],
 )
-def test_a_config_is_of_a_network_that_is_compared(model: str, config: dict[str, object], message: str) -> None:
+def test_a_config_must_belong_to_a_compared_network(model: str, config: dict[str, object], message: str) -> None:
     settings = SETTINGS.model_copy(update={"config": TunedConfig.model_validate({"model": model, "config": config})})
     with pytest.raises(UsageError, match=message):
         plan_comparison("softmax,triplet", None, 1, "chosen", settings)

@@ -35,7 +35,7 @@ def test_reported_figures(figure: str, metric: str, value: float | None) -> None
     assert reported_value(figure, metric) == (value if value is None else pytest.approx(value))
 
 
-def test_a_line_of_panels_for_each_split(tmp_path: Path) -> None:
+def test_each_split_has_a_row_of_panels(tmp_path: Path) -> None:
     one, two = tmp_path / "one.png", tmp_path / "two.png"
     draw_comparison(summarise(trials()), one)
     draw_comparison(summarise([*trials(), *trials("time")]), two)
@@ -63,7 +63,7 @@ def test_learning_rates_of_some_networks_and_of_none(tmp_path: Path) -> None:
     assert (tmp_path / "two.png").read_bytes() != (tmp_path / "none.png").read_bytes()
 
 
-def test_nights_of_both_kinds_and_none(tmp_path: Path) -> None:
+def test_published_and_other_nights_are_drawn(tmp_path: Path) -> None:
     """One that was held back is another mark, in the same place."""
     night = {"run_id": "20261121T030000Z", "model": "network", "metric": "mae_median", "value": 0.63}
     for name, figures in {

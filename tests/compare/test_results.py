@@ -31,7 +31,7 @@ def test_an_interval_by_hand() -> None:
     assert figure.half_width == pytest.approx(4.302653 * 0.2 / math.sqrt(3), rel=1e-6)
 
 
-def test_one_seed_has_no_interval_and_equal_ones_have_none_to_speak_of() -> None:
+def test_one_seed_has_no_interval_and_equal_values_a_zero_one() -> None:
     assert estimate([0.5]) == Figure(0.5, None, 1)
     assert estimate([0.5, 0.5]) == Figure(0.5, 0.0, 2)
 
@@ -52,7 +52,7 @@ def test_slices_are_means_over_seeds() -> None:
     ]
 
 
-def test_files(tmp_path: Path) -> None:
+def test_result_files_by_hand(tmp_path: Path) -> None:
     write_results(summarise(TRIALS), TRIALS, {"id": "here"}, tmp_path)
     with (tmp_path / "results.csv").open(encoding="utf-8") as file:
         softmax, bias = csv.DictReader(file)
@@ -66,7 +66,7 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "slices.csv").read_text(encoding="utf-8").splitlines()[0] == "split,model,slice,metric,value"
 
 
-def test_a_finished_trial_is_kept_and_a_failed_one_is_not(tmp_path: Path) -> None:
+def test_finished_trials_are_stored_and_failed_ones_are_not(tmp_path: Path) -> None:
     runs = []
 
     def run() -> Trial:
@@ -102,7 +102,7 @@ def test_damaged_conditions_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
-def test_no_figure_is_cut_on_a_narrow_terminal(width: int) -> None:
+def test_figures_are_not_truncated_on_a_narrow_terminal(width: int) -> None:
     metrics = dict.fromkeys((*STARS, *OWN), 0.61234) | {"epochs": 14.0, "parameters": 1e6, "training_seconds": 9.9}
     page = render(summarise([trial("ordinal", 0, **metrics), trial("ordinal", 1, **metrics)]), {"random": "25%"}, width)
     table = page.split("\n\n")[0]
@@ -111,13 +111,13 @@ def test_no_figure_is_cut_on_a_narrow_terminal(width: int) -> None:
     assert ("columns left out: MSE" in table) == (width < 200)
 
 
-def test_trials_of_other_conditions_do_not_stand_beside_these(tmp_path: Path) -> None:
+def test_trials_under_other_conditions_are_refused(tmp_path: Path) -> None:
     TrialStore(tmp_path, {"snapshot": "abc", "code": "1"})
     with pytest.raises(UsageError, match=r"holds a comparison under other conditions: code was 1, now it is 2\. Give"):
         TrialStore(tmp_path, {"snapshot": "abc", "code": "2"})
 
 
-def test_the_table_has_the_best_first_and_says_what_it_means() -> None:
+def test_the_table_is_sorted_and_has_a_legend() -> None:
     page = render(summarise(TRIALS), {"random": "25% drawn at random"})
     lines = page.splitlines()
     assert lines[0].strip() == "random: 25% drawn at random"

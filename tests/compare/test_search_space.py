@@ -17,7 +17,7 @@ def draw(field: Field, n: int = 200) -> list[Any]:
     return [field.suggest(study.ask()) for _ in range(n)]
 
 
-def test_the_fields_that_say_so_those_of_the_training_too() -> None:
+def test_fields_with_a_range_are_searched() -> None:
     fields = {field.path: field for field in search_space(DEFAULT)}
     assert fields.keys() == {"training.learning_rate", "embedding_dim", "hidden_dim", "dropout"}
     assert fields["training.learning_rate"] == Field("training.learning_rate", 0.01, [1e-4, 0.1, "log"])
@@ -57,7 +57,7 @@ def test_a_default_outside_is_part_of_the_space() -> None:
     assert "z" in draw(Field("kind", "z", ["a", "b"]))
 
 
-def test_values_are_put_in_their_places_and_validated() -> None:
+def test_values_are_set_by_path_and_validated() -> None:
     changed = with_values(DEFAULT, {"training.learning_rate": 0.5, "dropout": 0.25})
     assert changed.training.learning_rate == 0.5
     assert changed.model_dump() == {
@@ -69,7 +69,7 @@ def test_values_are_put_in_their_places_and_validated() -> None:
         with_values(DEFAULT, {"dropout": 2.0})
 
 
-def test_a_part_that_is_switched_off_is_not_searched() -> None:
+def test_disabled_parts_are_not_searched() -> None:
     class Optional(NetworkConfig):
         none: float | None = ConfigField(None, json_schema_extra={"search": [0.1, 1.0, "linear"]})
         nothing: float = ConfigField(0.0, json_schema_extra={"search": [0.1, 1.0, "log"]})
@@ -80,7 +80,7 @@ def test_a_part_that_is_switched_off_is_not_searched() -> None:
     assert [field.path for field in fields] == ["training.learning_rate", "zero", "kind"]
 
 
-def test_a_field_that_says_nothing_is_not_searched() -> None:
+def test_fields_without_a_range_are_not_searched() -> None:
     class Silent(NetworkConfig):
         size: int = ConfigField(3, json_schema_extra={"unit": "none"})
 

@@ -41,7 +41,7 @@ def read_trials(found: Tuned) -> pl.DataFrame:
     return pl.read_csv(found.folder / "trials.csv")
 
 
-def test_the_first_trial_is_the_config_as_shipped_and_the_best_is_no_worse(found: Tuned) -> None:
+def test_the_first_trial_is_the_default_config_and_the_best_is_no_worse(found: Tuned) -> None:
     trials = read_trials(found)
     assert len(trials) == 4
     assert trials["trial"].to_list() == [0, 1, 2, 3]
@@ -65,7 +65,7 @@ def test_the_figures_are_those_of_validation(found: Tuned, home: Path) -> None:
     assert choice.tried["softmax"]["mae_median"] == found.metrics["mae_median"]
 
 
-def test_a_second_call_goes_on(found: Tuned, home: Path) -> None:
+def test_a_second_call_resumes_the_search(found: Tuned, home: Path) -> None:
     before = read_trials(found)
     again = tune("softmax", settings_for(home), minutes=5, max_trials=2)
     assert again.folder == found.folder
@@ -87,7 +87,7 @@ def test_the_same_seed_tries_the_same(found: Tuned, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("found")  # the checks of its home need not be run again
-def test_a_killed_trial_is_run_again(home: Path) -> None:
+def test_a_killed_trial_is_repeated(home: Path) -> None:
     """Kill -9 in the second trial: it is queued anew with the same values."""
     before = {*home.glob("tuning/*")}
     command = ["tune", "--model", "softmax", "--source", SOURCE, "--home", str(home), "--minutes", "9", "--seed", "2"]
@@ -112,29 +112,32 @@ def count_values(log: Path) -> int:
     return log.read_text().count('"param_name"') if log.exists() else 0
 
 
-def test_a_budget_that_is_spent_ends_the_search_in_mid_training(tmp_path: Path) -> None:
+def test_the_search_stops_during_a_training_when_time_is_up(tmp_path: Path) -> None:
     """The first trial may end after it, or there would be nothing to show."""
     found = tune("softmax", settings_for(tmp_path), minutes=1e-6)
     assert found.trials == {"complete": 1}
 
 
 def test_one_search_at_a_time(home: Path, found: Tuned) -> None:
-    with FileLock(found.folder.with_name(f".{found.folder.name}.lock")), pytest.raises(HomeBusy, match="is under way"):
+    with (
+        FileLock(found.folder.with_name(f".{found.folder.name}.lock")),
+        pytest.raises(HomeBusy, match="is already running"),
+    ):
         tune("softmax", settings_for(home), minutes=1, max_trials=1)
 
 
 @pytest.mark.parametrize(("model", "minutes"), [("sofmax", 1.0), ("softmax", 0.0)])
-def test_what_cannot_be_meant(model: str, minutes: float, home: Path) -> None:
+def test_invalid_arguments_are_refused(model: str, minutes: float, home: Path) -> None:
     with pytest.raises(UsageError, match=r"--m\w+ (sofmax: |0 is invalid)"):
         tune(model, settings_for(home), minutes)
 
 
-def test_networks_that_order_only_are_judged_by_their_own_error() -> None:
+def test_the_objective_of_ranking_networks_is_their_own_error() -> None:
     assert objective({"own_error": 0.25}) == 0.25
     assert objective({"own_error": 0.25, "mae_median": 0.5}) == 0.5
 
 
-def test_nothing_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_without_a_successful_trial_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = MODELS["softmax"]
 
     def diverging(n_ratings: int, n_levels: int) -> NetworkConfig:
@@ -145,7 +148,7 @@ def test_nothing_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         tune("softmax", settings_for(tmp_path), minutes=1, max_trials=1)
 
 
-def test_the_command_prints_what_a_night_can_use(found: Tuned, home: Path) -> None:
+def test_the_command_prints_the_config_for_a_night(found: Tuned, home: Path) -> None:
     command = ["tune", "--model", "softmax", "--source", SOURCE, "--home", str(home), "--minutes", "5", "--trials", "1"]
     shown = CliRunner().invoke(main, [*command, "--json"])
     assert shown.exit_code == 0, shown.output
@@ -157,6 +160,6 @@ def test_the_command_prints_what_a_night_can_use(found: Tuned, home: Path) -> No
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
-def test_a_search_ends(minutes: float, home: Path) -> None:
+def test_minutes_must_be_finite_and_positive(minutes: float, home: Path) -> None:
     with pytest.raises(UsageError, match=r"--minutes .* is invalid. Next: give a number above 0"):
         tune("softmax", settings_for(home), minutes)

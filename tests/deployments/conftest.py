@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import Served, serving, wait_until_up
+from tests.support.serving import Served, disable_schedules, serving, wait_until_up
 from tests.support.sinks import Sink, webhook
 
 SECRET = "hunter2-of-the-source"
@@ -41,4 +41,5 @@ def served(serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Se
     """On SQLite, without a password. test_restart.py kills it, so it must run last."""
     with serving(serve_folder, **serve_environment) as served:
         wait_until_up(served)
+        disable_schedules(served, "watch")  # every five minutes: its runs would get in the way of the tests
         yield served

@@ -20,7 +20,8 @@ from recsys.home import Home, Run
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.metrics.differences import Comparison
 from recsys.rank.weights import Weights
-from recsys.runs.night import describe_run, night, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import describe_run, night
 from recsys.settings import Settings
 from recsys.split.cut import Split, cut_holdout
 from recsys.train.saved_model import SavedModel, load_model
@@ -106,7 +107,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
         return Nights(champion, first, equal, judge(settings, run))
 
 
-def test_the_same_night_again_is_no_difference(nights: Nights) -> None:
+def test_repeating_the_same_night_shows_no_difference(nights: Nights) -> None:
     found = nights.equal.compare()
     assert (found.champion, found.why_not) == (nights.champion.run.run_id, None)
     assert {one.metric for one in found.overall} == {"mae_median", "ndcg_at_10"}
@@ -129,14 +130,14 @@ def test_the_figures_are_those_of_the_evaluation(nights: Nights) -> None:
     assert rows["champion", "all", "n"] == len(pl.read_parquet(nights.equal.parts.holdout))
 
 
-def test_a_night_tried_again_leaves_its_rows_once(nights: Nights) -> None:
+def test_comparing_again_replaces_the_rows(nights: Nights) -> None:
     for _ in range(2):
         nights.equal.compare()
     rows = [(row.model, row.slice, row.metric) for row in read_metrics(nights.equal.run) if row.split == "holdout"]
     assert len(rows) == len(set(rows))
 
 
-def test_differences_stand_in_metrics_slice_by_slice(nights: Nights) -> None:
+def test_differences_are_in_metrics_by_slice(nights: Nights) -> None:
     found = nights.grown.compare()
     rows, model = nights.grown.rows(), nights.grown.night.choice.model
     for one in found.differences:
@@ -151,7 +152,7 @@ def test_differences_stand_in_metrics_slice_by_slice(nights: Nights) -> None:
     assert not any(one.slice.startswith("rating=") for one in found.slices)
 
 
-def test_a_later_night_is_compared_on_what_the_champion_never_learned_from(nights: Nights, tmp_path: Path) -> None:
+def test_a_later_night_is_compared_on_rows_unknown_to_the_champion(nights: Nights, tmp_path: Path) -> None:
     """When ratings come, the draw's threshold moves a little: a few rows that were learned from are held out."""
     held_out, rest = pl.read_parquet(nights.grown.parts.holdout), nights.grown.parts.read_rest()
     moved = rest.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")[:20]
@@ -165,7 +166,7 @@ def test_a_later_night_is_compared_on_what_the_champion_never_learned_from(night
     assert nights.grown.rows()["champion", "all", "n"] == len(held_out) - len(both)
 
 
-def test_nobody_lists_what_is_hidden(nights: Nights) -> None:
+def test_hidden_movies_are_not_listed(nights: Nights) -> None:
     learner = nights.grown.night.learner
     champion = open_holdout_model(nights.champion.run, learner)
     candidate = replace(champion, learned=nights.grown.parts.read_rest(), learner=learner)
@@ -210,7 +211,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("path", DAMAGES)
-def test_a_champion_that_is_gone_or_damaged_is_none(
+def test_a_missing_or_damaged_champion_is_not_compared(
     nights: Nights, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     content, words = DAMAGES[path]
@@ -223,7 +224,7 @@ def test_a_champion_that_is_gone_or_damaged_is_none(
     assert read_json(nights.equal.run.gate)["not_compared"] == found.why_not
 
 
-def test_a_champion_of_another_draw_is_none(nights: Nights, tmp_path: Path) -> None:
+def test_a_champion_with_another_split_is_not_compared(nights: Nights, tmp_path: Path) -> None:
     """The champion was trained on three quarters of what another seed holds out."""
     everything = pl.concat([nights.equal.parts.read_rest(), pl.read_parquet(nights.equal.parts.holdout)])
     rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed=1)
@@ -236,12 +237,12 @@ def test_a_champion_of_another_draw_is_none(nights: Nights, tmp_path: Path) -> N
     assert f"of the {len(holdout):,} ratings held out tonight, and more than 50% is too many" in why_not
 
 
-def test_a_champion_of_other_stars_is_none(nights: Nights) -> None:
+def test_a_champion_with_another_rating_scale_is_not_compared(nights: Nights) -> None:
     halves = replace(nights.equal.night.learner, levels=(0.5, *nights.equal.night.learner.levels))
     assert "was trained on the stars 1, 2, 3, 4, 5" in str(nights.equal.compare(learner=halves).why_not)
 
 
-def test_a_champion_of_a_later_moment_is_none(nights: Nights) -> None:
+def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
     """A backfill."""
     told = read_json(nights.equal.run.findings)
     with instead(nights.equal.run.findings, None):
@@ -249,7 +250,7 @@ def test_a_champion_of_a_later_moment_is_none(nights: Nights) -> None:
         assert "knows the ratings before" in str(nights.equal.compare().why_not)
 
 
-def test_a_champion_that_learned_from_forgotten_users_is_none(nights: Nights) -> None:
+def test_a_champion_trained_on_forgotten_users_is_not_compared(nights: Nights) -> None:
     forget([7], nights.equal.run.home)
     try:
         assert "has learned from users who asked to be forgotten" in str(nights.equal.compare().why_not)
@@ -257,7 +258,7 @@ def test_a_champion_that_learned_from_forgotten_users_is_none(nights: Nights) ->
         nights.equal.run.home.forgotten.unlink()
 
 
-def test_a_forced_night_says_so_in_runs(nights: Nights) -> None:
+def test_a_forced_night_is_recorded_in_runs(nights: Nights) -> None:
     forcing = nights.equal.settings.gate.model_copy(update={"max_mae_median": 0.01, "force_publish": True})
     check_gate(nights.equal.metrics, nights.equal.compare(), nights.equal.run, forcing)
     outcome = describe_run(nights.equal.run, verdict="published", reason=None)

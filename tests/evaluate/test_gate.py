@@ -51,7 +51,7 @@ def test_a_good_model_passes(home: Home) -> None:
     assert reason(home, metric_rows()) == ""
 
 
-def test_a_holdout_by_time_is_judged_alike(home: Home) -> None:
+def test_a_holdout_by_time_is_checked_equally(home: Home) -> None:
     """Its rows carry another name."""
     rows = [replace(row, split="holdout_time") if row.split == "holdout" else row for row in metric_rows(rmse=0.96)]
     assert "holdout RMSE 0.9600 stars is not below 0.9500" in reason(home, rows)
@@ -61,7 +61,7 @@ def test_an_error_at_the_limit_passes(home: Home) -> None:
     assert reason(home, metric_rows(mae_median=0.9)) == ""
 
 
-def test_a_large_error_alone_holds_back(home: Home) -> None:
+def test_a_large_error_alone_is_held(home: Home) -> None:
     message = reason(home, metric_rows(mae_median=0.91234))
     assert "ordinal is held back: holdout MAE 0.9123 stars is above the gate 0.9000 (" in message
     assert "(RECSYS_GATE__MAX_MAE_MEDIAN=0.9124 lets it pass)" in message
@@ -69,7 +69,7 @@ def test_a_large_error_alone_holds_back(home: Home) -> None:
 
 
 @pytest.mark.parametrize("rmse", [0.95, 0.96])
-def test_not_beating_plain_biases_alone_holds_back(home: Home, rmse: float) -> None:
+def test_not_beating_the_bias_baseline_alone_is_held(home: Home, rmse: float) -> None:
     message = reason(home, metric_rows(rmse=rmse))
     assert (
         f"ordinal is held back: holdout RMSE {rmse:.4f} stars is not below 0.9500, that of the bias baseline ("
@@ -84,7 +84,7 @@ def test_the_limits_are_settings(home: Home) -> None:
     assert reason(home, metric_rows(mae_median=0.7), GateConfig(max_mae_median=0.6)) != ""
 
 
-def test_every_broken_limit_is_told_and_what_to_do(home: Home) -> None:
+def test_every_exceeded_limit_is_reported_with_a_next_step(home: Home) -> None:
     message = reason(home, metric_rows(mae_median=1.0, rmse=1.0))
     assert "MAE 1.0000 stars is above the gate 0.9000 (RECSYS_GATE__MAX_MAE_MEDIAN=1 lets it pass); " in message
     assert (
@@ -97,7 +97,7 @@ def test_every_broken_limit_is_told_and_what_to_do(home: Home) -> None:
 
 
 @pytest.mark.parametrize("broken", ["mae_median", "rmse", "bias_rmse", "coverage"])
-def test_a_figure_that_is_not_a_number_holds_back(home: Home, broken: str) -> None:
+def test_a_nan_figure_is_held(home: Home, broken: str) -> None:
     assert "nan" in reason(home, metric_rows(**{broken: math.nan}))
 
 
@@ -108,7 +108,7 @@ def test_held_back_is_exit_code_4(home: Home) -> None:
     assert held.value.verdict == "held back"
 
 
-def test_lists_of_hardly_any_movies_hold_back(home: Home) -> None:
+def test_low_coverage_is_held(home: Home) -> None:
     assert reason(home, metric_rows(coverage=0.01)) == ""
     message = reason(home, metric_rows(coverage=0.0079))
     assert "coverage@10 0.0079 is below 0.5 of 0.0200, that of lists of the most rated movies" in message
@@ -156,7 +156,7 @@ REGRESSIONS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
-def test_a_regression_alone_holds_back(home: Home, name: str) -> None:
+def test_a_regression_alone_is_held(home: Home, name: str) -> None:
     given, expected, setting = REGRESSIONS[name]
     message = reason(home, metric_rows(), CONFIG, against(**given))
     assert f"ordinal is held back: holdout {expected}" in message
@@ -164,7 +164,7 @@ def test_a_regression_alone_holds_back(home: Home, name: str) -> None:
     assert message.count("lets it pass") == 1
 
 
-def test_what_is_allowed_passes(home: Home) -> None:
+def test_regressions_within_the_limits_pass(home: Home) -> None:
     """At the limits, and better than the champion."""
     at_limits = against(mae=0.005, ndcg=0.01, Drama=0.03, coverage=(0.14, 0.2))
     assert reason(home, metric_rows(), CONFIG, at_limits) == ""
@@ -172,7 +172,7 @@ def test_what_is_allowed_passes(home: Home) -> None:
     assert reason(home, metric_rows(), CONFIG, against(coverage=(0.0, 0.0))) == ""
 
 
-def test_the_allowances_are_settings(home: Home) -> None:
+def test_the_regression_limits_are_settings(home: Home) -> None:
     worse = against(mae=0.1, ndcg=0.1, Drama=0.1, coverage=(0.1, 0.2))
     fields = ("max_mae_regression", "max_ndcg_regression", "max_slice_mae_regression")
     wide = CONFIG.model_copy(update=dict.fromkeys(fields, 0.1) | {"min_coverage_ratio": 0.5})
@@ -184,12 +184,12 @@ def test_the_allowances_are_settings(home: Home) -> None:
     )
 
 
-def test_a_difference_that_is_not_a_number_holds_back(home: Home) -> None:
+def test_a_nan_difference_is_held(home: Home) -> None:
     message = reason(home, metric_rows(), CONFIG, against(mae=math.nan))
     assert "(at least nan); the limit is 0.005 (no limit lets it pass)" in message
 
 
-def test_what_the_gate_found_is_kept(home: Home) -> None:
+def test_the_findings_are_written_to_gate_json(home: Home) -> None:
     run = make_run(home)
     assert reason(home, metric_rows()) == ""
     why = "no run has published yet"
@@ -200,7 +200,7 @@ def test_what_the_gate_found_is_kept(home: Home) -> None:
     assert read_json(run.gate) == kept
 
 
-def test_force_publishes_and_says_against_what(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_force_publish_logs_the_exceeded_limits(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     forcing = CONFIG.model_copy(update={"force_publish": True})
     assert reason(home, metric_rows(mae_median=1.0), forcing) == ""
     assert "ordinal is published against the gate: holdout MAE 1.0000 stars is above the gate 0.9000" in caplog.text
@@ -209,7 +209,7 @@ def test_force_publishes_and_says_against_what(home: Home, caplog: pytest.LogCap
     assert not read_json(make_run(home).gate)["forced"]
 
 
-def test_after_a_roll_back_no_night_publishes_unasked(home: Home) -> None:
+def test_nights_are_held_after_a_rollback(home: Home) -> None:
     rolled_back = make_outcome("20261122T090000Z", verdict="rolled back", reason="by hand, from run B to run A")
     record(rolled_back, home)
     message = reason(home, metric_rows())

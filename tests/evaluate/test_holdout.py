@@ -86,7 +86,7 @@ def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame, n: int =
     return measure_lists(ranker, interactions(train), holdout, LEARNER, n)
 
 
-def test_lists_are_judged_for_known_users_by_relevant_stars(
+def test_lists_are_measured_for_known_users_and_relevant_movies(
     split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker
 ) -> None:
     train, holdout = split
@@ -110,7 +110,7 @@ def test_lists_are_judged_for_known_users_by_relevant_stars(
 
 
 @pytest.mark.parametrize(("diversity", "n"), [(0.0, 10), (0.6, 10), (0.6, 20)])
-def test_the_first_places_judged_are_those_served(
+def test_the_measured_lists_start_with_the_served_ones(
     split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker, diversity: float, n: int
 ) -> None:
     """A diverse list of fifty, in order of score, has other first ten than a diverse list of ten."""

@@ -34,7 +34,7 @@ RELEVANT = pl.DataFrame({"user_id": [10, 20, 30], "movie_id": [40, 20, 20]})
 LISTABLE = torch.arange(VOCABULARY.n_movies) > 0  # all but the unknown
 
 
-def test_the_catalogue_is_what_may_be_listed() -> None:
+def test_the_catalogue_has_the_listable_movies() -> None:
     catalogue = gather_catalogue(TRAIN, VOCABULARY, Features({}, {"genres": GENRES}), LISTABLE)
     # a pair that is there twice is one user
     assert catalogue.movies.rows() == [
@@ -50,7 +50,7 @@ def test_the_catalogue_is_what_may_be_listed() -> None:
     assert gather_catalogue(TRAIN, VOCABULARY, NO_FEATURES, LISTABLE).genres.is_empty()
 
 
-def test_lists_of_everybody_and_intervals_of_the_network() -> None:
+def test_metrics_of_all_lists_and_intervals_of_the_network() -> None:
     features = Features({}, {"genres": GENRES})
     quality = judge_lists(LISTS, RELEVANT, TRAIN, VOCABULARY, features, LISTABLE, seed=7)
     catalogue = gather_catalogue(TRAIN, VOCABULARY, features, LISTABLE)

@@ -86,7 +86,7 @@ def test_the_figures_are_those_of_the_predictions(evaluated: Evaluated, holdout:
     assert metrics["rmse_mean"] < evaluated.report["metrics"]["global_mean"]["rmse_mean"]
 
 
-def test_the_report_tells_what_was_chosen_and_is_json(evaluated: Evaluated) -> None:
+def test_the_report_has_the_choice_and_is_json(evaluated: Evaluated) -> None:
     report = evaluated.report
     assert report["model"] == "ordinal"
     assert 1 <= report["epochs"] <= 14
@@ -96,7 +96,7 @@ def test_the_report_tells_what_was_chosen_and_is_json(evaluated: Evaluated) -> N
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_strangers_are_predicted_as_the_unknown(evaluated: Evaluated) -> None:
+def test_unknown_users_and_movies_are_predicted_as_index_0(evaluated: Evaluated) -> None:
     """But for what the source says of them, which is nothing of the last two."""
     strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
     assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
@@ -118,7 +118,7 @@ def test_lists_are_for_every_user_of_either_file(
     assert lengths[1] == 2, "of the two movies that nobody has rated in train"
 
 
-def test_lists_show_nothing_rated_in_train_nothing_twice_and_ascend(evaluated: Evaluated, train: pl.DataFrame) -> None:
+def test_lists_are_sorted_without_repeats_or_rated_movies(evaluated: Evaluated, train: pl.DataFrame) -> None:
     lists = evaluated.lists
     assert lists.join(train, on=IDS, how="semi").is_empty()
     assert not lists.select(IDS).is_duplicated().any()
@@ -129,14 +129,14 @@ def test_lists_show_nothing_rated_in_train_nothing_twice_and_ascend(evaluated: E
         assert places["score"].is_sorted(descending=True)
 
 
-def test_strangers_get_movies_that_are_rated_much(evaluated: Evaluated, train: pl.DataFrame) -> None:
+def test_unknown_users_get_popular_movies(evaluated: Evaluated, train: pl.DataFrame) -> None:
     counts = train.group_by("movie_id").len().sort("len", "movie_id", descending=[True, False])
     for stranger in (*STRANGERS, *NOBODY):
         shown = evaluated.lists.filter(pl.col("user_id") == stranger).join(counts, on="movie_id")
         assert shown["len"].to_numpy().mean() > counts["len"].to_numpy().mean()
 
 
-def test_whom_nobody_knows_get_one_list(evaluated: Evaluated) -> None:
+def test_all_unknown_users_get_the_same_list(evaluated: Evaluated) -> None:
     """That for anybody; those of the others are their own."""
     lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*NOBODY, *STRANGERS)]
     assert lists[0].equals(lists[1])
@@ -157,7 +157,7 @@ def test_the_stars_of_the_holdout_do_not_matter(
     assert opposite.report["epochs"] == evaluated.report["epochs"]
 
 
-def test_the_pairs_of_the_holdout_do_not_matter_to_each_other(
+def test_rows_of_the_holdout_are_predicted_independently(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Who rated what is knowledge too, stars or none; asking for a pair must not give it away."""
@@ -169,7 +169,7 @@ def test_the_pairs_of_the_holdout_do_not_matter_to_each_other(
     assert fewer.lists.filter(pl.col("user_id") <= 57).equals(known)
 
 
-def test_a_rating_in_train_does_matter(
+def test_ratings_in_train_matter(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Or the two tests above could not fail."""
@@ -194,7 +194,7 @@ def test_the_order_of_train_does_not_matter(
     assert shuffled.lists.equals(evaluated.lists)
 
 
-def test_other_columns_and_wider_types_are_read_alike(
+def test_extra_columns_and_wider_types_are_accepted(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     other = (pl.col(IDS).cast(pl.Int64), pl.col("rating").cast(pl.Int8), pl.lit(None).alias("note"))
@@ -202,9 +202,7 @@ def test_other_columns_and_wider_types_are_read_alike(
     assert wide.predictions.equals(evaluated.predictions)
 
 
-def test_files_that_are_not_asked_for_are_not_written(
-    train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_only_requested_files_are_written(train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path) -> None:
     train.write_parquet(tmp_path / "train.parquet")
     holdout.write_parquet(tmp_path / "holdout.parquet")
     settings = Settings(source=SOURCE, home=tmp_path / "home", model="softmax")
@@ -273,7 +271,7 @@ def test_a_bad_holdout_file_is_refused(
 
 @pytest.mark.parametrize("missing", ["train", "holdout"])
 @pytest.mark.parametrize("content", [None, b"", b"user_id,movie_id,rating\n1,1,5\n"])
-def test_a_file_that_is_missing_or_no_parquet_is_wrong_usage(
+def test_a_missing_or_invalid_parquet_file_is_wrong_usage(
     missing: str, content: bytes | None, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     for name, frame in (("train", train), ("holdout", holdout)):
@@ -294,7 +292,7 @@ def test_a_file_that_is_missing_or_no_parquet_is_wrong_usage(
         ("train/p", None, "train/p cannot be written: File exists"),
     ],
 )
-def test_results_overwrite_nothing_and_can_be_written(
+def test_output_paths_are_checked(
     predictions: str | None, lists: str | None, message: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Told before anything is trained."""
@@ -308,7 +306,7 @@ def test_results_overwrite_nothing_and_can_be_written(
     assert {path.name for path in tmp_path.iterdir()} == {"train", "holdout"}
 
 
-def test_the_name_of_a_file_is_no_pattern(train: pl.DataFrame, tmp_path: Path) -> None:
+def test_file_names_are_not_glob_patterns(train: pl.DataFrame, tmp_path: Path) -> None:
     train.write_parquet(tmp_path / "t[1].parquet")
     train.head(9).write_parquet(tmp_path / "t1.parquet")
     assert len(read_ratings(tmp_path / "t[1].parquet", LEVELS, need_rating=True)) == len(train)

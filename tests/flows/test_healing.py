@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys import nightly
 from recsys.home import Home
-from recsys.runs.step import Step
+from recsys.nightly import STEPS
 from tests.support.quick_nights import ask, preload, quick_parameters, run_night, tables_of
 
-STEPS = [step for step in vars(nightly).values() if isinstance(step, Step)]
 KEPT = [step.name for step in STEPS if step.is_kept]
 # Kept and not kept, before and after each of the files that a night leaves; the mechanism is the same for all 18 steps.
 KILLED_AT = ("write_snapshot", "check_ratings", "read_rules", "choose_network", "weigh_parts", "evaluate", "check_gate")

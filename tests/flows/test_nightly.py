@@ -6,11 +6,16 @@ Those whose process is the point have one of their own; the others are typed in 
 import json
 import multiprocessing
 import os
+import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -23,10 +28,14 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.main import main
+from flows.launch import alerting
+from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
+from recsys.runs.night import night
+from recsys.settings import Settings
 from tests.support.archives import write_archive
-from tests.support.serving import descendants, processes, wait_for
+from tests.support.serving import descendants, wait_for
 
 GATE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 RECSYS = Path(sys.executable).with_name("recsys")
@@ -34,11 +43,12 @@ SPAWN = multiprocessing.get_context("spawn")
 
 N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # a night's training takes seconds, and is still better than biases
 SOURCE = f"synthetic:{N_USERS}x{N_MOVIES}x{N_RATINGS}"
-LONG = "synthetic:3000x2000x900000"  # a night that lasts longer than the start of another
+LONG = "synthetic:1500x800x200000"  # a night that trains for longer than a test takes to interrupt it
 OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
 FEW = {1: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3003: UNREADABLE}  # a row in a thousand
 N_BROKEN = 158  # of 3158, which is 5%
 
+BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"}
 WIDE_OPEN = {"RECSYS_GATE__MAX_MAE_MEDIAN": "5", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
 
 pytestmark = pytest.mark.slow
@@ -67,25 +77,18 @@ class Watched:
     failures: list[str]
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """A Prefect server for all nights but the first: each would start one of its own, which takes ten seconds.
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    """This process has no settings and no Prefect server, and as many threads as a night in a process of its own."""
+    import torch
 
-    What is yielded is for processes; this one has that server, too, no more settings, and as many threads as they.
-    """
+    n_threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DO_NOT_TRACK", "1")
-        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        for name in [name for name in os.environ if name.startswith("RECSYS_")]:
+        for name in [name for name in os.environ if name.startswith(("RECSYS_", "PREFECT_"))]:
             patch.delenv(name)
-        import torch
-        from prefect.settings import PREFECT_API_URL
-        from prefect.testing.utilities import prefect_test_harness
-
-        n_threads = torch.get_num_threads()
+        patch.setenv("PREFECT_API_URL", "")
         torch.set_num_threads(1)
-        with prefect_test_harness(server_startup_timeout=60):
-            yield own_environment(tmp_path_factory) | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+        yield
         torch.set_num_threads(n_threads)
 
 
@@ -102,9 +105,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def first(home: Home, source: str, tmp_path_factory: pytest.TempPathFactory) -> Night:
-    """As on a machine that has just been set up: no server, no state."""
-    return run_night(home, source, own_environment(tmp_path_factory))
+def first(home: Home, source: str) -> Night:
+    """With nothing in the environment but a PATH, and a HOME that cannot be written."""
+    return run_night(home, source, BARE)
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +125,12 @@ def before(first: Night, home: Home) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def refused(before: list[Any], home: Home, broken: Path, environment: Mapping[str, str]) -> Night:
-    return run_night(home, str(broken), environment)
+def refused(before: list[Any], home: Home, broken: Path) -> Night:
+    return type_night(home, str(broken))
 
 
 @pytest.fixture(scope="module")
-def held(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Night:
+def held(before: list[Any], home: Home, source: str) -> Night:
     return type_night(home, source, {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"})
 
 
@@ -146,23 +149,25 @@ def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def outdone(before: list[Any], home: Home, source: str, environment: Mapping[str, str], worse: list[str]) -> Night:
+def outdone(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
     """Held back by the champion, if by anything: the other limits are wide open."""
     return type_night(home, source, WIDE_OPEN, *worse)
 
 
 @pytest.fixture(scope="module")
-def watched(before: list[Any], home: Home, source: str, environment: Mapping[str, str]) -> Watched:
-    """The source and seed of the first night again, in another process, while somebody reads.
+def watched(before: list[Any], home: Home, source: str) -> Watched:
+    """The source and seed of the first night again, in another process, while a reader polls.
 
-    Another limit makes it another night; with the very same settings its lists would not be written again.
+    PREFECT_API_URL points to a port that nothing listens on.
+
+    Another limit makes it another night; with the same settings its lists would not be written again.
     """
     done = SPAWN.Event()
     answer, question = SPAWN.Pipe(duplex=False)
     reader = SPAWN.Process(target=poll, args=(home, done, question), daemon=True)
     reader.start()
     assert answer.recv() == "reading"
-    night = run_night(home, source, {**environment, "RECSYS_GATE__MAX_MAE_MEDIAN": "0.89"})
+    night = run_night(home, source, BARE | {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.89", "PREFECT_API_URL": dead_address()})
     done.set()
     n_reads, seen, failures = answer.recv()
     reader.join()
@@ -189,7 +194,7 @@ def test_slices_stand_in_the_table_beside_the_whole(first: Night, home: Home) ->
     assert len(whole) == 1
 
 
-def test_a_night_with_a_config_of_its_own_judged_by_time(environment: Mapping[str, str], tmp_path: Path) -> None:
+def test_a_night_with_a_config_of_its_own_judged_by_time(tmp_path: Path) -> None:
     from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
 
     shipped = MODELS["softmax"].configure(10_000, 5)
@@ -299,7 +304,6 @@ def test_a_night_is_published_against_the_gate(
     watched: Watched,
     home: Home,
     source: str,
-    environment: Mapping[str, str],
     worse: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -314,7 +318,7 @@ def test_a_night_is_published_against_the_gate(
     assert {row[-1] for row in recommendations(home)} == {run_id}
 
 
-def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment: Mapping[str, str]) -> None:
+def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path) -> None:
     """Drops that still name them come in as before; what is published, and what earlier nights left, has no trace."""
     planted = plant(N_USERS, N_MOVIES, N_RATINGS)
     theirs = 700419  # digits that no share of the metrics has
@@ -343,38 +347,98 @@ def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path, environment
     assert ask(home, "select count(*) from runs") == [(2,)]
 
 
-def test_one_night_at_a_time(tmp_path: Path, environment: Mapping[str, str]) -> None:
+def test_a_night_without_a_server_says_so_in_one_line(first: Night, watched: Watched) -> None:
+    none, dead = ([line for line in night.stderr.splitlines() if "Prefect" in line] for night in (first, watched.night))
+    assert [line.partition(" ")[2] for line in none] == ["no Prefect server is configured; the night runs without one"]
+    assert len(dead) == 1
+    assert re.search(
+        r"the Prefect server at http://127\.0\.0\.1:\d+/api does not answer; the night runs without", dead[0]
+    )
+
+
+def test_the_first_line_names_the_night(first: Night, source: str) -> None:
+    assert f"night on {source}, tables in " in first.stderr.splitlines()[0]
+
+
+def test_one_night_at_a_time(tmp_path: Path) -> None:
+    """The other night is stopped as soon as it holds the lock."""
     home = Home(tmp_path / "home")
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([str(RECSYS), *command(home, LONG)], env=environment, stdout=quiet, stderr=quiet) as other:
-        try:
-            while not any(home.root.glob("runs/*/config.json")):
-                assert other.poll() is None
-                time.sleep(0.1)
-            night = type_night(home, SOURCE)
-            assert other.poll() is None
-        finally:
-            other.kill()
+    with started(home, SOURCE) as other:
+        wait_for("the other night", lambda: any(home.root.glob("runs/*/config.json")))
+        other.send_signal(signal.SIGSTOP)
+        night = type_night(home, SOURCE)
     assert night.exit_code == 1
-    assert f"is running on {home.root}, and there is one at a time" in night.stderr
+    assert f"is running on {home.root}" in night.stderr
     assert len(list(home.runs.iterdir())) == 1
 
 
-def test_a_night_that_is_told_to_end_says_so_and_leaves_nothing(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """SIGTERM, as a machine that is shut down sends it; no server is configured, so Prefect has started one."""
-    home, quiet = Home(tmp_path / "home"), subprocess.DEVNULL
-    environment = own_environment(tmp_path_factory)
-    line = [str(RECSYS), *command(home, LONG)]
-    with subprocess.Popen(line, env=environment, stdout=quiet, stderr=quiet) as night:
-        wait_for("the night", lambda: any(home.root.glob("runs/*/validation")))
-        started = descendants(night.pid)
-        assert any("prefect" in line for line in started.values())
+def test_sigterm_ends_a_night_in_good_order(tmp_path: Path) -> None:
+    """As a machine that is shut down sends it. The alert says that the night crashed, and in which step."""
+    home, alerts = Home(tmp_path / "home"), tmp_path / "alerts.jsonl"
+    with started(home, LONG, RECSYS_ALERT_FILE=str(alerts)) as night:
+        wait_for("the training", lambda: is_training(home))
+        assert descendants(night.pid) == {}
         night.terminate()
-        assert night.wait(30) == 143
-    assert started.items() & processes().items() == set()
+        assert night.wait(60) == 143
     assert ask(home, "select verdict from runs") == [("failed",)]
+    (alert,) = map(json.loads, alerts.read_text().splitlines())
+    assert (alert["kind"], alert["step"]) == ("crashed", "choose_network")
+
+
+def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
+    """On a real pseudo-terminal, whose driver sends the signal. docs/benchmarks.md has the seconds."""
+    home = Home(tmp_path / "home")
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(RECSYS, [str(RECSYS), *command(home, LONG)], BARE)
+    shown = read_in_background(terminal)
+    try:
+        wait_for("the training", lambda: is_training(home))
+        os.write(terminal, b"\x03")
+        status = wait_for("the end", lambda: ended_with(pid))
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    assert status == 130
+    (run,) = home.runs.iterdir()
+    words = " ".join(b"".join(shown).decode().split())
+    assert f"interrupted in step choose_network of run {run.name}" in words
+    assert "run the same command again" in words
+    assert "Traceback" not in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (DataRefused, "data refused"),
+        (GateHeld, "held back"),
+        (ModelError, "failed"),
+        (ZeroDivisionError, "failed"),
+    ],
+)
+def test_a_night_that_fails_without_a_server_sends_its_alert(
+    kind: type[Exception], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = tmp_path / "alerts.jsonl"
+    monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(kind), alerting("nightly", settings), night(settings):
+        raise kind("no good")
+    (alert,) = map(json.loads, alerts.read_text().splitlines())
+    assert alert["kind"] == expected
+    assert "no good" in alert["reason"]
+    assert alert["run_id"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), HomeBusy("busy")], ids=repr)
+def test_no_alert_where_a_person_is_present(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = tmp_path / "alerts.jsonl"
+    monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))
+    with pytest.raises(type(error)), alerting("nightly", Settings(home=tmp_path)):
+        raise error
+    assert not alerts.exists()
 
 
 @pytest.mark.parametrize(
@@ -386,18 +450,18 @@ def test_a_night_that_is_told_to_end_says_so_and_leaves_nothing(
         (["--source", "ml-7"], "--source ml-7 is neither a dataset nor a path that exists"),
     ],
 )
-def test_wrong_usage(options: list[str], complaint: str, tmp_path: Path, environment: Mapping[str, str]) -> None:
+def test_wrong_usage(options: list[str], complaint: str, tmp_path: Path) -> None:
     night = type_night(Home(tmp_path), SOURCE, {}, *options)
     assert night.exit_code == 2
     assert complaint in night.stderr
     assert "Traceback" not in night.stderr
 
 
-def own_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Nothing that the developer has set for nights of their own, and a Prefect without a past."""
-    rest = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RECSYS_"))}
-    threads = {"OMP_NUM_THREADS": "1"}  # two of them on a busy machine wait for each other most of the time
-    return rest | threads | {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+def dead_address() -> str:
+    """The address of a Prefect API at a port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/api"
 
 
 def command(home: Home, source: str, *options: str) -> list[str]:
@@ -413,9 +477,43 @@ def run_night(home: Home, source: str, environment: Mapping[str, str], *options:
 
 
 def type_night(home: Home, source: str, variables: Mapping[str, str] | None = None, *options: str) -> Night:
-    """In this process, whose Prefect is that of `environment`."""
+    """In this process."""
     done = CliRunner().invoke(main, command(home, source, *options), env=variables)
     return Night(done.exit_code, done.stdout, done.stderr)
+
+
+@contextmanager
+def started(home: Home, source: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A night in a process of its own, which is killed if it still runs at the end."""
+    line, quiet = [str(RECSYS), *command(home, source)], subprocess.DEVNULL
+    with subprocess.Popen(line, env=BARE | variables, stdout=quiet, stderr=quiet) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_training(home: Home) -> bool:
+    return any("choose_network" in path.read_text() for path in home.root.glob("runs/*/underway.json"))
+
+
+def ended_with(pid: int) -> int | None:
+    """The exit code of a child process; None while it runs."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def read_in_background(terminal: int) -> list[bytes]:
+    """What is shown on the terminal, as it comes: a full buffer would stop the night."""
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # the other side is closed
+            while block := os.read(terminal, 4096):
+                shown.append(block)
+
+    threading.Thread(target=read, daemon=True).start()
+    return shown
 
 
 def write_source(path: Path, broken_lines: Mapping[int, str]) -> Path:

@@ -28,7 +28,7 @@ def test_a_row_for_each_model_and_only_figures_that_there_are(home: Home) -> Non
         ("ordinal", "holdout", "genre=War", "mae_median", 0.5), ("ordinal", "holdout", "all", "users", 9.0),
     )  # fmt: skip
     keys = ("model", "split", "slice", "metric", "value")
-    write_json(run.metrics, [dict(zip(keys, row, strict=True)) for row in measured])
+    write_json(run.metrics / "evaluate.json", [dict(zip(keys, row, strict=True)) for row in measured])
     assert list(tabulate(run)) == [
         {"model": "ordinal", "MAE median": "0.6300", "NDCG@10": "0.4300"},
         {"model": "popularity", "MAE median": "", "NDCG@10": "0.1900"},

@@ -1,11 +1,13 @@
-"""Every edition, as GroupLens packs it: planted rows come out the same whatever the edition, real ones as published."""
+"""Every edition, packed as by GroupLens: planted rows are read back unchanged, real ones have the published figures."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from recsys.datasets import DATASETS
@@ -25,7 +27,7 @@ def moments(*seconds: int) -> list[datetime]:
     return [datetime.fromtimestamp(second, UTC) for second in seconds]
 
 
-# What every edition can say: whole stars, and titles and genres that all of them have.
+# Values that every edition can hold: whole stars, and titles and genres that all of them have.
 PLANTED = Tables(
     ratings=pl.DataFrame(
         {
@@ -61,7 +63,7 @@ PLANTED = Tables(
     ),
     tags=pl.DataFrame(
         {
-            "user_id": [1, 2, 7],  # users of tags alone there are
+            "user_id": [1, 2, 7],  # some users have tags only
             "movie_id": [10, 20, 40],
             "tag": ["quirky, odd", '"artsy"', "Kådisbellan: a tag"],
             "tagged_at": moments(978300770, 978300771, 978300772),
@@ -77,60 +79,56 @@ PLANTED = Tables(
 )
 
 
-def read(path: Path) -> tuple[dict[str, pl.DataFrame], list[str]]:
-    """Every table, in the order of its lines, and the notices."""
+@dataclass(frozen=True)
+class Read:
+    """Every table, sorted by line, its types as Arrow has them, and the notices."""
+
+    tables: dict[str, pl.DataFrame]
+    types: dict[str, pa.Schema]
+    notices: list[str]
+
+
+def read(path: Path) -> Read:
     with duckdb.connect() as connection:
         with opened(path) as files:
             layout = recognise(files)
         notices = read_tables(path, layout, connection)
-        return {table: connection.sql(f"from {table} order by source_line").pl() for table in RELATIONS}, notices
+        tables = {table: connection.sql(f"from {table} order by source_line").to_arrow_table() for table in RELATIONS}
+    frames = {table: pl.DataFrame(rows) for table, rows in tables.items()}
+    return Read(frames, {table: rows.schema for table, rows in tables.items()}, notices)
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_an_edition_passes_through_to_the_canonical_tables(name: str, tmp_path: Path) -> None:
-    path = write_edition(tmp_path, name, PLANTED)
-    tables, _ = read(path)
+def test_an_edition_is_converted_to_the_canonical_tables(name: str, tmp_path: Path) -> None:
+    found = read(write_edition(tmp_path, name, PLANTED))
     layout = LAYOUTS[DATASETS[name].layout]
-    assert tables["ratings"].drop(WHERE).rows() == PLANTED.ratings.rows()
-    assert tables["movies"].drop(WHERE).rows() == PLANTED.movies.rows()
-    assert tables["rejects"].is_empty()
+    assert found.tables["ratings"].drop(WHERE).rows() == PLANTED.ratings.rows()
+    assert found.tables["movies"].drop(WHERE).rows() == PLANTED.movies.rows()
+    assert found.tables["rejects"].is_empty()
     given = {table for table in ("users", "tags", "links") if getattr(layout, table)}
     for table in given:
-        assert tables[table].drop(WHERE).rows() == getattr(PLANTED, table).rows()
+        assert found.tables[table].drop(WHERE).rows() == getattr(PLANTED, table).rows()
     for table in {"users", "tags", "links"} - given:
-        assert tables[table].is_empty()
+        assert found.tables[table].is_empty()
+    for table, schema in TABLES.items():
+        types = {column: found.types[table].field(column).type for column in schema.names}
+        assert types == {field.name: field.type for field in schema}
+    assert found.notices == [f"{file} is not used" for file in DATASETS[name].unused]
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_table_has_the_canonical_types(name: str, tmp_path: Path) -> None:
-    path = write_edition(tmp_path, name, PLANTED)
-    with duckdb.connect() as connection, opened(path) as files:
-        read_tables(path, recognise(files), connection)
-        for table, schema in TABLES.items():
-            columns = connection.sql(f"from {table} limit 0").to_arrow_table().schema
-            assert {column: columns.field(column).type for column in schema.names} == {
-                field.name: field.type for field in schema
-            }
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_an_edition_is_called_by_its_name(name: str, tmp_path: Path) -> None:
+def test_a_renamed_edition_is_recognised(name: str, tmp_path: Path) -> None:
     path = write_edition(tmp_path, name, PLANTED)
     renamed = path.rename(tmp_path / "copy.zip")
     assert local_archive(str(renamed), renamed, "local file").dataset == name
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_published_files_that_are_not_used_are_told(name: str, tmp_path: Path) -> None:
-    _, notices = read(write_edition(tmp_path, name, PLANTED))
-    assert notices == [f"{file} is not used" for file in DATASETS[name].unused]
-
-
 @pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if len(dataset.rating_scale) == 10])
-def test_half_stars_and_movies_without_genres_are_read_where_there_are_any(name: str, tmp_path: Path) -> None:
+def test_half_stars_and_movies_without_genres_are_read(name: str, tmp_path: Path) -> None:
     halved = PLANTED.ratings.with_columns(pl.col("rating") - 0.5)
     movies = PLANTED.movies.with_columns(genres=pl.lit([], pl.List(pl.String)))
-    tables, _ = read(write_edition(tmp_path, name, Tables(halved, movies, PLANTED.users, PLANTED.tags, PLANTED.links)))
+    halves = Tables(halved, movies, PLANTED.users, PLANTED.tags, PLANTED.links)
+    tables = read(write_edition(tmp_path, name, halves)).tables
     assert tables["ratings"]["rating"].to_list() == [3.5, 4.5, 0.5, 2.5]
     assert tables["movies"]["genres"].to_list() == [[]] * 5
 
@@ -156,9 +154,10 @@ def test_published_figures(
     dataset: str, stars: list[int], first: int, last: int, rated: int, real_archive: Callable[[str], RealArchive]
 ) -> None:
     archive = real_archive(dataset)
-    tables, notices = read(archive.path)
+    found = read(archive.path)
+    tables = found.tables
     assert tables["rejects"].is_empty()
-    assert notices == []
+    assert found.notices == []
     assert tables["movies"]["movie_id"].is_unique().all()
     assert tables["users"]["user_id"].is_unique().all()
     if archive.is_real:
@@ -176,14 +175,14 @@ def test_published_figures(
 
 def test_published_mean_of_ml_1m(real_archive: Callable[[str], RealArchive]) -> None:
     archive = real_archive("ml-1m")
-    mean = read(archive.path)[0]["ratings"]["rating"].cast(pl.Float64).mean()
+    mean = read(archive.path).tables["ratings"]["rating"].cast(pl.Float64).mean()
     assert isinstance(mean, float)
     assert round(mean, 6) == 3.581564 or not archive.is_real
 
 
 def test_published_titles_of_ml_100k(real_archive: Callable[[str], RealArchive]) -> None:
     archive = real_archive("ml-100k")
-    movies = read(archive.path)[0]["movies"]
+    movies = read(archive.path).tables["movies"]
     if archive.is_real:
         named = {movie_id: rest for movie_id, *rest in movies.drop(WHERE).iter_rows()}
         assert named[1] == ["Toy Story", 1995, ["Animation", "Children's", "Comedy"]]
@@ -194,7 +193,7 @@ def test_published_titles_of_ml_100k(real_archive: Callable[[str], RealArchive])
 
 def test_published_tags_and_links_of_ml_latest_small(real_archive: Callable[[str], RealArchive]) -> None:
     archive = real_archive("ml-latest-small")
-    tables, _ = read(archive.path)
+    tables = read(archive.path).tables
     if archive.is_real:
         tags, links = tables["tags"], tables["links"]
         assert tags.filter(tag='"artsy"').select("user_id", "movie_id").rows() == [(567, 4552)]

@@ -1,6 +1,8 @@
-"""What stays on disk: the newest snapshots, and nothing of users who asked to be forgotten."""
+"""Which snapshots are kept on disk: the newest, without users who asked to be forgotten."""
 
 import json
+import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,18 +22,33 @@ from tests.support.snapshots import make_run
 WEEK = 7
 
 
-@pytest.fixture
-def week(tmp_path: Path, home: Home) -> list[Snapshot]:
+@dataclass(frozen=True)
+class Week:
     """A snapshot a day, each with one rating less than the one before; the newest last."""
-    planted = plant(20, 15, 100)
-    snapshots = []
+
+    home: Home
+    snapshot_ids: list[str]
+    newest_source: Path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Week:
+    folder, planted = tmp_path_factory.mktemp("week"), plant(20, 15, 100)
+    home, snapshots = Home(folder / "home"), []
     for day in range(WEEK):
         source = write_archive(
-            tmp_path / f"day-{day}.zip", "ml-1m", planted.ratings.head(100 - day), planted.movies, planted.users
+            folder / f"day-{day}.zip", "ml-1m", planted.ratings.head(100 - day), planted.movies, planted.users
         )
         snapshots.append(write_snapshot(fetch_archive(str(source), home), home))
         age(snapshots[-1], days=WEEK - day)
-    return snapshots
+    return Week(home, [snapshot.snapshot_id for snapshot in snapshots], source)
+
+
+@pytest.fixture
+def week(written: Week, home: Home) -> list[Snapshot]:
+    """A copy of the week in the home of a test."""
+    shutil.copytree(written.home.root, home.root)
+    return [Snapshot(home.snapshots / "ml-1m" / snapshot_id) for snapshot_id in written.snapshot_ids]
 
 
 def age(snapshot: Snapshot, days: float) -> None:
@@ -51,32 +68,32 @@ def tonight(home: Home) -> Run:
     return run
 
 
-def test_the_newest_stay(week: list[Snapshot], home: Home) -> None:
+def test_the_newest_are_kept(week: list[Snapshot], home: Home) -> None:
     freed = retain_snapshots(week[-1], tonight(home), SnapshotConfig(keep=3))
     assert present(week) == week[-3:]
     assert freed > 0
 
 
-def test_tonights_stays_however_old_it_is(week: list[Snapshot], home: Home) -> None:
-    """An unchanged source gives the snapshot of long ago."""
+def test_tonights_snapshot_is_kept_even_if_it_is_old(week: list[Snapshot], home: Home) -> None:
+    """An unchanged source gives an existing, old snapshot."""
     retain_snapshots(week[0], tonight(home), SnapshotConfig(keep=2))
     assert present(week) == [week[0], week[-1]]
     retain_snapshots(week[0], tonight(home), SnapshotConfig(keep=1))
     assert present(week) == [week[0]]
 
 
-def test_other_datasets_are_not_counted(week: list[Snapshot], home: Home) -> None:
+def test_snapshots_of_other_datasets_are_not_counted(week: list[Snapshot], home: Home) -> None:
     other = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
     retain_snapshots(other, tonight(home), SnapshotConfig(keep=1))
     assert present(week) == week
 
 
-def test_what_still_holds_a_forgotten_user_goes(week: list[Snapshot], tmp_path: Path, home: Home) -> None:
+def test_snapshots_and_runs_with_a_forgotten_user_are_deleted(week: list[Snapshot], written: Week, home: Home) -> None:
     older = Run("20200101T000000Z", datetime(2020, 1, 1, tzinfo=UTC), home)
     older.folder.mkdir(parents=True)
     (older.folder / "split.parquet").write_text("user 3")
     forget([3], home)
-    clean = write_snapshot(fetch_archive(str(tmp_path / "day-6.zip"), home), home)
+    clean = write_snapshot(fetch_archive(str(written.newest_source), home), home)
     run = Run("29991231T000000Z", datetime(2999, 12, 31, tzinfo=UTC), home)
     run.folder.mkdir()
     retain_snapshots(clean, run, SnapshotConfig(keep=WEEK))
@@ -84,7 +101,7 @@ def test_what_still_holds_a_forgotten_user_goes(week: list[Snapshot], tmp_path: 
     assert [path.name for path in home.runs.iterdir()] == [run.run_id]
 
 
-def test_a_run_of_the_second_in_which_they_asked_goes(home: Home) -> None:
+def test_a_run_started_in_the_second_of_the_request_is_deleted(home: Home) -> None:
     present = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
     moment = forget([3], home).newest
     assert moment
@@ -94,7 +111,7 @@ def test_a_run_of_the_second_in_which_they_asked_goes(home: Home) -> None:
     assert [path.name for path in home.runs.iterdir()] == [tonight(home).run_id]
 
 
-def test_what_killed_runs_and_other_sources_left_of_them_goes(tmp_path: Path, home: Home) -> None:
+def test_parsed_drops_and_leftovers_of_killed_runs_are_deleted(tmp_path: Path, home: Home) -> None:
     planted = plant(20, 15, 100)
     drops = write_archive(tmp_path / "drops", "canonical", planted.ratings, planted.movies, planted.users)
     write_snapshot(fetch_archive(str(drops), home), home)
@@ -108,10 +125,10 @@ def test_what_killed_runs_and_other_sources_left_of_them_goes(tmp_path: Path, ho
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"made_at": "yesterday"}'])
-def test_a_damaged_one_is_named_and_stops_nothing(
+def test_a_damaged_snapshot_is_logged_and_kept(
     content: str, week: list[Snapshot], home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The tables are published by then."""
+    """It must not fail the night, whose tables are published already."""
     damaged = week[0].folder / "manifest.json"
     damaged.write_text(content)
     (home.root / "runs").mkdir()
@@ -125,7 +142,7 @@ def test_a_damaged_one_is_named_and_stops_nothing(
     assert (home.runs / ".DS_Store").exists()
 
 
-def test_the_list_tells_size_and_age(week: list[Snapshot], home: Home) -> None:
+def test_the_list_has_size_and_age(week: list[Snapshot], home: Home) -> None:
     write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
     listed = list_local(home)
     assert listed["dataset"].to_list() == ["ml-1m"] * WEEK + ["synthetic-20x15x100"]

@@ -1,5 +1,4 @@
 import json
-import random
 import subprocess
 import sys
 import time
@@ -32,6 +31,14 @@ def planted() -> Planted:
     return plant(60, 50, 1500)
 
 
+@pytest.fixture(scope="module")
+def usual_id(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of the snapshot of `planted`."""
+    folder = tmp_path_factory.mktemp("usual")
+    source = write_archive(folder / "a.zip", "ml-100k", planted.ratings, planted.movies, planted.users)
+    return take(source, Home(folder / "home")).snapshot_id
+
+
 def take(source: Path | str, home: Home) -> Snapshot:
     return write_snapshot(fetch_archive(str(source), home), home)
 
@@ -41,7 +48,7 @@ def shuffled(table: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of everything below `folder`."""
+    """Returns inode and modification time of everything below `folder`."""
     files = [folder, *sorted(folder.rglob("*"))]
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
@@ -67,7 +74,7 @@ def test_files_have_the_canonical_schemas_and_order(planted: Planted, tmp_path: 
     assert column.is_stats_set
 
 
-def test_every_row_knows_its_line(planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_every_row_has_its_source_line(planted: Planted, tmp_path: Path, home: Home) -> None:
     ratings, movies, users = (shuffled(table, 2) for table in (planted.ratings, planted.movies, planted.users))
     path = write_archive(tmp_path / "a", "ml-1m", ratings, movies, users, {3: "broken"})
     snapshot = take(path, home)
@@ -88,7 +95,7 @@ def test_every_row_knows_its_line(planted: Planted, tmp_path: Path, home: Home) 
     assert json.loads(refused["row"][0])["line"] == "broken"
 
 
-def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_the_manifest_describes_the_snapshot(planted: Planted, tmp_path: Path, home: Home) -> None:
     path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users, {3: "broken"})
     archive = fetch_archive(str(path), home)
     before = datetime.now(UTC).replace(microsecond=0)
@@ -119,10 +126,10 @@ def test_the_manifest_says_what_this_is(planted: Planted, tmp_path: Path, home: 
     ("given", "scale"),
     [(5.0, (1, 2, 3, 4, 5)), (4.5, (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)), (99.0, (1, 2, 3, 4, 5))],
 )
-def test_without_an_edition_stars_are_whole_unless_some_are_half(
+def test_without_an_edition_the_scale_has_half_stars_if_any_occur(
     given: float, scale: tuple[float, ...], planted: Planted, tmp_path: Path, home: Home
 ) -> None:
-    """Whatever else is given does not become part of the scale: it is for the checks to refuse."""
+    """Other values do not become part of the scale; the checks refuse them."""
     ratings = planted.ratings.with_columns(pl.col("rating").replace({5.0: given}))
     snapshot = take(write_archive(tmp_path / "a", "canonical", ratings, planted.movies, planted.users), home)
     assert snapshot.dataset == "canonical"
@@ -135,19 +142,18 @@ def test_without_an_edition_stars_are_whole_unless_some_are_half(
 
 @pytest.mark.parametrize("layout", ["ml-100k", "ml-1m", "atomic", "canonical", "canonical-parquet"])
 @pytest.mark.parametrize("name", ["b.zip", "b"])
-def test_equal_content_has_one_name(layout: str, name: str, planted: Planted, tmp_path: Path, home: Home) -> None:
-    """Whatever the layout, the packing and the order of rows."""
-    tables = (planted.ratings, planted.movies, planted.users)
+def test_equal_content_has_the_same_name(
+    layout: str, name: str, planted: Planted, usual_id: str, tmp_path: Path, home: Home
+) -> None:
+    """Regardless of layout, packing and order of rows."""
     mixed = (shuffled(planted.ratings, 3), shuffled(planted.movies, 3), shuffled(planted.users, 3))
-    first = take(write_archive(tmp_path / "a.zip", "ml-100k", *tables), home)
-    second = take(write_archive(tmp_path / name, layout, *mixed), home)
-    assert second.snapshot_id == first.snapshot_id
+    assert take(write_archive(tmp_path / name, layout, *mixed), home).snapshot_id == usual_id
 
 
-def test_ml_100k_has_one_name_from_grouplens_and_from_the_wheel(
+def test_ml_100k_has_the_same_name_from_grouplens_and_from_the_wheel(
     real_archive: Callable[[str], RealArchive], home: Home
 ) -> None:
-    """The cache of the wheel's copy is made here from the published files as the wheel has them."""
+    """The copy is written from the published files in the format of the wheel."""
     archive = real_archive("ml-100k")
     published = take(archive.path, home)
     ratings, movies, users = map(pl.read_parquet, (published.ratings, published.movies, published.users))
@@ -158,7 +164,9 @@ def test_ml_100k_has_one_name_from_grouplens_and_from_the_wheel(
 
 
 @pytest.mark.parametrize("column", ["user_id", "movie_id", "rating", "rated_at", "title", "year", "genres", "age"])
-def test_any_change_of_content_is_another_name(column: str, planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_any_change_of_content_changes_the_name(
+    column: str, planted: Planted, usual_id: str, tmp_path: Path, home: Home
+) -> None:
     changes = {
         "user_id": pl.col("user_id").replace({60: 61}),
         "movie_id": pl.col("movie_id").replace({50: 51}),
@@ -169,16 +177,15 @@ def test_any_change_of_content_is_another_name(column: str, planted: Planted, tm
         "genres": pl.col("genres").list.head(1),
         "age": pl.when(pl.int_range(pl.len()) > 0).then("age"),
     }
-    tables = (planted.ratings, planted.movies, planted.users)
     ratings, movies, users = (
-        table.with_columns(changes[column].alias(column)) if column in table else table for table in tables
+        table.with_columns(changes[column].alias(column)) if column in table else table
+        for table in (planted.ratings, planted.movies, planted.users)
     )
-    one = take(write_archive(tmp_path / "a", "canonical-parquet", *tables), home)
-    other = take(write_archive(tmp_path / "b", "canonical-parquet", ratings, movies, users), home)
-    assert other.snapshot_id != one.snapshot_id
+    changed = take(write_archive(tmp_path / "a", "canonical-parquet", ratings, movies, users), home)
+    assert changed.snapshot_id != usual_id
 
 
-def test_a_refused_line_is_content_but_its_place_is_not(planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_a_refused_line_is_content_but_its_line_number_is_not(planted: Planted, tmp_path: Path, home: Home) -> None:
     tables = (planted.ratings, planted.movies, planted.users)
     names = [
         take(write_archive(tmp_path / str(place), "ml-1m", *tables, broken), home).snapshot_id
@@ -188,15 +195,15 @@ def test_a_refused_line_is_content_but_its_place_is_not(planted: Planted, tmp_pa
     assert len(set(names)) == 3
 
 
-def test_rows_said_twice_stay(planted: Planted, tmp_path: Path, home: Home) -> None:
-    """Whether they may is a rule, and rules come later."""
+def test_duplicate_rows_are_kept(planted: Planted, tmp_path: Path, home: Home) -> None:
+    """A later rule refuses them."""
     ratings = pl.concat([planted.ratings, planted.ratings.head(5)])
     snapshot = take(write_archive(tmp_path / "a", "ml-1m", ratings, planted.movies, planted.users), home)
     assert pq.read_metadata(snapshot.ratings).num_rows == 1505
     assert len(set(pl.read_parquet(snapshot.lines("ratings"))["source_line"])) == 1505
 
 
-# ---- writing once
+# ---- each source is written once
 
 
 @pytest.mark.parametrize("source", ["a.zip", "synthetic:60x50x1500"])
@@ -211,7 +218,7 @@ def test_a_second_run_writes_nothing(source: str, planted: Planted, tmp_path: Pa
     assert state(home.root) == before
 
 
-def test_the_same_content_from_another_source_leaves_the_first_alone(
+def test_the_same_content_from_another_source_keeps_the_first_snapshot(
     planted: Planted, tmp_path: Path, home: Home
 ) -> None:
     tables = (planted.ratings, planted.movies, planted.users)
@@ -222,7 +229,7 @@ def test_the_same_content_from_another_source_leaves_the_first_alone(
     assert list(first.folder.parent.glob("[!.]*")) == [first.folder]
 
 
-def test_either_of_two_sources_of_the_same_content_is_known(planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_both_of_two_sources_with_the_same_content_are_recorded(planted: Planted, tmp_path: Path, home: Home) -> None:
     sources = [write_archive(tmp_path / name, "ml-1m", planted.ratings, planted.movies, planted.users) for name in "ab"]
     lines = (sources[1] / "ratings.dat").read_bytes().splitlines(keepends=True)
     (sources[1] / "ratings.dat").write_bytes(b"".join(sorted(lines)))
@@ -234,7 +241,7 @@ def test_either_of_two_sources_of_the_same_content_is_known(planted: Planted, tm
     assert state(home.root) == before
 
 
-def test_another_reading_of_the_same_bytes_is_another_snapshot(
+def test_another_schema_version_gives_another_snapshot(
     planted: Planted, tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users)
@@ -255,8 +262,8 @@ def test_a_refused_source_leaves_nothing(tmp_path: Path, planted: Planted, home:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
-    """Real processes, killed at random moments of their writing: a snapshot is complete or is not there."""
+def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
+    """Real processes, killed while writing: a snapshot is complete or does not exist."""
     source = "synthetic:2000x1000x200000"
     program = (
         "import sys; from pathlib import Path; from recsys.home import Home; "
@@ -264,28 +271,27 @@ def test_a_killed_run_leaves_nothing_that_counts(home: Home) -> None:
         "from recsys.ingest.write import write_snapshot; home = Home(Path(sys.argv[1])); "
         "write_snapshot(fetch_archive(sys.argv[2], home), home)"
     )
-    chance = random.Random(0)
     left: set[Path] = set()
-    for _ in range(4):
+    for seconds in (0.02, 0.15):
         with subprocess.Popen([sys.executable, "-c", program, str(home.root), source]) as child:
             while child.poll() is None and not set(home.snapshots.glob("*/.aside*")) - left:
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.2))
+            time.sleep(seconds)
             child.kill()
         left = set(home.snapshots.glob("*/.aside*"))
-        if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill came: then it must be whole
+        if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill: then it must be complete
             assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 200_000
             break
     snapshot = take(source, home)
     assert pq.read_metadata(snapshot.ratings).num_rows == 200_000
     assert snapshot.manifest["rows"]["ratings"] == 200_000
-    assert list(home.snapshots.glob("*/.aside*")) == []  # whoever writes next tidies up
+    assert list(home.snapshots.glob("*/.aside*")) == []  # the next writer cleans up
 
 
 # ---- forgotten users
 
 
-def test_nobody_finds_a_forgotten_user_in_a_later_snapshot(planted: Planted, tmp_path: Path, home: Home) -> None:
+def test_a_later_snapshot_has_no_rows_of_a_forgotten_user(planted: Planted, tmp_path: Path, home: Home) -> None:
     tables = (planted.ratings, planted.movies, planted.users)
     path = write_archive(tmp_path / "a.zip", "ml-1m", *tables, {2: "7::oops", 4: "8::oops"})
     before = take(path, home)
@@ -296,9 +302,9 @@ def test_nobody_finds_a_forgotten_user_in_a_later_snapshot(planted: Planted, tmp
         rest = pl.read_parquet(before.table(table.stem)).filter(pl.col("user_id") != 7)
         assert pl.read_parquet(table).equals(rest)
     assert set(pl.read_parquet(after.rejects)["row"].str.contains("7::oops")) == {False}
-    assert pl.read_parquet(after.rejects).height == pl.read_parquet(before.rejects).height  # whoever wrote them
+    assert pl.read_parquet(after.rejects).height == pl.read_parquet(before.rejects).height  # still counted
     assert pl.read_parquet(after.lines("ratings")).height == after.manifest["rows"]["ratings"]
-    forget([999], home)  # who never rated changes nothing but the list
+    forget([999], home)  # without ratings: the content is unchanged
     assert take(path, home).folder == after.folder
     assert is_free_of(after, read_forgotten(home))
     assert not is_free_of(before, read_forgotten(home))

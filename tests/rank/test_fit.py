@@ -39,7 +39,7 @@ def taught(ranker: Ranker) -> Weights:
     return learn_ranker_weights(ranker, tastes()[1], seed=0)
 
 
-def test_a_ranker_knows_what_it_was_given(ranker: Ranker) -> None:
+def test_a_fitted_ranker_has_its_inputs(ranker: Ranker) -> None:
     train = tastes()[0]
     assert ranker.parts == PARTS
     assert ranker.rated_at == int(train.rated_at.max()) + 1
@@ -73,14 +73,14 @@ def test_a_kept_ranker_is_reused_once_for_the_same_inputs(network: RatingNetwork
         assert fit_ranker(network, rows, learner, config, NO_WEIGHTS).retrievers is not kept.retrievers
 
 
-def test_how_long_each_retriever_took_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_duration_of_each_retriever_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys.rank.fit"):
         fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, CONFIG, NO_WEIGHTS)
     for name in CONFIG.retrievers:
         assert re.search(rf"retriever {name}: \d+\.\d s", caplog.text)
 
 
-def test_users_of_every_size_have_weights_of_all_parts(taught: Weights) -> None:
+def test_there_are_weights_of_all_parts_for_every_size(taught: Weights) -> None:
     assert list(taught.by_size) == [0, 1, 3, 5, 10, 20]
     assert (*TAUGHT_SIZES, FULL_HISTORY) == (0, 1, 3, 5, 10, 20)
     for weights in taught.by_size.values():
@@ -94,20 +94,20 @@ def silent(ranker: Ranker) -> Weights:
     return learn_ranker_weights(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
 
 
-def test_history_counts_where_there_is_one(silent: Weights) -> None:
+def test_readers_of_ratings_have_weight_if_there_are_ratings(silent: Weights) -> None:
     """Parity is what is liked, and only a history tells of it."""
     assert silent.by_size[0]["ease"] == silent.by_size[0]["als"] == 0
     assert silent.by_size[0]["popularity"] > 0
     assert silent.by_size[20]["ease"] > 0.1
 
 
-def test_a_network_has_a_weight_if_it_has_an_opinion(silent: Weights, taught: Weights) -> None:
+def test_a_network_has_a_weight_only_if_its_predictions_differ(silent: Weights, taught: Weights) -> None:
     assert all(weights[name] == 0 for weights in silent.by_size.values() for name in ("stars", "likes"))
     assert all(weights[name] != 0 for weights in taught.by_size.values() for name in ("stars", "likes"))
 
 
 @pytest.mark.parametrize("size", [0, 3, FULL_HISTORY])
-def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker: Ranker, taught: Weights) -> None:
+def test_weights_are_learned_from_the_candidates_of_these_users(size: int, ranker: Ranker, taught: Weights) -> None:
     """Of each user with a relevant rating all unseen movies are candidates here, and those held out were right."""
     held_out = tastes()[1]
     liked = held_out.take((held_out.level_idx >= 3).nonzero().squeeze(1))
@@ -132,7 +132,7 @@ def test_weights_are_those_of_what_these_users_would_be_shown(size: int, ranker:
     assert list(taught.by_size[size].values()) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_more_ratings_the_more_their_readers_are_expected_to_say() -> None:
+def test_prior_weights_of_readers_of_ratings_grow_with_ratings() -> None:
     assert prior_weights(("ease", "als", "popularity", "stars", "likes"), 0) == {
         "ease": 0, "als": 0, "popularity": 1, "stars": 2, "likes": 1
     }  # fmt: skip
@@ -154,14 +154,16 @@ def test_hidden_ratings_are_not_candidates(size: int, ranker: Ranker) -> None:
         assert shown == set(range(1, 41)) - set(ranker.histories.of(user).tolist())
 
 
-def test_that_a_rating_is_shown_or_hidden_is_drawn_by_the_seed(ranker: Ranker, taught: Weights) -> None:
+def test_the_seed_draws_the_hidden_ratings(ranker: Ranker, taught: Weights) -> None:
     assert learn_ranker_weights(ranker, tastes()[1], seed=0) == taught
     other = learn_ranker_weights(ranker, tastes()[1], seed=1)
     assert other.by_size[1] != taught.by_size[1]
     assert other.by_size[FULL_HISTORY] == taught.by_size[FULL_HISTORY], "with all users, and all that they have rated"
 
 
-def test_so_many_users_teach(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_users_to_learn_from_is_limited(
+    ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fit_module, "USERS", 20)
     first, again, other = (learn_ranker_weights(ranker, tastes()[1], seed).by_size[FULL_HISTORY] for seed in (0, 0, 1))
     assert first == again
@@ -169,7 +171,9 @@ def test_so_many_users_teach(ranker: Ranker, taught: Weights, monkeypatch: pytes
     assert first != taught.by_size[FULL_HISTORY]
 
 
-def test_blocks_of_any_size_teach_the_same(ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_any_size_give_the_same_weights(
+    ranker: Ranker, taught: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("recsys.rank.place.MIN_USERS_PER_BLOCK", 1)
     monkeypatch.setattr("recsys.rank.place.SCORES_PER_BLOCK", 7 * SIZES.n_items)
     in_blocks = learn_ranker_weights(ranker, tastes()[1], seed=0)
@@ -177,7 +181,7 @@ def test_blocks_of_any_size_teach_the_same(ranker: Ranker, taught: Weights, monk
         assert in_blocks.by_size[size] == pytest.approx(weights, rel=2e-3, abs=1e-3)
 
 
-def test_disliked_movies_and_unknown_users_teach_nothing(ranker: Ranker, taught: Weights) -> None:
+def test_disliked_movies_and_unknown_users_are_ignored(ranker: Ranker, taught: Weights) -> None:
     """Nor do users without a history, the unknown movie, or a second row of the same pair."""
     held_out = tastes()[1]
     disliked = Interactions(
@@ -188,7 +192,7 @@ def test_disliked_movies_and_unknown_users_teach_nothing(ranker: Ranker, taught:
     assert learn_ranker_weights(ranker, more, seed=0) == taught
 
 
-def test_the_last_movie_of_the_user_before_is_not_taken_for_a_place_left_empty(ranker: Ranker) -> None:
+def test_padding_is_not_relevant(ranker: Ranker) -> None:
     """Whatever the arithmetic of indices makes of a candidate that is not there, -1."""
     last = rows_of({user: [SIZES.n_items - 1] for user in range(1, 59)})
     weights = learn_ranker_weights(ranker, concat(tastes()[1], last), seed=0)
@@ -201,7 +205,7 @@ def test_relevant_is_a_setting(ranker: Ranker, taught: Weights) -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [0, 1, 2]], ids=["no ratings", "no relevant ratings"])
-def test_without_a_relevant_rating_there_is_nothing_to_learn(rows: list[int], ranker: Ranker) -> None:
+def test_without_relevant_ratings_weights_are_the_prior(rows: list[int], ranker: Ranker) -> None:
     unseen = tastes()[1].take(torch.tensor(rows, dtype=torch.int64))
     disliked = Interactions(unseen.user_idx, unseen.item_idx, unseen.rated_at, torch.zeros_like(unseen.level_idx))
     weights = learn_ranker_weights(ranker, disliked, seed=0)
@@ -209,12 +213,12 @@ def test_without_a_relevant_rating_there_is_nothing_to_learn(rows: list[int], ra
         assert of_size == {part: prior_weights(PARTS, size)[part] for part in PARTS}
 
 
-def test_learning_is_teaching_a_ranker_of_train_alone(network: RatingNetwork, taught: Weights) -> None:
+def test_weights_are_learned_with_a_ranker_fitted_to_train_alone(network: RatingNetwork, taught: Weights) -> None:
     train, validation = tastes()
     assert learn_weights(network, train, validation, LEARNER, CONFIG) == taught
 
 
-def test_taught_lists_are_right_more_often(ranker: Ranker, taught: Weights) -> None:
+def test_learned_weights_improve_lists(ranker: Ranker, taught: Weights) -> None:
     """More of what is held out stands in the first five than by popularity alone."""
     held_out = tastes()[1]
     pairs = zip(held_out.user_idx.tolist(), held_out.item_idx.tolist(), held_out.level_idx.tolist(), strict=True)
@@ -227,7 +231,7 @@ def test_taught_lists_are_right_more_often(ranker: Ranker, taught: Weights) -> N
     assert hits[0] > 1.2 * hits[1]
 
 
-def test_strangers_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weights) -> None:
+def test_new_users_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weights) -> None:
     """Eight movies of one parity and more, and most of the next eight are of it."""
     ready = replace(ranker, weights=taught)
     for parity in (0, 1):

@@ -72,7 +72,7 @@ HISTORIES = histories_of({1: [1, 2], 2: [2, 4]}, n_users=4, n_items=6)
 SHARES = {(1, 4): 0.5, (2, 4): 0.25, (4, 1): 0.25}
 
 
-def test_lists_of_every_user_with_what_they_rest_on() -> None:
+def test_lists_of_all_users_have_reasons_and_served_by() -> None:
     (lists,) = list_blocks(rank_movies(hand_made(SHARES, HISTORIES), 2), VOCABULARY)
     columns = ("user_id", "rank", "movie_id", "because_movie_ids", "served_by")
     assert lists.select(columns).rows() == [
@@ -94,7 +94,7 @@ def test_popular_lists_of_users_with_a_history() -> None:
     assert list_popular(HISTORIES, 3, VOCABULARY).rows() == [(10, 1, 400), (20, 1, 100)]
 
 
-def test_lists_for_somebody_of_whom_no_rating_is_known() -> None:
+def test_lists_for_users_without_ratings() -> None:
     """Both women have rated the second movie, one of them the first; the only man the first and the last."""
     histories = histories_of({1: [1, 2], 2: [2], 3: [1, 5]}, n_users=4, n_items=6)
     values_UF = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

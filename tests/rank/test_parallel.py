@@ -26,14 +26,14 @@ def test_results_come_in_the_order_of_the_pieces(threads: int) -> None:
     assert list(map_in_order(work, range(20), CPU)) == [piece**2 for piece in range(20)]
 
 
-def test_each_piece_has_one_thread_of_torchs_and_they_are_given_back(threads: int) -> None:
+def test_each_piece_has_one_torch_thread_and_the_number_is_restored(threads: int) -> None:
     used = list(map_in_order(lambda _: (torch.get_num_threads(), threading.get_ident()), range(12), CPU))
     assert {n for n, _ in used} == {1}
     assert len({thread for _, thread in used}) <= threads
     assert torch.get_num_threads() == threads
 
 
-def test_pieces_are_not_begun_long_before_their_results_are_asked_for(threads: int) -> None:
+def test_pieces_are_not_started_far_ahead(threads: int) -> None:
     begun: list[int] = []
     results = map_in_order(begun.append, range(100), CPU)
     next(results)
@@ -48,6 +48,6 @@ def test_an_error_is_raised_where_its_result_would_come(threads: int) -> None:
         next(results)
 
 
-def test_another_device_is_asked_by_the_calling_thread() -> None:
+def test_work_for_another_device_runs_in_the_calling_thread() -> None:
     here = threading.get_ident()
     assert {*map_in_order(lambda _: threading.get_ident(), range(3), torch.device("meta"))} == {here}

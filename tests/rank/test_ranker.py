@@ -108,7 +108,7 @@ def test_relevant_from_is_a_setting(ranker: Ranker) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 7, 100, 1000])
-def test_lists_are_whole_and_hold_nothing_seen(ranker: Ranker, n: int) -> None:
+def test_lists_are_full_and_have_no_seen_movies(ranker: Ranker, n: int) -> None:
     rated = set(ranker.histories.items.tolist())
     lists = lists_of(rank_movies(ranker, n))
     for user in range(1, SIZES.n_users):
@@ -148,7 +148,7 @@ def test_ties_go_to_the_lower_index() -> None:
     assert places_of(rank_alone(few, "ease", 3))[1] == [(1, 2), (2, 3), (3, 4)]
 
 
-def test_who_has_seen_nearly_everything_gets_what_is_left_and_who_has_seen_nothing_what_there_is() -> None:
+def test_lists_of_users_who_rated_nearly_everything_or_nothing() -> None:
     ranker = hand_made({(1, 2): 0.3, (1, 3): 0.2, (1, 4): 0.1, (2, 3): 0.2}, HISTORIES)
     lists = items_of(rank_movies(ranker, 10))
     assert lists == {1: [3, 4], 2: [2, 4], 4: [1, 2, 3, 4]}  # user 3 has seen all four that anybody has rated
@@ -157,7 +157,7 @@ def test_who_has_seen_nearly_everything_gets_what_is_left_and_who_has_seen_nothi
     } == lists
 
 
-def test_a_movie_without_affinity_is_ordered_by_stars_behind_the_others() -> None:
+def test_movies_without_affinity_come_last_ordered_by_stars() -> None:
     ranker = hand_made({(1, 3): 0.5, (1, 4): -0.5}, HISTORIES)
     (item_3, _, score_3), (item_4, _, score_4) = lists_of(rank_movies(ranker, 10))[1]
     log_stars = math.log(opinion(ranker, 1, 3)[0])
@@ -202,14 +202,14 @@ def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monke
     assert all(torch.equal(*pair) for pair in zip(columns, alone, strict=True))
 
 
-def test_the_same_lists_twice(ranker: Ranker) -> None:
+def test_lists_are_reproducible(ranker: Ranker) -> None:
     first, second = (next(iter(rank_movies(ranker, 10))) for _ in range(2))
     assert torch.equal(first.item_idx, second.item_idx)
     assert torch.equal(first.score, second.score)
     assert torch.equal(first.because, second.because)
 
 
-def test_what_stands_behind_a_list_is_said(ranker: Ranker) -> None:
+def test_served_by_is_set(ranker: Ranker) -> None:
     kinds = {
         "default": make_new_user(ranker),
         "features": make_new_user(ranker, [ranker.properties.names[0]]),
@@ -220,7 +220,7 @@ def test_what_stands_behind_a_list_is_said(ranker: Ranker) -> None:
         assert rank_users(ranker, stranger, 2).served_by == [kind, kind]
 
 
-def test_a_stranger_is_who_they_say(ranker: Ranker) -> None:
+def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
     stated = ranker.properties.names[2]
     stranger = make_new_user(ranker, [stated], {7: 2, 3: 4.5})
     assert stranger.histories.items.tolist() == stranger.seen.items.tolist() == [3, 7]
@@ -231,7 +231,7 @@ def test_a_stranger_is_who_they_say(ranker: Ranker) -> None:
     assert make_new_user(ranker, ratings={7: 2}).histories.stars.dtype == torch.float32
 
 
-def test_a_stranger_with_a_users_ratings_gets_the_same_but_for_the_networks_say(ranker: Ranker) -> None:
+def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
     """The network knows neither here."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
     blind = replace(ranker, network=network)
@@ -248,7 +248,7 @@ def test_a_stranger_with_a_users_ratings_gets_the_same_but_for_the_networks_say(
     assert torch.equal(known.because, stranger.because)
 
 
-def test_strangers_are_shown_nothing_that_they_have_rated(ranker: Ranker) -> None:
+def test_new_users_are_not_shown_movies_they_rated(ranker: Ranker) -> None:
     rated = sorted(set(ranker.histories.items.tolist()))
     block = rank_users(ranker, make_new_user(ranker, ratings=dict.fromkeys(rated[:30], 5.0)), 100)
     assert sorted(block.item_idx.tolist()) == rated[30:]
@@ -289,7 +289,7 @@ def test_small_worlds(rated: dict[int, list[int]], n_users: int, n_items: int, l
         } == expected
 
 
-def test_scores_are_numbers_whatever_is_rated() -> None:
+def test_scores_are_finite_for_any_ratings() -> None:
     for share in (0.02, 0.5, 0.98):
         for block in rank_movies(fitted(random_histories(30, 20, share)), 1000):
             assert block.score.isfinite().all()
@@ -317,7 +317,7 @@ def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_mo
     assert shares_of_right_places(replace(ranker, network=network)) == [1.0] * n_users
 
 
-def test_affinity_alone_cannot_tell_liked_from_disliked() -> None:
+def test_affinity_alone_does_not_separate_liked_from_disliked() -> None:
     """So the last two boards above are won by the rating network."""
     _, histories = board(300, 200, 0.5)
     ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)

@@ -29,7 +29,7 @@ def test_reasons_by_hand() -> None:
         assert next(iter(rank_movies(ranker, 2, reasons=n))).because[4:6].tolist() == because
 
 
-def test_strangers_are_told_of_what_they_have_rated() -> None:
+def test_new_users_get_reasons_from_their_own_ratings() -> None:
     ranker = hand_made(SHARES, HISTORIES)
     block = rank_users(ranker, make_new_user(ranker, ratings={4: 5.0, 1: 5.0}), 1)
     assert (block.item_idx.tolist(), block.because.tolist()) == ([5], [[4, 1, 0]])
@@ -38,7 +38,7 @@ def test_strangers_are_told_of_what_they_have_rated() -> None:
     assert rank_users(ranker, make_new_user(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_of_equal_shares_the_lower_index_first() -> None:
+def test_ties_between_shares_go_to_the_lower_index() -> None:
     ease = ease_of(torch.full((7, 7), 0.25))
     because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3)
     assert because.tolist() == [[1, 2, 3]]
@@ -66,7 +66,7 @@ def test_reasons_against_a_slow_implementation(
         assert because == loudest + [0] * (n - len(loudest))
 
 
-def test_without_an_item_item_model_there_are_none() -> None:
+def test_without_ease_there_are_no_reasons() -> None:
     histories = random_histories(20, 10)
     retrievers: dict[str, Retriever] = {"als": fit_als(histories, AlsConfig(embedding_dim=2), CPU, 0)}
     because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3)

@@ -13,7 +13,6 @@ import torch
 from recsys import steps
 from recsys.ask.lookup import recommend
 from recsys.errors import PublishError, UsageError
-from recsys.files import read_json
 from recsys.home import Home
 from recsys.rank.fit import fit_ranker
 from recsys.rank.place import rank_movies
@@ -22,6 +21,7 @@ from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.score import find_candidates
 from recsys.rank.weights import Weights
+from recsys.runs.metrics import read_metrics
 from recsys.runs.night import night
 from recsys.settings import AlsConfig, EaseConfig, RankConfig, RulesConfig, Settings, WarmStartConfig
 from recsys.train.saved_model import SavedModel, load_model
@@ -117,11 +117,11 @@ def read_lists(published: Published) -> Lists:
 
 
 def tonights_metrics(published: Published, metric: str) -> dict[str, float]:
-    rows = read_json(published.night.run.metrics)
-    return {row["slice"]: row["value"] for row in rows if row["split"] == "tonight" and row["metric"] == metric}
+    rows = read_metrics(published.night.run)
+    return {row.slice: row.value for row in rows if row.split == "tonight" and row.metric == metric}
 
 
-def test_rules_would_empty_lists_that_are_made_without_them(published: Published, known: RuleFacts) -> None:
+def test_the_rules_forbid_most_places_of_lists_made_without_them(published: Published, known: RuleFacts) -> None:
     left = [[movie for movie in order[:N] if not known.is_closed(movie)] for order in published.orders.values()]
     assert sum(map(len, left)) < 0.3 * N * len(left)
 
@@ -133,7 +133,7 @@ def test_every_list_is_the_best_that_rules_allow(published: Published, known: Ru
         assert lists.get(user, []) == known.cap(allowed)[:N]
 
 
-def test_everybody_has_a_whole_list_or_is_known_to_be_short(published: Published) -> None:
+def test_every_list_is_full_or_recorded_as_short(published: Published) -> None:
     lists = read_lists(published)
     users = pl.read_parquet(published.night.checked.users)["user_id"].to_list()
     short = {user: len(lists.get(user, [])) for user in users if len(lists.get(user, [])) != N}
@@ -142,12 +142,12 @@ def test_everybody_has_a_whole_list_or_is_known_to_be_short(published: Published
     assert sorted(users) == sorted(published.orders)
 
 
-def test_what_may_be_shown_is_told_to_the_audit(published: Published, known: RuleFacts) -> None:
+def test_the_audit_inputs_have_the_available_movies(published: Published, known: RuleFacts) -> None:
     available = set(pl.read_parquet(published.night.run.known / "available.parquet")["movie_id"].to_list())
     assert available == {movie for movie in known.counts if not known.is_closed(movie)}
 
 
-def test_nothing_seen_is_shown(published: Published) -> None:
+def test_lists_have_no_rated_movies(published: Published) -> None:
     rated = pl.read_parquet(published.night.checked.ratings)
     lists = pl.read_parquet(published.night.run.recommendations)
     assert lists.join(rated, on=["user_id", "movie_id"], how="semi").is_empty()
@@ -161,7 +161,7 @@ def test_users_of_few_ratings_and_of_none_have_lists_too(published: Published) -
     assert "history" in lists["served_by"]
 
 
-def test_default_lists_obey_what_holds_for_everybody(published: Published, known: RuleFacts) -> None:
+def test_default_lists_obey_the_rules_for_all_users(published: Published, known: RuleFacts) -> None:
     rows = pl.read_parquet(published.night.run.default_recommendations)
     assert {"all", "gender=F", "gender=M age=25"} <= set(rows["segment"])
     for _, of_segment in rows.group_by("segment"):
@@ -170,14 +170,14 @@ def test_default_lists_obey_what_holds_for_everybody(published: Published, known
         assert known.cap(movies) == movies
 
 
-def test_what_each_rule_closes_is_counted(published: Published, known: RuleFacts) -> None:
+def test_closed_movies_are_counted_by_rule(published: Published, known: RuleFacts) -> None:
     assert tonights_metrics(published, "closed_movies") == {
         "rule=min_ratings": sum(known.counts[movie] < 20 for movie in known.genres),
         "rule=blocked[0]": 40,
     }
 
 
-def test_what_each_rule_removes_is_counted(published: Published, known: RuleFacts) -> None:
+def test_removed_places_are_counted_by_rule(published: Published, known: RuleFacts) -> None:
     removed: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
     for user, order in published.orders.items():
         naive = order[:N]
@@ -246,12 +246,12 @@ def test_a_list_that_breaks_a_rule_is_not_published(
 
 
 def test_scoring_again_counts_once(published: Published) -> None:
-    """A night that is gone on with has the figures of its lists in metrics.json already."""
+    """A resumed night may have the figures of its lists already."""
     tonight, before = published.night, tonights_metrics(published, "removed")
     weights = Weights.load(tonight.run.ranker)
-    tonight.score(SavedModel(tonight.run.model / "tonight"), weights, published.settings)
+    tonight.score(SavedModel(tonight.run.tonight_model), weights, published.settings)
     assert tonights_metrics(published, "removed") == before
-    rows = [(row["split"], row["slice"], row["metric"]) for row in read_json(tonight.run.metrics)]
+    rows = [(row.split, row.slice, row.metric) for row in read_metrics(tonight.run)]
     assert len(set(rows)) == len(rows)
 
 
@@ -307,13 +307,13 @@ def greedy(order: Iterable[int], groups: dict[int, int], n: int) -> list[int]:
     return listed[:n]
 
 
-def test_who_can_have_no_more_has_what_there_is(ranker: Ranker) -> None:
+def test_lists_that_cannot_be_filled_have_all_allowed_movies(ranker: Ranker) -> None:
     groups = {item: item % 3 for item in range(1, 41)}
     lists = items_of(rank_movies(apply_rules(ranker, cap_of(groups, 1), LEARNER), 10))
     assert {len(items) for items in lists.values()} == {3}
 
 
-def test_diverse_lists_have_fewer_movies_alike_and_stay_in_order(ranker: Ranker) -> None:
+def test_diverse_lists_have_fewer_similar_movies_and_stay_sorted(ranker: Ranker) -> None:
     whole = replace(ranker, config=change(candidates=40))
     plain, diverse = (
         lists_of(rank_movies(replace(whole, config=change(candidates=40, diversity=value)), 8)) for value in (0.0, 0.8)
@@ -367,12 +367,12 @@ def test_without_rules_nothing_is_removed(ranker: Ranker) -> None:
     assert items_of(rank_movies(free, 5)) == items_of(rank_movies(ranker, 5))
 
 
-def test_rules_that_leave_nothing_are_refused(ranker: Ranker) -> None:
+def test_rules_that_close_all_movies_are_refused(ranker: Ranker) -> None:
     with pytest.raises(UsageError, match="the rules leave none of 40 movies"):
         apply_rules(ranker, Rules(min_ratings=1000), LEARNER)
 
 
-def test_rules_that_leave_nothing_are_told_before_anything_is_trained(published: Published) -> None:
+def test_rules_that_close_all_movies_are_refused_before_training(published: Published) -> None:
     tonight = published.night
     settings = published.settings.model_copy(update={"rules": RulesConfig(min_ratings=1000)})
     with pytest.raises(UsageError, match="the rules leave none of 150 movies"):

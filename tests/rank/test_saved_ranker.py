@@ -63,7 +63,7 @@ def test_lists_are_bitwise_the_same(ranker: Ranker, folder: Path, network: Ratin
     assert not {0, 1, 40} & shown, "what rules forbid everybody"
 
 
-def test_lists_of_strangers_are_bitwise_the_same(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
+def test_lists_of_new_users_are_bitwise_the_same(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
     ours, theirs = (
         rank_users(one, make_new_user(one, ["gender=F"], {3: 5.0, 8: 1.0}), 10)
         for one in (ranker, load_ranker(folder, network))
@@ -72,7 +72,7 @@ def test_lists_of_strangers_are_bitwise_the_same(ranker: Ranker, folder: Path, n
     assert torch.equal(ours.score, theirs.score)
 
 
-def test_everything_is_there_again(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
+def test_everything_is_loaded(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
     loaded = load_ranker(folder, network)
     assert (loaded.config, loaded.weights, loaded.rated_at) == (CONFIG, weights_of(CONFIG), ranker.rated_at)
     assert loaded.parts == ranker.parts
@@ -97,7 +97,7 @@ def test_saving_again_gives_the_same_files(
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_retrievers_come_in_their_order(ranker: Ranker, network: RatingNetwork, tmp_path: Path) -> None:
+def test_the_order_of_retrievers_is_kept(ranker: Ranker, network: RatingNetwork, tmp_path: Path) -> None:
     turned = replace(ranker, retrievers={name: ranker.retrievers[name] for name in reversed(NAMES)})
     save_ranker(turned, tmp_path)
     assert tuple(load_ranker(tmp_path, network).retrievers) == tuple(reversed(NAMES))
@@ -111,7 +111,7 @@ def test_a_folder_with_ranker_json_is_complete(ranker: Ranker, tmp_path: Path) -
     assert not (tmp_path / "ranker.json").exists()
 
 
-def test_files_of_another_format_are_not_read(folder: Path, network: RatingNetwork, tmp_path: Path) -> None:
+def test_files_of_another_format_version_are_refused(folder: Path, network: RatingNetwork, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     write_json(tmp_path / "ranker.json", read_json(folder / "ranker.json") | {"format": 0})

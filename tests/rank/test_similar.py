@@ -90,7 +90,7 @@ def test_lists_against_a_slow_implementation(ranker: Ranker, n: int, monkeypatch
         )
 
 
-def test_blocks_of_any_size_say_the_same(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_any_size_give_the_same_movies(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = lists_of(find_similar(ranker, FEATURES, 10))
     monkeypatch.setattr(module, "SCORES_PER_BLOCK", 1)
     in_blocks = lists_of(find_similar(ranker, FEATURES, 10))
@@ -98,14 +98,14 @@ def test_blocks_of_any_size_say_the_same(ranker: Ranker, monkeypatch: pytest.Mon
         assert [other for other, _ in in_blocks[item]] == [other for other, _ in others]
 
 
-def test_a_movie_is_never_like_itself_nor_like_one_that_nobody_rated(ranker: Ranker) -> None:
+def test_movies_are_not_similar_to_themselves_or_to_unrated_movies(ranker: Ranker) -> None:
     for item, others in lists_of(find_similar(ranker, FEATURES, 100)).items():
         found = {other for other, _ in others}
         assert found == set(range(1, 39)) - {item}
         assert all(-1 <= value <= 1 for _, value in others)
 
 
-def test_what_rules_keep_from_everybody_is_similar_to_nothing(ranker: Ranker) -> None:
+def test_closed_movies_are_not_similar_to_any(ranker: Ranker) -> None:
     """Who asks for such a movie by its name is still told what else there is."""
     closed_I = torch.isin(torch.arange(SIZES.n_items), torch.tensor([0, 3, 4]))
     ruled = replace(ranker, eligibility=replace(ranker.eligibility, closed_I=closed_I))
@@ -118,7 +118,7 @@ def test_what_rules_keep_from_everybody_is_similar_to_nothing(ranker: Ranker) ->
         }
 
 
-def test_movies_that_equally_many_rated_are_as_similar_one_way_as_the_other() -> None:
+def test_similarity_is_symmetric_for_equal_numbers_of_ratings() -> None:
     rows = [(user, item) for user in range(1, 61) for item in range(1, 41) if (user + item // 4) % 2]
     user_idx, item_idx = torch.tensor(rows).unbind(1)
     train = Interactions(user_idx, item_idx, 1000 + torch.arange(len(rows)), torch.full((len(rows),), 4))
@@ -130,14 +130,14 @@ def test_movies_that_equally_many_rated_are_as_similar_one_way_as_the_other() ->
         assert value == pytest.approx(similarity[other, item], abs=1e-5)
 
 
-def test_what_the_same_people_watch_and_like_comes_first(ranker: Ranker) -> None:
+def test_movies_watched_and_liked_by_the_same_users_come_first(ranker: Ranker) -> None:
     """Users rate their own parity five times as often, and like it; what the movies are called is no help."""
     lists = lists_of(find_similar(ranker, NO_FEATURES, 5))
     right = [(item - other) % 2 == 0 for item, others in lists.items() for other, _ in others]
     assert sum(right) / len(right) > 0.95
 
 
-def test_a_movie_that_everybody_has_rated_is_not_like_everything() -> None:
+def test_a_movie_rated_by_all_users_is_not_similar_to_everything() -> None:
     """Movie 6, which all have rated, and alike, begins a tenth of the lists at most."""
     train = tastes()[0]
     others = train.take((train.item_idx != 6).nonzero().squeeze(1))
@@ -152,7 +152,7 @@ def test_a_movie_that_everybody_has_rated_is_not_like_everything() -> None:
     assert first.count(6) <= len(first) // 10
 
 
-def test_what_few_have_rated_is_doubted() -> None:
+def test_similarities_to_rarely_rated_movies_are_shrunk() -> None:
     """Two movies with the same raters, three, would be as like as can be; each is worth three of 23."""
     train = tastes()[0]
     few = [(user, item) for user in (1, 3, 5) for item in (39, 40)]
@@ -165,7 +165,7 @@ def test_what_few_have_rated_is_doubted() -> None:
 
 
 @pytest.mark.parametrize(("retrievers", "n_parts"), [(("ease", "popularity"), 2), (("triplet", "ease"), 3)])
-def test_vectors_are_those_of_whatever_retriever_has_some(retrievers: tuple[str, ...], n_parts: int) -> None:
+def test_vectors_come_from_als_or_towers(retrievers: tuple[str, ...], n_parts: int) -> None:
     """Without, two cosines make the mean; content that is the same for all then tells how many they are."""
     config = RankConfig.model_validate({**dict(CONFIG), "retrievers": retrievers})
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights_of(config))
@@ -182,7 +182,7 @@ def test_vectors_are_those_of_whatever_retriever_has_some(retrievers: tuple[str,
         )
 
 
-def test_of_equally_similar_movies_the_first(ranker: Ranker) -> None:
+def test_ties_go_to_the_lower_index(ranker: Ranker) -> None:
     """Nothing is known of any movie, and nobody has vectors or an opinion."""
     bare = replace(
         ranker,

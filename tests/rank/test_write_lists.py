@@ -46,7 +46,7 @@ def ranker() -> Ranker:
     return fit_ranker(network, tastes()[0], LEARNER, CONFIG, weights_of(CONFIG))
 
 
-def test_lists_of_everybody(ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_all_users(ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.rank.place.MIN_USERS_PER_BLOCK", 7)
     monkeypatch.setattr("recsys.rank.place.SCORES_PER_BLOCK", 1)
     path = tmp_path / "lists.parquet"
@@ -100,11 +100,13 @@ def test_segments_are_properties_and_each_gender_of_each_age() -> None:
     ("names", "segments"),
     [((), [()]), (("gender=F",), [(), ("gender=F",)]), (("occupation=writer",), [(), ("occupation=writer",)])],
 )
-def test_where_less_is_known_there_are_fewer_segments(names: tuple[str, ...], segments: list[tuple[str, ...]]) -> None:
+def test_without_some_properties_there_are_fewer_segments(
+    names: tuple[str, ...], segments: list[tuple[str, ...]]
+) -> None:
     assert name_segments(names) == segments
 
 
-def test_what_an_audit_has_to_know(ranker: Ranker, tmp_path: Path) -> None:
+def test_audit_inputs_by_hand(ranker: Ranker, tmp_path: Path) -> None:
     """Movies 1 to 12 and the new 40 may be shown; most users have rated several of the first."""
     ruled = apply_rules(ranker, RULES, SPREAD_LEARNER)
     lists, known = tmp_path / "lists.parquet", AuditInputs(tmp_path / "audit")
@@ -128,7 +130,7 @@ def test_what_an_audit_has_to_know(ranker: Ranker, tmp_path: Path) -> None:
     assert shortened["user_id"].is_sorted()
 
 
-def test_what_a_list_lacks_is_not_taken_for_what_there_is(ranker: Ranker, tmp_path: Path) -> None:
+def test_available_movies_are_counted_independently_of_the_lists(ranker: Ranker, tmp_path: Path) -> None:
     """A ranker that wrote three movies of a user would pass any audit that believed it."""
     ruled, lists = apply_rules(ranker, RULES, SPREAD_LEARNER), tmp_path / "lists.parquet"
     write_lists(ruled, 10, SPREAD, lists)
@@ -139,7 +141,7 @@ def test_what_a_list_lacks_is_not_taken_for_what_there_is(ranker: Ranker, tmp_pa
     assert dict(pl.read_parquet(AuditInputs(tmp_path).shortened).iter_rows()) == expected
 
 
-def test_a_user_without_any_movie_left_is_known_too(ranker: Ranker, tmp_path: Path) -> None:
+def test_a_user_without_available_movies_is_in_the_audit_inputs(ranker: Ranker, tmp_path: Path) -> None:
     movie = int(ranker.histories.of(1)[0])
     only = Rule("eligible[0]", pl.DataFrame({"movie_id": [100 * movie]}, schema={"movie_id": pl.Int32}))
     rules = Rules(min_ratings=0, eligible=(only,))

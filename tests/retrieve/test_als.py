@@ -52,7 +52,7 @@ def fit(histories: Histories, config: AlsConfig = CONFIG, seed: int = 0) -> tupl
 
 
 @pytest.mark.parametrize(("n_users", "n_items"), [(60, 25), (25, 60)])
-def test_it_ends_where_its_objective_has_no_slope(n_users: int, n_items: int) -> None:
+def test_the_fit_ends_at_a_stationary_point(n_users: int, n_items: int) -> None:
     histories = random_histories(n_users, n_items)
     _, p_UD, q_ID = fit(histories)
     p_UD.requires_grad_()
@@ -66,7 +66,7 @@ def test_it_ends_where_its_objective_has_no_slope(n_users: int, n_items: int) ->
     assert p_UD.detach().norm() > 1, "not the point in which all is zero"
 
 
-def test_every_round_is_downhill() -> None:
+def test_every_iteration_lowers_the_objective() -> None:
     histories = random_histories(60, 25)
     values = []
     for iterations in range(1, 8):
@@ -76,7 +76,7 @@ def test_every_round_is_downhill() -> None:
     assert values[-1] < 0.999 * values[0]
 
 
-def test_a_users_vector_is_the_best_beside_the_movies_vectors() -> None:
+def test_a_user_vector_is_optimal_for_fixed_item_vectors() -> None:
     """Also of one whom the fit has not seen."""
     histories, others = random_histories(60, 25), random_histories(10, 25, share=0.5, seed=9)
     als, _, q_ID = fit(histories, AlsConfig(embedding_dim=4, iterations=3, unobserved=0.3))
@@ -91,14 +91,14 @@ def test_a_users_vector_is_the_best_beside_the_movies_vectors() -> None:
 @pytest.mark.parametrize(
     ("n_ratings", "dim", "unobserved"), [(10, 24, 0.2), (100_000, 24, 0.2), (1_000_000, 96, 0.1), (10**8, 128, 0.025)]
 )
-def test_sizes_that_the_number_of_ratings_decides(n_ratings: int, dim: int, unobserved: float) -> None:
+def test_default_sizes_depend_on_the_number_of_ratings(n_ratings: int, dim: int, unobserved: float) -> None:
     chosen = choose_sizes(AlsConfig(), n_ratings)
     assert chosen[0] == dim
     assert chosen[1] == pytest.approx(unobserved, rel=0.02)
     assert choose_sizes(AlsConfig(embedding_dim=5, unobserved=0.7), n_ratings) == (5, 0.7)
 
 
-def test_who_or_what_has_no_rating_has_no_vector() -> None:
+def test_users_and_items_without_ratings_have_zero_vectors() -> None:
     histories = histories_of({1: [1, 2], 2: [2, 3], 4: [1]}, n_users=6, n_items=5)
     _, p_UD, q_ID = fit(histories, AlsConfig(embedding_dim=3))
     assert (p_UD[[0, 3, 5]] == 0).all()

@@ -47,7 +47,7 @@ def test_ease_is_the_ridge_regression_of_each_movie_on_the_others() -> None:
         np.testing.assert_allclose(weights_II[others, item], expected, atol=1e-5)
 
 
-def test_affinity_is_the_sum_of_the_weights_of_what_is_rated() -> None:
+def test_affinity_is_the_sum_of_the_weights_of_rated_movies() -> None:
     histories = random_histories(60, 25)
     ease = fit(histories)
     expected = dense(histories) @ closed_form(dense(histories), 5.0)
@@ -71,7 +71,7 @@ def few_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease_module, "TAIL_BLOCK", 7)
 
 
-def test_the_head_are_the_most_rated_and_the_tail_the_other_rated_ones(long_tailed: Histories) -> None:
+def test_the_head_has_the_most_rated_items_and_the_tail_the_others(long_tailed: Histories) -> None:
     ease, counts = fit(long_tailed, max_items=12), long_tailed.counts()
     order = sorted(range(36), key=lambda item: (-int(counts[item]), item))
     assert ease.head_H.tolist() == sorted(order[:12])
@@ -115,7 +115,7 @@ def test_shares_add_up_to_the_affinity(long_tailed: Histories, max_items: int) -
         torch.testing.assert_close(shares_IR.sum(1), affinity_UI[user], rtol=0, atol=1e-5)
 
 
-def test_that_a_movie_of_the_tail_was_rated_says_nothing(long_tailed: Histories) -> None:
+def test_ratings_of_tail_items_do_not_contribute(long_tailed: Histories) -> None:
     ease = fit(long_tailed, max_items=12)
     own_R = torch.cat([ease.head_H[:2], ease.tail_T[:3]])
     shares_NR = ease.shares(own_R, torch.arange(36))
@@ -148,7 +148,7 @@ def test_unrated_movies_of_a_large_catalogue_take_no_memory(long_tailed: Histori
     )
 
 
-def test_what_is_left_out_of_the_head_is_said(long_tailed: Histories, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_reports_the_size_of_the_head(long_tailed: Histories, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys.retrieve.ease"):
         fit(long_tailed, max_items=32)
         assert caplog.text == ""

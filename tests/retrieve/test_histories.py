@@ -58,7 +58,7 @@ def test_histories_group_items_by_user() -> None:
     assert histories.matrix().toarray().tolist() == seen
 
 
-def test_nobody_has_rated_the_unknown() -> None:
+def test_the_unknown_item_has_no_ratings() -> None:
     assert histories_of({1: [0, 2]}, n_users=2, n_items=3).counts().tolist() == [0, 0, 1]
 
 
@@ -68,14 +68,14 @@ def test_the_last_row_of_a_pair_counts(rows: Rows) -> None:
 
 
 @given(rows=ROWS, users=st.lists(st.integers(0, N_USERS - 1), max_size=9))
-def test_users_are_taken_in_any_order_and_as_often_as_asked(rows: Rows, users: list[int]) -> None:
+def test_take_accepts_any_order_and_repeats(rows: Rows, users: list[int]) -> None:
     taken = gather(rows).take(torch.tensor(users, dtype=torch.int64))
     assert lists_in(taken) == [slow_lists(rows)[user] for user in users]
     assert taken.n_items == N_ITEMS
 
 
 @given(rows=ROWS, n=st.integers(0, 7), seed=st.integers(0, 3))
-def test_shortened_histories_are_parts_of_the_whole(rows: Rows, n: int, seed: int) -> None:
+def test_shortened_histories_are_subsets(rows: Rows, n: int, seed: int) -> None:
     histories = gather(rows)
     short = lists_in(histories.shorten(n, seed))
     for part, whole in zip(short, lists_in(histories), strict=True):
@@ -84,7 +84,7 @@ def test_shortened_histories_are_parts_of_the_whole(rows: Rows, n: int, seed: in
     assert lists_in(histories.shorten(n, seed)) == short
 
 
-def test_every_rating_is_as_likely_to_be_left() -> None:
+def test_every_rating_is_equally_likely_to_be_kept() -> None:
     histories = histories_of({1: range(1, 11), 2: range(3, 6)}, n_users=3, n_items=11)
     left = torch.zeros(3, 11)
     for seed in range(2000):
@@ -94,7 +94,7 @@ def test_every_rating_is_as_likely_to_be_left() -> None:
     assert left.sum() == 2 * 2 * 2000
 
 
-def test_fewer_ratings_are_left_of_those_that_more_would_leave() -> None:
+def test_shorter_histories_are_subsets_of_longer_ones() -> None:
     """What is told of users of few ratings tells little but that there are fewer."""
     histories = random_histories(20, 30)
     shorter, longer = (lists_in(histories.shorten(n, seed=5)) for n in (2, 4))
@@ -112,7 +112,7 @@ def test_the_transpose_has_the_users_of_each_item(rows: Rows) -> None:
 
 
 @given(rows=ROWS)
-def test_matrices_and_counts_are_of_the_lists(rows: Rows) -> None:
+def test_matrices_and_counts_match_the_lists(rows: Rows) -> None:
     histories, lists = gather(rows), slow_lists(rows)
     seen = [[float(item in stars) for item in range(N_ITEMS)] for stars in lists]
     assert histories.seen().to_dense().tolist() == histories.matrix().toarray().tolist() == seen
@@ -120,7 +120,7 @@ def test_matrices_and_counts_are_of_the_lists(rows: Rows) -> None:
     assert histories.user_of_each().tolist() == [user for user, stars in enumerate(lists) for _ in stars]
 
 
-def test_many_equal_keys_are_sorted_by_row() -> None:
+def test_equal_keys_keep_the_order_of_rows() -> None:
     """A stable sort of more rows than an insertion sort would be used for."""
     rows = planted.rows_of(torch.ones(5000).long(), torch.arange(5000) % 3, torch.arange(5000) % 5)
     histories = gather_histories(rows, Sizes(2, 3, LEVELS))

@@ -61,7 +61,7 @@ BY_GENRES: list[Movie] = [
 ]
 
 
-def test_likeness_by_hand() -> None:
+def test_similarity_by_hand() -> None:
     """Movie 5 is new. With the unknown there are six rows: Drama and War are in three of them, Comedy in one."""
     new = find_new_movies(features_of(BY_GENRES), counts_of(9, 9, 9, 9, 0))
     assert new.item_M.tolist() == [5]
@@ -71,7 +71,7 @@ def test_likeness_by_hand() -> None:
     assert new.share_MK[0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_rare_genre_says_more_than_a_common_one() -> None:
+def test_a_rare_genre_weighs_more_than_a_common_one() -> None:
     movies: list[Movie] = [
         *[("Ahab", None, ["Drama"])] * 8,
         ("Brut", None, ["Western"]),
@@ -84,7 +84,7 @@ def test_a_rare_genre_says_more_than_a_common_one() -> None:
     assert shares_of(new, 10) == pytest.approx(expected)
 
 
-def test_the_placed_score_is_the_mean_of_the_neighbours_by_their_shares() -> None:
+def test_the_score_of_a_new_movie_is_the_weighted_mean_of_its_neighbours() -> None:
     new = find_new_movies(FEATURES, tastes_counts())
     assert new.item_M.tolist() == [39, 40]
     torch.testing.assert_close(new.share_MK.sum(1), torch.ones(2))
@@ -137,7 +137,7 @@ def slow_likeness(first: int, second: int) -> float:
     return sum(cosines) / 3
 
 
-def test_a_franchise_finds_its_kin_by_a_word_of_the_title() -> None:
+def test_a_franchise_is_found_by_a_title_word() -> None:
     kin: list[Movie] = [(f"Batman {numeral}", 1989, ["Action"]) for numeral in ("One", "Two", "Three", "Four")]
     others: list[Movie] = [(f"Picture {letter}", 1989, ["Action"]) for letter in "abcdefgh"]
     movies = [*others, *kin, ("Batman Returns", 2005, ["Action"])]
@@ -147,7 +147,7 @@ def test_a_franchise_finds_its_kin_by_a_word_of_the_title() -> None:
     assert shares == pytest.approx({**dict.fromkeys(range(1, 9), 1 / 16), **dict.fromkeys(range(9, 13), 2 / 16)})
 
 
-def test_of_equally_alike_movies_the_first_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ties_between_neighbours_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEIGHBOURS", 3)
     movies: list[Movie] = [("Ahab", None, ["War"]), *[("Brut", None, ["Drama"])] * 6]
     new = find_new_movies(features_of(movies), counts_of(*[1] * 6, 0))
@@ -156,13 +156,13 @@ def test_of_equally_alike_movies_the_first_are_neighbours(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("movie", [("Unheard", None, []), ("Unheard", None, ["Musical"]), ("Unheard", 2026, [])])
-def test_a_movie_like_no_rated_one_is_not_placed(movie: Movie) -> None:
+def test_a_movie_without_similar_movies_is_not_placed(movie: Movie) -> None:
     """Nothing is known of the first; that of the others nobody has rated a movie of their kind says as much."""
     new = find_new_movies(features_of([*BY_GENRES, movie]), counts_of(9, 9, 9, 9, 0, 0))
     assert new.item_M.tolist() == [5]
 
 
-def test_nothing_is_placed_where_nothing_is_known_or_new() -> None:
+def test_without_features_or_new_movies_nothing_is_placed() -> None:
     score_BI = torch.ones(2, 6)
     for features, counts in (
         (NO_FEATURES, counts_of(1, 1, 0, 0, 0)),
@@ -174,7 +174,7 @@ def test_nothing_is_placed_where_nothing_is_known_or_new() -> None:
         assert torch.equal(new.place(score_BI), torch.ones(2, 6))
 
 
-def test_new_movies_reach_lists() -> None:
+def test_new_movies_are_listed() -> None:
     """As good as their neighbours, which some users like best."""
     config = RankConfig(retrievers=("als",))
     weights = Weights({0: {"als": 1.0, "stars": 0.0, "likes": 0.0}})

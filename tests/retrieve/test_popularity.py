@@ -47,7 +47,7 @@ def test_properties_are_what_users_state_at_sign_up() -> None:
     assert properties.of([]).tolist() == [[0, 0, 0, 0]]
 
 
-def test_of_users_of_whom_nothing_is_known_there_are_no_properties(histories: Histories) -> None:
+def test_users_without_features_have_no_properties(histories: Histories) -> None:
     properties = gather_properties(NO_FEATURES, 40)
     assert properties.names == ()
     assert properties.of_users_UF.shape == (40, 0)
@@ -86,7 +86,7 @@ def test_the_properties_effects_solve_the_normal_equations(histories: Histories,
     assert (popularity.shares_FI[4] == 0).all(), "nobody with a rating has this property"
 
 
-def test_of_users_without_a_rating_nothing_is_learned(histories: Histories, properties: Properties) -> None:
+def test_users_without_ratings_do_not_affect_the_fit(histories: Histories, properties: Properties) -> None:
     other_UF = properties.of_users_UF.clone()
     other_UF[38:] = 1 - other_UF[38:]
     fitted = [
@@ -96,7 +96,7 @@ def test_of_users_without_a_rating_nothing_is_learned(histories: Histories, prop
     assert torch.equal(*fitted)
 
 
-def test_doubt_draws_the_effects_to_zero(histories: Histories, properties: Properties) -> None:
+def test_l2_shrinks_the_effects_to_zero(histories: Histories, properties: Properties) -> None:
     little, much = (
         fit_popularity(histories, properties, PopularityConfig(l2=l2), CPU).shares_FI[1:].norm() for l2 in (1.0, 1e4)
     )

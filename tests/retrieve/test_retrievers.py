@@ -64,13 +64,13 @@ def test_every_movie_gets_a_finite_number(ranker: Ranker, retriever: Retriever) 
     assert not affinity_UI.requires_grad
 
 
-def test_what_it_has_learned_has_names(retriever: Retriever) -> None:
+def test_learned_tensors_have_names(retriever: Retriever) -> None:
     tensors = retriever.tensors()
     assert tensors
     assert all(tensor.isfinite().all() and not tensor.requires_grad for tensor in tensors.values())
 
 
-def test_users_do_not_matter_to_each_other(ranker: Ranker, retriever: Retriever) -> None:
+def test_users_are_independent(ranker: Ranker, retriever: Retriever) -> None:
     users = everybody(ranker)
     affinity_UI = retriever.log_affinity(users)
     for rows in ([0], [1], [17], [60], [5, 3, 5], list(range(60, -1, -1))):
@@ -78,7 +78,7 @@ def test_users_do_not_matter_to_each_other(ranker: Ranker, retriever: Retriever)
         torch.testing.assert_close(some, affinity_UI[rows], rtol=1e-4, atol=1e-4)
 
 
-def test_nobody_gets_nothing(ranker: Ranker, retriever: Retriever) -> None:
+def test_an_empty_block_of_users(ranker: Ranker, retriever: Retriever) -> None:
     assert retriever.log_affinity(everybody(ranker).take(torch.empty(0, dtype=torch.int64))).shape == (0, SIZES.n_items)
 
 
@@ -88,13 +88,13 @@ def test_the_same_seed_gives_the_same_numbers(name: str, ranker: Ranker, retriev
 
 
 @pytest.mark.parametrize("ratings", [{}, {3: 5.0}, dict.fromkeys(range(1, 41), 4.0)], ids=["none", "one", "all"])
-def test_strangers_are_served(ratings: dict[int, float], ranker: Ranker, retriever: Retriever) -> None:
+def test_new_users_are_scored(ratings: dict[int, float], ranker: Ranker, retriever: Retriever) -> None:
     affinity_1I = retriever.log_affinity(make_new_user(ranker, ratings=ratings))
     assert affinity_1I.shape == (1, SIZES.n_items)
     assert affinity_1I.isfinite().all()
 
 
-def test_asking_changes_nothing(ranker: Ranker, retriever: Retriever) -> None:
+def test_scoring_does_not_modify_the_retriever(ranker: Ranker, retriever: Retriever) -> None:
     users = everybody(ranker)
     given, learned = tensors_in(users), list(retriever.tensors().values())
     before = [tensor.clone() for tensor in given + learned]
@@ -105,20 +105,20 @@ def test_asking_changes_nothing(ranker: Ranker, retriever: Retriever) -> None:
     assert all(torch.equal(*pair) for pair in zip(before, given + learned, strict=True))
 
 
-def test_what_was_seen_is_scored_like_the_rest(ranker: Ranker, retriever: Retriever) -> None:
+def test_seen_movies_are_scored_like_the_others(ranker: Ranker, retriever: Retriever) -> None:
     users = everybody(ranker)
     none = users.seen.take(torch.zeros(len(users), dtype=torch.int64))
     assert torch.equal(retriever.log_affinity(replace(users, seen=none)), retriever.log_affinity(users))
 
 
-def test_movies_that_nobody_rated_have_the_least_affinity(name: str, ranker: Ranker, retriever: Retriever) -> None:
+def test_movies_without_ratings_have_the_lowest_affinity(name: str, ranker: Ranker, retriever: Retriever) -> None:
     if name in BY_SHARES:
         affinity_UI = retriever.log_affinity(everybody(ranker))
         assert affinity_UI.min() == pytest.approx(math.log(MIN_AFFINITY))
         assert (affinity_UI[:, [0, 39, 40]] == affinity_UI.min()).all()
 
 
-def test_held_out_movies_are_above_the_others(ranker: Ranker, retriever: Retriever) -> None:
+def test_held_out_movies_score_above_the_others(ranker: Ranker, retriever: Retriever) -> None:
     assert share_in_order(ranker, retriever, tastes()[1]) > 0.6
 
 

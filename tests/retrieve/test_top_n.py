@@ -37,14 +37,14 @@ def test_wide_rows_of_many_ties(levels: int, width: int, n: int) -> None:
     assert top_columns(torch.from_numpy(score_BI), n).tolist() == slow_columns(score_BI, n)
 
 
-def test_rows_are_chosen_from_alone() -> None:
+def test_rows_are_independent() -> None:
     """Tied rows among others are put back where they were."""
     score_BI = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0], [0.0, 5.0, 5.0]])
     assert top_columns(score_BI, 1).tolist() == [[0], [0], [2], [1]]
     assert top_columns(score_BI, 2).tolist() == [[0, 2], [0, 1], [1, 2], [1, 2]]
 
 
-def test_the_best_stand_side_by_side_or_at_the_end() -> None:
+def test_the_best_can_be_adjacent_or_at_the_end() -> None:
     """Wherever groups of columns begin and end."""
     for first in range(2000 - 5):
         score_I = torch.arange(2000.0, 0.0, -1.0)
@@ -53,14 +53,14 @@ def test_the_best_stand_side_by_side_or_at_the_end() -> None:
         assert top_columns(score_I[None], 7).tolist() == [sorted([*range(first, first + 5), *others])]
 
 
-def test_whole_numbers_and_nothing_to_choose() -> None:
+def test_integers_and_n_of_zero() -> None:
     assert top_columns(torch.tensor([[3, 1, 3, 2]]), 2).tolist() == [[0, 2]]
     assert top_columns(torch.empty(0, 5), 2).shape == (0, 2)
     assert top_columns(torch.empty(3, 0), 2).shape == (3, 0)
     assert top_columns(torch.ones(3, 5), 0).shape == (3, 0)
 
 
-def test_what_it_is_given_stays_as_it_is() -> None:
+def test_the_input_is_not_modified() -> None:
     score_BI = torch.tensor([[1.0, 1.0, 0.0]])
     top_columns(score_BI, 1)
     assert score_BI.tolist() == [[1, 1, 0]]

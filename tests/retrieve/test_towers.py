@@ -32,7 +32,7 @@ def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_strangers_are_the_unknown_user(name: str, ranker: Ranker) -> None:
+def test_new_users_have_the_vector_of_the_unknown_user(name: str, ranker: Ranker) -> None:
     """Whatever they have rated: a network knows its users by their index alone."""
     unknown = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([0])))
     stranger = ranker.retrievers[name].log_affinity(make_new_user(ranker, ratings={3: 5.0}))

@@ -10,7 +10,8 @@ import pytest
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
-from recsys.runs.night import checking, night, read_metrics
+from recsys.runs.metrics import read_metrics
+from recsys.runs.night import checking, night
 from recsys.runs.step import timed
 from recsys.settings import Settings
 from recsys.version import code_version
@@ -24,7 +25,7 @@ def end_with(error: BaseException, settings: Settings) -> Run:
         write_json(run.findings, found)
         write_json(run.choice, {"model": "ordinal"})
         metric = {"model": "bias", "split": "holdout", "slice": "all", "metric": "rmse_mean", "value": 0.95}
-        write_json(run.metrics, [metric])
+        write_json(run.metrics / "evaluate.json", [metric])
         raise error
     return run
 

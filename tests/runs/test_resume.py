@@ -47,7 +47,7 @@ def test_a_night_that_failed_is_gone_on_with(settings: Settings, home: Home) -> 
     again = end(settings)
     assert again.run_id == failed.run_id
     assert read_json(again.ended)["verdict"] == "succeeded"
-    assert "going on with run" in again.log.read_text()
+    assert "resuming run" in again.log.read_text()
 
 
 def test_one_that_was_killed_too(settings: Settings) -> None:
@@ -159,4 +159,4 @@ def test_seconds_of_both_tries_are_kept_and_the_reason_is_told(settings: Setting
         assert step.step == "write_snapshot"
         assert read_json(run.steps).keys() == {"fetch_archive", "write_snapshot"}
         outcome = describe_run(again, verdict="published", reason=None)
-    assert outcome.reason == "gone on with after it had failed: OSError: no space left"
+    assert outcome.reason == "resumed after it had failed: OSError: no space left"

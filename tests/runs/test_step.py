@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from recsys import nightly
 from recsys.checks.check import Checked
 from recsys.errors import ModelError, SourceError, SourceOutage, StepTimeout
 from recsys.files import read_json, write_json
@@ -15,13 +14,12 @@ from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import Archive
 from recsys.metrics.differences import Comparison, Difference
 from recsys.models import MODELS
+from recsys.nightly import STEPS
 from recsys.rank.weights import Weights
 from recsys.runs.step import Executor, Step, restore, timed
 from recsys.split.cut import Split
 from recsys.train.choose import Choice
 from recsys.warehouse.outcome import MetricRow, Published
-
-STEPS = [step for step in vars(nightly).values() if isinstance(step, Step)]
 
 
 @pytest.fixture
@@ -148,10 +146,14 @@ def test_seconds_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 CONFIG = MODELS["softmax"].configure(10_000, 5)
 ROW = MetricRow("ordinal", "holdout", "all", "mae_median", 0.63)
+FILE = Path("/home/file.parquet")
 RESULTS: dict[str, Any] = {
     "fetch_archive": Archive("x.zip", "ml-100k", "ab", "local file", Path("/data/x.zip"), "ml-100k"),
     "check_ratings": Checked(
-        *(Path(f"/home/{n}") for n in range(6)), datetime(1998, 4, 22, tzinfo=UTC), (1.0, 2.0), {"ratings": 5}
+        **dict.fromkeys(("ratings", "movies", "users", "tags", "links", "quarantine"), FILE),
+        as_of=datetime(1998, 4, 22, tzinfo=UTC),
+        rating_scale=(1.0, 2.0),
+        counts={"ratings": 5},
     ),
     "split": Split(Path("/home/split")),
     "choose_network": Choice("softmax", CONFIG, 3, {"softmax": {"mae_median": 0.7}}),

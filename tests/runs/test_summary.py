@@ -40,7 +40,7 @@ def summary(home: Home) -> Summary:
         metric("popularity", "holdout", "ndcg_at_10", 0.1923),
         metric("ordinal", "holdout", "rmse_mean", 0.5) | {"slice": "genre=Drama"},  # in the table, not on the page
     ]
-    write_json(run.metrics, measured)
+    write_json(run.metrics / "evaluate.json", measured)
     rows = publish(make_outcome(run.run_id), write_night(home.root / "night", make_frames()), home)
     return summarise(run, rows)
 

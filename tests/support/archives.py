@@ -1,4 +1,4 @@
-"""Writing sources in every layout, whole or with broken lines, for tests that need to know what is inside."""
+"""Writes sources with known content in every layout, optionally with broken lines."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ from recsys.ingest.synthetic.synthetic import plant
 
 Names = Mapping[str, bytes]
 
-STAND_IN_SIZES = (300, 200, 10_000)  # users, movies, ratings: enough to train on, small enough to write in a blink
+STAND_IN_SIZES = (300, 200, 10_000)  # users, movies, ratings: enough to train on, and quick to write
 
-# Beside the tables, as published: a reader must take no notice, or say that it takes none.
+# Other published files: they are ignored, or listed as not used.
 BESIDE = {
     "ml-100k": {
         "README": b"SUMMARY & USAGE LICENSE\n",
@@ -41,7 +41,7 @@ GENOME = {
 
 @dataclass(frozen=True)
 class Tables:
-    """What an archive is to say, in canonical columns."""
+    """The content of an archive, in canonical columns."""
 
     ratings: pl.DataFrame
     movies: pl.DataFrame
@@ -61,11 +61,11 @@ def write_archive(
     tags: pl.DataFrame | None = None,
     links: pl.DataFrame | None = None,
 ) -> Path:
-    """Writes canonical tables to `path` in the files of `layout`: a zip when the name ends in .zip, else a directory.
+    """Writes canonical tables to `path` in the files of `layout`: a zip if the name ends in .zip, else a directory.
 
-    `layout` is a name in recsys.ingest.parse.layouts.LAYOUTS, or canonical-parquet; what it has no file for is left
-    out. `broken_lines` gives, by the number it has in the finished file of ratings (1 is the first, a header counts),
-    the text of lines to put among the good ones.
+    `layout` is a name in recsys.ingest.parse.layouts.LAYOUTS, or canonical-parquet; tables without a file in it are
+    left out. `broken_lines` maps line numbers of the finished file of ratings (the first line, or header, is 1) to
+    lines that are inserted there.
     """
     files = render(layout, ratings, movies, users, tags, links)
     ratings_name = next(iter(files))
@@ -75,7 +75,7 @@ def write_archive(
 
 
 def write_edition(folder: Path, name: str, tables: Tables) -> Path:
-    """Writes `<name>.zip` as GroupLens packs that edition: its folder, and what else lies in it."""
+    """Writes `<name>.zip` as GroupLens packs that edition, with its folder and its other files."""
     edition = DATASETS[name]
     beside = BESIDE.get(name, {"README.txt": b"Summary\n=======\n"}) | (GENOME if edition.unused else {})
     files = {**render(edition.layout, **vars(tables)), **beside}
@@ -96,7 +96,7 @@ def write_files(path: Path, files: Names, folder: str) -> Path:
 
 
 def write_stand_in(path: Path, layout: str) -> Path:
-    """Planted ratings in the layout of an edition that is not here."""
+    """Writes planted ratings in the layout of an edition, in place of the real archive."""
     planted = plant(*STAND_IN_SIZES)
     return write_archive(path, layout, planted.ratings, planted.movies, planted.users)
 
@@ -116,7 +116,7 @@ def render(
     tags: pl.DataFrame | None = None,
     links: pl.DataFrame | None = None,
 ) -> Names:
-    """The bytes of each file of a layout, that of the ratings first."""
+    """Returns the bytes of each file of a layout, ratings first."""
     writers = {
         "ml-100k": render_100k,
         "ml-1m": render_1m,
@@ -130,7 +130,7 @@ def render(
 
 
 def render_100k(tables: Tables) -> Names:
-    """As published: no year, no release date; a blank line ends the list of genres."""
+    """As published: unknown years have no release date; a blank line ends the list of genres."""
     used = set(tables.movies["genres"].explode().drop_nulls())
     genres = ["unknown", *GENRES_1M] if used <= set(GENRES_100K) else sorted(used)
     items = [
@@ -172,7 +172,7 @@ def render_10m(tables: Tables) -> Names:
 
 
 def render_csv(tables: Tables) -> Names:
-    """As published: lines end in CR LF, texts with commas or quotes in quotes, no users."""
+    """As published: lines end in CR LF, texts with commas or quotes are quoted, no users."""
     rated = tables.ratings.select("user_id", "movie_id", "rating", pl.col("rated_at").dt.epoch("s")).rows()
     files = {
         "ratings.csv": comma_lines(("userId", "movieId", "rating", "timestamp"), rated),
@@ -186,7 +186,7 @@ def render_csv(tables: Tables) -> Names:
 
 
 def render_atomic(tables: Tables) -> Names:
-    """As the wheel has them, its spelling of the one movie without a year included."""
+    """As in the wheel, including its spelling of the one movie without a year."""
     named = [
         (movie_id, title if year else "unkonwn", year or "unkonwn", " ".join(listed))
         for movie_id, title, year, listed in tables.movies.iter_rows()
@@ -231,7 +231,7 @@ def films(movies: pl.DataFrame) -> list[tuple[object, ...]]:
 
 
 def rating_rows(ratings: pl.DataFrame) -> list[tuple[object, ...]]:
-    """Whole stars without a point, as the first editions have them; moments in seconds since 1970."""
+    """Whole stars without a decimal point, as in the first editions; times in seconds since 1970."""
     rows = ratings.select("user_id", "movie_id", "rating", pl.col("rated_at").dt.epoch("s")).rows()
     return [(user_id, movie_id, f"{stars:g}", seconds) for user_id, movie_id, stars, seconds in rows]
 

@@ -125,6 +125,13 @@ def find_deployment(served: Served, name: str = "nightly") -> Any:
     return served.api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
 
 
+def disable_schedules(served: Served, name: str) -> None:
+    deployment = find_deployment(served, name)
+    for schedule in deployment["schedules"]:
+        url = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+        served.api.patch(url, json={"active": False}).raise_for_status()
+
+
 def post_run(served: Served, name: str, parameters: dict[str, Any]) -> httpx.Response:
     """Asks for a run of a deployment, as the form in the UI does."""
     return served.api.post(

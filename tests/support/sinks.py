@@ -139,7 +139,7 @@ def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterat
                 box.logins.append(command)
                 self.say(answer or "235 welcome")
             elif verb == "RCPT":
-                answer = answer or ("550 nobody here" if box.refuses else "250 ok")
+                answer = answer or ("550 unknown" if box.refuses else "250 ok")
                 box.recipients += [command.partition("<")[2].partition(">")[0]] if answer.startswith("2") else []
                 self.say(answer)
             elif verb == "DATA":

@@ -115,9 +115,9 @@ def test_a_checkerboard_likes_pairs_of_equal_parity() -> None:
 
 
 def test_a_million_ratings_take_seconds() -> None:
-    begun = time.perf_counter()
+    start = time.process_time()
     assert len(plant(6_000, 4_000, 1_000_000).ratings) == 1_000_000
-    assert time.perf_counter() - begun < 20  # about 1 on an idle machine
+    assert time.process_time() - start < 10  # CPU seconds; about 1
 
 
 @pytest.mark.parametrize(("n_users", "n_movies", "n_ratings"), [(300, 400, 9_000), (50, 40, 400), (60, 50, 2_000)])

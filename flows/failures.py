@@ -1,0 +1,88 @@
+"""Alerts about failed runs: their settings, and the alert of a run that Prefect does not watch.
+
+The hooks of runs that Prefect watches are in `flows.alerting`.
+"""
+
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from recsys.alerts.alert import Kind, make_alert
+from recsys.alerts.send import send
+from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError, UsageError, is_interruption
+from recsys.home import Home, Run
+from recsys.runs.resume import find_last, is_unfinished, read_step
+
+PREFIX = "RECSYS_ALERT"  # of the environment variables that AlertSettings reads
+RUN_FLOWS = {"nightly", "backfill"}  # flows that may leave an unfinished run
+KINDS: dict[type[RecsysError], Kind] = {DataRefused: "data refused", GateHeld: "held back"}
+
+logger = logging.getLogger("recsys.alerting")
+
+
+def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
+    """Sends the alert about a run in this process that ended with `error`. A failure to send it is only logged.
+
+    There is none for Ctrl-C, where a person is present, nor for a home that is busy with the same work.
+    """
+    if isinstance(error, KeyboardInterrupt | HomeBusy):
+        return
+    try:
+        run = find_run(flow, home, error)
+        step = read_step(run) if run else None
+        alert = make_alert(
+            "crashed" if is_interruption(error) else KINDS.get(type(error), "failed"),  # type: ignore[arg-type]
+            home,
+            flow=flow,
+            reason=str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}",
+            run=run,
+            step=step.step if step else None,
+        )
+        send(alert, read_settings())
+    except Exception as second:
+        logger.error("the alert about %s failed: %s", error, second)
+        logger.debug("traceback", exc_info=second)
+
+
+def find_run(flow: str, home: Home, error: object) -> Run | None:
+    """The run that an error ended: the one that it names, else the newest run of the home if it is unfinished."""
+    if isinstance(error, RecsysError) and error.run:
+        return error.run
+    last = None
+    if flow in RUN_FLOWS:
+        with suppress(OSError, ValueError):
+            last = find_last(home)
+    return last if last and is_unfinished(last) else None
+
+
+def read_settings() -> Any:
+    """The settings in the environment. A misspelt variable is only logged, so that the other sinks still work.
+
+    Raises: UsageError for invalid settings. The message does not contain their values, which may be secrets.
+    """
+    from pydantic import ValidationError
+
+    from recsys.alerts.settings import AlertSettings
+
+    for problem in _find_misspelt(AlertSettings.model_fields):
+        logger.error("alerts: %s", problem)
+    try:
+        return AlertSettings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_variable(*one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+        )
+        raise UsageError(f"{problems}. No alert is sent until this is fixed; see docs/operations.md") from None
+
+
+def _variable(*loc: int | str) -> str:
+    return "_".join((PREFIX, *map(str, loc))).upper()
+
+
+def _find_misspelt(fields: Iterable[str]) -> list[str]:
+    """A message for each RECSYS_ALERT variable that is not a setting."""
+    known = {_variable(field) for field in fields}
+    given = {name.upper() for name in os.environ if name.upper().startswith(f"{PREFIX}_")}
+    return [f"{name} is not a setting; the settings are {', '.join(sorted(known))}" for name in sorted(given - known)]

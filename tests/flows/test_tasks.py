@@ -1,0 +1,64 @@
+"""The steps of a night as Prefect tasks: their states on a real server."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from recsys.home import Home
+from recsys.nightly import STEPS
+from recsys.settings import Settings
+from tests.support.quick_nights import ask, preload, quick_parameters, run_night
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[httpx.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        patch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        from prefect.settings import PREFECT_API_URL
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=60):
+            address = PREFECT_API_URL.value() or ""
+            patch.setenv("PREFECT_API_URL", address)
+            with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+                yield client
+
+
+def test_a_killed_night_is_resumed_as_tasks_and_the_server_says_which_were_kept(
+    api: httpx.Client, tmp_path: Path
+) -> None:
+    """The night was killed without a server, and is resumed with one."""
+    from flows.launch import run_nightly
+
+    preload()
+    parameters = quick_parameters(tmp_path)
+    assert run_night(parameters, kill_at="evaluate ...") == -9
+    summary = run_nightly(Settings.model_validate(parameters))
+    assert summary.verdict == "published"
+    assert ask(Home(tmp_path), "select count(*) from runs") == [(1,)]
+    names = [step.name for step in STEPS]
+    kept = {step.name for step in STEPS[: names.index("evaluate")] if step.is_kept}
+    assert wait_for_states(api) == {name: "Cached" if name in kept else "Completed" for name in names}
+
+
+def wait_for_states(api: httpx.Client) -> dict[str, str]:
+    """The states of the steps of the newest flow run; they come a little later than it ends."""
+    newest = {"sort": "START_TIME_DESC", "limit": 1}
+    deadline = time.monotonic() + 30
+    while True:
+        flow_run = api.post("/flow_runs/filter", json=newest).raise_for_status().json()[0]
+        wanted: dict[str, Any] = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+        tasks = api.post("/task_runs/filter", json=wanted).raise_for_status().json()
+        states = {task["name"].rpartition("-")[0]: task["state_name"] for task in tasks}
+        if len(states) == len(STEPS) and "Running" not in states.values():
+            return states
+        assert time.monotonic() < deadline, states
+        time.sleep(0.5)
