@@ -11,11 +11,12 @@ import pytest
 
 import recsys
 from recsys.errors import NotPublished, UsageError
-from recsys.home import Home
-from tests.support.nights import QUIET
+from recsys.runs.summary import Summary
+from tests.support.quick_nights import quick_parameters
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+SOURCE = "synthetic:100x80x3000"  # movies enough that each user has a whole list left
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
@@ -53,28 +54,51 @@ def test_the_page_describes_every_public_name() -> None:
     assert {*paths} <= {*described}
 
 
-def test_the_first_program_of_the_page_runs(served_night: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, _ = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    monkeypatch.chdir(served_night.root)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[recsys.Home, Summary]:
+    """A home, and what `recsys.run_night` returned for the one night on it."""
+    home = recsys.Home(tmp_path_factory.mktemp("library") / "home")
+    return home, recsys.run_night(recsys.Settings.model_validate(quick_parameters(home.root, SOURCE)))
+
+
+def programs() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def test_the_first_program_of_the_page_runs(ran: tuple[recsys.Home, Summary], monkeypatch: pytest.MonkeyPatch) -> None:
+    home, _ = ran
+    monkeypatch.chdir(home.root)
     found: dict[str, object] = {}
-    exec(program.replace('Path("data")', 'Path(".")').replace("Toy Story", "5").replace("Heat", "6"), found)
+    exec(programs()[0].replace('Path("data")', 'Path(".")').replace("Toy Story", "5").replace("Heat", "6"), found)
     for name in ("mine", "alike", "history"):
         assert isinstance(frame := found[name], pl.DataFrame) and len(frame)
 
 
-def test_a_run_is_opened_by_its_id_or_as_the_one_being_served(served_night: Home) -> None:
-    served = recsys.open_run(served_night)
-    assert recsys.open_run(served_night, served.run_id).record == served.record
+def test_the_second_program_of_the_page_names_what_a_night_returns(ran: tuple[recsys.Home, Summary]) -> None:
+    """A night on a data set is too long for a test; the settings that it names are built, its names are looked up."""
+    _, summary = ran
+    call, shown = programs()[1].splitlines()
+    settings = eval(call.partition("run_night(")[2].removesuffix(")"), {"recsys": recsys, "Path": Path})
+    assert (settings.source, settings.home) == ("ml-100k", Path("data"))
+    assert all(hasattr(summary, name) for name in re.findall(r"summary\.(\w+)", shown))
+    assert (summary.verdict, summary.published) == ("published", True)
+
+
+def test_a_run_is_opened_by_its_id_or_as_the_one_being_served(ran: tuple[recsys.Home, Summary]) -> None:
+    home, summary = ran
+    served = recsys.open_run(home)
+    assert served.run_id == summary.run_id
+    assert recsys.open_run(home, served.run_id).record == served.record
     assert served.record["verdict"] == "published"
     assert served.metrics.columns == ["model", "split", "slice", "metric", "value"]
-    assert served.steps.columns == ["step", "seconds"]
-    mine = served.lists.filter(user_id=QUIET)
-    assert mine["movie_id"].to_list() and mine["rank"].to_list() == [*range(1, len(mine) + 1)]
-    assert served.folder == served_night.runs / served.run_id
+    assert {"score", "train_for_tonight"} <= {*served.steps["step"]}
+    mine = served.lists.filter(user_id=42)
+    assert mine["rank"].to_list() == [*range(1, 11)]
+    assert served.folder == home.runs / served.run_id
 
 
-def test_a_run_that_does_not_exist_is_named(served_night: Home, home: Home) -> None:
+def test_a_run_that_does_not_exist_is_named(ran: tuple[recsys.Home, Summary], home: recsys.Home) -> None:
     with pytest.raises(UsageError, match="has no run '20200101T000000Z'"):
-        recsys.open_run(served_night, "20200101T000000Z")
+        recsys.open_run(ran[0], "20200101T000000Z")
     with pytest.raises(NotPublished, match="serves no run"):
         recsys.open_run(home)

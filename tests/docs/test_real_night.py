@@ -15,14 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.main import main
-from recsys import steps
 from recsys.home import Home
-from recsys.runs.night import night
-from recsys.runs.summary import render, summarise
-from recsys.split.cut import split_ratings
+from recsys.nightly import run_night
+from recsys.runs.summary import render
 from tests.conftest import RealArchive
 from tests.docs.test_outputs import BLOCKS, CONTRACT, STALE, block_of
-from tests.support.nights import prepare, publish_night, settings_of
+from tests.support.nights import settings_of
 
 pytestmark = pytest.mark.slow
 TOLERANCE = (
@@ -56,16 +54,8 @@ def test_a_night_prints_what_the_pages_show(real_archive: Archives, tmp_path: Pa
 
 
 def make_night(archive: RealArchive, home: Home) -> RealNight:
-    settings = settings_of(home, archive.path)
-    with night(settings) as run:
-        tonight = prepare(settings, run)
-        parts = split_ratings(tonight.checked, run, settings.split, settings.seed)
-        judged = steps.train_for_holdout(tonight.choice, parts, tonight.learner, run)
-        weights = tonight.weigh(settings)
-        steps.evaluate(judged, tonight.choice, weights, parts, tonight.learner, run, settings)
-        publish_night(tonight, settings)
-        printed = render(summarise(run, {}))
-    return RealNight(home, printed, archive.is_real)
+    summary = run_night(settings_of(home, archive.path, gate={"must_beat_bias": archive.is_real}))
+    return RealNight(home, render(summary), archive.is_real)
 
 
 def compare_figures(made: RealNight) -> None:
