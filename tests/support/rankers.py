@@ -1,9 +1,12 @@
 """Histories and rankers of a few rows made by hand, and what fits one on the planted ratings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor
 
@@ -29,6 +32,16 @@ CPU = torch.device("cpu")
 VOCABULARY = Vocabulary(*(np.arange(1, size, dtype=np.int32) for size in (SIZES.n_users, SIZES.n_items)))
 LEARNER = Learner(VOCABULARY, LEVELS, seed=0, device="cpu", features=FEATURES)  # of the planted ratings
 OLD_WAY = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
+
+
+@contextmanager
+def short_trainings(*names: str) -> Iterator[None]:
+    """Train these networks for one epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            config = quick_config(name, epochs=1)
+            patch.setitem(MODELS, name, replace(MODELS[name], configure=lambda *_, config=config: config))
+        yield
 
 
 def weights_of(config: RankConfig) -> Weights:
