@@ -187,7 +187,7 @@ def in_blocks_of(size: int, ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 59, 60])
 def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of no users is one of one user."""
+    """Blocks have at least one user."""
     (whole,) = rank_movies(ranker, 5)
     (alone,) = rank_alone(ranker, "ease", 5)
     in_blocks_of(size, ranker, monkeypatch)
@@ -232,7 +232,7 @@ def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
 
 
 def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
-    """The network knows neither here."""
+    """The network of this test knows neither of them."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
