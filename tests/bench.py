@@ -1,11 +1,11 @@
-"""`make bench`: whole commands in processes of their own, their figures as Markdown tables for docs/benchmarks.md.
+"""`make bench`: run whole commands in separate processes and print Markdown tables for docs/benchmarks.md.
 
     make bench                                            ML-100K, seeds 0 to 2, both networks
     make bench ARGS="--source ml-1m.zip --seeds 1"        one night on a local archive
-    make bench ARGS="--scale /tmp/scale"                  ingest and checks, of 32 million ratings and of ML-1M
-    make bench ARGS="--overheads"                         what Prefect costs a night, however it is started
+    make bench ARGS="--scale /tmp/scale"                  ingest and checks of 32 million ratings and of ML-1M
+    make bench ARGS="--overheads"                         the overhead of Prefect for each way to start a night
 
---scale takes a folder with 4 GB free; made-up ratings that are there from last time are used again. ML-1M comes from
+--scale needs a folder with 4 GB free; generated ratings of an earlier call are reused. ML-1M is read from
 RECSYS_TEST_DATA, by default ../shared/data. Seconds are wall-clock time of the whole process, Prefect's start-up
 included; memory is its peak resident set.
 """
@@ -29,7 +29,7 @@ SHOWN = ("mae_median", "mae_mean", "rmse_mean", "ndcg_at_10", "recall_at_10", "c
 
 
 def measure(*arguments: object) -> Measured:
-    """Runs `recsys` with these arguments and --json; a command that fails ends the benchmark."""
+    """Run `recsys` with these arguments and --json; stop if it fails."""
     return measure_process((RECSYS, *arguments, "--json"))
 
 
@@ -44,7 +44,7 @@ def measure_nights(source: str, models: list[str], n_seeds: int) -> None:
 
 
 def measure_scale(folder: Path) -> None:
-    """`recsys check` on a fresh home, and again with nothing changed; first of all what makes the large archive."""
+    """Measure `recsys check` on a new home and again without changes; generate the large archive first."""
     large = folder / f"made-up-{LARGE}.zip"
     if not large.exists():
         made = measure("generate", LARGE, large)
@@ -62,7 +62,7 @@ def measure_scale(folder: Path) -> None:
 
 
 def describe_check(source: str, run: str, checked: Measured) -> str:
-    """One row of the table; the seconds of a step are those that it logged."""
+    """Return a row of the table; seconds of steps are taken from the log."""
     steps = [re.search(rf"{step}: ([\d.]+) s$", checked.log, re.MULTILINE) for step in STEPS]
     return (
         f"| {source} | {run} | {checked.seconds:.1f} | {checked.cpu_seconds:.1f} | "
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def describe_nights(model: str, nights: list[Measured]) -> str:
-    """One row of the table."""
+    """Return a row of the table."""
     means = [statistics.mean(night.output["metrics"]["holdout"][metric] for night in nights) for metric in SHOWN]
     training = statistics.median(night.output["seconds"]["train"] for night in nights)
     return (

@@ -1,14 +1,14 @@
-"""`make bench-lists ARGS="..."`: how good lists are and how long they take, as Markdown tables for docs/.
+"""`make bench-lists ARGS="..."`: measure quality and speed of lists, and print Markdown tables for docs/.
 
-    make bench-lists ARGS="quality --source ml-1m --split time"      the blend beside its parts and other makers
-    make bench-lists ARGS="cold-users --source ml-1m"                strangers with 0 to 10 ratings; cold-start.png
-    make bench-lists ARGS="cold-movies --source ml-1m"               movies that nobody has rated
-    make bench-lists ARGS="speed --source ml-1m"                     everybody's lists of 100, in a file
-    make bench-lists ARGS="scale"                                    200,000 users, 87,000 movies, beside implicit
+    make bench-lists ARGS="quality --source ml-1m --split time"      the blend, its parts and other methods
+    make bench-lists ARGS="cold-users --source ml-1m"                new users with 0 to 10 ratings; cold-start.png
+    make bench-lists ARGS="cold-movies --source ml-1m"               movies without ratings
+    make bench-lists ARGS="speed --source ml-1m"                     lists of 100 movies for all users
+    make bench-lists ARGS="scale"                                    200,000 users, 87,000 movies, and implicit
     make bench-lists ARGS="trade-off --source ml-1m"                 diversity, popularity; trade-off.png
-    make bench-lists ARGS="publish"                                  200,000 users' lists of 100, seven nights
+    make bench-lists ARGS="publish"                                  lists of 100 for 200,000 users, seven nights
 
-All but the last and `scale` learn as a night does, with the settings of the environment (RECSYS_RANK__CANDIDATES=500).
+All but the last and `scale` train like a night, with the settings of the environment (RECSYS_RANK__CANDIDATES=500).
 """
 
 import argparse
@@ -18,7 +18,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # read when torch is imported; spinning threads slow each other down
 
 from flows.cli.console import run_program
 from recsys.settings import Settings
@@ -40,9 +42,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in LEARNING:
         add = named[name].add_argument
         add("--source", default="ml-100k")
-        add("--model", default="ordinal", help="the network whose stars have a say")
-        add("--epochs", type=int, help="at most so many, for a quick look; default: the network's own schedule")
-        add("--home", type=Path, help="keeps archives and snapshots there; default: a folder that goes")
+        add("--model", default="ordinal", help="the rating network of the blend")
+        add(
+            "--epochs",
+            type=int,
+            help="maximum number of epochs, for a quick look; default: the schedule of the network",
+        )
+        add("--home", type=Path, help="folder for archives and snapshots; default: a temporary folder")
     for name, seeds in (("quality", 3), ("cold-users", 3), ("cold-movies", 3), ("trade-off", 1)):
         named[name].add_argument("--seeds", type=int, default=seeds, help="seeds 0 to SEEDS - 1")
     named["quality"].add_argument("--split", choices=tuple(SPLITS), default="random")

@@ -1,4 +1,4 @@
-"""The benchmarks of lists on little data: that they run, and that their arithmetic is right. Figures are for docs/."""
+"""The benchmarks of lists on small data: they run, and their arithmetic is correct."""
 
 import re
 from pathlib import Path
@@ -24,8 +24,14 @@ NUMBER = r"-?\d\.\d{4}"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load_data(Settings(source=SOURCE[1], model="softmax", home=tmp_path_factory.mktemp("home")))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source is checked once on this home."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def data(home: Path) -> Data:
+    return load_data(Settings(source=SOURCE[1], model="softmax", home=home))
 
 
 def trained_on(data: Data, rest: pl.DataFrame, held: pl.DataFrame) -> learned.Trained:
@@ -34,7 +40,7 @@ def trained_on(data: Data, rest: pl.DataFrame, held: pl.DataFrame) -> learned.Tr
 
 
 def rows_of(table: str) -> list[list[str]]:
-    """Cells of a Markdown table without its header."""
+    """Return the cells of a Markdown table without its header."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -46,16 +52,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture
 def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two values of each setting: whoever tries 8 mixes tries 36."""
+    """Two values of each setting, which makes 8 combinations instead of 36."""
     for name in ("EASE_L2", "FACTORS", "REGULARIZATION", "ALPHA", "ITERATIONS"):
         monkeypatch.setattr(others, name, getattr(others, name)[:2])
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_grid")
-@pytest.mark.parametrize(("split", "seeds"), [("random", "2"), ("time", "1")])
-def test_quality(capsys: pytest.CaptureFixture[str], split: str, seeds: str) -> None:
-    shown = run(capsys, "quality", *SOURCE, "--seeds", seeds, "--split", split)
+def test_quality(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    shown = run(capsys, "quality", *SOURCE, "--home", str(home), "--seeds", "2", "--split", "time")
     holdout, validation = (rows_of(part) for part in shown.split("Chosen")[:2])
     makers = [row[0] for row in holdout]
     assert makers == [row[0] for row in validation]
@@ -69,35 +74,39 @@ def test_quality(capsys: pytest.CaptureFixture[str], split: str, seeds: str) -> 
 
 
 @pytest.mark.slow
-def test_cold_users(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    shown = run(capsys, "cold-users", *SOURCE, "--seeds", "1", "--out", str(tmp_path))
+def test_cold_users(capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path) -> None:
+    shown = run(capsys, "cold-users", *SOURCE, "--home", str(home), "--seeds", "1", "--out", str(tmp_path))
     assert [row[0] for row in rows_of(shown)] == ["0", "1", "3", "5", "10"]
     assert all(int(row[1]) <= 16 for row in rows_of(shown))  # a fifth of 80
     assert imread(tmp_path / "cold-start.png").shape[2] == 4
 
 
 @pytest.mark.slow
-def test_cold_movies(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = run(capsys, "cold-movies", *SOURCE, "--seeds", "1")
+def test_cold_movies(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    shown = run(capsys, "cold-movies", *SOURCE, "--home", str(home), "--seeds", "1")
     assert [row[0] for row in rows_of(shown)] == ["blend", "ease", "als", "popularity"]
     assert all(0 <= float(row[1].split()[0]) <= 1 for row in rows_of(shown))
 
 
-def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
-    ((source, users, *_, n, median, seconds, speed),) = rows_of(run(capsys, "speed", *SOURCE))
+def test_speed(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    shown = run(capsys, "speed", *SOURCE, "--home", str(home))
+    ((source, users, *_, n, median, seconds, speed),) = rows_of(shown)
     assert (source, users, n) == (SOURCE[1], "80", "100")
     assert float(median) == sorted(map(float, seconds.split()))[1]
     assert float(speed.replace(",", "")) > 0
 
 
 @pytest.mark.slow
-def test_trade_off(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    rows = rows_of(run(capsys, "trade-off", *SOURCE, "--out", str(tmp_path)))
+def test_trade_off(
+    capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trade_off, "GRID", {knob: (0.0, values[-1]) for knob, values in trade_off.GRID.items()})
+    rows = rows_of(run(capsys, "trade-off", *SOURCE, "--home", str(home), "--out", str(tmp_path)))
     assert [(knob, float(value)) for knob, value, *_ in rows] == [
         (knob, value) for knob, values in trade_off.GRID.items() for value in values
     ]
     plain = [row[2:] for row in rows if row[1] == "0"]
-    assert plain[0] == plain[1]  # neither knob is turned
+    assert plain[0] == plain[1]  # both knobs are at 0
     of_diversity = [row for row in rows if row[0] == "diversity"]
     assert float(of_diversity[-1][5]) > float(of_diversity[0][5])
     assert imread(tmp_path / "trade-off.png").shape[2] == 4
@@ -105,7 +114,7 @@ def test_trade_off(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each night remembers one more."""
+    """The history grows by one run per night."""
     shown = run(capsys, "publish", "--users", "300", "--movies", "211", "--n", "10", "--nights", "2")
     (first, second) = rows_of(shown)
     assert (first[0], second[0]) == ("1", "2")
@@ -121,7 +130,7 @@ def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_lists_that_differ_only_in_ties_are_recognised(tmp_path: Path) -> None:
-    """Movies 1 and 2 score 1 and 1 + 1e-6 for everybody, movie 3 scores 0.5."""
+    """Movies 1 and 2 score 1 and 1 + 1e-6 for all users, movie 3 scores 0.5."""
     np.save(tmp_path / "users.npy", np.ones((3, 1), dtype=np.float32))
     np.save(tmp_path / "movies.npy", np.array([[0], [1], [1 + 1e-6], [0.5]], dtype=np.float32))
 
@@ -150,7 +159,7 @@ def test_generated_histories_have_every_movie_and_no_repeats(tmp_path: Path) -> 
 
 
 def test_share_below_by_hand() -> None:
-    """Liked: the first two, of scores 3 and 1; others: 0, 1, 2 and 5; the last movie was rated, and not liked."""
+    """Liked movies score 3 and 1, others 0, 1, 2 and 5; the last movie was rated but not liked."""
     score = np.array([[3.0, 1.0, 0.0, 1.0, 2.0, 5.0, 4.0]])
     liked = np.array([[True, True, *[False] * 5]])
     others = np.array([[False, False, True, True, True, True, False]])
@@ -172,7 +181,7 @@ def test_the_halves_have_no_common_users() -> None:
 
 
 def test_held_out_users_are_new_users(data: Data) -> None:
-    """Their lists leave out what is given, and what is judged is what they liked of the rest."""
+    """Lists leave out the given movies; relevant are the liked ones among the others."""
     rest, held = cold_users.hold_out_users(data, seed=0)
     assert set(rest["user_id"]) & set(held["user_id"]) == set()
     assert held["user_id"].n_unique() == 16

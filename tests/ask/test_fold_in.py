@@ -1,4 +1,4 @@
-"""What `fold_in` says in numpy is what the ranker that it was saved from says of the same stranger."""
+"""`fold_in` in numpy gives the same list as the saved ranker in torch."""
 
 import subprocess
 import sys
@@ -110,7 +110,7 @@ def test_served_by_depends_on_ratings_and_properties() -> None:
 
 
 def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) -> None:
-    """39 and 40, which nobody has rated, are in every list that is long enough, but where rules close them."""
+    """Movies 39 and 40 have no ratings; they are in every list that is long enough, unless rules close them."""
     listed = set(fold_in(pair.saved, {4: 5.0}, (), 60).item_idx.tolist())
     if request.node.callspec.params["pair"] == "ruled":
         counts = pair.ranker.counts
@@ -122,14 +122,14 @@ def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) 
 
 
 def test_ratings_and_properties_change_the_list() -> None:
-    """Weights are those of the size at or below: 0, 1, 3 and 10 are taught in `weights_of`."""
+    """Weights are those of the largest size reached: `weights_of` has 0, 1, 3 and 10."""
     by_size = weights_of(ALL_THREE).by_size
     assert list(by_size) == [0, 1, 3, 10]
     assert len({tuple(row.values()) for row in by_size.values()}) == 4
 
 
 def test_torch_is_not_imported() -> None:
-    """It takes seconds, and a list for a newcomer is computed while they wait."""
+    """Importing it takes seconds, and a person waits for this list."""
     program = "import sys, recsys.ask.fold_in, recsys.ask.newcomer; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]

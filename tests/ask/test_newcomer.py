@@ -19,7 +19,7 @@ RECSYS = Path(sys.executable).with_name("recsys")
 
 @pytest.fixture(scope="module")
 def titles(served_night: Home) -> list[str]:
-    """Of the movies most rated."""
+    """Titles of the most rated movies."""
     _, movies = read_served(served_night)
     return movies.sort("n_ratings", "movie_id", descending=[True, False])["title"].to_list()
 

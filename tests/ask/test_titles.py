@@ -1,4 +1,4 @@
-"""Titles as people type them, on MovieLens and on movies made up with titles of MovieLens."""
+"""Typed titles, on MovieLens and on a small made-up catalogue."""
 
 import logging
 import zipfile
@@ -152,13 +152,13 @@ def movies() -> pl.DataFrame:
 
 
 def wrong(cases: dict[str, str], movies: pl.DataFrame) -> dict[str, str]:
-    """What each case that went wrong found."""
+    """Return the result of each failing case."""
     found = {asked: find_movie(asked, movies)["title"].item() for asked in cases}
     return {asked: title for asked, title in found.items() if title != cases[asked]}
 
 
 def read_movies(archive: bytes, lines: str, separator: str) -> pl.DataFrame:
-    """(movie_id, title, year) of a file of movies, each line of which is an id, a title with its year, and genres."""
+    """Read (movie_id, title, year) from a file with lines of id, title with year, and genres."""
     with zipfile.ZipFile(BytesIO(archive)) as zipped:
         text = zipped.read(lines).decode("latin-1" if separator == "::" else "utf-8")
     if separator == ",":
@@ -176,7 +176,7 @@ def test_typed_titles_are_found(movies: pl.DataFrame) -> None:
 
 
 def test_titles_are_found_in_ml_latest_small(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
-    """Thousands of other titles are no nearer; without these, on the made-up ones."""
+    """No other title among thousands is closer. Without the archive, the made-up catalogue is used."""
     archive = real_archive("ml-latest-small")
     if archive.is_real:
         with zipfile.ZipFile(archive.path) as zipped:
@@ -187,7 +187,7 @@ def test_titles_are_found_in_ml_latest_small(real_archive: Callable[[str], RealA
 
 
 def test_titles_are_found_in_ml_1m(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
-    """Its titles are others: no a.k.a., and no accents that are right in Unicode. No count of ratings here."""
+    """Its titles have no a.k.a. and wrongly encoded accents. There are no rating counts."""
     archive = real_archive("ml-1m")
     if archive.is_real:
         assert wrong(IN_1M, read_movies(archive.path.read_bytes(), "ml-1m/movies.dat", "::")) == {}
@@ -235,7 +235,7 @@ def test_equal_titles_go_to_the_most_rated_then_to_the_lower_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ("heat", "'heat' is taken as Heat (1995), movie_id 6; other matches: Heat, The (2013), movie_id 103372"),
         ("pulp ficton", "'pulp ficton' is taken as Pulp Fiction (1994), movie_id 296"),
@@ -243,11 +243,11 @@ def test_equal_titles_go_to_the_most_rated_then_to_the_lower_id() -> None:
     ],
 )
 def test_ambiguous_and_inexact_matches_are_logged(
-    asked: str, told: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture
+    asked: str, message: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="recsys"):
         find_movie(asked, movies)
-    assert caplog.messages == [told]
+    assert caplog.messages == [message]
 
 
 @pytest.mark.parametrize("asked", ["Toy Story", "the heat", "heat 2013", "Matrix, The", "6"])

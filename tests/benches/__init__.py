@@ -1,1 +1,1 @@
-"""What `bench.py` and `bench_lists.py` measure, one module for each question."""
+"""The measurements of `bench.py` and `bench_lists.py`, one module per question."""

@@ -1,4 +1,4 @@
-"""Movies without a rating: are those that users come to like placed above the others?
+"""Movies without ratings: do movies that users like later rank above the others?
 
 Shapes: B users of one block, M held-out movies, P parts of a score.
 """
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def measure_cold_movies(settings: Settings, seeds: Sequence[int], epochs: int | None) -> str:
-    """Markdown: AUC of liked held-out movies among held-out movies, of the blend and of each retriever."""
+    """Return Markdown: AUC of liked movies among held-out movies, for the blend and each retriever."""
     data = load_data(settings)
     by_seed, counts = [], []
     for seed in seeds:
@@ -46,17 +46,17 @@ def measure_cold_movies(settings: Settings, seeds: Sequence[int], epochs: int | 
     return "\n".join(
         (
             f"Movies without a rating, {settings.source}, seeds {', '.join(map(str, seeds))}: {SHARE:.0%} of the "
-            f"movies with at least {MIN_RATINGS} ratings are held out ({', '.join(counts)} are described, so placed). "
-            "Of the held-out movies that a user has not rated, the share which stand below one that they gave "
-            f"{settings.rank.relevant_from:g} stars or more, ties by half; the mean of {users:,} users and its 95% "
-            "interval; 0.5 is what chance does.\n",
+            f"movies with at least {MIN_RATINGS} ratings are held out ({', '.join(counts)} have features and are placed). "
+            "Of the held-out movies that a user has not rated, the share that ranks below one that they gave "
+            f"{settings.rank.relevant_from:g} stars or more, with ties counting half: the mean over {users:,} users and its "
+            "95% interval. Chance gives 0.5.\n",
             format_table(("placed by", "share below (95%)"), rows),
         )
     )
 
 
 def hold_out_movies(data: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The ratings as (the rest, all those of the movies drawn by `seed`)."""
+    """Split the ratings into (others, those of movies drawn by `seed`)."""
     counted = data.ratings.group_by("movie_id").len().filter(pl.col("len") >= MIN_RATINGS).sort("movie_id")
     drawn = np.random.default_rng(seed).permutation(len(counted)) < round(SHARE * len(counted))
     held = counted.filter(drawn).select("movie_id")
@@ -66,7 +66,7 @@ def hold_out_movies(data: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def measure_placement(ranker: Ranker, trained: Trained, relevant_from: float) -> pl.DataFrame:
-    """(user_id, blend, RETRIEVER ...) of every user with a history and a liked held-out movie: `share_below`."""
+    """Return (user_id, blend, RETRIEVER ...) with `share_below` for users with ratings and a liked held-out movie."""
     learner = trained.learner
     asked = learner.encode(trained.on_holdout.asked)
     held_M = asked.item_idx.unique()
@@ -87,7 +87,7 @@ def measure_placement(ranker: Ranker, trained: Trained, relevant_from: float) ->
 
 
 def score_items(ranker: Ranker, users: Users, item_M: Tensor) -> dict[str, Tensor]:
-    """(B, M) float64 of the blend, and of each retriever, for the same movies for everybody."""
+    """Return (B, M) float64 scores of the blend and of each retriever."""
     item_BM = item_M.expand(len(users), -1)
     affinity_BMP = torch.stack(
         [ranker.new_movies.place(one.log_affinity(users)).cpu()[:, item_M] for one in ranker.retrievers.values()], dim=2
@@ -99,9 +99,9 @@ def score_items(ranker: Ranker, users: Users, item_M: Tensor) -> dict[str, Tenso
 
 
 def share_below(score_BM: Floats, is_liked_BM: npt.NDArray[np.bool_], is_other_BM: npt.NDArray[np.bool_]) -> Floats:
-    """(B,) AUC: of each user, the mean over liked movies of the share of others with a lower score, ties by half.
+    """Return (B,) AUC: the mean over a user's liked movies of the share of others with a lower score; ties count half.
 
-    NaN of a user without others.
+    NaN for users without other movies.
     """
     shares = np.full(len(score_BM), np.nan)
     for row, (score_M, liked_M, other_M) in enumerate(zip(score_BM, is_liked_BM, is_other_BM, strict=True)):

@@ -1,4 +1,4 @@
-"""Users whom nothing has been trained on: what a few ratings and what they state are worth.
+"""New users: the value of a few ratings and of stated properties.
 
 Shapes: B held-out users, I items, N places of a list.
 """
@@ -37,20 +37,20 @@ Lists = Iterator[tuple[Tensor, Tensor, Tensor]]  # row of the user, rank, item_i
 
 @dataclass(frozen=True)
 class Strangers:
-    """Held-out users by row: their ids, all that they have rated, what they state."""
+    """Held-out users by row: ids, ratings and properties."""
 
     user_ids: pl.Series
     histories: Histories
     properties_BF: Tensor
 
     def given(self, n: int, seed: int) -> Users:
-        """As the ranker meets them when `n` of their ratings are known, fewer ones among more."""
+        """Describe the users with `n` ratings given; smaller sets are subsets of larger ones."""
         known = self.histories.shorten(n, seed)
         return Users(torch.zeros(len(known), dtype=torch.int64), known, self.properties_BF, seen=known)
 
 
 def measure_cold_users(settings: Settings, seeds: Sequence[int], epochs: int | None, picture: Path) -> str:
-    """Markdown: NDCG@10 over the number of ratings given; draws it, too."""
+    """Return Markdown: NDCG@10 by number of given ratings; also draw it."""
     data = load_data(settings)
     by_seed: dict[tuple[int, str], list[pl.DataFrame]] = defaultdict(list)
     for seed in seeds:
@@ -72,17 +72,17 @@ def measure_cold_users(settings: Settings, seeds: Sequence[int], epochs: int | N
         for n in GIVEN
     ]
     caption = (
-        f"Users whom nothing was trained on, {settings.source}, seeds {', '.join(map(str, seeds))}: {SHARE:.0%} of the "
-        "users are held out with all their ratings, of which some, drawn, are then given. NDCG@10 of the others, "
-        f"{settings.rank.relevant_from:g} stars or more being right, with 95% intervals of drawing users; what is "
-        "given is in no list.\n"
+        f"New users, {settings.source}, seeds {', '.join(map(str, seeds))}: {SHARE:.0%} of the "
+        "users are held out with all their ratings; some of these, drawn at random, are given. NDCG@10 on the others, "
+        f"relevant from {settings.rank.relevant_from:g} stars, with 95% intervals over users. Lists leave out given "
+        "movies.\n"
     )
     header = ("ratings given", "users", STATED, UNSTATED, POPULAR, "the first above the last")
     return f"{caption}\n{format_table(header, rows)}"
 
 
 def hold_out_users(data: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The ratings as (the rest, all those of the users drawn by `seed`)."""
+    """Split the ratings into (others, those of users drawn by `seed`)."""
     users = data.ratings.select("user_id").unique().sort("user_id")
     held = users.filter(np.random.default_rng(seed).permutation(len(users)) < round(SHARE * len(users)))
     rest, asked = (
@@ -92,7 +92,7 @@ def hold_out_users(data: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def gather_strangers(ranker: Ranker, trained: Trained) -> Strangers:
-    """Of the holdout's users, whom the network must not know: they have an index for what they state alone."""
+    """Collect the users of the holdout; they have no training ratings, and an index for their properties only."""
     learner, held = trained.learner, trained.on_holdout.asked
     user_ids = held["user_id"].unique().sort()
     rows = learner.encode(held)
@@ -105,7 +105,7 @@ def gather_strangers(ranker: Ranker, trained: Trained) -> Strangers:
 
 
 def measure_strangers(ranker: Ranker, trained: Trained, relevant_from: float) -> dict[tuple[int, str], pl.DataFrame]:
-    """`user_metrics` by the number of ratings given and who made the lists."""
+    """Return `user_metrics` by number of given ratings and source of the lists."""
     strangers = gather_strangers(ranker, trained)
     measured = {}
     for n in GIVEN:
@@ -123,7 +123,7 @@ def measure_strangers(ranker: Ranker, trained: Trained, relevant_from: float) ->
 
 
 def find_relevant(strangers: Strangers, users: Users, relevant_from: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What they like and have not given, as if it were a list."""
+    """Return the liked movies that were not given, in the form of a list."""
     histories = strangers.histories
     row, item_idx = histories.user_of_each(), histories.items
     is_given = torch.isin(
@@ -134,16 +134,16 @@ def find_relevant(strangers: Strangers, users: Users, relevant_from: float) -> t
 
 
 def list_strangers(ranker: Ranker, users: Users) -> Lists:
-    """By fold-in. Strangers all have user_idx 0, so whose a place is shows where ranks begin anew."""
+    """Make lists by fold-in. All new users have user_idx 0, so users are separated where ranks restart."""
     for rows in torch.arange(len(users)).split(block_size(ranker)):
         block = rank_users(ranker, users.take(rows), PLACES, reasons=0)
         whose = (block.rank == 1).cumsum(0) - 1
-        assert int(whose[-1]) == len(rows) - 1, "somebody has no list at all"
+        assert int(whose[-1]) == len(rows) - 1, "a user has no list"
         yield rows[whose], block.rank, block.item_idx
 
 
 def list_most_rated(ranker: Ranker, users: Users) -> Lists:
-    """What most users have rated, less what these have seen; of equal counts the lower index."""
+    """Return the most rated movies that these users have not seen; ties go to the lower index."""
     counts = ranker.histories.counts()
     for rows in torch.arange(len(users)).split(block_size(ranker)):
         count_BI = counts.repeat(len(rows), 1)
@@ -164,7 +164,7 @@ def name_rows(
 
 
 def draw(pooled: dict[tuple[int, str], np.ndarray], path: Path) -> None:
-    """A line for each maker of lists, with 95% intervals."""
+    """Draw a line per source of lists, with 95% intervals."""
     figure = new_figure(7, 4.5)
     axes = figure.subplots()
     for maker in (STATED, UNSTATED, POPULAR):

@@ -1,4 +1,4 @@
-"""What benchmarks of lists begin with: a source, networks trained once for each seed, and judges."""
+"""Shared by the benchmarks of lists: a source, networks trained once per seed, and metrics."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from recsys.train.choose import Learner, choose_trained, configure, learn
 
 @dataclass(frozen=True)
 class Stage:
-    """A network, the ratings that it knows, and those that it is asked about."""
+    """A network, the ratings it was trained on, and those to predict."""
 
     network: RatingNetwork
     known: pl.DataFrame
@@ -30,18 +30,18 @@ class Stage:
         return self.learner.encode(self.known)
 
     def catalogue(self, listable: Tensor) -> Catalogue:
-        """Of what a ranker may list, as it was rated in what the network knows."""
+        """Return the catalogue of listable movies with their training ratings."""
         return gather_catalogue(self.train, self.learner.vocabulary, self.learner.features, listable)
 
     def relevant(self, from_stars: float) -> pl.DataFrame:
-        """(user_id, movie_id) of what users whom the network knows liked, among what it is asked about."""
+        """Return the (user_id, movie_id) pairs to predict that users with training ratings liked."""
         liked = self.asked.filter(pl.col("rating") >= from_stars).select("user_id", "movie_id").unique()
         return liked.join(self.known.select("user_id").unique(), on="user_id", how="semi")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One seed: the network that knows train and is asked about validation, and the one that knows both."""
+    """One seed: a network trained on train and measured on validation, and one trained on both."""
 
     on_validation: Stage
     on_holdout: Stage
@@ -50,15 +50,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Judged:
-    """Lists of one maker and seed: (user_id, ndcg_at_10, ...) of each user with something relevant, and the means."""
+    """Metrics of one source of lists and seed: by user with a relevant movie, and the means."""
 
     users: pl.DataFrame
     metrics: dict[str, float]
 
 
 def train_once(data: Data, parts: Parts, settings: Settings, seed: int, epochs: int | None) -> Trained:
-    """As a night does it: epochs chosen on validation, of at most `epochs` where that is given, then train and
-    validation learned together.
+    """Train like a night: choose epochs on validation, at most `epochs` if given, then train on train and
+    validation.
     """
     learner = make_learner(data, parts, settings, seed)
     tuned = _cut_short(settings.model, len(parts.fitted), learner, epochs) if epochs else None
@@ -73,7 +73,7 @@ def train_once(data: Data, parts: Parts, settings: Settings, seed: int, epochs: 
 
 
 def make_ranker(trained: Trained, config: RankConfig) -> Ranker:
-    """Of all that is not holdout, with weights learned on validation: what a night judges."""
+    """Fit a ranker to everything but the holdout, with weights learned on validation, like a night."""
     before = trained.on_validation
     asked = trained.learner.encode(before.asked)
     weights = learn_weights(before.network, before.train, asked, trained.learner, config)
@@ -82,14 +82,14 @@ def make_ranker(trained: Trained, config: RankConfig) -> Ranker:
 
 
 def judge(lists: pl.DataFrame, relevant: pl.DataFrame, stage: Stage, catalogue: Catalogue) -> Judged:
-    """Of the lists (user_id, rank, movie_id) of users whom the network knows."""
+    """Measure lists (user_id, rank, movie_id) of the users that the network was trained on."""
     known = lists.join(stage.known.select("user_id").unique(), on="user_id", how="semi")
     users = user_metrics(known, relevant)
     return Judged(users, list_metrics(users, known, catalogue))
 
 
 def _cut_short(model: str, n_ratings: int, learner: Learner, epochs: int) -> TunedConfig:
-    """The network's own config, but for a schedule of so many epochs."""
+    """Return the network's default config with this number of epochs."""
     config = configure(model, n_ratings, learner).model_dump()
     return TunedConfig.model_validate(
         {"model": model, "config": config | {"training": config["training"] | {"epochs": epochs}}}

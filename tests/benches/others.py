@@ -1,4 +1,4 @@
-"""Lists of other makers, to be measured against: expected stars, tuned EASE, implicit ALS as the package makes it.
+"""Lists from other sources for comparison: expected stars, tuned EASE, and ALS from the package `implicit`.
 
 Shapes: B users of one block, I items.
 """
@@ -35,7 +35,7 @@ ITERATIONS, ITERATIONS_FIRST = (5, 10, 15, 30), 15
 
 @dataclass(frozen=True)
 class AlsSetting:
-    """As `implicit` names them."""
+    """The names are those of `implicit`."""
 
     factors: int
     regularization: float
@@ -47,13 +47,13 @@ class AlsSetting:
 
 
 class Stars(Retriever):
-    """The rating network alone, asked about every movie for every user."""
+    """The rating network alone as a retriever."""
 
     def __init__(self, network: RatingNetwork, rated_at: int, n_items: int) -> None:
         self.network, self.rated_at, self.n_items = network, rated_at, n_items
 
     def log_affinity(self, users: Users) -> Tensor:
-        """Expected stars themselves: whoever is asked alone needs no logarithm."""
+        """Return expected stars; without other parts no logarithm is needed."""
         user_idx, item_idx = torch.cartesian_prod(users.user_idx, torch.arange(self.n_items)).unbind(1)
         pairs = Pairs(user_idx, item_idx, torch.full_like(user_idx, self.rated_at)).to(self.network.levels().device)
         return predict(self.network, pairs).mean_B.view(len(users), self.n_items)
@@ -68,22 +68,22 @@ def list_by_stars(ranker: Ranker, n: int, vocabulary: Vocabulary) -> pl.DataFram
 
 
 def list_by_ease(ranker: Ranker, l2: float, n: int, stage: Stage) -> pl.DataFrame:
-    """EASE alone, at another ridge than the ranker's."""
+    """Make lists by EASE alone with this l2."""
     config, device = EaseConfig(l2=l2), pick_device(stage.learner.device)
     ease = fit_ease(ranker.histories, config, device)
     return list_alone(replace(ranker, retrievers={"ease": ease}), "ease", n, stage.learner.vocabulary)
 
 
 def list_by_implicit(histories: Histories, setting: AlsSetting, n: int, stage: Stage) -> pl.DataFrame:
-    """Implicit ALS from the package `implicit`, ranked by its own top-k; movies that nobody rated are left out."""
+    """Make lists by the ALS and top-k of the package `implicit`; movies without ratings are left out."""
     seen_UI = sparse.csr_matrix(histories.matrix())
     unrated = (histories.counts() == 0).nonzero().squeeze(1).numpy()
     user_idx = np.arange(1, len(histories))
-    with threadpool_limits(1, "blas"):  # as the package asks for; it has threads of its own
+    with threadpool_limits(1, "blas"):  # the package requires this; it has its own threads
         model = AlternatingLeastSquares(**asdict(setting), num_threads=THREADS, random_state=stage.learner.seed)
         model.fit(seen_UI, show_progress=False)
         item_BN, score_BN = model.recommend(user_idx, seen_UI[user_idx], N=n, filter_items=unrated)
-    row, place = (score_BN > np.finfo(np.float32).min).nonzero()  # what it fills short lists up with
+    row, place = (score_BN > np.finfo(np.float32).min).nonzero()  # padding of short lists
     vocabulary = stage.learner.vocabulary
     return pl.DataFrame(
         {
@@ -95,7 +95,7 @@ def list_by_implicit(histories: Histories, setting: AlsSetting, n: int, stage: S
 
 
 class Tuner:
-    """NDCG@10 of settings on what a stage is asked about; each setting is measured once, for whichever users."""
+    """Measures NDCG@10 of settings on a stage; each setting is computed once and reused for all sets of users."""
 
     def __init__(self, ranker: Ranker, stage: Stage) -> None:
         self.ranker, self.stage = ranker, stage
@@ -103,18 +103,18 @@ class Tuner:
         self.measured: dict[float | AlsSetting, pl.DataFrame] = {}
 
     def ease_l2(self, users: pl.DataFrame) -> float:
-        """The best for these users (user_id); of equally good ones the first, here and below."""
+        """Return the best l2 for these users (user_id); ties go to the first, here and below."""
         return max(EASE_L2, key=lambda l2: self.ndcg(l2, users))
 
     def als_setting(self, users: pl.DataFrame) -> AlsSetting:
-        """The best mix of factors, regularization and alpha, then the best number of iterations with it."""
+        """Return the best factors, regularization and alpha, and then the best number of iterations."""
         mixes = (AlsSetting(*mix, ITERATIONS_FIRST) for mix in product(FACTORS, REGULARIZATION, ALPHA))
         best = max(mixes, key=lambda setting: self.ndcg(setting, users))
         longer = (replace(best, iterations=iterations) for iterations in ITERATIONS)
         return max(longer, key=lambda setting: self.ndcg(setting, users))
 
     def ndcg(self, setting: float | AlsSetting, users: pl.DataFrame) -> float:
-        """Of EASE with this l2, or of implicit ALS with these settings; the mean over `users`."""
+        """Return the mean over `users` for EASE with this l2, or for ALS with these settings."""
         if setting not in self.measured:
             self.measured[setting] = user_metrics(self._list(setting), self.relevant)
         measured = self.measured[setting].join(users, on="user_id", how="semi")

@@ -1,4 +1,4 @@
-"""What orchestration costs a night: seconds that are no step's, without a server, with one, and from a deployment."""
+"""The cost of orchestration: seconds of a night outside its steps, without a server, with one, and deployed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RECSYS = str(Path(sys.executable).with_name("recsys"))
 
 
 def measure_overheads(n_runs: int) -> None:
-    """Prints a row for each way to start a night: medians of `n_runs` in turn, of the same small night."""
+    """Print a row per way to start a night: medians over `n_runs` runs of the same small night."""
     with tempfile.TemporaryDirectory() as folder:
         print("| started by | s in all | s in steps | the rest, s | runs |")
         print("|---" * 5 + "|")
@@ -44,7 +44,7 @@ def print_row(what: str, measured: list[tuple[float, float]]) -> None:
 
 
 def run_here(folder: str, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds of the process, and of its steps."""
+    """Return the seconds of the process and of its steps."""
     with tempfile.TemporaryDirectory(dir=folder) as home:
         parameters = quick_parameters(Path(home))
         settings = {f"RECSYS_{name.upper()}": as_text(value) for name, value in parameters.items()}

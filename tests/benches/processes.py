@@ -1,4 +1,4 @@
-"""Commands in processes of their own, so that seconds and memory are theirs alone."""
+"""Run commands in separate processes to measure their seconds and memory."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measured:
-    """One command."""
+    """Measurements of one command."""
 
     output: dict[str, Any]
     log: str
     seconds: float
-    cpu_seconds: float  # of all threads: says more than `seconds` where others use the machine too
+    cpu_seconds: float  # of all threads; more reliable than `seconds` on a busy machine
     peak_mib: float
 
 
 def measure_process(command: Sequence[object], env: Mapping[str, str] | None = None) -> Measured:
-    """Runs a command that prints one JSON object; one that fails ends the benchmark with what it logged."""
+    """Run a command that prints one JSON object; if it fails, stop with its log."""
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as output:
         start = time.monotonic()
         process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=log, env=env)
@@ -30,7 +30,7 @@ def measure_process(command: Sequence[object], env: Mapping[str, str] | None = N
         seconds = time.monotonic() - start
         log.seek(0)
         text = log.read().decode()
-        process.returncode = os.waitstatus_to_exitcode(status)  # or it counts as still running
+        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise it counts as running
         if process.returncode != 0:
             raise SystemExit(text)
         output.seek(0)

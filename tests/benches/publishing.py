@@ -1,7 +1,7 @@
-"""Seconds, memory and bytes of publishing made-up lists night after night, each night in a process of its own.
+"""Seconds, memory and bytes of publishing generated lists, each night in a separate process.
 
 python -m tests.benches.publishing inputs FOLDER USERS MOVIES N     a night's Parquet files; MOVIES is a prime number
-python -m tests.benches.publishing publish FOLDER NIGHT N RUNS      publishes them as one more night
+python -m tests.benches.publishing publish FOLDER NIGHT N RUNS      publishes them as another night
 """
 
 import json
@@ -19,7 +19,7 @@ HEADER = ("night", "seconds", "CPU, s", "peak MiB", "file, MB", "bytes for each 
 
 
 def measure_publishing(n_users: int, n_movies: int, n: int, *, nights: int, folder: Path | None) -> str:
-    """Markdown: a row for each night, the history growing by one run each time."""
+    """Return Markdown with a row per night; the history grows by one run per night."""
     with tempfile.TemporaryDirectory(dir=folder) as inside:
         _run("inputs", Path(inside), n_users, n_movies, n)
         runs = [_run("publish", Path(inside), night, n, nights) for night in range(1, nights + 1)]

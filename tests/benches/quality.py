@@ -1,4 +1,4 @@
-"""The blend beside each of its parts, tuned EASE, tuned implicit ALS and popularity, on holdout and on validation."""
+"""Compare the blend with its parts, tuned EASE, tuned implicit ALS and popularity, on holdout and validation."""
 
 import logging
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ AllJudged = dict[str, Judged]  # by who made the lists
 
 @dataclass(frozen=True)
 class Chosen:
-    """What validation, or a part of its users, decided."""
+    """The settings chosen on validation or on a part of its users."""
 
     blend: Weights
     pairs: dict[str, Weights]  # of each retriever with expected stars
@@ -49,7 +49,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Seed:
-    """One seed's lists, judged."""
+    """Metrics of one seed."""
 
     holdout: AllJudged
     validation: AllJudged  # of one half of its users
@@ -60,7 +60,7 @@ class Seed:
 def measure_quality(
     settings: Settings, seeds: Sequence[int], split: Literal["random", "time"], epochs: int | None
 ) -> str:
-    """Markdown: what was chosen, then a table for the holdout and one for validation."""
+    """Return Markdown: the chosen settings, a table for the holdout and one for validation."""
     data = load_data(settings)
     measured = []
     for seed in seeds:
@@ -71,7 +71,7 @@ def measure_quality(
 
 
 def measure_seed(trained: Trained, config: RankConfig) -> Seed:
-    """Everything is chosen on validation: on all of it for the holdout, on one half of its users for the other half."""
+    """Choose all settings on validation: on all users for the holdout, and on one half of them for the other half."""
     before, after = trained.on_validation, trained.on_holdout
     ranker = fit_ranker(before.network, before.train, trained.learner, config, NO_WEIGHTS)
     tuner = Tuner(ranker, before)
@@ -84,14 +84,14 @@ def measure_seed(trained: Trained, config: RankConfig) -> Seed:
 
 
 def halve(relevant: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The users of `relevant` (user_id), drawn into two halves by `seed`."""
+    """Split the users of `relevant` (user_id) into two halves, drawn by `seed`."""
     users = relevant.select("user_id").unique().sort("user_id")
     is_first = np.random.default_rng(seed).permutation(len(users)) < len(users) // 2
     return users.filter(is_first), users.filter(~is_first)
 
 
 def choose(tuner: Tuner, users: pl.DataFrame) -> Chosen:
-    """What is best on the validation ratings of these users (user_id)."""
+    """Choose the best settings on the validation ratings of these users (user_id)."""
     users = users.select("user_id").unique()
     stage, ranker = tuner.stage, tuner.ranker
     asked = stage.asked.join(users, on="user_id", how="semi")
@@ -99,7 +99,7 @@ def choose(tuner: Tuner, users: pl.DataFrame) -> Chosen:
     liked = stage.learner.encode(asked.filter(pl.col("rating") >= ranker.config.relevant_from))
     return Chosen(
         blend=learn_ranker_weights(ranker, rows, seed),
-        # with all stars relevant, the chance of relevant ones is 1 for every movie, and two parts are left
+        # with all stars relevant, the part `likes` is constant, and two parts remain
         pairs={
             name: learn_ranker_weights(_with(ranker, name, relevant_from=0.0), liked, seed)
             for name in ranker.retrievers
@@ -110,7 +110,7 @@ def choose(tuner: Tuner, users: pl.DataFrame) -> Chosen:
 
 
 def _with(ranker: Ranker, name: str, **config: float) -> Ranker:
-    """The same with one retriever."""
+    """Return a copy with a single retriever."""
     retrievers = {name: ranker.retrievers[name]}
     return replace(ranker, retrievers=retrievers, config=ranker.config.model_copy(update=config))
 
@@ -121,7 +121,7 @@ def judge_all(ranker: Ranker, stage: Stage, chosen: Chosen, relevant: pl.DataFra
 
 
 def list_all(ranker: Ranker, stage: Stage, chosen: Chosen) -> dict[str, pl.DataFrame]:
-    """(user_id, rank, movie_id) of everybody, by who made the lists; `ranker` needs no weights."""
+    """Return (user_id, rank, movie_id) of all users by source of the lists; `ranker` needs no weights."""
     vocabulary, n = stage.learner.vocabulary, LIST_LENGTH
 
     def blended(weighted: Ranker) -> pl.DataFrame:
@@ -141,7 +141,7 @@ def list_all(ranker: Ranker, stage: Stage, chosen: Chosen) -> dict[str, pl.DataF
 
 
 def describe(seeds: Sequence[Seed], title: str) -> str:
-    """Two tables, each with what it is of above it and what was chosen below it."""
+    """Return two tables with titles and the chosen settings."""
     return "\n".join(
         (
             f"Lists on {title}: the holdout. Means over the seeds; NDCG@10 of a user is the mean over the seeds that "
@@ -158,7 +158,7 @@ def describe(seeds: Sequence[Seed], title: str) -> str:
 
 
 def compare(by_seed: Sequence[AllJudged]) -> str:
-    """A row for each maker of lists, the blend first."""
+    """Return a row per source of lists, the blend first."""
     pooled = {name: pool_seeds([judged[name].users for judged in by_seed], "ndcg_at_10") for name in by_seed[0]}
     rows = [
         (
@@ -173,11 +173,11 @@ def compare(by_seed: Sequence[AllJudged]) -> str:
 
 
 def _summarise(judged: AllJudged) -> str:
-    """For the log: a seed takes many minutes."""
+    """Log progress, because a seed takes many minutes."""
     return ", ".join(f"{name} {one.metrics['ndcg_at_10']:.4f}" for name, one in judged.items())
 
 
 def _mean(values: Sequence[float | None]) -> str:
-    """Nothing where a seed has none: e.g. diversity of movies without genres."""
+    """Return an empty text if a seed lacks the metric, e.g. diversity without genres."""
     known = [value for value in values if value is not None]
     return f"{sum(known) / len(known):.4f}" if len(known) == len(values) else ""

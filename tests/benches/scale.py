@@ -1,4 +1,4 @@
-"""Exact lists of very many users and movies: ours beside the top-k of `implicit`, each in a process of its own."""
+"""Exact lists at scale: ours and the top-k of `implicit`, each in a separate process."""
 
 import os
 import statistics
@@ -14,14 +14,14 @@ import polars as pl
 from tests.benches.processes import Measured, measure_process
 from tests.benches.tables import format_table
 
-SAMPLE = 1_000  # users whose lists are compared place by place
+SAMPLE = 1_000  # users whose lists are compared
 TOLERANCE = 1e-4
 MAKERS = {"ours": "recsys, rank_alone", "implicit": "implicit, recommend"}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two makers' lists of the same users."""
+    """Agreement of two sources of lists for the same users."""
 
     n_users: int
     same_movies: float  # share of places
@@ -31,7 +31,7 @@ class Agreement:
 def measure_scale(
     n_users: int, n_movies: int, dim: int, n: int, *, repeats: int, threads: int, folder: Path | None
 ) -> str:
-    """Markdown: seconds and memory of both, on the same vectors and histories; `folder` has room for a few GB."""
+    """Return Markdown: seconds and memory of both on the same inputs; `folder` needs a few GB."""
     with tempfile.TemporaryDirectory(dir=folder) as inside:
         _run("inputs", Path(inside), threads, n_users, n_movies, dim)
         runs: dict[str, list[Measured]] = {maker: [] for maker in MAKERS}
@@ -55,7 +55,7 @@ def measure_scale(
 
 
 def compare_lists(folder: Path) -> Agreement:
-    """Place by place, with scores from the vectors in float64: what float32 may order either way scores the same."""
+    """Compare lists by place with float64 scores, which are equal where float32 allows either order."""
     user_UD, movie_ID = (np.load(folder / f"{name}.npy").astype(np.float64) for name in ("users", "movies"))
     drawn = np.random.default_rng(0).permutation(np.arange(1, len(user_UD)))[:SAMPLE]
     ours, theirs = (
@@ -73,7 +73,7 @@ def compare_lists(folder: Path) -> Agreement:
 
 
 def _run(part: str, folder: Path, threads: int, *numbers: int) -> Measured:
-    """With as many threads for either: implicit has its own, and asks that its BLAS have one."""
+    """Run with the same number of threads; implicit has its own and requires a single BLAS thread."""
     blas = 1 if part == "implicit" else threads
     env: Mapping[str, str] = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),

@@ -1,4 +1,4 @@
-"""What `scale` runs in processes of their own; each imports only what it needs, since that is memory too.
+"""The processes of `scale`; each imports only what it needs, because imports take memory.
 
 python -m tests.benches.scale_parts inputs FOLDER THREADS USERS MOVIES DIM    vectors and histories as .npy files
 python -m tests.benches.scale_parts ours FOLDER THREADS N                     ours.parquet (user_idx, rank, item_idx)
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 RATINGS_PER_USER = 100
-HEAD = 50  # movies that are about equally popular; then the skew of MovieLens
+HEAD = 50  # movies of about equal popularity, then the skew of MovieLens
 LISTS = pa.schema([("user_idx", pa.int32()), ("rank", pa.int32()), ("item_idx", pa.int32())])
 
 Ints = npt.NDArray[np.int64]
@@ -28,8 +28,8 @@ Block = tuple[Any, Any, Any]  # user_idx, rank, item_idx as arrays
 
 
 def make_inputs(folder: Path, n_users: int, n_movies: int, dim: int) -> dict[str, float]:
-    """Vectors from the normal distribution, and about 100 movies for each user, popular ones more often; every movie is
-    rated by somebody, for the lists leave out those that are not.
+    """Write normally distributed vectors and about 100 movies per user, popular ones more often. Every movie is
+    rated at least once, because lists leave out unrated movies.
     """
     rng = np.random.default_rng(0)
     for name, rows in (("users", n_users + 1), ("movies", n_movies + 1)):
@@ -69,7 +69,7 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     assert isinstance(nobody, RatingNetwork)
     nothing = torch.empty(0, 1, dtype=torch.int64)
     ranker = Ranker(
-        network=nobody,  # a retriever alone does not ask it
+        network=nobody,  # not used by a single retriever
         histories=histories,
         properties=gather_properties(NO_FEATURES, len(histories)),
         retrievers={"towers": Towers(user_UD, movie_ID)},
@@ -95,7 +95,7 @@ def list_implicit(folder: Path, threads: int, n: int) -> dict[str, float]:
     del items
 
     def blocks() -> Iterator[Block]:
-        """All at once, as the package is used."""
+        """Yield a single block, because the package computes all lists at once."""
         item_UN, score_UN = model.recommend(np.arange(shape[0]), seen_UI, N=n, filter_already_liked_items=True)
         user, place = (score_UN > np.finfo(np.float32).min).nonzero()
         yield user + 1, place + 1, item_UN[user, place] + 1
@@ -108,7 +108,7 @@ def _read(folder: Path) -> tuple[npt.NDArray[Any], ...]:
 
 
 def _write(lists: Callable[[], Iterator[Block]], path: Path) -> dict[str, float]:
-    """Block by block as they come; seconds of all, and of the writing alone."""
+    """Write block by block; return the total seconds and those of writing."""
     start, writing = time.monotonic(), 0.0
     with pq.ParquetWriter(path, LISTS, compression="zstd") as writer:
         for block in lists():

@@ -1,4 +1,4 @@
-"""Seconds from a trained ranker to everybody's lists in a file."""
+"""Seconds to write the lists of all users with a trained ranker."""
 
 import statistics
 import tempfile
@@ -17,7 +17,7 @@ PLACES = 100
 
 
 def measure_speed(settings: Settings, epochs: int | None) -> str:
-    """Markdown: seconds for lists of 100 movies with reasons for all users, written as a night writes them."""
+    """Return Markdown: seconds to write lists of 100 movies with reasons for all users, like a night."""
     data = load_data(settings)
     fitted, validation = cut_validation(data.ratings, settings.split, settings.seed)
     parts = Parts(fitted, validation, holdout=data.ratings.clear())

@@ -1,4 +1,4 @@
-"""Figures as Markdown, with their intervals."""
+"""Format figures with intervals as Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,21 +19,21 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def with_interval(values_U: Floats) -> str:
-    """The mean, and its 95% interval over users."""
+    """Return the mean and its 95% interval over users."""
     low, high = bootstrap_interval(values_U, SEED)
     return f"{values_U.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
 def with_difference(values_a: Floats, values_b: Floats) -> str:
-    """By how much the mean of `values_a` is above that of `values_b`, of the same users, and its 95% interval."""
+    """Return the mean of `values_a` minus that of `values_b`, paired by user, and its 95% interval."""
     low, high = bootstrap_interval(values_a - values_b, SEED)
     return f"{values_a.mean() - values_b.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def pool_seeds(by_seed: Sequence[pl.DataFrame], value: str) -> Floats:
-    """One value for each user, the mean over the seeds that judged them, by user_id.
+    """Return one value per user, sorted by user_id: the mean over the seeds that measured the user.
 
-    So users are what an interval draws: a user's lists under three seeds are no three users.
+    Intervals must resample users: three seeds of one user are not three users.
     """
     rows = pl.concat([frame.select("user_id", value) for frame in by_seed])
     return rows.group_by("user_id").agg(pl.col(value).mean()).sort("user_id")[value].to_numpy()

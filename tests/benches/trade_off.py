@@ -1,4 +1,4 @@
-"""What lists lose by being diverse or less popular, and what they win."""
+"""Costs and benefits of diversity and of the popularity penalty."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ WON = {
     "diversity_at_10": "diversity",
     "gini_at_10": "Gini index",
 }
-Point = tuple[str, float]  # a knob and its value, the other knob at 0
+Point = tuple[str, float]  # a setting and its value; the other is 0
 PLACES = 10
 
 
 def measure_trade_off(settings: Settings, seeds: Sequence[int], epochs: int | None, picture: Path) -> str:
-    """Markdown: figures on the holdout for each value of each knob; draws them, too."""
+    """Return Markdown: figures on the holdout for each value of each setting; also draw them."""
     data = load_data(settings)
     judged: dict[Point, list[Judged]] = defaultdict(list)
     for seed in seeds:
@@ -49,7 +49,7 @@ def measure_trade_off(settings: Settings, seeds: Sequence[int], epochs: int | No
 
 
 def turn(config: RankConfig, knob: str, value: float) -> RankConfig:
-    """With one knob at this value and the others at 0."""
+    """Return a config with one setting at this value and the other at 0."""
     return RankConfig.model_validate(config.model_dump() | dict.fromkeys(GRID, 0.0) | {knob: value})
 
 
@@ -60,13 +60,13 @@ def _row(knob: str, value: float, by_seed: list[Judged]) -> tuple[str, ...]:
 
 
 def _mean(by_seed: list[Judged], metric: str) -> float | None:
-    """None where lists have none, e.g. diversity of movies without genres."""
+    """Return None if lists lack the metric, e.g. diversity without genres."""
     values = [one.metrics[metric] for one in by_seed if metric in one.metrics]
     return mean(values) if values else None
 
 
 def draw(judged: dict[Point, list[Judged]], path: Path) -> None:
-    """A panel for each thing won, a line for each knob, its values beside the points."""
+    """Draw a panel per metric and a line per setting, annotated with its values."""
     figure = new_figure(15, 4)
     for axes, (metric, title) in zip(figure.subplots(1, len(WON)), WON.items(), strict=True):
         for knob, values in GRID.items():

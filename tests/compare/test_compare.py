@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Networks of two epochs, with eight steps each."""
+    """Train networks for two epochs of eight steps."""
     with pytest.MonkeyPatch.context() as patch:
         for name, variant in MODELS.items():
             patch.setitem(MODELS, name, replace(variant, configure=partial(configure_quick, quick_config(name))))
@@ -148,7 +148,7 @@ def test_a_tuned_config_applies_to_its_network_only(setting: Setting) -> None:
 
 @pytest.mark.parametrize("epochs", ["chosen", "stated"])
 def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
-    """Neither weights nor epochs, nor which ids there are: the holdout has users and movies of its own."""
+    """Neither weights, epochs nor ids: the holdout has its own users and movies."""
     strangers = pl.col("user_id").is_in([1, 2, 3]) | pl.col("movie_id").is_in([4, 5])
     known = {
         name: part.filter(~strangers) for name, part in vars(setting.parts).items() if name in ("fitted", "validation")
@@ -212,7 +212,7 @@ def test_the_command_prints_a_table_for_each_split_and_writes_files(home: Path, 
 
 def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(home, "--models", "bias", "--out", tmp_path, "--json")
-    monkeypatch.setattr("recsys.compare.trial.fit_baselines", None)  # bias cannot be fitted any more, and need not be
+    monkeypatch.setattr("recsys.compare.trial.fit_baselines", None)  # fitting bias again would fail
     second = run(home, "--models", "bias,popularity", "--out", tmp_path, "--json")
     rows = [json.loads(result.stdout)["rows"] for result in (first, second)]
     assert rows[1][0] == rows[0][0]

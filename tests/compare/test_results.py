@@ -24,7 +24,7 @@ TRIALS = [
 
 
 def test_an_interval_by_hand() -> None:
-    """Of 0.5, 0.7 and 0.9: standard deviation 0.2, error 0.2/√3, and t of two degrees at 97.5% is 4.302653."""
+    """Values 0.5, 0.7 and 0.9 have standard deviation 0.2, error 0.2/√3, and t of two degrees at 97.5% is 4.302653."""
     figure = estimate([0.5, 0.7, 0.9])
     assert figure.mean == pytest.approx(0.7)
     assert figure.n == 3

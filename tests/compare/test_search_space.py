@@ -25,7 +25,7 @@ def test_fields_with_a_range_are_searched() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_network_can_be_searched(name: str) -> None:
-    """Each field's range gives configs that are allowed."""
+    """The range of each field gives valid configs."""
     config = MODELS[name].configure(1000, len(LEVELS))
     fields = search_space(config)
     assert fields

@@ -88,7 +88,7 @@ def test_the_same_seed_tries_the_same(found: Tuned, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("found")  # the checks of its home need not be run again
 def test_a_killed_trial_is_repeated(home: Path) -> None:
-    """Kill -9 in the second trial: it is queued anew with the same values."""
+    """After kill -9 in the second trial, it is queued again with the same values."""
     before = {*home.glob("tuning/*")}
     command = ["tune", "--model", "softmax", "--source", SOURCE, "--home", str(home), "--minutes", "9", "--seed", "2"]
     program = f"from flows.cli.main import main; main({command!r})"
@@ -108,12 +108,12 @@ def test_a_killed_trial_is_repeated(home: Path) -> None:
 
 
 def count_values(log: Path) -> int:
-    """Drawn so far in a search of four fields."""
+    """Count the values drawn so far; the search has four fields."""
     return log.read_text().count('"param_name"') if log.exists() else 0
 
 
 def test_the_search_stops_during_a_training_when_time_is_up(tmp_path: Path) -> None:
-    """The first trial may end after it, or there would be nothing to show."""
+    """The first trial may exceed the time, so that there is a result."""
     found = tune("softmax", settings_for(tmp_path), minutes=1e-6)
     assert found.trials == {"complete": 1}
 

@@ -1,4 +1,4 @@
-"""Tonight's model beside the champion: on which rows, against whom, and when there is nobody to compare with."""
+"""Comparison of tonight's model with the champion: the rows, the champion, and nights without comparison."""
 
 import shutil
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ FIRST = (pl.col("user_id") <= N_USERS) & (pl.col("movie_id") <= N_MOVIES)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A night as far as the evaluation."""
+    """A night up to the evaluation."""
 
     night: Night
     settings: Settings
@@ -59,7 +59,7 @@ class Candidate:
         return compare_champion(**asked | changed, run=self.run, settings=self.settings)
 
     def rows(self) -> dict[tuple[str, str, str], float]:
-        """What stands in metrics.json of the holdout."""
+        """Return the holdout rows of metrics.json."""
         rows = [row for row in read_metrics(self.run) if row.split == "holdout"]
         return {(row.model, row.slice, row.metric): row.value for row in rows}
 
@@ -120,7 +120,7 @@ def test_repeating_the_same_night_shows_no_difference(nights: Nights) -> None:
 
 
 def test_the_figures_are_those_of_the_evaluation(nights: Nights) -> None:
-    """Nothing that the champion learned from is held out tonight, so its rows are all of the holdout."""
+    """The champion was trained on none of tonight's holdout, so all of its rows are compared."""
     nights.equal.compare()
     rows, model = nights.equal.rows(), nights.equal.night.choice.model
     for metric in ("mae_median", "rmse_mean", "log_loss", "ndcg_at_10", "coverage_at_10"):
@@ -153,7 +153,7 @@ def test_differences_are_in_metrics_by_slice(nights: Nights) -> None:
 
 
 def test_a_later_night_is_compared_on_rows_unknown_to_the_champion(nights: Nights, tmp_path: Path) -> None:
-    """When ratings come, the draw's threshold moves a little: a few rows that were learned from are held out."""
+    """New ratings move the threshold of the draw, so a few rows that the champion was trained on are held out."""
     held_out, rest = pl.read_parquet(nights.grown.parts.holdout), nights.grown.parts.read_rest()
     moved = rest.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")[:20]
     other = Split(tmp_path)
@@ -188,7 +188,7 @@ def test_the_first_night_has_no_champion(nights: Nights) -> None:
 
 @contextmanager
 def instead(path: Path, content: bytes | None) -> Iterator[None]:
-    """The file holds something else for a while, or is gone."""
+    """Replace the content of the file temporarily, or remove it."""
     whole = path.read_bytes()
     try:
         path.unlink() if content is None else path.write_bytes(content)
@@ -243,10 +243,10 @@ def test_a_champion_with_another_rating_scale_is_not_compared(nights: Nights) ->
 
 
 def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
-    """A backfill."""
-    told = read_json(nights.equal.run.findings)
+    """As in a backfill."""
+    findings = read_json(nights.equal.run.findings)
     with instead(nights.equal.run.findings, None):
-        write_json(nights.equal.run.findings, told | {"as_of": "1999-01-01T00:00:00+00:00"})
+        write_json(nights.equal.run.findings, findings | {"as_of": "1999-01-01T00:00:00+00:00"})
         assert "knows the ratings before" in str(nights.equal.compare().why_not)
 
 

@@ -22,7 +22,7 @@ ALONE = Comparison(why_not="no run has published yet")
 def metric_rows(
     mae_median: float = 0.7, rmse: float = 0.9, bias_rmse: float = 0.95, coverage: float = 0.2
 ) -> list[MetricRow]:
-    """Of one night; the rows of validation and of a genre would break every limit."""
+    """Return the rows of one night; those of validation and of a genre exceed every limit and must be ignored."""
     return [
         MetricRow("softmax", "validation", "all", "mae_median", 9.0),
         MetricRow("ordinal", "validation", "all", "mae_median", 9.0),
@@ -39,7 +39,7 @@ def metric_rows(
 
 
 def reason(home: Home, rows: list[MetricRow], config: GateConfig = CONFIG, comparison: Comparison = ALONE) -> str:
-    """Why the model is held back; empty if it is not."""
+    """Return why the model is held back; empty if it passes."""
     try:
         check_gate(rows, comparison, make_run(home), config)
     except GateHeld as error:
@@ -52,7 +52,7 @@ def test_a_good_model_passes(home: Home) -> None:
 
 
 def test_a_holdout_by_time_is_checked_equally(home: Home) -> None:
-    """Its rows carry another name."""
+    """Its split has another name."""
     rows = [replace(row, split="holdout_time") if row.split == "holdout" else row for row in metric_rows(rmse=0.96)]
     assert "holdout RMSE 0.9600 stars is not below 0.9500" in reason(home, rows)
 
@@ -116,7 +116,7 @@ def test_low_coverage_is_held(home: Home) -> None:
 
 
 def against(coverage: tuple[float, float] = (0.2, 0.2), **low: float) -> Comparison:
-    """A champion than which tonight's model is surely worse by so much, in MAE, NDCG and MAE of genres."""
+    """Return a comparison in which tonight's model is worse by at least these amounts."""
     low = {"mae": 0.0, "ndcg": 0.0, "Drama": 0.0, "Horror": 0.0} | low
     differences = (
         Difference("mae_median", "all", low["mae"] + 0.002, low["mae"], low["mae"] + 0.004),
@@ -165,7 +165,7 @@ def test_a_regression_alone_is_held(home: Home, name: str) -> None:
 
 
 def test_regressions_within_the_limits_pass(home: Home) -> None:
-    """At the limits, and better than the champion."""
+    """Differences at the limits pass, and so do improvements."""
     at_limits = against(mae=0.005, ndcg=0.01, Drama=0.03, coverage=(0.14, 0.2))
     assert reason(home, metric_rows(), CONFIG, at_limits) == ""
     assert reason(home, metric_rows(), CONFIG, against(mae=-0.1, ndcg=-0.1, Drama=-0.1, coverage=(0.9, 0.2))) == ""

@@ -24,7 +24,7 @@ CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_fro
 
 @pytest.fixture(scope="module")
 def split() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Users from 51 and movies from 36 on have no rating in train."""
+    """Users from 51 and movies from 36 have no rating in train."""
     rated = ratings()
     held_out = (pl.int_range(pl.len()) % 4 == 0) | (pl.col("user_id") > 50) | (pl.col("movie_id") > 35)
     return rated.filter(~held_out), rated.filter(held_out)
@@ -113,7 +113,7 @@ def test_lists_are_measured_for_known_users_and_relevant_movies(
 def test_the_measured_lists_start_with_the_served_ones(
     split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker, diversity: float, n: int
 ) -> None:
-    """A diverse list of fifty, in order of score, has other first ten than a diverse list of ten."""
+    """With diversity, the first ten of a list of fifty differ from a list of ten."""
     train, holdout = split
     ranker = replace(ranker, config=CONFIG.model_copy(update={"diversity": diversity}))
     liked = holdout.filter((pl.col("rating") >= 4) & (pl.col("user_id") <= 50)).select("user_id", "movie_id")
@@ -147,7 +147,7 @@ def test_a_pair_held_out_twice_is_one_relevant_movie(split: tuple[pl.DataFrame, 
 
 
 def test_the_least_popular_movies_are_the_worst_list(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
-    """The figures point the right way."""
+    """The figures have the right direction."""
     train, holdout = split
     measured = measure(ranker, train, holdout).metrics
     worst = list_popular(ranker.histories, 40, VOCABULARY).with_columns(

@@ -1,4 +1,4 @@
-"""The promise to doubters, on files: nothing of the holdout is known but which pairs are asked for."""
+"""`recsys evaluate` on files: only the pairs of the holdout are used, never its ratings."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ NOBODY = (1000, 1001)  # whom it does not know
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What one evaluation reported and wrote."""
+    """The report and files of one evaluation."""
 
     report: dict[str, Any]
     predictions: pl.DataFrame
@@ -45,7 +45,7 @@ def evaluate(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame, model: st
 
 @pytest.fixture(scope="module")
 def train() -> pl.DataFrame:
-    """User 1 has rated every movie but those of 39 and 40, which nobody has rated; 58 to 60 have rated nothing."""
+    """User 1 rated all movies except 39 and 40, which have no ratings; users 58 to 60 have none."""
     rated = ratings().select(*IDS, "rating").filter((pl.col("user_id") <= 57) & (pl.col("movie_id") <= 38))
     rest = rated.filter(pl.col("user_id") != 1)
     whole = pl.DataFrame({"user_id": [1] * 38, "movie_id": range(1, 39), "rating": [4.0] * 38}).cast(rated.schema)
@@ -54,7 +54,7 @@ def train() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def holdout(train: pl.DataFrame) -> pl.DataFrame:
-    """Pairs that are not in train in no order, one of them twice, strangers on either side among them."""
+    """Unordered pairs that are not in train, with a repeated pair and unknown users and movies."""
     rated = ratings().select(*IDS, "rating").join(train, on=IDS, how="anti").sample(fraction=1, shuffle=True, seed=1)
     columns = {"user_id": [58, 1000, 1001], "movie_id": [39, 2000, 2001], "rating": [4.0, 2.0, 3.0]}
     strangers = pl.DataFrame(columns)
@@ -76,7 +76,7 @@ def test_every_row_is_predicted_in_the_order_of_the_holdout(evaluated: Evaluated
 
 
 def test_the_figures_are_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
-    """Computed here from the file alone, as a doubter would."""
+    """They are recomputed from the file alone."""
     stars = holdout["rating"].to_numpy().astype(np.float64)
     metrics = evaluated.report["metrics"]["ordinal"]
     off_mean, off_median = (evaluated.predictions[f"rating_{of}"].to_numpy() - stars for of in ("mean", "median"))
@@ -97,7 +97,7 @@ def test_the_report_has_the_choice_and_is_json(evaluated: Evaluated) -> None:
 
 
 def test_unknown_users_and_movies_are_predicted_as_index_0(evaluated: Evaluated) -> None:
-    """But for what the source says of them, which is nothing of the last two."""
+    """Features of the source still apply; the last two have none."""
     strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
     assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
     of_known, *of_nobody = strangers.select("rating_mean", "rating_median").rows()
@@ -137,7 +137,7 @@ def test_unknown_users_get_popular_movies(evaluated: Evaluated, train: pl.DataFr
 
 
 def test_all_unknown_users_get_the_same_list(evaluated: Evaluated) -> None:
-    """That for anybody; those of the others are their own."""
+    """They get the default list; the others have personal lists."""
     lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*NOBODY, *STRANGERS)]
     assert lists[0].equals(lists[1])
     assert all(not other.equals(lists[0]) for other in lists[2:])
@@ -146,7 +146,7 @@ def test_all_unknown_users_get_the_same_list(evaluated: Evaluated) -> None:
 def test_the_stars_of_the_holdout_do_not_matter(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """Without them, or with the opposite ones: the same predictions, the same lists."""
+    """Removing or inverting them changes neither predictions nor lists."""
     blind = evaluate(tmp_path, train, holdout.drop("rating"))
     opposite = evaluate(tmp_path, train, holdout.with_columns(rating=6 - pl.col("rating")))
     for other in (blind, opposite):
@@ -160,7 +160,7 @@ def test_the_stars_of_the_holdout_do_not_matter(
 def test_rows_of_the_holdout_are_predicted_independently(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """Who rated what is knowledge too, stars or none; asking for a pair must not give it away."""
+    """That a pair is in the holdout must not influence other predictions."""
     fewer = evaluate(tmp_path, train, holdout.head(50))
     assert fewer.predictions.select(IDS).equals(evaluated.predictions.select(IDS).head(50))
     for column in ("rating_mean", "rating_median"):
@@ -172,7 +172,7 @@ def test_rows_of_the_holdout_are_predicted_independently(
 def test_ratings_in_train_matter(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """Or the two tests above could not fail."""
+    """Otherwise the two tests above could not fail."""
     moved = holdout.unique(IDS, maintain_order=True)[:50]
     rest = holdout.join(moved, on=IDS, how="anti", maintain_order="left")
     before = evaluated.predictions.join(moved, on=IDS, how="anti", maintain_order="left")
@@ -217,7 +217,7 @@ Broken = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def with_first(**values: object) -> Broken:
-    """Replaces values of the first row."""
+    """Replace values of the first row."""
 
     def broken(frame: pl.DataFrame) -> pl.DataFrame:
         first = frame.head(1).with_columns(**{name: pl.lit(value) for name, value in values.items()})
@@ -295,7 +295,7 @@ def test_a_missing_or_invalid_parquet_file_is_wrong_usage(
 def test_output_paths_are_checked(
     predictions: str | None, lists: str | None, message: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """Told before anything is trained."""
+    """This happens before training."""
     train.write_parquet(tmp_path / "train")
     holdout.write_parquet(tmp_path / "holdout")
     paths = {"predictions": predictions and tmp_path / predictions, "lists": lists and tmp_path / lists}

@@ -17,7 +17,7 @@ GENRES = Feature(("Comedy", "Drama"), torch.tensor([0, 1, 2, 4, 5, 6]), torch.te
 
 
 def rows(*triples: tuple[int, int, int]) -> Interactions:
-    """Of (user_idx, item_idx, stars)."""
+    """Ratings by (user_idx, item_idx, stars)."""
     user_idx, item_idx, stars = torch.tensor(triples).unbind(1)
     return rows_of(user_idx, item_idx, stars - 1)
 
@@ -85,7 +85,7 @@ def test_edges_ascend() -> None:
 
 
 def test_lists_by_activity_gender_and_age() -> None:
-    """Users 70, 80, 90 and 95 have the indices 1 to 4; of user 95 nothing is known."""
+    """Users 70, 80, 90 and 95 have the indices 1 to 4; user 95 has no features."""
     vocabulary = Vocabulary(np.array([70, 80, 90, 95], dtype=np.int32), np.array([1], dtype=np.int32))
     offsets = torch.arange(6)
     groups = {

@@ -194,7 +194,7 @@ def test_lists_stay_full_if_the_best_movies_are_forbidden(catalogue: Catalogue) 
     blocked=st.sets(st.sampled_from([*CATALOGUE]), max_size=3),
     naive=st.lists(st.permutations(range(1, 7)), min_size=3, max_size=3),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_masks_and_counts_against_a_slow_implementation(
     tmp_path_factory: pytest.TempPathFactory,
     pairs: set[tuple[int, int]],

@@ -90,12 +90,12 @@ def test_there_are_weights_of_all_parts_for_every_size(taught: Weights) -> None:
 
 @pytest.fixture(scope="module")
 def silent(ranker: Ranker) -> Weights:
-    """Taught beside a network that has no opinion on stars."""
+    """Weights learned with a network that predicts the same stars for every pair."""
     return learn_ranker_weights(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
 
 
 def test_readers_of_ratings_have_weight_if_there_are_ratings(silent: Weights) -> None:
-    """Parity is what is liked, and only a history tells of it."""
+    """Users like one parity, which only their ratings reveal."""
     assert silent.by_size[0]["ease"] == silent.by_size[0]["als"] == 0
     assert silent.by_size[0]["popularity"] > 0
     assert silent.by_size[20]["ease"] > 0.1
@@ -108,7 +108,7 @@ def test_a_network_has_a_weight_only_if_its_predictions_differ(silent: Weights, 
 
 @pytest.mark.parametrize("size", [0, 3, FULL_HISTORY])
 def test_weights_are_learned_from_the_candidates_of_these_users(size: int, ranker: Ranker, taught: Weights) -> None:
-    """Of each user with a relevant rating all unseen movies are candidates here, and those held out were right."""
+    """All unseen movies of users with a relevant rating are candidates; the held-out ones are relevant."""
     held_out = tastes()[1]
     liked = held_out.take((held_out.level_idx >= 3).nonzero().squeeze(1))
     asked = liked.user_idx.unique()
@@ -182,7 +182,7 @@ def test_blocks_of_any_size_give_the_same_weights(
 
 
 def test_disliked_movies_and_unknown_users_are_ignored(ranker: Ranker, taught: Weights) -> None:
-    """Nor do users without a history, the unknown movie, or a second row of the same pair."""
+    """So are users without ratings, the unknown movie, and repeated pairs."""
     held_out = tastes()[1]
     disliked = Interactions(
         held_out.user_idx, held_out.item_idx.flip(0), held_out.rated_at, torch.full_like(held_out.level_idx, 2)
@@ -193,7 +193,7 @@ def test_disliked_movies_and_unknown_users_are_ignored(ranker: Ranker, taught: W
 
 
 def test_padding_is_not_relevant(ranker: Ranker) -> None:
-    """Whatever the arithmetic of indices makes of a candidate that is not there, -1."""
+    """Padding (-1) must not match the key of another user's movie."""
     last = rows_of({user: [SIZES.n_items - 1] for user in range(1, 59)})
     weights = learn_ranker_weights(ranker, concat(tastes()[1], last), seed=0)
     assert all(of_size["stars"] != 0 and math.isfinite(of_size["stars"]) for of_size in weights.by_size.values())
@@ -219,7 +219,7 @@ def test_weights_are_learned_with_a_ranker_fitted_to_train_alone(network: Rating
 
 
 def test_learned_weights_improve_lists(ranker: Ranker, taught: Weights) -> None:
-    """More of what is held out stands in the first five than by popularity alone."""
+    """The first five have more held-out movies than with popularity alone."""
     held_out = tastes()[1]
     pairs = zip(held_out.user_idx.tolist(), held_out.item_idx.tolist(), held_out.level_idx.tolist(), strict=True)
     liked = {(user, item) for user, item, level in pairs if LEVELS[level] >= 4}
@@ -232,7 +232,7 @@ def test_learned_weights_improve_lists(ranker: Ranker, taught: Weights) -> None:
 
 
 def test_new_users_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weights) -> None:
-    """Eight movies of one parity and more, and most of the next eight are of it."""
+    """After eight ratings of one parity, most of the next eight movies have it."""
     ready = replace(ranker, weights=taught)
     for parity in (0, 1):
         rated = dict.fromkeys((item for item in range(3, 20) if item % 2 == parity), 5.0)

@@ -62,15 +62,15 @@ def test_lists_against_a_slow_implementation(ranker: Ranker, candidates: int, na
     turned = replace(ranker, retrievers=retrievers, config=RankConfig(candidates=candidates))
     lists = lists_of(rank_movies(turned, 5))
     assert len(lists) == SIZES.n_users - 1
-    assert {size >= 17 for size in turned.histories.sizes()[1:].tolist()} == {True, False}
-    for user, places in lists.items():
-        expected = slow_list(turned, user, 5)
+    assert {size >= 17 for size in turned.histories.sizes()[1::3].tolist()} == {True, False}
+    for user in range(1, SIZES.n_users, 3):
+        places, expected = lists[user], slow_list(turned, user, 5)
         assert [(item, place) for item, place, _ in places] == [(item, place) for item, place, _ in expected]
         assert [score for *_, score in places] == pytest.approx([score for *_, score in expected], abs=1e-4)
 
 
 def slow_list(ranker: Ranker, user: int, n: int) -> list[Place]:
-    """One user, one movie at a time: candidates by the mean of the retrievers, ordered by the weighted parts."""
+    """Rank one movie at a time: candidates by the mean of the retrievers, ordered by the weighted parts."""
     own = ranker.histories.of(user).tolist()
     rated = sorted(set(ranker.histories.items.tolist()))
     asked = ranker.users(torch.tensor([user]))
@@ -90,14 +90,14 @@ def slow_list(ranker: Ranker, user: int, n: int) -> list[Place]:
 
 
 def opinion(ranker: Ranker, user: int, item: int) -> tuple[float, float]:
-    """Expected stars, and the chance of four or more."""
+    """Return the expected stars and the probability of four or more."""
     pair = Pairs(torch.tensor([user]), torch.tensor([item]), torch.tensor([ranker.rated_at]))
     prediction = predict(ranker.network, pair)
     return prediction.mean_B.item(), prediction.p_BK[0, [LEVELS.index(4.0), LEVELS.index(5.0)]].sum().item()
 
 
 def test_relevant_from_is_a_setting(ranker: Ranker) -> None:
-    """The chance of stars from 1 on is 1, whose logarithm adds nothing."""
+    """The probability of at least 1 star is 1, and its logarithm is 0."""
     likes = Weights({0: dict.fromkeys(PARTS, 0.0) | {"likes": 1.0}})
     blocks = [
         next(iter(rank_movies(replace(ranker, weights=likes, config=RankConfig(relevant_from=stars)), 5)))
@@ -187,7 +187,7 @@ def in_blocks_of(size: int, ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 59, 60])
 def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of no users is one of one user."""
+    """Blocks have at least one user."""
     (whole,) = rank_movies(ranker, 5)
     (alone,) = rank_alone(ranker, "ease", 5)
     in_blocks_of(size, ranker, monkeypatch)
@@ -232,7 +232,7 @@ def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
 
 
 def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
-    """The network knows neither here."""
+    """The network of this test knows neither of them."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
@@ -297,16 +297,13 @@ def test_scores_are_finite_for_any_ratings() -> None:
 
 # ---- the checkerboard
 
-BOARDS = [("ordinal", 120, 80, 0.0), ("softmax", 120, 80, 0.0), ("ordinal", 120, 80, 0.2)]
-BOARDS += [("ordinal", 300, 200, 0.5)]
+BOARDS = [("softmax", 120, 80, 0.0), ("ordinal", 160, 100, 0.5)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_users", "n_movies", "disliked"), BOARDS)
 def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_movies: int, disliked: float) -> None:
-    """Every place of every user's top 10 has the user's parity; with our network even where as many of the other were
-    rated.
-    """
+    """All movies in all top 10 lists have the user's parity; with `ordinal`, even if half of the ratings are low."""
     train, histories = board(n_users, n_movies, disliked)
     config = MODELS[name].configure(len(train), 5)
     torch.manual_seed(0)
@@ -318,8 +315,8 @@ def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_mo
 
 
 def test_affinity_alone_does_not_separate_liked_from_disliked() -> None:
-    """So the last two boards above are won by the rating network."""
-    _, histories = board(300, 200, 0.5)
+    """The board with disliked movies above is therefore solved by the rating network."""
+    _, histories = board(160, 100, 0.5)
     ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
     shares = shares_of_right_places(ranker)
     assert 0.4 < sum(shares) / len(shares) < 0.6
@@ -331,6 +328,6 @@ def board(n_users: int, n_movies: int, disliked: float) -> tuple[Interactions, H
 
 
 def shares_of_right_places(ranker: Ranker) -> list[float]:
-    """Of each user's ten."""
+    """Return the share of movies with the right parity in each top 10."""
     lists = items_of(rank_movies(ranker, 10))
     return [sum(item % 2 == user % 2 for item in items) / 10 for user, items in lists.items()]

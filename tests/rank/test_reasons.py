@@ -50,7 +50,7 @@ def test_ties_between_shares_go_to_the_lower_index() -> None:
 def test_reasons_against_a_slow_implementation(
     max_items: int, n: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For places anywhere, users without any among them, in blocks of one user, of some, of all."""
+    """Some users have no places; blocks hold one, some or all users."""
     monkeypatch.setattr("recsys.rank.reasons.SHARES_AT_ONCE", at_once)
     histories = random_histories(SIZES.n_users, SIZES.n_items)
     ease = fit_ease(histories, EaseConfig(l2=20.0, max_items=max_items), CPU)

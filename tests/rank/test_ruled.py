@@ -1,5 +1,6 @@
-"""Rules from the settings to the published table, in this process; the slow way to the same lists is the whole order of
-a ranker without rules, walked from the top.
+"""Rules from the settings to the published table, in this process.
+
+The expected lists are derived from the full order of a ranker without rules.
 """
 
 from collections import Counter
@@ -71,7 +72,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 @dataclass(frozen=True)
 class RuleFacts:
-    """What the rules are about, by id."""
+    """The data that the rules refer to, by id."""
 
     counts: Counter[int]
     popular: set[int]
@@ -85,7 +86,7 @@ class RuleFacts:
         return self.ages[user] < 25 and "Thriller" in self.genres[movie]
 
     def cap(self, movies: Iterable[int]) -> list[int]:
-        """Without those that come after two of one of their genres."""
+        """Drop movies that exceed two of a genre."""
         kept: list[int] = []
         room = Counter(dict.fromkeys({genre for genres in self.genres.values() for genre in genres}, 2))
         for movie in movies:
@@ -209,7 +210,7 @@ def show_a_thriller_to_a_child(rows: pl.DataFrame, known: RuleFacts) -> pl.DataF
 
 
 def show_three_of_a_genre(rows: pl.DataFrame, known: RuleFacts) -> pl.DataFrame:
-    """Somebody's last movie for one of a genre that their list is full of."""
+    """Replace a user's last movie by one of a genre that has reached its cap."""
     for user in rows["user_id"].unique().sort():
         *first, _ = rows.filter(user_id=user).sort("rank")["movie_id"].to_list()
         counts = Counter(genre for movie in first for genre in known.genres[movie])
@@ -273,7 +274,7 @@ def cap_of(groups: dict[int, int], at_most: int) -> Rules:
 
 
 def test_candidates_are_widened_until_a_list_is_full(ranker: Ranker) -> None:
-    """One movie of each eight neighbours in popularity: of the 5 first by the retrievers several have no room."""
+    """A cap of one per eight neighbours in popularity leaves no room for several of the first 5 candidates."""
     groups = {item: (item - 1) // 8 for item in range(1, 41)}
     ruled = apply_rules(ranker, cap_of(groups, 1), LEARNER)
     lists = items_of(rank_movies(ruled, 5))
@@ -299,7 +300,7 @@ def change(**fields: object) -> RankConfig:
 
 
 def greedy(order: Iterable[int], groups: dict[int, int], n: int) -> list[int]:
-    """One of each group."""
+    """Take one movie per group."""
     listed: list[int] = []
     for item in order:
         if groups[item] not in {groups[other] for other in listed}:
@@ -349,7 +350,7 @@ def test_a_penalty_on_popularity_shows_less_popular_movies(ranker: Ranker) -> No
 
 
 def test_the_penalty_is_on_the_logarithm_of_the_ratings(ranker: Ranker) -> None:
-    """At 40 candidates, which are all, each score is the plain one less so much."""
+    """With all 40 movies as candidates, each score is the plain one minus the penalty."""
     plain, penalised = (
         lists_of(rank_movies(replace(ranker, config=change(candidates=40, popularity_penalty=value)), 40))
         for value in (0.0, 0.5)

@@ -38,7 +38,7 @@ def network() -> RatingNetwork:
 
 @pytest.fixture(scope="module")
 def ranker(network: RatingNetwork) -> Ranker:
-    """With movies that nobody has rated, and some that nobody is shown."""
+    """It has movies without ratings and closed movies."""
     fitted = fit_ranker(network, tastes()[0], LEARNER, CONFIG, weights_of(CONFIG))
     blocked = Rule("blocked[0]", pl.DataFrame({"movie_id": [1, 40]}, schema={"movie_id": pl.Int32}))
     return apply_rules(fitted, Rules(min_ratings=0, blocked=(blocked,)), LEARNER)

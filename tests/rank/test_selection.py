@@ -98,7 +98,7 @@ def has_room(question: Question, listed: list[int], item: int) -> bool:
 
 
 @given(questions())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_places_against_a_slow_implementation(question: Question) -> None:
     assert question.answer() == [slow_list(question, user) for user in range(len(question.score_BC))]
 

@@ -44,7 +44,7 @@ def lists_of(blocks: Iterable[Similar]) -> Lists:
 
 
 def slow_similarity(ranker: Ranker) -> npt.NDArray[np.float64]:
-    """(I, I) of every movie with every other, of which the columns are those that are similar."""
+    """Return (I, I) the similarity of row and column; columns are the similar movies."""
     rated = ranker.counts.nonzero().squeeze(1).numpy()
     parts = [centred_cosines(profile[rated]) for profile in (vectors(ranker), expected_stars(ranker))]
     support = ranker.counts.numpy()[rated] / (ranker.counts.numpy()[rated] + DOUBT)
@@ -61,7 +61,7 @@ def vectors(ranker: Ranker) -> npt.NDArray[np.float64]:
 
 
 def expected_stars(ranker: Ranker) -> npt.NDArray[np.float64]:
-    """Less each movie's mean; of all users, since there are fewer than are asked."""
+    """Centred by movie, for all users, because there are fewer than the sample size."""
     items, users = torch.arange(SIZES.n_items), torch.arange(SIZES.n_users)
     pairs = torch.cartesian_prod(items, users)
     moments = torch.full((len(pairs),), ranker.rated_at)
@@ -106,7 +106,7 @@ def test_movies_are_not_similar_to_themselves_or_to_unrated_movies(ranker: Ranke
 
 
 def test_closed_movies_are_not_similar_to_any(ranker: Ranker) -> None:
-    """Who asks for such a movie by its name is still told what else there is."""
+    """They still have similar movies themselves."""
     closed_I = torch.isin(torch.arange(SIZES.n_items), torch.tensor([0, 3, 4]))
     ruled = replace(ranker, eligibility=replace(ranker.eligibility, closed_I=closed_I))
     free = lists_of(find_similar(ranker, FEATURES, 100))
@@ -131,14 +131,14 @@ def test_similarity_is_symmetric_for_equal_numbers_of_ratings() -> None:
 
 
 def test_movies_watched_and_liked_by_the_same_users_come_first(ranker: Ranker) -> None:
-    """Users rate their own parity five times as often, and like it; what the movies are called is no help."""
+    """Users rate their own parity five times as often, and like it; titles do not reveal it."""
     lists = lists_of(find_similar(ranker, NO_FEATURES, 5))
     right = [(item - other) % 2 == 0 for item, others in lists.items() for other, _ in others]
     assert sum(right) / len(right) > 0.95
 
 
 def test_a_movie_rated_by_all_users_is_not_similar_to_everything() -> None:
-    """Movie 6, which all have rated, and alike, begins a tenth of the lists at most."""
+    """Movie 6, which all users rated equally, comes first in at most a tenth of the lists."""
     train = tastes()[0]
     others = train.take((train.item_idx != 6).nonzero().squeeze(1))
     users = torch.arange(1, 59)
@@ -153,7 +153,7 @@ def test_a_movie_rated_by_all_users_is_not_similar_to_everything() -> None:
 
 
 def test_similarities_to_rarely_rated_movies_are_shrunk() -> None:
-    """Two movies with the same raters, three, would be as like as can be; each is worth three of 23."""
+    """Two movies with the same three raters have cosine 1, shrunk to 3 / 23."""
     train = tastes()[0]
     few = [(user, item) for user in (1, 3, 5) for item in (39, 40)]
     user_idx, item_idx = torch.tensor(few).unbind(1)
@@ -166,7 +166,7 @@ def test_similarities_to_rarely_rated_movies_are_shrunk() -> None:
 
 @pytest.mark.parametrize(("retrievers", "n_parts"), [(("ease", "popularity"), 2), (("triplet", "ease"), 3)])
 def test_vectors_come_from_als_or_towers(retrievers: tuple[str, ...], n_parts: int) -> None:
-    """Without, two cosines make the mean; content that is the same for all then tells how many they are."""
+    """Without them the mean has two cosines, which equal content of all movies makes visible."""
     config = RankConfig.model_validate({**dict(CONFIG), "retrievers": retrievers})
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights_of(config))
     best = lists_of(find_similar(ranker, FEATURES, 1))
@@ -183,7 +183,7 @@ def test_vectors_come_from_als_or_towers(retrievers: tuple[str, ...], n_parts: i
 
 
 def test_ties_go_to_the_lower_index(ranker: Ranker) -> None:
-    """Nothing is known of any movie, and nobody has vectors or an opinion."""
+    """There are no features, no vectors, and equal predictions."""
     bare = replace(
         ranker,
         network=indifferent(SIZES.n_users, SIZES.n_items),

@@ -107,7 +107,7 @@ def test_without_some_properties_there_are_fewer_segments(
 
 
 def test_audit_inputs_by_hand(ranker: Ranker, tmp_path: Path) -> None:
-    """Movies 1 to 12 and the new 40 may be shown; most users have rated several of the first."""
+    """Movies 1 to 12 and the new movie 40 are open; most users have rated several of the first 12."""
     ruled = apply_rules(ranker, RULES, SPREAD_LEARNER)
     lists, known = tmp_path / "lists.parquet", AuditInputs(tmp_path / "audit")
     known.folder.mkdir()
@@ -131,7 +131,7 @@ def test_audit_inputs_by_hand(ranker: Ranker, tmp_path: Path) -> None:
 
 
 def test_available_movies_are_counted_independently_of_the_lists(ranker: Ranker, tmp_path: Path) -> None:
-    """A ranker that wrote three movies of a user would pass any audit that believed it."""
+    """Otherwise the audit could not detect lists that are too short."""
     ruled, lists = apply_rules(ranker, RULES, SPREAD_LEARNER), tmp_path / "lists.parquet"
     write_lists(ruled, 10, SPREAD, lists)
     pl.read_parquet(lists).filter(pl.col("rank") <= 3).write_parquet(lists)

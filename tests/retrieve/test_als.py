@@ -17,14 +17,14 @@ CONFIG = AlsConfig(embedding_dim=4, iterations=300, l2=0.02, unobserved=0.3)
 
 
 def random_histories(n_users: int, n_items: int, share: float = 0.3, seed: int = 0) -> Histories:
-    """With one to five stars."""
+    """Ratings are one to five stars."""
     pairs = random_pairs(n_users, n_items, share, seed)
     stars = np.random.default_rng(seed).integers(1, 6, len(pairs.items)).astype(np.float32)
     return replace(pairs, stars=torch.from_numpy(stars))
 
 
 def confidences(histories: Histories, config: AlsConfig) -> npt.NDArray[np.float64]:
-    """(U, I), 0 where nothing is rated."""
+    """Return (U, I), 0 where not rated."""
     c_UI = np.zeros((len(histories), histories.n_items))
     for user in range(len(histories)):
         own = histories.take(torch.tensor([user]))
@@ -35,7 +35,7 @@ def confidences(histories: Histories, config: AlsConfig) -> npt.NDArray[np.float
 
 
 def objective(histories: Histories, p_UD: Tensor, q_ID: Tensor, config: AlsConfig) -> Tensor:
-    """As the docstring of `Als` has it, in float64."""
+    """The objective in the docstring of `Als`, in float64."""
     assert config.unobserved is not None
     c_UI = torch.from_numpy(confidences(histories, config))
     product_UI, n_U, n_I = p_UD @ q_ID.T, c_UI.sum(1), c_UI.sum(0)
@@ -46,7 +46,7 @@ def objective(histories: Histories, p_UD: Tensor, q_ID: Tensor, config: AlsConfi
 
 
 def fit(histories: Histories, config: AlsConfig = CONFIG, seed: int = 0) -> tuple[Als, Tensor, Tensor]:
-    """The model, its vectors of the users and of the movies in float64."""
+    """Return the model and its user and item vectors in float64."""
     als = fit_als(histories, config, CPU, seed)
     return als, als.user_vectors(histories).double(), als.item_ID.double()
 
@@ -77,7 +77,7 @@ def test_every_iteration_lowers_the_objective() -> None:
 
 
 def test_a_user_vector_is_optimal_for_fixed_item_vectors() -> None:
-    """Also of one whom the fit has not seen."""
+    """This includes users that were not in the fit."""
     histories, others = random_histories(60, 25), random_histories(10, 25, share=0.5, seed=9)
     als, _, q_ID = fit(histories, AlsConfig(embedding_dim=4, iterations=3, unobserved=0.3))
     p_UD, q, config = als.user_vectors(others).numpy(), q_ID.numpy(), als.config
@@ -109,7 +109,7 @@ def test_users_and_items_without_ratings_have_zero_vectors() -> None:
 
 @pytest.mark.parametrize("vectors", [1, 10, 64, 2**10])
 def test_blocks_of_any_size_give_the_same_vectors(vectors: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much is padded."""
+    """The amount of padding does not matter."""
     histories = random_histories(60, 25)
     config = AlsConfig(embedding_dim=4, iterations=2)
     _, *whole = fit(histories, config)

@@ -24,7 +24,7 @@ def gather(rows: Rows) -> Histories:
 
 
 def slow_lists(rows: Rows) -> Lists:
-    """Of a pair rated twice, the last row counts."""
+    """The last row of a repeated pair wins."""
     lists: Lists = [{} for _ in range(N_USERS)]
     for user, item, level in rows:
         lists[user][item] = LEVELS[level]
@@ -95,7 +95,7 @@ def test_every_rating_is_equally_likely_to_be_kept() -> None:
 
 
 def test_shorter_histories_are_subsets_of_longer_ones() -> None:
-    """What is told of users of few ratings tells little but that there are fewer."""
+    """Comparisons across sizes therefore differ only in the number of ratings."""
     histories = random_histories(20, 30)
     shorter, longer = (lists_in(histories.shorten(n, seed=5)) for n in (2, 4))
     assert all(few.items() <= more.items() for few, more in zip(shorter, longer, strict=True))
@@ -121,7 +121,7 @@ def test_matrices_and_counts_match_the_lists(rows: Rows) -> None:
 
 
 def test_equal_keys_keep_the_order_of_rows() -> None:
-    """A stable sort of more rows than an insertion sort would be used for."""
+    """More rows than the threshold below which sorts are stable anyway."""
     rows = planted.rows_of(torch.ones(5000).long(), torch.arange(5000) % 3, torch.arange(5000) % 5)
     histories = gather_histories(rows, Sizes(2, 3, LEVELS))
     assert histories.stars.tolist() == [LEVELS[last % 5] for last in (4998, 4999, 4997)]

@@ -21,7 +21,7 @@ Movie = tuple[str, int | None, list[str]]  # title, year, genres
 
 
 def features_of(movies: list[Movie]) -> Features:
-    """Movie i of the list has item_idx and movie_id i + 1."""
+    """Element i of the list is the movie with item_idx and movie_id i + 1."""
     ids = np.arange(1, len(movies) + 1, dtype=np.int32)
     titles, years, genres = zip(*movies, strict=True)
     table = pl.DataFrame(
@@ -45,7 +45,7 @@ def counts_of(*counts: int) -> torch.Tensor:
 
 
 def shares_of(new: NewMovies, item: int) -> dict[int, float]:
-    """Of the neighbours that have any share."""
+    """Return the neighbours with a nonzero share."""
     row = new.item_M.tolist().index(item)
     shares = zip(new.like_MK[row].tolist(), new.share_MK[row].tolist(), strict=True)
     return {like: share for like, share in shares if share > 0}
@@ -62,7 +62,7 @@ BY_GENRES: list[Movie] = [
 
 
 def test_similarity_by_hand() -> None:
-    """Movie 5 is new. With the unknown there are six rows: Drama and War are in three of them, Comedy in one."""
+    """Movie 5 is new. Of the six rows, including the unknown, three have Drama and War, one has Comedy."""
     new = find_new_movies(features_of(BY_GENRES), counts_of(9, 9, 9, 9, 0))
     assert new.item_M.tolist() == [5]
     assert new.like_MK.tolist() == [[1, 2, 3, 4]]
@@ -121,7 +121,7 @@ def test_neighbours_against_a_slow_implementation(neighbours: int, monkeypatch: 
 
 
 def slow_likeness(first: int, second: int) -> float:
-    """The mean of three cosines, each value by the logarithm of how rare it is."""
+    """Mean of three cosines with IDF weights."""
     cosines = []
     for name in ("genres", "decade", "words"):
         feature = FEATURES.item[name]
@@ -157,7 +157,7 @@ def test_ties_between_neighbours_go_to_the_lower_index(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("movie", [("Unheard", None, []), ("Unheard", None, ["Musical"]), ("Unheard", 2026, [])])
 def test_a_movie_without_similar_movies_is_not_placed(movie: Movie) -> None:
-    """Nothing is known of the first; that of the others nobody has rated a movie of their kind says as much."""
+    """The first has no features; the others share none with a rated movie."""
     new = find_new_movies(features_of([*BY_GENRES, movie]), counts_of(9, 9, 9, 9, 0, 0))
     assert new.item_M.tolist() == [5]
 
@@ -175,7 +175,7 @@ def test_without_features_or_new_movies_nothing_is_placed() -> None:
 
 
 def test_new_movies_are_listed() -> None:
-    """As good as their neighbours, which some users like best."""
+    """They score like their neighbours, which some users like best."""
     config = RankConfig(retrievers=("als",))
     weights = Weights({0: {"als": 1.0, "stars": 0.0, "likes": 0.0}})
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights)

@@ -13,14 +13,14 @@ NO_PROPERTIES = Properties((), torch.zeros(40, 0))
 
 @pytest.fixture
 def histories() -> Histories:
-    """Users 38 and 39 have none."""
+    """Users 38 and 39 have no ratings."""
     rated = random_histories(40, 15)
     return histories_of({user: rated.of(user).tolist() for user in range(1, 38)}, 40, 15)
 
 
 @pytest.fixture
 def properties() -> Properties:
-    """Of which the first is known of everybody, and the last of nobody with a rating."""
+    """All users have the first property; no user with ratings has the last."""
     values_UF = (torch.rand(40, 4, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     values_UF[:, 0], values_UF[:38, 3], values_UF[0] = 1.0, 0.0, 0.0
     return Properties(("a=1", "b=1", "b=2", "c=1"), values_UF)
@@ -60,7 +60,7 @@ def test_users_without_features_have_no_properties(histories: Histories) -> None
 
 
 def test_by_hand() -> None:
-    """Of four users three have rated movie 1; both with the property have, which is half a rating more than expected.
+    """Three of four users rated movie 1, including both with the property: 0.5 ratings more than expected.
 
     A property of two users adds 0.5 / (2 + l2).
     """
@@ -74,7 +74,7 @@ def test_by_hand() -> None:
 
 
 def test_the_properties_effects_solve_the_normal_equations(histories: Histories, properties: Properties) -> None:
-    """Of having rated, less everybody's share, for the users with a rating."""
+    """The target is "has rated" minus the share of all users, for users with ratings."""
     popularity = fit_popularity(histories, properties, PopularityConfig(l2=7.0), CPU)
     x_UI = dense(histories)
     has_rated_U = x_UI.any(1)

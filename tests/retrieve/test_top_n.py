@@ -14,7 +14,7 @@ SCORES = st.one_of([npst.arrays(np.float32, SHAPES, elements=elements) for eleme
 
 
 def slow_columns(score_BI: np.ndarray[tuple[int, int], np.dtype[np.float32]], n: int) -> list[list[int]]:
-    """Of equal scores the lower columns."""
+    """Ties go to the lower column."""
     order_BI = np.argsort(-score_BI, axis=1, kind="stable")
     return [sorted(row) for row in order_BI[:, :n].tolist()]
 
@@ -38,14 +38,14 @@ def test_wide_rows_of_many_ties(levels: int, width: int, n: int) -> None:
 
 
 def test_rows_are_independent() -> None:
-    """Tied rows among others are put back where they were."""
+    """Recomputed rows with ties stay in their positions."""
     score_BI = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0], [0.0, 5.0, 5.0]])
     assert top_columns(score_BI, 1).tolist() == [[0], [0], [2], [1]]
     assert top_columns(score_BI, 2).tolist() == [[0, 2], [0, 1], [1, 2], [1, 2]]
 
 
 def test_the_best_can_be_adjacent_or_at_the_end() -> None:
-    """Wherever groups of columns begin and end."""
+    """The boundaries of column groups do not matter."""
     for first in range(2000 - 5):
         score_I = torch.arange(2000.0, 0.0, -1.0)
         score_I[first : first + 5] += 5000

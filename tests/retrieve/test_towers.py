@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -9,9 +11,15 @@ from recsys.settings import RankConfig
 from recsys.train.choose import configure, fit_seeded
 from recsys.train.loop import score
 from tests.support.planted import SIZES
-from tests.support.rankers import LEARNER, indifferent, tastes
+from tests.support.rankers import LEARNER, indifferent, short_trainings, tastes
 
 NAMES = ("triplet", "sequence")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with short_trainings(*NAMES):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +41,9 @@ def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_new_users_have_the_vector_of_the_unknown_user(name: str, ranker: Ranker) -> None:
-    """Whatever they have rated: a network knows its users by their index alone."""
+    """Their ratings do not matter, because these networks know users by index only."""
     unknown = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([0])))
-    stranger = ranker.retrievers[name].log_affinity(make_new_user(ranker, ratings={3: 5.0}))
-    assert torch.equal(unknown, stranger)
+    new_user = ranker.retrievers[name].log_affinity(make_new_user(ranker, ratings={3: 5.0}))
+    assert torch.equal(unknown, new_user)
     known = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([1])))
     assert not torch.equal(unknown, known)

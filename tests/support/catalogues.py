@@ -1,4 +1,4 @@
-"""A few movies and users with their ratings, on which the effect of every rule can be told by hand."""
+"""A few movies, users and ratings, small enough to derive the effect of every rule by hand."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from recsys.rank.read_rules import Rules, read_rules
 from recsys.schema import MOVIES, RATINGS, USERS
 from recsys.settings import RulesConfig
 
-# movie_id: title, year, genres. Movie 70 has no ratings, so no index; 60 has no genre.
+# movie_id: title, year, genres. Movie 70 has no ratings and therefore no index; 60 has no genre.
 CATALOGUE: dict[int, tuple[str, int, list[str]]] = {
     10: ("Alien", 1979, ["Horror", "Sci-Fi"]),
     20: ("Aliens", 1986, ["Action", "Sci-Fi"]),
@@ -28,7 +28,7 @@ CATALOGUE: dict[int, tuple[str, int, list[str]]] = {
     70: ("Solaris", 1972, ["Sci-Fi"]),
 }
 AGES = {1: 12, 2: 40, 3: 17, 4: None}
-RATED = {1: [20, 60], 2: [10, 20, 30, 40, 50], 3: [20, 30]}  # user 4 has rated nothing
+RATED = {1: [20, 60], 2: [10, 20, 30, 40, 50], 3: [20, 30]}  # user 4 has no ratings
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Catalogue:
         return compile_rules(rules, self.vocabulary, features.item["genres"], self.counts())
 
     def counts(self) -> torch.Tensor:
-        """(I,) ratings of each item: of the unknown, and of movies 10 to 60."""
+        """Return (I,) the number of ratings of the unknown item and of movies 10 to 60."""
         return torch.tensor(
             [0, *(sum(movie in rated for rated in RATED.values()) for movie in (10, 20, 30, 40, 50, 60))]
         )

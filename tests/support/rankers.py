@@ -1,9 +1,12 @@
-"""Histories and rankers of a few rows made by hand, and what fits one on the planted ratings."""
+"""Small hand-made histories and rankers, and helpers to fit rankers to the planted ratings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor
 
@@ -31,8 +34,18 @@ LEARNER = Learner(VOCABULARY, LEVELS, seed=0, device="cpu", features=FEATURES)  
 OLD_WAY = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
 
 
+@contextmanager
+def short_trainings(*names: str) -> Iterator[None]:
+    """Train these networks for one epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            config = quick_config(name, epochs=1)
+            patch.setitem(MODELS, name, replace(MODELS[name], configure=lambda *_, config=config: config))
+        yield
+
+
 def weights_of(config: RankConfig) -> Weights:
-    """Made up, of every part that `config` asks for: others at each size, and none of them zero."""
+    """Return made-up nonzero weights of all parts of `config`, different for each size."""
     parts = (*config.retrievers, "stars", "likes")
     return Weights(
         {
@@ -57,32 +70,32 @@ def histories_of_seen(seen_UI: npt.NDArray[np.bool_]) -> Histories:
 
 
 def random_histories(n_users: int, n_items: int, share: float = 0.3, seed: int = 0) -> Histories:
-    """Each pair rated with the same chance; nobody is user 0, nobody has rated item 0."""
+    """Rate each pair with the same probability; user 0 and item 0 have no ratings."""
     seen_UI = np.random.default_rng(seed).random((n_users, n_items)) < share
     seen_UI[0] = seen_UI[:, 0] = False
     return histories_of_seen(seen_UI)
 
 
 def dense(histories: Histories) -> npt.NDArray[np.float64]:
-    """(U, I), 1 where rated."""
+    """Return (U, I), 1 where rated."""
     return np.asarray(histories.matrix().toarray(), dtype=np.float64)
 
 
 def users_of(histories: Histories, user_idx: Tensor, properties_UF: Tensor | None = None) -> Users:
-    """As a ranker describes them to its retrievers."""
+    """Describe users as a ranker does for its retrievers."""
     own = histories.take(user_idx)
     properties_UF = torch.zeros(len(histories), 0) if properties_UF is None else properties_UF
     return Users(user_idx, own, properties_UF[user_idx], seen=own)
 
 
 def ease_of(weights_II: Tensor) -> Ease:
-    """Without a tail."""
+    """Return an EASE without tail items."""
     none = torch.empty(0, 0)
     return Ease(torch.arange(len(weights_II)), weights_II, none.long().flatten(), none.long(), none)
 
 
 def indifferent(n_users: int, n_items: int) -> RatingNetwork:
-    """Trained on nothing: the same expected stars for every pair."""
+    """Return an untrained network that predicts the same stars for every pair."""
     network = MODELS["ordinal"].build(quick_config("ordinal"), Sizes(n_users, n_items, LEVELS), NO_FEATURES)
     assert isinstance(network, RatingNetwork)
     with torch.no_grad():
@@ -94,7 +107,7 @@ def indifferent(n_users: int, n_items: int) -> RatingNetwork:
 def ranker_of(
     histories: Histories, retrievers: dict[str, Retriever], weights: Weights = OLD_WAY, config: RankConfig | None = None
 ) -> Ranker:
-    """No opinion on stars, and nothing known of users but their histories."""
+    """Return a ranker with equal predicted stars for all pairs and without user properties."""
     network = indifferent(len(histories), histories.n_items)
     properties = gather_properties(NO_FEATURES, len(histories))
     return Ranker(
@@ -112,7 +125,7 @@ def ranker_of(
 
 
 def hand_made(shares: dict[tuple[int, int], float], histories: Histories) -> Ranker:
-    """Item-item weights that are zero but for those given."""
+    """Return a ranker whose EASE weights are zero except for these."""
     weights_II = torch.zeros(histories.n_items, histories.n_items)
     for pair, share in shares.items():
         weights_II[pair] = share
@@ -133,7 +146,7 @@ def items_of(blocks: Iterable[Block]) -> dict[int, list[int]]:
 
 
 def places_of(blocks: Iterable[tuple[Tensor, Tensor, Tensor]]) -> dict[int, list[tuple[int, int]]]:
-    """(rank, item_idx) by user."""
+    """Return (rank, item_idx) by user."""
     lists: dict[int, list[tuple[int, int]]] = {}
     for block in blocks:
         for user, place, item in zip(*(column.tolist() for column in block), strict=True):
@@ -142,10 +155,10 @@ def places_of(blocks: Iterable[tuple[Tensor, Tensor, Tensor]]) -> dict[int, list
 
 
 def tastes(seed: int = 0) -> tuple[Interactions, Interactions]:
-    """What the planted users might rate in the order of time, and what is held out of it, a fifth.
+    """Return train and holdout (the last fifth) of ratings of the planted users, in order of time.
 
-    Some movies are rated more than others, and each user's parity five times as often as the other; of which stars
-    are 5 and 2. Users 59 and 60 and movies 39 and 40 have no rating.
+    Movies have different popularity. Users rate movies of their own parity five times as often as the others, with 5
+    and 2 stars. Users 59 and 60 and movies 39 and 40 have no ratings.
     """
     generator = np.random.default_rng(seed)
     user_UI, item_UI = np.indices((SIZES.n_users, SIZES.n_items))
