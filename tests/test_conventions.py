@@ -159,6 +159,13 @@ def test_make_lists_its_targets_by_default() -> None:
     assert set(re.findall(r"^  make ([a-z-]+)  ", shown.stdout, re.MULTILINE)) == set(phony[1].split())
 
 
+def test_every_helper_of_the_tests_is_in_the_index() -> None:
+    index = ast.get_docstring(parse(ROOT / "tests" / "support" / "__init__.py")) or ""
+    listed = set(re.findall(r"^    (\w+) {2,}", index, re.MULTILINE))
+    helpers = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")} - {"__init__"}
+    assert helpers - listed == set()
+
+
 def test_no_file_names_a_package_host() -> None:
     """Each machine has its own settings for where packages come from, so that the project installs behind a mirror."""
     found = [name_of(path) for path in list_project_files() if PACKAGE_HOSTS.search(read(path))]
