@@ -1,62 +1,95 @@
-# Everything a fresh machine needs is one of these targets; each sets up what it uses, once.
-#
-#   make run     one nightly run on real MovieLens, ending in a summary
-#   make test    the test suite
-#   make check   ruff, formatter, mypy strict
-#   make serve   Prefect server, work pool, worker and deployments on loopback
-#   make bench   the figures in docs/benchmarks.md, measured anew
-#   make bench-lists ARGS="quality"   how good lists are, one question at a time: tests/bench_lists.py names them
-#   make lock    resolve requirements.lock again from pyproject.toml
-#   make clean   remove what was built; fetched archives and published tables stay
+# Every target sets up the environment that it needs, once. `make` lists the targets.
 
-PYTHON ?= python3
-TORCH  ?= torch==2.13.0
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+PYTHON  ?= python3
+TORCH   ?= torch==2.13.0
+VENV    ?= .venv
+WORKERS ?= 3
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-# Nothing phones home.
+# No telemetry.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test check serve bench bench-lists lock clean
+.DEFAULT_GOAL := help
+.PHONY: help run serve test test-fast coverage smoke check lint format hooks docs bench bench-lists lock audit clean
 
-run: $(READY)
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo '  Options of a command go into ARGS, as in: make run ARGS="--source ml-1m"'
+
+run: $(READY)  ## run one night on MovieLens 100K
 	@$(BIN)/recsys nightly $(ARGS)
 
-test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
-
-check: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-
-serve: $(READY)
+serve: $(READY)  ## run Prefect with all deployments on loopback
 	@$(BIN)/python -m deployments.serve $(ARGS)
 
-bench: $(READY)
+test: $(READY)  ## run all tests
+	$(PYTEST) $(ARGS)
+
+test-fast: $(READY)  ## run the tests of the inner loop: no servers, no whole nights
+	$(PYTEST) --fast $(ARGS)
+
+# Coverage has a run of its own: tracing every line makes the suite slower, which CI would pay for twice.
+coverage: $(READY)  ## run all tests with coverage, of branches and child processes, too; fails below the floor
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+# Used for the second Python version, in an environment of its own: make smoke PYTHON=python3.12 VENV=.venv-3.12
+smoke: $(READY)  ## import every module and publish a small night
+	$(BIN)/python -m tests.smoke
+
+check: $(READY)  ## run ruff, its formatter, codespell and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+lint: check  ## the same as check
+
+format: $(READY)  ## format the code and apply the safe fixes of ruff
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: $(READY)  ## run the checks before each commit
+	$(BIN)/pre-commit install
+
+docs: $(READY)  ## build the documentation site into build/site
+	$(BIN)/python -m zensical build --strict --clean
+
+bench: $(READY)  ## measure the figures in docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
 
-bench-lists: $(READY)
+bench-lists: $(READY)  ## measure the quality of lists: ARGS="quality", …
 	$(BIN)/python -m tests.bench_lists $(ARGS)
 
-# Torch comes first and by its exact version: pip then takes the CPU build where the machine offers one, and
-# the CUDA build elsewhere. Everything else comes from the lock, by hash.
+# Torch is installed first, by its exact version: pip then takes the CPU build where one is offered, and the CUDA build
+# elsewhere. Everything else comes from the lock, by hash.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v < (3, 13); \
 	  ok or sys.exit("recsys runs on Python 3.11 and 3.12; $(PYTHON) is %d.%d. Next: make PYTHON=python3.11 $(MAKECMDGOALS)" % v)'
-	@echo "setting up $(VENV) (once, about a minute)"
+	@echo "setting up $(VENV) (once, about a minute): torch"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check "$(TORCH)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) "$(TORCH)"
+	@echo "setting up $(VENV): the packages of requirements.lock"
+	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Universal: one lock for every platform and both Python versions. Needs uv, which is not part of the lock.
-lock:
+# One lock for every platform and both Python versions. uv is not part of it: see "Raising dependencies" in CONTRIBUTING.md.
+lock:  ## resolve requirements.lock again from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-package torch \
 	  --python-version 3.11 --extra dev --upgrade pyproject.toml --output-file requirements.lock
 
-clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+# Needs a package registry that publishes advisories. --strict: a package that cannot be looked up is a failure.
+audit:  ## look up known vulnerabilities of the locked packages
+	test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install -qq pip-audit)
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+clean:  ## remove what was built; downloads and published tables stay
+	rm -rf $(VENV) .venv-3.12 .venv-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Fixtures that all tests share, and the order in which groups of tests are handed to the workers."""
 
 import atexit
 import os
@@ -6,6 +6,7 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +16,25 @@ import pytest
 from recsys.datasets import DATASETS
 from recsys.home import Home
 from tests.support.archives import write_stand_in
+from tests.support.groups import group_of, is_slow, start_order
 
 
 @atexit.register
-def hush_exit() -> None:
-    """Closes stderr to what the interpreter's end has to say: nanobind lists every DuckDB object that a thread of
-    Prefect still holds, a page of alarm about nothing.
+def silence_exit() -> None:
+    """Discards what is written to stderr while the interpreter shuts down: nanobind lists every DuckDB object that a
+    thread of Prefect still holds, a page of warnings that mean nothing.
     """
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-STAND_INS = pytest.StashKey[dict[str, set[str]]]()
+STAND_IN = "stand-in"  # the property of a test that names a dataset whose stand-in it used
 
 
 @dataclass(frozen=True)
 class RealArchive:
-    """An edition's zip; when it is not here, planted ratings in its layout, of which its figures do not hold."""
+    """The zip file of an edition, or planted ratings in the same layout where the real file is missing."""
 
     path: Path
     is_real: bool
@@ -40,6 +42,7 @@ class RealArchive:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
+    """Torch computes with two threads during the test."""
     import torch
 
     before = torch.get_num_threads()
@@ -50,12 +53,13 @@ def two_threads() -> Iterator[None]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
+    """An empty home that the test owns."""
     return Home(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
 def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home on which a night has been published from `nights.write_source`: for reading only."""
+    """A home with one published night from `nights.write_source`. Tests only read it."""
     from recsys.runs.night import night
     from tests.support.nights import prepare, publish_night, settings_of, write_source
     from tests.support.planted import quick_config
@@ -75,7 +79,7 @@ def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The path of a dataset's stand-in, written when it is first asked for."""
+    """`stand_ins("ml-1m")` is the path of a dataset's stand-in, written on first use."""
     folder = tmp_path_factory.mktemp("stand-ins")
 
     def stand_in(dataset: str) -> Path:
@@ -87,38 +91,68 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.fixture
 def real_archive(request: pytest.FixtureRequest, stand_ins: Callable[[str], Path]) -> Callable[[str], RealArchive]:
-    """`real_archive("ml-1m")` is the published archive where RECSYS_TEST_DATA has it, else a stand-in, counted."""
+    """`real_archive("ml-1m")` is the published archive if REAL_DATA has it, otherwise a stand-in, which is counted."""
 
     def find(dataset: str) -> RealArchive:
         path = REAL_DATA / f"{dataset}.zip"
         if path.exists():
             return RealArchive(path, is_real=True)
-        used = request.config.stash.setdefault(STAND_INS, {})
-        used.setdefault(dataset, set()).add(request.node.nodeid)
+        request.node.user_properties.append((STAND_IN, dataset))  # reaches the summary from other processes, too
         return RealArchive(stand_ins(dataset), is_real=False)
 
     return find
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """A green run on stand-ins must not pass for one on MovieLens."""
-    used = config.stash.get(STAND_INS, {})
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out slow files and tests, for the inner loop")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Slow files are not even imported with --fast, unless they are named on the command line."""
+    named = any(Path(argument.partition("::")[0]).resolve() == collection_path for argument in config.args)
+    return True if config.getoption("--fast") and is_slow(collection_path) and not named else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups tests by file for `--dist loadgroup`, unless they are marked otherwise, and starts slow files first."""
+    sizes = Counter(item.path for item in items)
+    seen: Counter[Path] = Counter()
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group_of(item.path, seen[item.path], sizes[item.path])))
+        seen[item.path] += 1
+    items.sort(key=lambda item: start_order(item.path))
+    if config.getoption("--fast"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for some in terminalreporter.stats.values() for one in some if isinstance(one, pytest.TestReport)]
+    show_slowest_files(terminalreporter, reports)
+    show_stand_ins(terminalreporter, reports)
+
+
+def show_slowest_files(terminalreporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
+    """Lists the seconds that workers spent on each file: the source of the table in tests/support/groups.py."""
+    seconds: Counter[str] = Counter()
+    for report in reports:
+        seconds[report.location[0]] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.section("slowest files")
+        for name, total in seconds.most_common(25):
+            terminalreporter.line(f"{total:7.1f}s {name}")
+
+
+def show_stand_ins(terminalreporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
+    """Says which tests ran on stand-ins: a green run on them must not pass for one on MovieLens."""
+    used = {(one.nodeid, name) for one in reports for key, name in one.user_properties if key == STAND_IN}
     if used:
-        tests = set().union(*used.values())
+        tests, names = {test for test, _ in used}, {str(name) for _, name in used}
         terminalreporter.section("stand-ins for real archives")
         terminalreporter.line(
-            f"{len(tests)} tests used planted ratings in place of {', '.join(sorted(used))}, because {REAL_DATA} does "
-            "not have these zips; set RECSYS_TEST_DATA to a folder that does to test on them"
+            f"{len(tests)} tests used planted ratings in place of {', '.join(sorted(names))}, because {REAL_DATA} does "
+            "not have these zip files; set RECSYS_TEST_DATA to a folder that has them to test on real data"
         )
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: each is one worker's, and the last one to begin decides when all have ended."""
-    first = (
-        *("test_flow.py", "test_contract.py", "test_deployments.py", "test_planted.py", "test_train.py"),
-        *("test_bad_input.py", "test_check.py", "test_publish.py", "test_checkpoint.py", "test_report.py"),
-        *("test_systemd.py", "test_hosting.py", "test_healing.py", "test_orchestration.py", "test_reuse.py"),
-        *("test_bench_lists.py", "test_readme.py", "test_tune.py"),
-    )
-    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))

@@ -1,10 +1,11 @@
-"""What CONTRIBUTING.md asks of every file, kept by reading the files rather than by remembering."""
+"""The conventions of CONTRIBUTING.md that can be checked by reading files, and the manners of the command line."""
 
 import ast
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -16,8 +17,8 @@ from recsys.models import MODELS
 from recsys.settings import ModelName
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("sql", "recsys", "flows", "deployments")  # each may import those before it and itself
-STRANGERS = {
+LAYERS = ("sql", "recsys", "flows", "deployments")  # each may import itself and the layers before it
+FORBIDDEN_PACKAGES = {
     "sql": {"prefect", "torch", "polars", "duckdb"},
     "recsys": {"prefect"},
     "flows": {"torch", "polars", "duckdb"},
@@ -35,20 +36,23 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@every_module
-def test_imports_point_one_way(path: Path) -> None:
-    layer = path.relative_to(ROOT).parts[0]
-    forbidden = {*LAYERS[LAYERS.index(layer) + 1 :], *STRANGERS[layer]}
-    imported = {name.partition(".")[0] for name in list_imports(ast.parse(path.read_text(encoding="utf-8")))}
-    assert imported & forbidden == set()
+def test_layers_import_one_way() -> None:
+    wrong = {}
+    for path in MODULES:
+        layer = path.relative_to(ROOT).parts[0]
+        forbidden = {*LAYERS[LAYERS.index(layer) + 1 :], *FORBIDDEN_PACKAGES[layer]}
+        wrong[name_of(path)] = {name.partition(".")[0] for name in list_imports(parse(path))} & forbidden
+    assert {name: packages for name, packages in wrong.items() if packages} == {}
 
 
-@every_module
-def test_one_module_opens_duckdb_files_for_writing(path: Path) -> None:
-    assert len(list_writers(ast.parse(path.read_text(encoding="utf-8")))) == (1 if path == WRITER else 0)
+def test_one_module_opens_duckdb_files_for_writing() -> None:
+    writers = {name_of(path): len(list_writers(parse(path))) for path in MODULES}
+    assert {name: count for name, count in writers.items() if count} == {name_of(WRITER): 1}
 
 
 def test_these_checks_can_fail() -> None:
@@ -67,9 +71,9 @@ def test_these_checks_can_fail() -> None:
 
 
 def list_imports(tree: ast.AST) -> set[str]:
-    """Dotted names of what a module imports anywhere in it, less what only a type checker sees."""
+    """Dotted names that a module imports anywhere in it, except those that only a type checker sees."""
     found = set()
-    for node in walk_what_runs(tree):
+    for node in walk_runtime(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -78,28 +82,29 @@ def list_imports(tree: ast.AST) -> set[str]:
     return found
 
 
-def walk_what_runs(node: ast.AST) -> Iterator[ast.AST]:
+def walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node except those below `if TYPE_CHECKING:`."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield from walk_what_runs(child)
+            yield from walk_runtime(child)
 
 
 def list_writers(tree: ast.AST) -> list[str]:
-    """What opens a DuckDB file, or may, without read_only=True. Opening nothing but memory is allowed anywhere."""
-    found = [name for name in list_imports(tree) if name == "duckdb.connect"]  # spelt in full, each call can be seen
+    """Expressions that may open a DuckDB file without read_only=True. Databases in memory are allowed anywhere."""
+    found = [name for name in list_imports(tree) if name == "duckdb.connect"]  # calls must be written out in full
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "duckdb.connect":
             names_file = bool(node.args) or any(keyword.arg == "database" for keyword in node.keywords)
             if names_file and "read_only=True" not in ast.unparse(node):
                 found.append(ast.unparse(node))
-        if isinstance(node, ast.Constant) and str(node.value).startswith("duckdb://"):  # SQLAlchemy's way to open one
+        if isinstance(node, ast.Constant) and str(node.value).startswith("duckdb://"):  # an address for SQLAlchemy
             found += [] if str(node.value).startswith("duckdb:///:memory:") else [str(node.value)]
     return found
 
 
 def test_help_is_instant() -> None:
-    """Only what `--help` needs is imported; the rest waits for the command that uses it."""
+    """`--help` imports only what it needs. Each command imports the rest when it runs."""
     program = (
         "import sys; from flows.cli.main import main; main(['--help'], standalone_mode=False); "
         "print(*sys.modules, sep='\\n')"
@@ -110,8 +115,8 @@ def test_help_is_instant() -> None:
     assert heavy & set(shown.splitlines()) == set()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    """As `recsys datasets | head -1`, with a pipe that nobody reads from the first byte on."""
+def test_a_closed_pipe_is_not_an_error() -> None:
+    """As in `recsys datasets | head -1`, but with a reader that closes the pipe before the first byte."""
     program = "import sys; from flows.cli.main import main; main(['datasets', '--json'])"
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout and child.stderr
@@ -129,13 +134,46 @@ def test_every_command_shows_an_example(command: str) -> None:
 
 
 def test_models_have_the_same_names_everywhere() -> None:
-    """A night needs stars; a network that only orders movies is for `recsys compare`."""
+    """A night needs stars. A network that only orders movies can only take part in `recsys compare`."""
     assert {*get_args(ModelName)} == {"auto", *(name for name, variant in MODELS.items() if variant.rates)}
     assert get_args(ModelName) == cli.MODELS
 
 
+def test_make_says_at_once_that_it_sets_up(tmp_path: Path) -> None:
+    """In a fresh clone, `make run` prints a line before it creates the environment, which takes a minute."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "called: $*"\nexit 3\n', encoding="utf-8")
+    python.chmod(0o755)
+    command = ["make", "-C", ROOT, "--no-print-directory", "run", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"setting up {tmp_path / 'venv'}")
+    assert second == f"called: -m venv {tmp_path / 'venv'}"
+
+
+def test_make_lists_its_targets_by_default() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    shown = subprocess.run(["make", "-C", ROOT, "--no-print-directory"], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"^  make ([a-z-]+)  ", shown.stdout, re.MULTILINE)) == set(phony[1].split())
+
+
+def test_every_helper_of_the_tests_is_in_the_index() -> None:
+    index = ast.get_docstring(parse(ROOT / "tests" / "support" / "__init__.py")) or ""
+    listed = set(re.findall(r"^    (\w+) {2,}", index, re.MULTILINE))
+    helpers = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")} - {"__init__"}
+    assert helpers - listed == set()
+
+
 def test_no_file_names_a_package_host() -> None:
-    """Where packages come from is for the machine to say, so that the project installs behind any mirror."""
+    """Each machine has its own settings for where packages come from, so that the project installs behind a mirror."""
+    found = [name_of(path) for path in list_project_files() if PACKAGE_HOSTS.search(read(path))]
+    assert found == []
+
+
+def list_project_files() -> list[Path]:
+    """Tracked files and new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         capture_output=True,
@@ -143,7 +181,12 @@ def test_no_file_names_a_package_host() -> None:
         check=False,
     )
     if listed.returncode != 0:
-        pytest.skip("not a git checkout, so there is no telling its files from what was built or fetched")
+        pytest.skip("not a git checkout: source files cannot be told from files that were built or fetched")
     paths = [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
     assert len(paths) > len(MODULES)
-    assert [name_of(path) for path in paths if PACKAGE_HOSTS.search(path.read_text("utf-8", errors="replace"))] == []
+    return paths
+
+
+@cache
+def read(path: Path) -> str:
+    return path.read_text("utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Nights in this process, step by step and without Prefect, on sources small enough to be published in seconds."""
+"""Nights in this process, step by step and without Prefect, on sources that are published in seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from recsys.train.saved_model import SavedModel
 from tests.support.archives import write_archive
 from tests.support.snapshots import check_ratings
 
-SILENT, QUIET = 1, 2  # users of `write_source` of whom there is no rating, and of whom there are three
+SILENT, QUIET = 1, 2  # users of `write_source` with no rating and with three ratings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def settings_of(home: Home, source: str | Path = "synthetic:60x40x2000", **field
 
 
 def prepare(settings: Settings, run: Run, choice: Choice | None = None) -> Night:
-    """A night as far as the choice of its network."""
+    """Runs the steps of a night up to the choice of its network."""
     raw = write_snapshot(fetch_archive(settings.source, run.home), run.home)
     checked = check_ratings(raw, run, settings.check, settings.as_of)
     learner = steps.fit_vocabulary(checked, run, settings)
@@ -60,14 +60,14 @@ def prepare(settings: Settings, run: Run, choice: Choice | None = None) -> Night
 
 
 def publish_night(tonight: Night, settings: Settings) -> None:
-    """The rest of it, but for the holdout."""
+    """Runs the remaining steps, except the evaluation on the holdout."""
     weights = tonight.weigh(settings)
     lists = tonight.score(tonight.train(WarmStartConfig()), weights, settings)
     steps.publish_lists(lists, tonight.checked, tonight.run, settings)
 
 
 def write_source(folder: Path, n_users: int = 80, n_movies: int = 100, n_ratings: int = 2600) -> Path:
-    """Planted ratings less those of SILENT, most of QUIET's, who is a child, and all of the movies 1 to 4."""
+    """Planted ratings without those of SILENT, all but three of QUIET's, a child of 15, and those of movies 1 to 4."""
     planted = plant(n_users, n_movies, n_ratings)
     rated = planted.ratings.filter(pl.col("user_id") != SILENT, pl.col("movie_id") > 4)
     rated = rated.filter((pl.col("user_id") != QUIET) | (pl.int_range(pl.len()).over("user_id") < 3))

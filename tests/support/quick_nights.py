@@ -1,4 +1,4 @@
-"""Whole nights of a few seconds, in processes of their own that have everything imported already."""
+"""Whole nights of a few seconds, each in a process of its own, forked from one that has imported everything."""
 
 import json
 import logging
@@ -20,15 +20,15 @@ forkserver = multiprocessing.get_context("forkserver")
 
 
 def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> dict[str, Any]:
-    """Settings whose network learns for three epochs, and whose gate lets it pass all the same."""
+    """Settings of a network that is trained for three epochs, and of a gate that accepts it."""
     config = {"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")}
     gate = {"max_mae_median": 5, "must_beat_bias": False, "min_popularity_coverage_ratio": 0}
     return {"home": str(home), "source": str(source), "config": config, "gate": gate, **fields}
 
 
 def preload() -> None:
-    """Starts the process that nights are forked from anew: one that an earlier test has started knows nothing of ours,
-    neither modules nor environment.
+    """Restarts the process that nights are forked from, so that it has the current environment and our modules: an
+    earlier test may have started it with others.
     """
     multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
     forkserver.set_forkserver_preload(["tests.support.quick_nights", "recsys.nightly", "great_expectations"])
@@ -39,7 +39,7 @@ def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | N
     process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at))
     process.start()
     process.join(120)
-    assert process.exitcode is not None, "the night has not ended within two minutes"
+    assert process.exitcode is not None, "the night did not end within two minutes"
     return process.exitcode
 
 
@@ -54,7 +54,7 @@ def _night(parameters: str, kill_at: str | None) -> None:
 
 
 class _Killer(logging.Handler):
-    """`kill -9` of this process by itself, at a line of the log."""
+    """Sends SIGKILL to its own process when a log line starts with `at`."""
 
     def __init__(self, at: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Killer(logging.Handler):
 
 
 def tables_of(home: Home) -> dict[str, list[Any]]:
-    """Every row of the tables that are served, less the run's name."""
+    """All rows of the served tables, without the run_id."""
     tables = ("recommendations", "default_recommendations", "similar_movies", "movies", "users")
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         columns = {

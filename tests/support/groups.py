@@ -1,0 +1,54 @@
+"""Which tests share a worker, which files are slow, and in which order groups start.
+
+Every file is one group, so that its module fixtures are built once. A slow file whose tests share nothing expensive is
+cut into several groups. The slowest files come first: the group that starts last decides when the suite ends. The end
+of a test run lists the slowest files; update the table from it. `pytest --fast` leaves these files out.
+"""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+# File below tests/, slowest first: number of groups.
+SLOW_FILES = {
+    "flows/test_nightly.py": 1,
+    "models/test_contract.py": 3,
+    "deployments/test_orchestration.py": 1,
+    "deployments/test_deployments.py": 1,
+    "models/test_planted.py": 1,
+    "train/test_choose.py": 1,
+    "test_bad_input.py": 1,
+    "checks/test_check.py": 2,
+    "warehouse/test_publish.py": 1,
+    "warehouse/test_audit.py": 2,
+    "train/test_checkpoint.py": 1,
+    "train/test_loop.py": 2,
+    "train/test_warm_start.py": 1,
+    "checks/test_report.py": 1,
+    "checks/test_reuse.py": 1,
+    "deployments/test_systemd.py": 1,
+    "deployments/test_hosting.py": 1,
+    "flows/test_healing.py": 1,
+    "test_bench_lists.py": 1,
+    "docs/test_readme.py": 1,
+    "compare/test_tune.py": 1,
+    "compare/test_compare.py": 1,
+    "test_as_of.py": 1,
+}
+ORDER = {TESTS / name: position for position, name in enumerate(SLOW_FILES)}
+
+
+def is_slow(path: Path) -> bool:
+    return path in ORDER
+
+
+def start_order(path: Path) -> int:
+    """Sort key: slow files in the order of the table, then all others."""
+    return ORDER.get(path, len(ORDER))
+
+
+def group_of(path: Path, index: int, size: int) -> str:
+    """The group of test number `index` of the `size` tests in a file: blocks of neighbours, as even as possible."""
+    name = str(path.relative_to(TESTS))
+    parts = min(SLOW_FILES.get(name, 1), size)
+    return f"{name}:{index * parts // size}"
