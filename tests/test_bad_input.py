@@ -1,4 +1,4 @@
-"""Every kind of bad input in docs/bad-input.md gets what stands there, and costs the published tables nothing.
+"""Every kind of bad input in docs/data.md gets what stands there, and costs the published tables nothing.
 
 The page is the list of what is expected: of each kind what it gets and an excerpt of what is said, in which … stands
 for any text. `bad_inputs` makes the kinds.
@@ -32,7 +32,7 @@ from tests.support.servers import Site, serving
 from tests.support.snapshots import check_ratings
 from tests.support.spoiling import Kind, write_drops
 
-PAGE = Path(__file__).parents[1] / "docs" / "bad-input.md"
+PAGE = Path(__file__).parents[1] / "docs" / "data.md"  # its part "Bad input"
 ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<says>.*) `` \|$", re.MULTILINE)
 REFUSED = {
     "refused, 3": (DataRefused,),
@@ -65,7 +65,8 @@ class Told:
 
 def read_page() -> dict[str, dict[str, Told]]:
     """By section and kind."""
-    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    page = PAGE.read_text(encoding="utf-8").partition("\n## Bad input\n")[2]
+    sections = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     named = {section.partition("\n")[0]: ROW.finditer(section.replace("\\|", "|")) for section in sections}
     return {name: {row["kind"]: Told(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
 

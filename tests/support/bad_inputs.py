@@ -1,4 +1,4 @@
-"""Every kind of bad input, by the name it has in docs/bad-input.md, and how it comes about.
+"""Every kind of bad input, by the name it has in docs/data.md, and how it comes about.
 
 What each gets stands there, not here.
 """
