@@ -1,4 +1,8 @@
-"""Each network beside the least error that planted ratings allow, which is known: as shipped, nothing tuned to them."""
+"""The error of each network class on planted ratings, relative to the lowest possible error, which is known.
+
+Networks have their default config. Their errors depend on the number of steps, so fewer ratings would not be cheaper:
+with 9,000 ratings instead of 20,000, `dot` does not get below the mean of all ratings.
+"""
 
 from functools import cache
 
@@ -15,23 +19,19 @@ from recsys.models.baselines import fit_baselines
 from recsys.split.cut import split_validation
 from recsys.train.choose import Choice, Learner, learn
 from recsys.train.loop import predict
-from tests.support.planted import LEVELS, RATERS
+from tests.support.planted import LEVELS, RATER_CLASSES
 
-# RMSE on a holdout over the least possible one, at most. The mean of all ratings stands at 1.69, that of the movie at
-# 1.51, biases at 1.43. Below that only those come that multiply vectors and have biases: planted tastes are products.
-# The others find both biases in their few epochs, and little more; `dot` has to build them out of its vectors first.
+# Upper limits of the holdout RMSE divided by the lowest possible one. The mean of all ratings has 1.69, the mean of the
+# movie 1.51, biases 1.43. Only networks with both products of vectors and biases get below that, because planted tastes
+# are products. In their few epochs the others learn both biases and little more.
 LIMITS = {
     "ordinal": 1.30,
-    "ordinal_basic": 1.42,
     "softmax": 1.48,
     "dot": 1.48,
-    "dot_sgd": 1.52,
     "dot_bias": 1.27,
-    "dot_bias_one_cycle": 1.17,
     "mlp": 1.48,
     "mlp_deep": 1.49,
     "recurrent": 1.47,
-    "recurrent_gru": 1.47,
     "wide_deep": 1.50,
     "nmf": 1.49,
     "hybrid": 1.47,
@@ -39,7 +39,7 @@ LIMITS = {
 
 
 class Planted:
-    """Ratings whose tastes weigh more than their noise, nine tenths of them known."""
+    """Ratings with more taste than noise; 90% of them are for training."""
 
     def __init__(self) -> None:
         truth = plant(300, 150, 20_000)
@@ -51,7 +51,7 @@ class Planted:
         self.best = truth.best_rmse_mean(users, movies)
 
     def distance(self, name: str) -> float:
-        """Of the network with its own config, all its epochs: RMSE over the least possible one."""
+        """The RMSE of the network after all epochs of its default config, divided by the lowest possible RMSE."""
         config = MODELS[name].configure(len(self.known), len(LEVELS))
         network = learn(Choice(name, config, config.training.epochs, {}), self.known, self.learner, label=name)
         stars = network.levels()[self.holdout.level_idx]
@@ -62,14 +62,20 @@ planted_data = cache(Planted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RATERS)
-def test_each_network_comes_within_its_distance(name: str) -> None:
-    # below the best would be as wrong as far above it: the holdout would have been seen
+@pytest.mark.parametrize("name", RATER_CLASSES)
+def test_each_network_is_within_its_limit(name: str) -> None:
+    # an error below the lowest possible one would mean that training has seen the holdout
     assert 0.98 < planted_data().distance(name) < LIMITS[name]
 
 
-def test_biases_alone_stand_where_the_limits_say() -> None:
+def test_limits_exclude_networks_that_ignore_users_or_movies() -> None:
+    """Such a network is at best as good as the mean of the movie or of the user."""
     data = planted_data()
-    train = data.learner.encode(data.known)
-    biases = fit_baselines(train, data.learner.sizes())["bias"](data.holdout.user_idx, data.holdout.item_idx)
-    assert rmse(biases, torch.tensor(LEVELS)[data.holdout.level_idx]) / data.best == pytest.approx(1.43, abs=0.01)
+    baselines = fit_baselines(data.learner.encode(data.known), data.learner.sizes())
+    stars = torch.tensor(LEVELS)[data.holdout.level_idx]
+    ratio = {
+        name: rmse(predict_stars(data.holdout.user_idx, data.holdout.item_idx), stars) / data.best
+        for name, predict_stars in baselines.items()
+    }
+    assert ratio["bias"] == pytest.approx(1.43, abs=0.01)
+    assert min(ratio["user_mean"], ratio["movie_mean"]) > max(LIMITS.values())
