@@ -264,7 +264,7 @@ def test_a_refused_source_leaves_nothing(tmp_path: Path, planted: Planted, home:
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
     """Real processes, killed while writing: a snapshot is complete or does not exist."""
-    source = "synthetic:2000x1000x200000"
+    source = "synthetic:1000x500x100000"
     program = (
         "import sys; from pathlib import Path; from recsys.home import Home; "
         "from recsys.ingest.fetch.fetch import fetch_archive; "
@@ -275,16 +275,16 @@ def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
     for seconds in (0.02, 0.15):
         with subprocess.Popen([sys.executable, "-c", program, str(home.root), source]) as child:
             while child.poll() is None and not set(home.snapshots.glob("*/.aside*")) - left:
-                time.sleep(0.005)
+                time.sleep(0.01)
             time.sleep(seconds)
             child.kill()
         left = set(home.snapshots.glob("*/.aside*"))
         if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill: then it must be complete
-            assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 200_000
+            assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 100_000
             break
     snapshot = take(source, home)
-    assert pq.read_metadata(snapshot.ratings).num_rows == 200_000
-    assert snapshot.manifest["rows"]["ratings"] == 200_000
+    assert pq.read_metadata(snapshot.ratings).num_rows == 100_000
+    assert snapshot.manifest["rows"]["ratings"] == 100_000
     assert list(home.snapshots.glob("*/.aside*")) == []  # the next writer cleans up
 
 

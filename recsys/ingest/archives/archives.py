@@ -121,7 +121,7 @@ def open_zip(path: Path, limits: Limits, closing: ExitStack) -> zipfile.ZipFile:
     file = closing.enter_context(io.BufferedReader(open_file(path)))
     try:
         archive = closing.enter_context(zipfile.ZipFile(file))
-    except (*zips.DAMAGE, OSError) as error:
+    except zips.DAMAGE as error:
         raise SourceError(
             f"{path} is not a readable zip: it looks like {file_looks_like(path)} ({error}). Next: get it again, or "
             "pass a zip or a directory in GroupLens's layout"

@@ -21,9 +21,9 @@ from recsys.ingest.archives.signatures import shown
 CHUNK_BYTES = 2**20  # unpacked at a time
 
 # What Python's zipfile raises on a damaged file; RuntimeError on an encrypted one, NotImplementedError on an unknown
-# compression method.
+# compression method, OSError on an offset before the start.
 DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(ValueError, OverflowError, NotImplementedError, RuntimeError),
 )
 

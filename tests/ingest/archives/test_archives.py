@@ -92,6 +92,14 @@ def fuzzed_zip() -> bytes:
     return zip_bytes([*edition(), Item(b"ml-1m/big", b"abc", extra=RIGHT_64, claimed_bytes=IN_ZIP64)])
 
 
+def test_an_entry_before_the_start_of_a_zip_is_refused(tmp_path: Path) -> None:
+    """The end of the zip says that its directory begins 10 bytes later, so the first entry would be at byte -10."""
+    whole = bytearray(zip_bytes(edition()))
+    whole[-6:-2] = struct.pack("<L", struct.unpack("<L", whole[-6:-2])[0] + 10)
+    with pytest.raises(SourceError), opened(write(tmp_path / "ml-1m.zip", bytes(whole))) as files:
+        files.open("ratings.dat").read()
+
+
 def test_a_valid_edition_is_read(tmp_path: Path) -> None:
     ratings = edition()[0]
     with opened(write(tmp_path / "ml-1m.zip", zip_bytes(edition()))) as files:
