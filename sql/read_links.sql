@@ -1,7 +1,7 @@
 -- read_links: the lines of a links file as rows; a line that cannot be read is kept as it is, with the reason.
 --
 -- grain   one row per line of the file
--- reads   parted_lines (source_line, line, fields, problem), the macros of read_fields
+-- reads   split_lines (source_line, line, fields, problem), the macros of read_fields
 -- params  $separator text, $n_fields integer, $movie_id, $imdb_id, $tmdb_id integer positions from 1
 -- ties    none; the rows are in no particular order
 --
@@ -11,7 +11,7 @@ with
 
 readings as (
     select
-        parted_lines.*,
+        split_lines.*,
         read_id(fields[$movie_id]) as movie_id,
         trim(fields[$imdb_id]) as imdb_text,
         trim(fields[$tmdb_id]) as tmdb_text,
@@ -19,7 +19,7 @@ readings as (
         case
             when regexp_full_match(tmdb_text, '\d+(\.0+)?') then try_cast(split_part(tmdb_text, '.', 1) as integer)
         end as tmdb_id
-    from parted_lines($separator, $n_fields) as parted_lines
+    from split_lines($separator, $n_fields) as split_lines
 )
 
 select

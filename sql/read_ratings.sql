@@ -1,19 +1,19 @@
 -- read_ratings: the lines of a ratings file as rows; a line that cannot be read is kept as it is, with the reason.
 --
 -- grain   one row per line of the file
--- reads   parted_lines (source_line, line, fields, problem), the macros of read_fields
+-- reads   split_lines (source_line, line, fields, problem), the macros of read_fields
 -- params  $separator text, $n_fields integer, $user_id, $movie_id, $rating, $rated_at integer positions from 1
 -- ties    none; the rows are in no particular order
 with
 
 readings as (
     select
-        parted_lines.*,
+        split_lines.*,
         read_id(fields[$user_id]) as user_id,
         read_id(fields[$movie_id]) as movie_id,
         read_stars(fields[$rating]) as rating,
         read_moment(fields[$rated_at]) as rated_at
-    from parted_lines($separator, $n_fields) as parted_lines
+    from split_lines($separator, $n_fields) as split_lines
 )
 
 select

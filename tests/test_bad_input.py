@@ -1,7 +1,7 @@
-"""Every kind of bad input in docs/data.md gets what stands there, and costs the published tables nothing.
+"""Every kind of bad input in docs/data.md has the documented result and leaves the published tables unchanged.
 
-The page is the list of what is expected: of each kind what it gets and an excerpt of what is said, in which … stands
-for any text. `bad_inputs` makes the kinds.
+The page lists the expected results: for each kind what happens, and the message, in which … stands for any text.
+`bad_inputs` creates the kinds.
 """
 
 import logging
@@ -39,11 +39,11 @@ REFUSED = {
     "refused, 2": (UsageError,),
     "refused, 1": (SourceError, PublishError),
 }
-ALL = 10_000  # runs, which are fewer
+ALL = 10_000  # more than there are runs
 PASSES = "passes"
 BY = "quarantined by "
 
-# What is found wrong before a run is opened leaves no row in `runs`: there is nobody to name in it, or no place for it.
+# Found before the run is opened, so these leave no row in `runs`.
 BEFORE_A_RUN = {
     *("a home that is a file", "a file in place of the runs", "a damaged warehouse"),
     "a damaged list of the forgotten",
@@ -52,8 +52,8 @@ LENIENT = CheckConfig(max_bad_share=0.1, limits=LimitConfig(**dict.fromkeys(Limi
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the page says of a kind."""
+class Expected:
+    """What the page says about a kind."""
 
     gets: str
     says: str
@@ -63,15 +63,15 @@ class Told:
         return re.search(".*".join(parts), text, re.DOTALL) is not None
 
 
-def read_page() -> dict[str, dict[str, Told]]:
-    """By section and kind."""
+def read_page() -> dict[str, dict[str, Expected]]:
+    """The expectations by section and kind."""
     page = PAGE.read_text(encoding="utf-8").partition("\n## Bad input\n")[2]
     sections = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     named = {section.partition("\n")[0]: ROW.finditer(section.replace("\\|", "|")) for section in sections}
-    return {name: {row["kind"]: Told(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
+    return {name: {row["kind"]: Expected(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
 
 
-TOLD = {kind: told for rows in read_page().values() for kind, told in rows.items()}
+EXPECTED = {kind: expected for rows in read_page().values() for kind, expected in rows.items()}
 KINDS = {kind: made for kinds in GROUPS.values() for kind, made in kinds.items()}
 ROWS = {kind: group for group, (_, kinds) in ROW_GROUPS.items() for kind in kinds}
 
@@ -79,9 +79,9 @@ ROWS = {kind: group for group, (_, kinds) in ROW_GROUPS.items() for kind in kind
 def test_the_page_and_the_tests_have_the_same_kinds() -> None:
     made = {group: list(kinds) for group, kinds in GROUPS.items()}
     made |= {group: list(kinds) for group, (_, kinds) in ROW_GROUPS.items()}
-    told = {group: list(kinds) for group, kinds in read_page().items() if kinds}
-    assert told == made
-    assert len(TOLD) == sum(map(len, made.values())), "a kind is named twice"
+    expected = {group: list(kinds) for group, kinds in read_page().items() if kinds}
+    assert expected == made
+    assert len(EXPECTED) == sum(map(len, made.values())), "a kind is named twice"
 
 
 # ---- the home of all nights
@@ -89,7 +89,7 @@ def test_the_page_and_the_tests_have_the_same_kinds() -> None:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home on which one night has been published, by the steps of a night."""
+    """A home with one published night."""
     folder = tmp_path_factory.mktemp("pristine")
     settings = Settings(source=str(write_drops(folder / "drops")), home=folder / "home", model="nmf")
     with night(settings) as run:
@@ -107,13 +107,13 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def home(pristine: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A copy, for the nights that leave it as good as they found it."""
+    """A copy of the home, shared by all nights that do not damage it."""
     return copy_home(pristine, tmp_path_factory.mktemp("shared") / "home")
 
 
 @pytest.fixture(scope="module")
 def served(home: Home) -> Any:
-    """What that copy serves from its first night to its last."""
+    """The published tables of that copy, which must never change."""
     return published(home)
 
 
@@ -122,19 +122,19 @@ def copy_home(home: Home, to: Path) -> Home:
     return Home(to)
 
 
-# ---- a night that meets bad input
+# ---- nights with bad input
 
 
 @dataclass(frozen=True)
-class Met:
-    """How a night ended that trains nothing: held back where its data were let through."""
+class Ending:
+    """The error with which a night ended, and its run; GateHeld if the data passed."""
 
     error: RecsysError
     run: Run | None
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:
-        """What the warehouse has of this run, by table and line."""
+        """The quarantine of this run in the warehouse, by table and line."""
         assert self.run
         query = "from quarantine where run_id = $run_id order by source_table, source_file, source_line"
         with duckdb.connect(self.run.home.warehouse, read_only=True) as connection:
@@ -148,16 +148,16 @@ def check(settings: Settings, run: Run, grouplens: str = "http://127.0.0.1:9") -
     return check_ratings(write_snapshot(archive, run.home), run, settings.check, settings.as_of)
 
 
-def meet(settings: Settings, grouplens: str = "http://127.0.0.1:9") -> Met:
-    """A night as far as its checks."""
+def run_checks(settings: Settings, grouplens: str = "http://127.0.0.1:9") -> Ending:
+    """Runs a night up to its checks."""
     with pytest.raises(RecsysError) as caught, night(settings) as run:
         check(settings, run, grouplens)
         raise GateHeld("nothing was trained")
-    return Met(caught.value, caught.value.run)
+    return Ending(caught.value, caught.value.run)
 
 
 def published(home: Home) -> Any:
-    """All that readers are served; of what is no warehouse any more, its bytes."""
+    """All published tables; the bytes of the file if it is not a database."""
     if not home.warehouse.is_file():
         return home.root.read_bytes()
     try:
@@ -177,67 +177,69 @@ def test_bad_input(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, told = KINDS[kind], TOLD[kind]
+    made, expected = KINDS[kind], EXPECTED[kind]
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     settings = prepare(made, pristine, home, tmp_path)
     here = Home(settings.home)
-    before = published(here) if made.spoil else served
+    before = published(here) if made.damage else served
     n_runs = 0 if kind in BEFORE_A_RUN else list_runs(here, ALL).height
     with caplog.at_level(logging.INFO, logger="recsys"), serving(Site(b"", usual=made.answer or refuse)) as site:
-        met = meet(settings, site.address)
+        ending = run_checks(settings, site.address)
     assert published(here) == before
-    assert (met.run is None) == (kind in BEFORE_A_RUN)
-    if met.run:
-        check_recorded(met, n_runs)
-    if told.gets in REFUSED:
-        check_refused(met.error, told)
+    assert (ending.run is None) == (kind in BEFORE_A_RUN)
+    if ending.run:
+        check_recorded(ending, n_runs)
+    if expected.gets in REFUSED:
+        check_refused(ending.error, expected)
     else:
-        check_let_through(met, told, caplog.text)
+        check_passed(ending, expected, caplog.text)
 
 
 def prepare(made: Kind, pristine: Home, home: Home, folder: Path) -> Settings:
-    """Writes the source, and spoils the home where that is what is bad."""
+    """Writes the source; damages a copy of the home if the kind says so."""
     (folder / "sources").mkdir()
     source = made.write(folder / "sources")
-    here = copy_home(pristine, folder / "home") if made.spoil else home
-    if made.spoil:
-        made.spoil(here)
-    return Settings(source=str(source), home=here.root, resume_hours=0, **made.settings)  # several differ in no input
+    here = copy_home(pristine, folder / "home") if made.damage else home
+    if made.damage:
+        made.damage(here)
+    return Settings(
+        source=str(source), home=here.root, resume_hours=0, **made.settings
+    )  # some kinds have equal inputs, and must not resume each other's run
 
 
 def refuse(handler: Any) -> None:
     raise AssertionError("no kind of these should ask a server")
 
 
-def check_recorded(met: Met, n_runs: int) -> None:
-    """One row more in `runs`, with the verdict and the reason."""
-    assert met.run
-    runs = list_runs(met.run.home, ALL)
+def check_recorded(ending: Ending, n_runs: int) -> None:
+    """Checks that `runs` has one more row, with the verdict and the reason."""
+    assert ending.run
+    runs = list_runs(ending.run.home, ALL)
     assert runs.height == n_runs + 1
     newest = runs.row(0, named=True)
-    assert newest["run_id"] == met.run.run_id
-    assert (newest["verdict"], newest["reason"]) == (met.error.verdict, str(met.error))
+    assert newest["run_id"] == ending.run.run_id
+    assert (newest["verdict"], newest["reason"]) == (ending.error.verdict, str(ending.error))
     assert newest["published"] is False
 
 
-def check_refused(error: RecsysError, told: Told) -> None:
+def check_refused(error: RecsysError, expected: Expected) -> None:
     message = str(error)
-    assert isinstance(error, REFUSED[told.gets]), message
-    assert error.exit_code == int(told.gets[-1])
-    assert told.is_in(message), message
+    assert isinstance(error, REFUSED[expected.gets]), message
+    assert error.exit_code == int(expected.gets[-1])
+    assert expected.is_in(message), message
     assert "Next" in message
     assert message.isprintable(), "one paragraph, and nothing that steers a terminal"
     assert len(message) < 4000
 
 
-def check_let_through(met: Met, told: Told, log: str) -> None:
-    assert isinstance(met.error, GateHeld), str(met.error)
-    if told.gets == PASSES:
-        assert met.quarantine == []
-        assert told.is_in(log), log
+def check_passed(ending: Ending, expected: Expected, log: str) -> None:
+    assert isinstance(ending.error, GateHeld), str(ending.error)
+    if expected.gets == PASSES:
+        assert ending.quarantine == []
+        assert expected.is_in(log), log
     else:
-        assert [told.gets] == [f"{BY}{row['rule']}" for row in met.quarantine]
-        assert told.is_in(met.quarantine[0]["row"])
+        assert [expected.gets] == [f"{BY}{row['rule']}" for row in ending.quarantine]
+        assert expected.is_in(ending.quarantine[0]["row"])
 
 
 # ---- rows
@@ -247,14 +249,14 @@ def check_let_through(met: Met, told: Told, log: str) -> None:
 def quarantined(
     home: Home, served: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """By group, what a night has put into quarantine that met all its kinds at once, with limits that let it."""
+    """By group, the quarantine of a night with all kinds of the group at once, under lenient limits."""
     found = {}
     for group, (files, kinds) in ROW_GROUPS.items():
         folder = tmp_path_factory.mktemp("rows")
         source = with_rows(files, "ml-latest-small" if "edition" in group else "drops", kinds)(folder)
-        met = meet(Settings(source=str(source), home=home.root, check=LENIENT))
-        assert isinstance(met.error, GateHeld), str(met.error)
-        found[group] = met.quarantine
+        ending = run_checks(Settings(source=str(source), home=home.root, check=LENIENT))
+        assert isinstance(ending.error, GateHeld), str(ending.error)
+        found[group] = ending.quarantine
     assert published(home) == served
     return found
 
@@ -262,12 +264,12 @@ def quarantined(
 @pytest.mark.parametrize("kind", ROWS)
 def test_a_bad_row_is_quarantined(kind: str, quarantined: Mapping[str, list[dict[str, Any]]]) -> None:
     files, kinds = ROW_GROUPS[ROWS[kind]]
-    told, lines, file = TOLD[kind], find_lines(files(), kinds)[kind], kinds[kind].file
+    expected, lines, file = EXPECTED[kind], find_lines(files(), kinds)[kind], kinds[kind].file
     found = [row for row in quarantined[ROWS[kind]] if row["source_file"] == file and row["source_line"] in lines]
     assert {row["source_line"] for row in found} == lines
     assert {row["source_table"] for row in found} == {file.partition(".")[0]}
-    assert {f"{BY}{row['rule']}" for row in found} == {told.gets}
-    assert told.is_in("; ".join(row["row"] for row in found))
+    assert {f"{BY}{row['rule']}" for row in found} == {expected.gets}
+    assert expected.is_in("; ".join(row["row"] for row in found))
 
 
 @pytest.mark.parametrize("group", ROW_GROUPS)
@@ -284,13 +286,13 @@ def test_nothing_else_is_quarantined(group: str, quarantined: Mapping[str, list[
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a misspelt dataset", "HTML page", "a missing column", "many ratings off the scale"])
 def test_the_command_line_says_the_same(kind: str, pristine: Home, home: Home, served: Any, tmp_path: Path) -> None:
-    told = TOLD[kind]
+    expected = EXPECTED[kind]
     settings = prepare(KINDS[kind], pristine, home, tmp_path)
     command = [Path(sys.executable).with_name("recsys"), "check", "--source", settings.source, "--home", settings.home]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == int(told.gets[-1])
+    assert done.returncode == int(expected.gets[-1])
     *_, last = done.stderr.splitlines()
     assert last.startswith("recsys: ")
-    assert told.is_in(last)
+    assert expected.is_in(last)
     assert "Traceback" not in done.stderr
     assert published(home) == served

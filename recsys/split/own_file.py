@@ -45,7 +45,7 @@ def _cast_ids(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         if len(wrong):
             raise DataRefused(
                 f"{path} has {len(wrong)} rows whose {name} is out of the range of int32, e.g. {wrong[name][0]}; "
-                "number them anew."
+                "renumber them."
             )
     return frame.with_columns(pl.col(IDS).cast(pl.Int32))
 

@@ -26,7 +26,7 @@ from tests.support.archives import write_archive
 from tests.support.snapshots import START, Tables, check_ratings, make_run, make_tables, reject, write_tables
 
 LENIENT = LimitConfig(**dict.fromkeys(LimitConfig.model_fields, 0.5))
-CONFIG = CheckConfig(max_bad_share=0.5, limits=LENIENT, min_ratings=2)  # lets every single broken row through
+CONFIG = CheckConfig(max_bad_share=0.5, limits=LENIENT, min_ratings=2)  # admits data with any single broken row
 STRICT = CheckConfig(max_bad_share=0.01, limits=LENIENT, min_ratings=500)
 
 ALL = {"ratings": 600, "movies": 20, "users": 30, "tags": 30, "links": 20}  # rows of `make_tables`
@@ -49,7 +49,7 @@ def read_result(run: Run) -> dict[str, Any]:
 
 
 def broken_rules(run: Run) -> dict[str, int | None]:
-    """Lines by rule, less the figures of the snapshot as a whole and the sums over all rules."""
+    """Refused lines by rule, without the shift rules and the sums over all rules."""
     others = {ALL_RULES, *(rule.name for rule in SHIFT_RULES)}
     found = [rule for rule in read_result(run)["rules"] if rule["rule"] not in others]
     return {rule["rule"]: rule["offending"] for rule in found if rule["verdict"] != "pass"}
@@ -111,12 +111,12 @@ def change(table: str, line: int = 5, **values: Any) -> Callable[[Tables], None]
 
 
 def repeat(table: str, line: int = 5, **values: Any) -> Callable[[Tables], None]:
-    """Adds a line once more, changed, as the last one of its table."""
+    """Appends a changed copy of a row."""
     return lambda tables: tables[table].append(tables[table][line - 1] | values)
 
 
 def add_movie(**values: Any) -> Callable[[Tables], None]:
-    """Nobody has rated it, so that no other rule has anything to say."""
+    """Adds a movie without ratings, so that no other rule is broken."""
     good = {"title": "Metropolis", "year": 1927, "genres": []}
     return lambda tables: tables["movies"].append({"movie_id": len(tables["movies"]) + 1, **good, **values})
 
@@ -175,7 +175,7 @@ Broken = tuple[Callable[[Tables], None], int, str]  # what breaks a row, the lin
     ids=["movies", "users", "ratings", "tags", "links"],
 )
 def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, table: str, broken: list[Broken]) -> None:
-    """Each on a line of its own, so that one check, which takes a second, tells of all rules of a table."""
+    """Each rule is broken on a line of its own, so that one check covers all rules of a table."""
     tables = make_tables()
     for break_it, _, _ in broken:
         break_it(tables)
@@ -204,7 +204,7 @@ def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, tab
         (lambda tables: [row.update(rating=3.0) for row in tables["ratings"]], "ratings_differ"),
     ],
 )
-def test_a_table_that_cannot_be_learned_from_is_refused(
+def test_a_table_that_is_useless_for_training_is_refused(
     tmp_path: Path, run: Run, break_it: Callable[[Tables], None], rule: str
 ) -> None:
     tables = make_tables()
@@ -224,7 +224,7 @@ def test_a_row_names_the_first_rule_it_breaks(tmp_path: Path, run: Run) -> None:
     assert read_quarantine(run) == [("ratings", 5, "rating_on_scale")]
 
 
-def test_ratings_of_a_refused_movie_go_with_it(tmp_path: Path, run: Run) -> None:
+def test_ratings_of_a_refused_movie_are_refused(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     tables["movies"][4]["title"] = ""
     checked = check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, None)
@@ -232,7 +232,7 @@ def test_ratings_of_a_refused_movie_go_with_it(tmp_path: Path, run: Run) -> None
     assert not pl.read_parquet(checked.ratings)["movie_id"].is_in([5]).any()
 
 
-def test_a_refused_user_costs_a_profile_and_no_rating(tmp_path: Path, run: Run) -> None:
+def test_a_refused_user_loses_the_profile_but_no_ratings(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     lost = tables["users"].pop(6)
     checked = check_ratings(write_tables(tmp_path / "s", tables, [reject("users", 7)]), run, CONFIG, None)
@@ -243,8 +243,8 @@ def test_a_refused_user_costs_a_profile_and_no_rating(tmp_path: Path, run: Run) 
     assert users.row(7) == (8, "F", 30, "writer", "00000")
 
 
-def test_shares_are_of_what_existed_before_as_of(tmp_path: Path, run: Run) -> None:
-    """Of 600 ratings, one a minute, 60 exist; 6 of them are off the scale: 10%, though 1% of all."""
+def test_shares_are_of_the_ratings_before_as_of(tmp_path: Path, run: Run) -> None:
+    """Of 600 ratings, one per minute, 60 are before as_of; 6 of these are off the scale: 10%, but 1% of all."""
     tables = make_tables()
     for row in tables["ratings"][:6]:
         row["rating"] = 9.0
@@ -260,7 +260,7 @@ def test_an_unusable_repetition_does_not_replace_a_usable_rating(tmp_path: Path,
     assert read_quarantine(run) == [("ratings", 601, "rating_on_scale")]
 
 
-def test_only_ratings_before_as_of_exist(tmp_path: Path, run: Run) -> None:
+def test_only_ratings_before_as_of_are_used(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     as_of = START + timedelta(minutes=100)
     repeat("ratings", rated_at=as_of)(tables)  # replaces line 5, but not yet
@@ -277,13 +277,13 @@ def test_only_ratings_before_as_of_exist(tmp_path: Path, run: Run) -> None:
     "as_of",
     [datetime(2000, 1, 1, 3), datetime(2000, 1, 1, 5, tzinfo=timezone(timedelta(hours=2)))],
 )
-def test_as_of_is_utc_unless_it_says_otherwise(tmp_path: Path, run: Run, as_of: datetime) -> None:
+def test_as_of_is_utc_by_default(tmp_path: Path, run: Run, as_of: datetime) -> None:
     checked = check_ratings(write_tables(tmp_path / "s", make_tables()), run, CONFIG, as_of)
     assert checked.as_of == datetime(2000, 1, 1, 3, tzinfo=UTC)
     assert checked.counts["ratings"] == 180
 
 
-def test_before_the_first_rating_there_is_nothing_to_learn(tmp_path: Path, run: Run) -> None:
+def test_an_as_of_before_the_first_rating_is_refused(tmp_path: Path, run: Run) -> None:
     with pytest.raises(DataRefused, match=r"enough_ratings \(there are at least 2 ratings\): found 0"):
         check_ratings(write_tables(tmp_path / "s", make_tables()), run, CONFIG, START)
 
@@ -299,7 +299,7 @@ def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
         check_ratings(snapshot, run, STRICT, None)
 
 
-def test_exactly_the_limit_is_let_through(tmp_path: Path, run: Run) -> None:
+def test_exactly_the_limit_passes(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"][:6]:
         row["rating"] = 0.0
@@ -329,8 +329,8 @@ def test_a_check_can_be_repeated_in_its_run(tmp_path: Path, run: Run) -> None:
     assert f"What the checks of {run.run_id} found" in read_page(run)
 
 
-def test_ratings_that_were_replaced_later_are_known_before(tmp_path: Path, run: Run) -> None:
-    """Line 5 was another rating until noon; a pair of its own was taken back at noon; one was over before ten."""
+def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Path, run: Run) -> None:
+    """Line 5 had another rating until noon; one pair was retracted at noon, another one before ten."""
     noon, ten = START + timedelta(hours=12), START + timedelta(hours=10)
     tables = make_tables()
     current = tables["ratings"][4]
@@ -350,8 +350,8 @@ def test_ratings_that_were_replaced_later_are_known_before(tmp_path: Path, run: 
     assert now.as_of == noon + timedelta(seconds=1)
 
 
-def test_the_default_moment_asked_for_by_name_gives_the_same(tmp_path: Path, run: Run) -> None:
-    """Though the last thing that happened was a retraction, and one more is announced for after the run."""
+def test_the_default_as_of_given_explicitly_has_the_same_result(tmp_path: Path, run: Run) -> None:
+    """Also if the last event is a retraction, and another one is dated after the run."""
     taken_back = START + timedelta(days=2)
     old = {"user_id": 1, "movie_id": 21, "rating": 3.0, "rated_at": START}
     announced = old | {"user_id": 2, "until": AFTER_THE_RUN}
@@ -367,7 +367,7 @@ def test_the_default_moment_asked_for_by_name_gives_the_same(tmp_path: Path, run
     assert check_ratings(later, run, CONFIG, None).as_of == first.as_of
 
 
-def test_a_superseded_rating_is_judged_like_any_other(tmp_path: Path, run: Run) -> None:
+def test_a_superseded_rating_is_checked_like_any_other(tmp_path: Path, run: Run) -> None:
     old = {"user_id": 1, "movie_id": 99, "rating": 3.0, "rated_at": START, "until": START + timedelta(days=2)}
     snapshot = write_tables(tmp_path / "s", make_tables(), superseded=[old])
     checked = check_ratings(snapshot, run, CONFIG, START + timedelta(days=1))
@@ -378,9 +378,9 @@ def test_a_superseded_rating_is_judged_like_any_other(tmp_path: Path, run: Run) 
     assert quarantined["rule"] == "rating_movie_known"
 
 
-def test_tags_end_where_the_ratings_do(tmp_path: Path, run: Run) -> None:
+def test_tags_after_the_last_rating_are_ignored(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
-    repeat("tags", tagged_at=START + timedelta(days=1), tag="")(tables)  # which nobody has written yet
+    repeat("tags", tagged_at=START + timedelta(days=1), tag="")(tables)  # after the last rating
     snapshot = write_tables(tmp_path / "s", tables)
     checked = check_ratings(snapshot, run, CONFIG, None)
     assert checked.counts == {**ALL, "quarantine": 0}
@@ -388,7 +388,7 @@ def test_tags_end_where_the_ratings_do(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("genres", "refused"), [(None, 0), (["Drama"], 0), (["Comedy"], 20)])
-def test_genres_are_those_of_the_edition_if_it_says(
+def test_genres_must_be_those_of_the_edition_if_it_lists_them(
     tmp_path: Path, run: Run, genres: list[str] | None, refused: int
 ) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables(), genres=genres)
@@ -419,7 +419,9 @@ def test_each_rule_has_a_limit_of_its_own(tmp_path: Path, run: Run) -> None:
     assert check_ratings(snapshot, run, allowed, None).counts["quarantine"] == 5
 
 
-def test_the_settings_named_in_a_refusal_let_it_pass(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_named_in_a_refusal_admit_the_data(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tables = make_tables()
     for row in tables["ratings"][:7]:
         row["rating"] = 9.0
@@ -437,7 +439,7 @@ def test_the_settings_named_in_a_refusal_let_it_pass(tmp_path: Path, run: Run, m
     assert check_ratings(snapshot, run, Settings().check, None).counts["quarantine"] == 9
 
 
-def test_no_setting_is_named_where_none_would_help(tmp_path: Path, run: Run) -> None:
+def test_no_setting_is_named_if_none_would_help(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = 9.0
@@ -446,7 +448,7 @@ def test_no_setting_is_named_where_none_would_help(tmp_path: Path, run: Run) -> 
 
 
 def test_a_quote_is_short_and_has_no_braces_but_its_own(tmp_path: Path, run: Run) -> None:
-    """By its braces a quote of a forgotten user is found, and taken out of the reason."""
+    """Braces mark quotes, so that the quote of a forgotten user can be removed from a reason."""
     rejects = [reject("ratings", 601 + n, f'{{"line":"42,{{}}{n}","why":"{"?" * 10_000}"}}') for n in range(7)]
     with pytest.raises(DataRefused) as refusal:
         check_ratings(write_tables(tmp_path / "s", make_tables(), rejects), run, STRICT, None)
@@ -456,7 +458,7 @@ def test_a_quote_is_short_and_has_no_braces_but_its_own(tmp_path: Path, run: Run
     assert re.findall(r"[{}]", quote) == ["{", "}"]
 
 
-def test_retractions_that_cannot_be_read_count_beside_the_ratings(tmp_path: Path, run: Run) -> None:
+def test_unreadable_retractions_count_as_a_share_of_the_ratings(tmp_path: Path, run: Run) -> None:
     rejects = [reject("retractions", line) for line in range(1, 8)]
     snapshot = write_tables(tmp_path / "s", make_tables(), rejects)
     assert check_ratings(snapshot, run, CONFIG, None).counts["quarantine"] == 7
@@ -465,7 +467,7 @@ def test_retractions_that_cannot_be_read_count_beside_the_ratings(tmp_path: Path
 
 
 def write_broken_source(folder: Path, share: float, home: Home) -> tuple[Snapshot, list[tuple[str, int, str]]]:
-    """20,000 lines in ML-1M's layout of which `share` are broken in three ways, and what the quarantine must say."""
+    """20,000 lines in ML-1M's layout, of which `share` are broken in three ways, and the expected quarantine."""
     planted = plant(300, 200, 20_000)
     n_broken = round(20_000 * share)
     broken: dict[int, tuple[str, str]] = {}

@@ -1,4 +1,4 @@
-"""`recsys check`, where it matters in a process of its own: what it says, how it ends, and what it leaves behind."""
+"""`recsys check`: output, exit codes and files; in a process of its own where that matters."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def run_check(home: Home, source: Path, *options: str, **environment: str) -> Sa
 
 
 def type_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
-    """The same in this process, which has imported what it needs."""
+    """The same in this process, which has everything imported."""
     done = CliRunner().invoke(
         main, ["check", "--source", str(source), "--home", str(home.root), *options], env=environment
     )
@@ -56,7 +56,7 @@ def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> P
 
 @dataclass(frozen=True)
 class Passed:
-    """A good source, checked once on a home of its own: what was said, and what was then there."""
+    """A good source, checked once on a home of its own: the output, and the files afterwards."""
 
     said: Said
     source: Path
@@ -66,7 +66,7 @@ class Passed:
 
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
-    """Shared, since a process with Great Expectations takes five seconds."""
+    """Shared, because a process with Great Expectations takes five seconds."""
     folder = tmp_path_factory.mktemp("passed")
     source, home = write_source(folder / "good", {1: "1::1::9::978300760"}), Home(folder / "home")
     said = run_check(home, source)
@@ -74,7 +74,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
 
 
 def verdict_of(page: str, table: str, rule: str) -> list[str]:
-    """The last words of the rule's row: figures, limits, verdict."""
+    """The last words of a rule's row: figures, limits, verdict."""
     (row,) = (line for line in page.splitlines() if line.split()[:2] == [table, rule])
     return row.split()[-4:]
 
@@ -98,7 +98,7 @@ def test_a_good_source_passes(passed: Passed) -> None:
     ]
 
 
-def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Home) -> None:
+def test_a_bad_source_is_refused_and_its_result_is_shown(tmp_path: Path, home: Home) -> None:
     source = write_source(tmp_path / "bad", dict.fromkeys(range(1, 41), "1::1::9::978300760"))
     said = run_check(home, source)
     assert said.exit_code == 3
@@ -114,14 +114,14 @@ def test_a_bad_source_is_refused_and_shown_all_the_same(tmp_path: Path, home: Ho
     assert Path(found["data_docs"]).exists()
 
 
-def test_the_tables_that_are_served_stay_as_they_are(tmp_path: Path, home: Home) -> None:
+def test_a_check_does_not_change_the_warehouse(tmp_path: Path, home: Home) -> None:
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
     check_source(Settings(source=str(write_source(tmp_path / "good")), home=home.root), count_offences)
     assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
-def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None:
+def test_as_of_and_settings_apply(tmp_path: Path, home: Home) -> None:
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
     source = write_source(tmp_path / "good")
@@ -132,7 +132,7 @@ def test_a_moment_and_a_setting_can_be_given(tmp_path: Path, home: Home) -> None
     assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
-def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
+def test_an_unreadable_source_shows_no_table(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "torn.zip"
     path.write_bytes(b"not a zip")
     said = type_check(home, path)
@@ -145,8 +145,8 @@ def test_what_cannot_be_read_shows_no_table(home: Home, tmp_path: Path) -> None:
     assert render_check(error.value.run, 100, colours=False) is None
 
 
-def test_nothing_changed_needs_neither_rules_nor_great_expectations(passed: Passed) -> None:
-    """Which takes three seconds to import; nor does it need torch or Prefect."""
+def test_an_unchanged_source_does_not_import_great_expectations(passed: Passed) -> None:
+    """The import takes three seconds. Torch and Prefect are not imported either."""
     program = (
         f"import sys; from flows.cli.main import main; main(['check', '--source', {str(passed.source)!r}, '--home', "
         f"{str(passed.home.root)!r}], standalone_mode=False); print(*sys.modules)"
@@ -156,7 +156,7 @@ def test_nothing_changed_needs_neither_rules_nor_great_expectations(passed: Pass
     assert not {"great_expectations", "torch", "prefect", "pandas"} & set(shown.splitlines()[-1].split())
 
 
-def test_colours_only_where_they_are_wanted(tmp_path: Path, home: Home) -> None:
+def test_colours_are_optional(tmp_path: Path, home: Home) -> None:
     run = make_run(home)
     check_ratings(write_tables(tmp_path / "s", make_tables()), run, CheckConfig(), None)
     pages: list[Any] = [render_check(run, 160, colours=colours) for colours in (False, True)]

@@ -1,4 +1,4 @@
-"""A check that cannot differ from an earlier one takes that over; one that could does its own work."""
+"""A check reuses the result of an equal earlier check, and only then."""
 
 import json
 import os
@@ -38,13 +38,13 @@ def first(home: Home) -> Run:
 
 @pytest.fixture
 def second(home: Home) -> Run:
-    """A day later."""
+    """A run one day later."""
     run = make_run(home, "20261122T030000Z")
     return replace(run, started_at=run.started_at + timedelta(days=1))
 
 
 def write_snapshot(home: Home) -> Snapshot:
-    """One rating is off the scale, so that there is a quarantine and a copy of what is admitted."""
+    """One rating is off the scale, so that there are a quarantine and a copy of the admitted rows."""
     tables = make_tables()
     tables["ratings"][4]["rating"] = 9.0
     return write_tables(home.snapshots / "planted" / "tonight", tables)
@@ -57,7 +57,7 @@ def snapshot(home: Home) -> Snapshot:
 
 @dataclass(frozen=True)
 class Judged:
-    """A snapshot that the first run of its home has checked, and what came of it."""
+    """A snapshot that the first run of its home has checked, and the result."""
 
     snapshot: Snapshot
     found: dict[str, object]
@@ -65,7 +65,7 @@ class Judged:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    """For copying: a check takes a second, and most tests begin with the same one."""
+    """A template to copy, because most tests begin with the same check."""
     home = Home(tmp_path_factory.mktemp("judged") / "home")
     snapshot, run = write_snapshot(home), make_run(home, FIRST)
     return Judged(snapshot, seen(check_ratings(snapshot, run, CONFIG, None), run))
@@ -88,30 +88,34 @@ def below(path: Path, run: Run) -> Path:
 
 
 def seen(checked: Checked, run: Run) -> dict[str, object]:
-    """A Checked with paths below its run, or else its home, and the bytes of its files."""
+    """The fields of a Checked: relative paths, the bytes of the files, and the rest."""
     paths = {name: getattr(checked, name) for name in ("ratings", "movies", "users", "tags", "links", "quarantine")}
-    told = {name: (below(path, run), path.read_bytes()) for name, path in paths.items()}
-    return told | {"as_of": checked.as_of, "scale": checked.rating_scale, "counts": checked.counts}
+    seen_files = {name: (below(path, run), path.read_bytes()) for name, path in paths.items()}
+    return seen_files | {"as_of": checked.as_of, "scale": checked.rating_scale, "counts": checked.counts}
 
 
-def test_a_second_check_takes_the_first_one_over(judged: Judged, first: Run, second: Run) -> None:
+def test_a_second_check_reuses_the_first(judged: Judged, first: Run, second: Run) -> None:
     assert seen(check_ratings(judged.snapshot, second, CONFIG, None), second) == judged.found
     assert reused_from(second) == first.run_id
     assert reused_from(first) is None
     assert (second.data_docs / "index.html").exists()
 
 
-def test_only_the_age_of_the_newest_rating_has_changed(judged: Judged, first: Run, second: Run) -> None:
+def test_a_reused_result_differs_only_in_the_age_of_the_newest_rating(judged: Judged, first: Run, second: Run) -> None:
     check_ratings(judged.snapshot, second, CONFIG, None)
     before, after = read_result(first.findings), read_result(second.findings)
     ages = [{row.metric: row.value for row in found.metrics}["newest_rating_age_days"] for found in (before, after)]
     assert ages[1] - ages[0] == pytest.approx(1)
-    told = [next(rule for rule in found.rules if rule.rule == "newest_rating_age_days") for found in (before, after)]
-    assert [rule.observed for rule in told] == ages
-    assert [rule for rule in before.rules if rule != told[0]] == [rule for rule in after.rules if rule != told[1]]
+    ages_found = [
+        next(rule for rule in found.rules if rule.rule == "newest_rating_age_days") for found in (before, after)
+    ]
+    assert [rule.observed for rule in ages_found] == ages
+    assert [rule for rule in before.rules if rule != ages_found[0]] == [
+        rule for rule in after.rules if rule != ages_found[1]
+    ]
 
 
-def test_a_third_check_names_the_run_that_did_the_work(judged: Judged, first: Run, second: Run) -> None:
+def test_a_third_check_names_the_run_that_computed_the_result(judged: Judged, first: Run, second: Run) -> None:
     check_ratings(judged.snapshot, second, CONFIG, None)
     third = replace(second, run_id="20261123T030000Z")
     shutil.rmtree(first.folder)
@@ -119,7 +123,7 @@ def test_a_third_check_names_the_run_that_did_the_work(judged: Judged, first: Ru
     assert reused_from(third) == first.run_id
 
 
-def test_a_refusal_is_taken_over_too(snapshot: Snapshot, first: Run, second: Run) -> None:
+def test_a_refusal_is_reused(snapshot: Snapshot, first: Run, second: Run) -> None:
     said = []
     for run in (first, second):
         with pytest.raises(DataRefused) as refusal:
@@ -130,7 +134,7 @@ def test_a_refusal_is_taken_over_too(snapshot: Snapshot, first: Run, second: Run
 
 
 def test_writing_again_changes_no_other_run(judged: Judged, first: Run, second: Run) -> None:
-    """Files are shared between runs; a run that is taken up again replaces its own."""
+    """Files are shared between runs; a resumed run replaces its own."""
     check_ratings(judged.snapshot, second, CONFIG, None)
     kept = {path: path.read_bytes() for path in sorted(first.folder.rglob("*")) if path.is_file()}
     check_ratings(judged.snapshot, second, CheckConfig(max_bad_share=0.4, min_ratings=2, limits=CONFIG.limits), None)
@@ -138,7 +142,7 @@ def test_writing_again_changes_no_other_run(judged: Judged, first: Run, second: 
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-def test_where_there_are_no_links_files_are_copied(
+def test_files_are_copied_where_hard_links_fail(
     judged: Judged, first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: object, target: object) -> None:
@@ -177,7 +181,7 @@ def test_moment_and_content_are_in_the_key(home: Home, snapshot: Snapshot) -> No
 def test_every_rule_is_in_the_key(
     tmp_path: Path, snapshot: Snapshot, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its text, that is: in a copy of the statements and of the code one line is added."""
+    """A line is added to a copy of the statements or of the code."""
     before = hash_check(snapshot, CONFIG, None)
     statements = shutil.copytree(sql.FOLDER, tmp_path / "sql")
     code = shutil.copytree(Path(results.__file__).parent, tmp_path / "checks", ignore=WITHOUT_CACHES)
@@ -215,14 +219,14 @@ def garble(run: Run) -> None:
 
 
 def predate(run: Run) -> None:
-    """What a version of this program wrote that knew less."""
+    """A result of an older version, which lacks two fields."""
     found = json.loads(run.findings.read_text())
     del found["key"], found["started_at"]
     run.findings.write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize("damage", [lose_quarantine, lose_docs, lose_rows, cut_rows, garble, predate])
-def test_what_is_not_whole_is_not_taken_over(
+def test_an_incomplete_result_is_not_reused(
     judged: Judged, first: Run, second: Run, damage: Callable[[Run], None]
 ) -> None:
     damage(first)
@@ -239,8 +243,8 @@ def date_to(name: str, moment: timedelta) -> Tables:
 
 @pytest.mark.parametrize("name", ["ratings", "tags"])
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=3)])
-def test_a_moment_to_come_prevents_it(home: Home, first: Run, second: Run, name: str, ahead: timedelta) -> None:
-    """Such a rating is refused by the first; by the second perhaps, perhaps not."""
+def test_a_time_in_the_future_prevents_reuse(home: Home, first: Run, second: Run, name: str, ahead: timedelta) -> None:
+    """The first run refuses the rating; the second one may admit it."""
     snapshot = write_tables(home.snapshots / "planted" / "tonight", date_to(name, ahead))
     refused = check_ratings(snapshot, first, CONFIG, None).counts["quarantine"]
     assert refused == (name == "ratings")
@@ -249,8 +253,8 @@ def test_a_moment_to_come_prevents_it(home: Home, first: Run, second: Run, name:
     assert reused_from(second) is None
 
 
-def test_a_clock_that_was_put_back_prevents_it(home: Home, first: Run, second: Run) -> None:
-    """The first run is of a later day, when the rating was past."""
+def test_a_clock_set_back_prevents_reuse(home: Home, first: Run, second: Run) -> None:
+    """The first run is of a later day, when the rating was no longer in the future."""
     snapshot = write_tables(home.snapshots / "planted" / "tonight", date_to("ratings", timedelta(hours=1)))
     later = replace(first, started_at=second.started_at)
     earlier = replace(second, started_at=first.started_at)
@@ -258,7 +262,7 @@ def test_a_clock_that_was_put_back_prevents_it(home: Home, first: Run, second: R
     assert check_ratings(snapshot, earlier, CONFIG, None).counts["quarantine"] == 1
 
 
-def test_an_age_beyond_its_limit_prevents_it(judged: Judged, first: Run, second: Run) -> None:
+def test_an_age_beyond_its_limit_prevents_reuse(judged: Judged, first: Run, second: Run) -> None:
     age = {row.metric: row.value for row in read_result(first.findings).metrics}["newest_rating_age_days"]
     limits = CONFIG.model_copy(update={"shift": ShiftConfig(newest_rating_age_days_stop=age + 0.5)})
     check_ratings(judged.snapshot, first, limits, None)
@@ -271,7 +275,7 @@ def publish_snapshot(home: Home, run_id: str, snapshot: str) -> None:
     publish(outcome, write_night(home.root / "night", make_frames()), home)
 
 
-def test_another_snapshot_to_compare_with_prevents_it(home: Home, judged: Judged, first: Run, second: Run) -> None:
+def test_another_previous_snapshot_prevents_reuse(home: Home, judged: Judged, first: Run, second: Run) -> None:
     write_tables(home.snapshots / "planted" / "before", make_tables())
     publish_snapshot(home, "20261120T030000Z", "before")
     check_ratings(judged.snapshot, second, CONFIG, None)
@@ -279,8 +283,8 @@ def test_another_snapshot_to_compare_with_prevents_it(home: Home, judged: Judged
     assert read_result(second.findings).previous == "before"
 
 
-def test_what_is_published_stays_as_it_passed(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
-    """Then it was compared with another snapshot; now nothing has changed, so nothing has to be compared."""
+def test_the_published_snapshot_reuses_its_result(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
+    """It was compared with another snapshot then; now it is unchanged and is not compared."""
     write_tables(home.snapshots / "planted" / "before", make_tables())
     publish_snapshot(home, "20261120T030000Z", "before")
     check_ratings(snapshot, first, CONFIG, None)

@@ -1,4 +1,4 @@
-"""Given and expected rows of each rule's statement; what a whole check makes of them is in test_check.py."""
+"""Given and expected rows of each rule's statement. Whole checks are in test_check.py."""
 
 import math
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ create table links_lines as from ratings_lines;
 
 @pytest.fixture
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Empty tables where `check` has views on Parquet, and the same views on them."""
+    """Empty tables in place of the views on Parquet, and the same views on them."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         for statement in GIVEN.split(";\n"):
@@ -73,7 +73,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def give(connection: duckdb.DuckDBPyConnection, table: str, *rows: tuple[Any, ...]) -> None:
-    """Rows numbered from 0; row i stood on line i + 1."""
+    """Inserts rows numbered from 0; row i is from line i + 1."""
     for number, row in enumerate(rows):
         marks = ", ".join("?" * (len(row) + 1))
         connection.execute(f"insert into stored_{table} values ({marks})", [*row, number])
@@ -100,7 +100,7 @@ def test_movie_id_unique(connection: duckdb.DuckDBPyConnection) -> None:
     give(connection, "movies", *((movie, "Heat", 1995, []) for movie in (7, 8, 7, 9, 7)))
     assert refused_rows(connection, "movie_id_unique") == [2, 4]
     connection.execute("update movies_lines set source_line = 100 - source_line")
-    assert refused_rows(connection, "movie_id_unique") == [0, 2]  # now the last row stood on the first line
+    assert refused_rows(connection, "movie_id_unique") == [0, 2]  # now the last row is from the first line
 
 
 def test_user_id_unique(connection: duckdb.DuckDBPyConnection) -> None:
@@ -118,7 +118,7 @@ def test_rating_on_scale(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_rated_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
-    """The moment at which the run began is the last one that a rating can be from."""
+    """The start of the run is the last valid time of a rating."""
     connection.execute("insert into moments values (?, null)", [T2])
     give(connection, "ratings", *((1, movie, 3.0, moment) for movie, moment in enumerate(MOMENTS)))
     assert refused_rows(connection, "rated_at_plausible") == [0, 3, 4]
@@ -133,7 +133,7 @@ def test_tagged_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
 def test_movie_genres_known(connection: duckdb.DuckDBPyConnection) -> None:
     genres: tuple[list[str], ...] = (["Drama"], [], ["Drama", "War"], ["War", "Robots"], ["drama"], [""])
     give(connection, "movies", *((movie, "Heat", 1995, names) for movie, names in enumerate(genres)))
-    assert refused_rows(connection, "movie_genres_known") == []  # nothing is known, so anything goes
+    assert refused_rows(connection, "movie_genres_known") == []  # without known genres any genre is allowed
     connection.execute("insert into known_genres values ('Drama'), ('War')")
     assert refused_rows(connection, "movie_genres_known") == [3, 4, 5]
 
@@ -201,7 +201,7 @@ def test_link_movie_unique(connection: duckdb.DuckDBPyConnection) -> None:
     ],
 )
 @pytest.mark.parametrize("places", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
-def test_what_rows_say_decides_and_not_where_they_stood(
+def test_content_decides_which_duplicate_is_kept_and_not_its_line(
     connection: duckdb.DuckDBPyConnection,
     rule: str,
     table: str,
@@ -209,7 +209,7 @@ def test_what_rows_say_decides_and_not_where_they_stood(
     refused: list[int],
     places: tuple[int, ...],
 ) -> None:
-    """Lines are no part of a snapshot's name."""
+    """A snapshot's name does not depend on lines."""
     give(connection, table, *rows)
     for number, line in enumerate(places):
         connection.execute(f"update {table}_lines set source_line = ? where file_row_number = ?", [line, number])
@@ -230,7 +230,7 @@ def test_rating_unique(connection: duckdb.DuckDBPyConnection) -> None:
     give(
         connection,
         "ratings",
-        *((1, 1, 5.0, T1), (1, 1, 1.0, T2)),  # the latest stays, whatever its stars
+        *((1, 1, 5.0, T1), (1, 1, 1.0, T2)),  # the latest is kept, whatever its stars
         *((1, 2, 5.0, T1), (1, 2, 4.0, T1)),  # then the highest
         *((1, 3, 3.0, T1), (1, 3, 3.0, T1)),  # then the one on the lowest line
         *((2, 1, 3.0, T1), (1, 4, 3.0, T1)),  # no repetition: another user, another movie
@@ -240,14 +240,14 @@ def test_rating_unique(connection: duckdb.DuckDBPyConnection) -> None:
     assert refused_rows(connection, "rating_unique") == [0, 3, 4]
 
 
-def test_a_rule_sees_only_what_earlier_rules_let_through(connection: duckdb.DuckDBPyConnection) -> None:
+def test_a_rule_sees_only_the_rows_that_earlier_rules_admitted(connection: duckdb.DuckDBPyConnection) -> None:
     give(connection, "ratings", (1, 1, 4.0, T1), (1, 1, 11.0, T2))
     connection.execute("insert into refused values ('ratings', 1, 'rating_on_scale', 4), ('users', 0, 'other', 3)")
     assert refused_rows(connection, "rating_unique") == []
     assert connection.sql("select rating from ratings").fetchall() == [(4.0,)]
 
 
-def test_quarantine_says_rule_file_line_and_row(connection: duckdb.DuckDBPyConnection) -> None:
+def test_the_quarantine_has_rule_file_line_and_row(connection: duckdb.DuckDBPyConnection) -> None:
     give(connection, "ratings", (1, 2, 3.7, T1), (1, 3, float("nan"), T1), (9, 9, 3.0, T1))
     give(connection, "movies", (4, "", None, ["Drama"]))
     give(connection, "users", (5, None, 30, "writer", "0"))
@@ -276,7 +276,7 @@ def test_quarantine_says_rule_file_line_and_row(connection: duckdb.DuckDBPyConne
 
 
 def test_known_ratings(connection: duckdb.DuckDBPyConnection) -> None:
-    """At T2: what was rated before, and of what is over by now, what ended then or later."""
+    """At T2: the ratings before it, and the superseded ones that ended at T2 or later."""
     connection.execute("insert into moments values (?, ?)", [T2, T2])
     give(connection, "ratings", (1, 1, 3.0, T1), (1, 2, 3.0, T2))
     tomorrow = T2 + timedelta(days=1)
@@ -293,7 +293,7 @@ def test_known_ratings(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_end_of_data(connection: duckdb.DuckDBPyConnection) -> None:
-    """A retraction after the run began has not happened yet."""
+    """Retractions after the start of the run do not count."""
     connection.execute("insert into moments values (?, null)", [T2])
     assert connection.sql(sql.read("end_of_data")).fetchall() == [(None,)]
     give(connection, "ratings", (1, 1, 3.0, T1))

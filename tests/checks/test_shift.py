@@ -1,4 +1,4 @@
-"""A snapshot beside the one that was published last: what is compared, warned of, stopped and recorded."""
+"""Comparison of a snapshot with the one that was published last: figures, warnings, refusals and metrics."""
 
 import logging
 from dataclasses import replace
@@ -38,7 +38,7 @@ def publish_snapshot(home: Home, snapshot: str, run_id: str = LAST_NIGHT) -> Non
 
 @pytest.fixture
 def before(home: Home) -> Snapshot:
-    """What last night published: 600 ratings of 30 users."""
+    """The snapshot published last night: 600 ratings of 30 users."""
     snapshot = write(home, "before", make_tables())
     publish_snapshot(home, "before")
     return snapshot
@@ -59,7 +59,7 @@ def shrink(tables: Tables, share: float) -> Tables:
     return tables
 
 
-def test_nothing_to_compare_with_on_the_first_night(home: Home) -> None:
+def test_the_first_night_is_not_compared(home: Home) -> None:
     _, result = check(home, make_tables())
     assert result.compared == "not compared: no run of planted has been published yet"
     assert [rule for rule, verdict in verdicts(result).items() if verdict == "not compared"] == [
@@ -85,8 +85,8 @@ def test_a_night_like_the_last_passes_and_is_measured(home: Home, before: Snapsh
     assert {(row.model, row.split, row.slice) for row in result.metrics} == {("snapshot", "source", "all")}
 
 
-def test_users_who_asked_to_be_forgotten_did_not_vanish_by_themselves(home: Home, before: Snapshot) -> None:
-    """Half of all users: else no night could ever publish again, nor delete what is left of them."""
+def test_forgotten_users_do_not_count_as_lost(home: Home, before: Snapshot) -> None:
+    """Half of all users are forgotten. If they counted as lost, no night could publish again or delete their data."""
     forget(range(16, 31), home)
     _, result = check(home, make_tables(15))
     values = {row.metric: row.value for row in result.metrics}
@@ -130,7 +130,7 @@ def test_other_users_stop_the_night(home: Home, before: Snapshot) -> None:
         check(home, tables)
 
 
-def test_ratings_of_unknown_movies_are_told_apart_from_refused_ones(home: Home, before: Snapshot) -> None:
+def test_ratings_of_unknown_movies_have_their_own_figure(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in tables["ratings"][:3]:
         row["movie_id"] = 99
@@ -139,7 +139,7 @@ def test_ratings_of_unknown_movies_are_told_apart_from_refused_ones(home: Home, 
     assert next(row.value for row in result.metrics if row.metric == "unknown_movie_share") == 0.005
 
 
-def test_age_has_a_limit_where_one_is_set(home: Home) -> None:
+def test_the_age_of_the_newest_rating_has_an_optional_limit(home: Home) -> None:
     with pytest.raises(DataRefused) as refusal:
         check(home, make_tables(), CheckConfig(min_ratings=2, shift=ShiftConfig(newest_rating_age_days_stop=7)))
     assert "newest_rating_age_days is 9821, the limit is 7 (the newest rating is recent, in days). " in str(
@@ -147,8 +147,8 @@ def test_age_has_a_limit_where_one_is_set(home: Home) -> None:
     )
 
 
-def test_the_moment_of_knowledge_does_not_matter(home: Home, before: Snapshot) -> None:
-    """The comparison is of what was delivered, so an early `as_of` is no shrinking source."""
+def test_as_of_does_not_change_the_comparison(home: Home, before: Snapshot) -> None:
+    """The comparison is of the whole snapshot, so an early `as_of` does not look like lost ratings."""
     run = make_run(home)
     tonight = write(home, "tonight", make_tables(31))
     check_ratings(tonight, run, CONFIG, START.replace(hour=2))
@@ -168,13 +168,13 @@ def test_the_newest_published_run_of_the_dataset_counts(home: Home, before: Snap
     assert (found.snapshot, found.is_same) == (newer, False)
 
 
-def test_a_snapshot_that_is_served_already_is_compared_with_nothing(home: Home, before: Snapshot) -> None:
+def test_the_published_snapshot_is_not_compared(home: Home, before: Snapshot) -> None:
     found = find_previous(before, home)
     assert (found.snapshot, found.is_same) == (None, True)
     assert found.note == f"unchanged since run {LAST_NIGHT}, which published snapshot before"
 
 
-def test_a_snapshot_that_is_gone_is_told(home: Home, before: Snapshot) -> None:
+def test_a_damaged_previous_snapshot_is_reported(home: Home, before: Snapshot) -> None:
     tonight = write(home, "tonight", make_tables())
     before.ratings.unlink()
     assert "lacks ratings.parquet" in find_previous(tonight, home).note
@@ -182,7 +182,7 @@ def test_a_snapshot_that_is_gone_is_told(home: Home, before: Snapshot) -> None:
     assert "has other columns" in find_previous(tonight, home).note
 
 
-def test_a_warehouse_that_cannot_be_read_is_told(home: Home) -> None:
+def test_an_unreadable_warehouse_is_reported(home: Home) -> None:
     home.root.mkdir(parents=True)
     home.warehouse.write_bytes(b"not a database")
     found = find_previous(write(home, "tonight", make_tables()), home)
@@ -201,7 +201,7 @@ def test_figures_of_refused_nights_are_in_the_warehouse(home: Home, before: Snap
     assert values["quarantined_share_ratings"] == 0
 
 
-def test_figures_of_snapshot_and_networks_stand_side_by_side(home: Home) -> None:
+def test_metrics_of_the_snapshot_and_of_networks_are_combined(home: Home) -> None:
     run: Run = make_run(home)
     check_ratings(write(home, "tonight", make_tables()), run, CONFIG, None)
     alone = read_metrics(run)
@@ -210,7 +210,7 @@ def test_figures_of_snapshot_and_networks_stand_side_by_side(home: Home) -> None
     assert [row.model for row in read_metrics(run)] == [*("snapshot" for _ in alone), "bias"]
 
 
-def test_snapshots_can_lie_elsewhere(tmp_path: Path, home: Home, before: Snapshot) -> None:
-    """The one that was published is looked for beside tonight's."""
+def test_the_previous_snapshot_is_looked_up_beside_the_new_one(tmp_path: Path, home: Home, before: Snapshot) -> None:
+    """The published snapshot is expected in the same folder."""
     found = find_previous(write_tables(tmp_path / "elsewhere" / "tonight", make_tables()), home)
     assert found.snapshot is None

@@ -1,4 +1,4 @@
-"""Drops: what files that come day by day say together, whatever their order, their split, their repetitions."""
+"""Merging drops: the result does not depend on their order, distribution or repetition."""
 
 import logging
 import random
@@ -37,7 +37,7 @@ def take(folder: Path, home: Home) -> Snapshot:
 
 
 def drop(folder: Path, **files: str) -> Path:
-    """Writes files into `folder`, those of `movies` if there are none; `ratings_2` is ratings-2.csv."""
+    """Writes files into `folder`; `movies` has a default, and `ratings_2` is ratings-2.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"movies": MOVIES, **files}.items():
         (folder / f"{name.replace('_', '-')}.csv").write_text(text, encoding="utf-8")
@@ -49,16 +49,16 @@ def at(minute: int) -> str:
 
 
 def rows(path: Path) -> list[tuple[object, ...]]:
-    """Rows of ratings with minutes in place of moments."""
+    """Rows of ratings with minutes in place of times."""
     moments = [name for name in ("rated_at", "until") if name in pl.read_parquet_schema(path)]
     minutes = ((pl.col(name) - START).dt.total_minutes() for name in moments)
     return pl.read_parquet(path).with_columns(minutes).rows()
 
 
-# ---- what replaces what
+# ---- which row wins
 
 
-def test_the_latest_rating_stands_and_the_older_is_kept_for_earlier_moments(tmp_path: Path, home: Home) -> None:
+def test_the_latest_rating_wins_and_older_ones_are_kept_for_earlier_times(tmp_path: Path, home: Home) -> None:
     first = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n"
     late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 came after that of minute 9
     snapshot = take(drop(tmp_path / "drops", ratings_1=first, ratings_2=late), home)
@@ -66,22 +66,22 @@ def test_the_latest_rating_stands_and_the_older_is_kept_for_earlier_moments(tmp_
     assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 4), (1, 1, 2.0, 4, 9)]
 
 
-def test_of_one_moment_the_highest_rating_stands(tmp_path: Path, home: Home) -> None:
+def test_ties_in_time_go_to_the_higher_rating(tmp_path: Path, home: Home) -> None:
     snapshot = take(drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n1,1,4,{at(0)}\n1,1,2,{at(0)}\n"), home)
     assert rows(snapshot.ratings) == [(1, 1, 4.0, 0)]
     assert rows(snapshot.superseded) == []
 
 
-def test_a_retraction_ends_what_was_rated_by_then_and_nothing_later(tmp_path: Path, home: Home) -> None:
+def test_a_retraction_ends_earlier_ratings_only(tmp_path: Path, home: Home) -> None:
     rated = f"{RATED}1,1,3,{at(0)}\n1,2,3,{at(0)}\n1,2,5,{at(9)}\n1,3,1,{at(5)}\n2,1,2,{at(0)}\n"
     gone = f"{RETRACTED}1,1,{at(4)}\n1,1,{at(3)}\n1,2,{at(4)}\n1,3,{at(5)}\n9,9,{at(0)}\n"
     snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
     assert rows(snapshot.ratings) == [(1, 2, 5.0, 9), (2, 1, 2.0, 0)]
-    # the first retraction counts; what was retracted at its own moment never stood
+    # the first retraction counts; a rating retracted at its own time was never current
     assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 3), (1, 2, 3.0, 0, 4)]
 
 
-def test_a_retraction_from_a_time_to_come_ends_nothing_yet(tmp_path: Path, home: Home) -> None:
+def test_a_retraction_in_the_future_is_ignored(tmp_path: Path, home: Home) -> None:
     rated = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n2,1,5,{at(2)}\n2,2,1,{at(3)}\n"
     gone = f"{RETRACTED}1,1,2100-01-01T00:00:00+00:00\n1,2,1994-12-31T00:00:00+00:00\n2,2,{at(4)}\n"
     snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
@@ -102,14 +102,14 @@ def test_a_retraction_from_a_time_to_come_ends_nothing_yet(tmp_path: Path, home:
         (["3", "4.5"], HALF_STARS),
     ],
 )
-def test_the_scale_is_in_halves_where_one_can_be_given(
+def test_the_scale_has_half_stars_if_one_was_given(
     tmp_path: Path, home: Home, stars: list[str], scale: tuple[float, ...]
 ) -> None:
     rated = RATED + "".join(f"{user},1,{rating},{at(0)}\n" for user, rating in enumerate(stars, start=1))
     assert take(drop(tmp_path / "drops", ratings=rated), home).rating_scale == scale
 
 
-def test_the_scale_stays_in_halves_when_every_half_star_was_corrected(tmp_path: Path, home: Home) -> None:
+def test_the_scale_keeps_half_stars_that_were_all_corrected(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3.5,{at(0)}\n1,2,2.5,{at(0)}\n")
     drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n", retractions=f"{RETRACTED}1,2,{at(1)}\n")
     snapshot = take(folder, home)
@@ -122,7 +122,7 @@ def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path
     corrected = f"{DATED}{bad}2021-01-01\n4,Fire,1066,Drama,2021-01-01\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_2=corrected)
     movies = pl.read_parquet(take(folder, home).movies)
-    # the bad ones are there beside them, so that the checks can name them
+    # the bad rows are kept too, so that the checks can refuse them
     assert movies.filter(pl.col("year").is_between(1870, 2100))["title"].to_list() == ["Heat", "Big", "Ran"]
     assert movies["title"].to_list()[-1] == "Fire"
 
@@ -138,7 +138,7 @@ def test_a_user_whom_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path,
     assert {(1, None, 30, None, None), (2, "X", 30, None, None)} < set(users_now)
 
 
-def test_an_update_from_a_time_to_come_is_one_without_a_time(tmp_path: Path, home: Home) -> None:
+def test_an_update_in_the_future_counts_as_undated(tmp_path: Path, home: Home) -> None:
     movies = f"{DATED}1,Heat,1995,Crime,2021-01-01\n2,Big,1988,,\n"
     future = f"{DATED}1,Cold,1995,Crime,2999-01-01\n2,Small,1988,,2999-01-01\n"
     ages = {"users": f"{PROFILES}1,,30,,,2021-01-01\n", "users_2": f"{PROFILES}1,,31,,,2999-01-01\n"}
@@ -150,14 +150,14 @@ def test_an_update_from_a_time_to_come_is_one_without_a_time(tmp_path: Path, hom
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat", "Great"]
 
 
-def test_what_the_checks_will_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
+def test_a_rating_that_the_checks_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
     bad = f"{RATED}1,1,99,{at(5)}\n1,1,4,2999-01-01T00:00:00+00:00\n1,1,4,1970-01-01T00:00:00+00:00\n"
     snapshot = take(drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=bad), home)
     assert pl.read_parquet(snapshot.ratings)["rating"].sort().to_list() == [3.0, 4.0, 4.0, 99.0]
     assert rows(snapshot.superseded) == []
 
 
-def test_a_movie_is_what_was_said_of_it_last(tmp_path: Path, home: Home) -> None:
+def test_the_last_version_of_a_movie_wins(tmp_path: Path, home: Home) -> None:
     dated = "movie_id,title,year,genres,updated_at\n1,Heat!,1995,Crime,2021-01-01\n"
     older = "movie_id,title,year,genres,updated_at\n1,Heat?,1995,Crime,2020-01-01\n"
     plain = "movie_id,title,year,genres\n2,Big 2,1988,Comedy\n"
@@ -167,7 +167,7 @@ def test_a_movie_is_what_was_said_of_it_last(tmp_path: Path, home: Home) -> None
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat!", "Big 2", "Ran"]
 
 
-def test_one_file_that_contradicts_itself_is_for_the_checks(tmp_path: Path, home: Home) -> None:
+def test_contradictions_within_a_file_are_left_to_the_checks(tmp_path: Path, home: Home) -> None:
     twice = "movie_id,title,year,genres\n1,Heat,1995,Crime\n1,Cold,1995,Crime\n"
     snapshot = take(drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies=twice), home)
     assert pl.read_parquet(snapshot.movies)["title"].to_list() == ["Cold", "Heat"]
@@ -189,7 +189,7 @@ def test_users_tags_and_links_come_as_drops_too(tmp_path: Path, home: Home) -> N
     assert pl.read_parquet(snapshot.links).rows() == [(1, "0113277", 949), (2, "0094737", None)]
 
 
-def test_a_row_knows_the_file_and_line_it_came_from(tmp_path: Path, home: Home) -> None:
+def test_a_row_has_its_source_file_and_line(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=f"{RATED}x\n1,2,4,{at(0)}\n")
     snapshot = take(folder, home)
     assert pl.read_parquet(snapshot.lines("ratings")).rows() == [("ratings-1.csv", 2), ("ratings-2.csv", 3)]
@@ -215,8 +215,8 @@ def test_a_directory_without_ratings_or_movies_is_refused(missing: str, tmp_path
         ("merge_users", "rule_user_gender", "in ('M', 'F')"),
     ],
 )
-def test_what_replaces_nothing_is_what_the_rules_refuse(merge: str, rule: str, bounds: str) -> None:
-    """The bounds stand in both statements, because one runs before the tables of the other exist."""
+def test_merging_and_rules_have_the_same_bounds(merge: str, rule: str, bounds: str) -> None:
+    """The bounds are in both statements, because one runs before the tables of the other exist."""
     assert bounds in sql.read(merge)
     assert bounds in sql.read(rule)
 
@@ -224,7 +224,7 @@ def test_what_replaces_nothing_is_what_the_rules_refuse(merge: str, rule: str, b
 # ---- incremental
 
 
-def test_yesterdays_files_are_not_read_again(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_unchanged_files_are_not_parsed_again(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
     folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
     caplog.set_level("INFO", logger="recsys")
     take(folder, home)
@@ -241,7 +241,7 @@ def test_yesterdays_files_are_not_read_again(tmp_path: Path, home: Home, caplog:
     assert list(snapshot.manifest["drops"]) == ["movies.csv", "ratings-1.csv", "ratings-2.csv"]
 
 
-def test_a_file_that_was_read_halfway_is_read_again(tmp_path: Path, home: Home) -> None:
+def test_an_incomplete_entry_is_parsed_again(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
     name = take(folder, home).snapshot_id
     for path in home.parsed.rglob("notices.json"):
@@ -254,12 +254,12 @@ def test_a_file_that_was_read_halfway_is_read_again(tmp_path: Path, home: Home) 
     assert take(folder, home).snapshot_id == name
 
 
-def test_what_was_read_and_is_damaged_is_read_again(tmp_path: Path, home: Home) -> None:
+def test_a_damaged_entry_is_parsed_again(tmp_path: Path, home: Home) -> None:
     many = "".join(f"{user},1,3,{at(user)}\n" for user in range(1, 2000))
     folder = drop(tmp_path / "drops", ratings=RATED + many)
     first = take(folder, home)
     for path in home.parsed.rglob("rows.parquet"):
-        content = path.read_bytes()  # a footer that can be read, and pages that cannot
+        content = path.read_bytes()  # the footer stays readable, the pages do not
         path.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
     drop(folder, ratings_2=f"{RATED}1,2,3,{at(0)}\n")
     with pytest.raises(SourceError, match=r"is damaged \(.*\); it was removed\. Next: run again"):
@@ -269,17 +269,17 @@ def test_what_was_read_and_is_damaged_is_read_again(tmp_path: Path, home: Home) 
 
 def test_a_drop_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
-    (folder / "ratings-2.csv").symlink_to("/proc/self/mem")  # whose first page nobody may read, root included
+    (folder / "ratings-2.csv").symlink_to("/proc/self/mem")  # its first page is not readable, not even by root
     with pytest.raises(SourceError, match=r"cannot be read: .*\. Next: let it be read"):
         list_drops(folder)
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path, home: Home) -> None:
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
     ratings = folder / "ratings.csv"
 
     class Writer(logging.Handler):
-        """Somebody who adds a line just when the file is about to be read."""
+        """A drop whose file gets another line just before it is read."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.args == ("ratings.csv",):
@@ -297,7 +297,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path, ho
     assert rows(take(folder, home).ratings) == [(1, 1, 3.0, 0), (1, 2, 3.0, 1)]
 
 
-def test_a_file_that_comes_after_the_source_was_looked_at_counts(tmp_path: Path, home: Home) -> None:
+def test_a_file_that_arrives_after_the_source_was_hashed_counts(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
     archive = fetch_archive(str(folder), home)
     drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n")
@@ -308,7 +308,7 @@ def test_a_file_that_comes_after_the_source_was_looked_at_counts(tmp_path: Path,
     assert rows(take(folder, home).ratings) == [(1, 1, 3.0, 0)]
 
 
-def test_a_file_that_leaves_takes_its_rows_along(tmp_path: Path, home: Home) -> None:
+def test_removing_a_file_removes_its_rows(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n")
     name = take(folder, home).snapshot_id
     drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n")
@@ -317,7 +317,7 @@ def test_a_file_that_leaves_takes_its_rows_along(tmp_path: Path, home: Home) -> 
     assert take(folder, home).snapshot_id == name
 
 
-def test_what_was_read_of_a_user_who_is_forgotten_goes(tmp_path: Path, home: Home) -> None:
+def test_entries_with_a_forgotten_user_are_deleted(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n42,1,3,{at(0)}\n42,oops\n7,oops\n")
     take(folder, home)
     forget([42], home)
@@ -329,12 +329,12 @@ def test_what_was_read_of_a_user_who_is_forgotten_goes(tmp_path: Path, home: Hom
     assert all(42 not in frame["user_id"] for frame in kept if "user_id" in frame.columns)
 
 
-# ---- any order, any split
+# ---- any order, any distribution
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """Lines by table, as they could have come in one file each."""
+    """Lines by table, one file each."""
 
     lines: dict[str, list[str]]
 
@@ -362,7 +362,7 @@ deliveries = st.builds(
         {
             "ratings": st.lists(line(small, small, stars, minute), min_size=1, max_size=25),
             "retractions": st.lists(line(small, small, minute), max_size=4),
-            # of one movie and one moment one thing is said: without that, the files' names would decide
+            # one version per movie and time, because otherwise the names of the files would decide
             "movies": st.lists(
                 st.tuples(small, st.integers(0, 9)).map(lambda key: f"{key[0]},T{key[1]},,Drama,{at(key[1])}\n"),
                 min_size=1,
@@ -378,7 +378,7 @@ deliveries = st.builds(
 
 
 def deliver(folder: Path, delivery: Delivery, order: random.Random, n_files: int) -> Path:
-    """The same lines, shuffled, some twice, spread over files, of which some are Parquet."""
+    """The same lines shuffled, partly repeated, and distributed over files, some of them Parquet."""
     folder.mkdir(parents=True)
     for table, lines in delivery.lines.items():
         spread = lines + [line for line in lines if order.random() < 0.3]
@@ -402,7 +402,7 @@ def write_drop(path: Path, text: str, *, parquet: bool) -> None:
 @pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries, seed=st.integers(0, 2**32), n_files=st.integers(2, 4))
-def test_the_same_drops_in_any_order_and_split_are_the_same_snapshot(
+def test_order_and_distribution_of_drops_do_not_change_the_snapshot(
     delivery: Delivery, seed: int, n_files: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("drops")
@@ -415,8 +415,8 @@ def test_the_same_drops_in_any_order_and_split_are_the_same_snapshot(
 
 @settings(max_examples=60, deadline=None)
 @given(delivery=deliveries)
-def test_the_reference_is_what_a_person_would_say(delivery: Delivery) -> None:
-    """The reference that the property is held against, held against the words of the rule."""
+def test_the_reference_agrees_with_examples_by_hand(delivery: Delivery) -> None:
+    """Tests the reference implementation of the property test itself."""
     standing = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
     current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in standing}
     assert len(current) == len(standing)
@@ -435,12 +435,12 @@ def minutes(moment: str) -> int:
 
 
 def expected(delivery: Delivery) -> set[tuple[int, int, float, int, int | None]]:
-    """(user, movie, rating, minute, until) of every rating that ever stood, event by event."""
+    """(user, movie, rating, minute, until) of every rating that was ever current, event by event."""
     ratings = parsed(delivery.lines["ratings"])
     ends = [
         (int(u), int(m), minutes(t)) for u, m, t in (text.strip().split(",") for text in delivery.lines["retractions"])
     ]
-    stood: set[tuple[int, int, float, int, int | None]] = {(*row, None) for row in ratings if row[2] > 5}
+    ratings_seen: set[tuple[int, int, float, int, int | None]] = {(*row, None) for row in ratings if row[2] > 5}
     for user, movie in {row[:2] for row in ratings}:
         history = sorted((when, rating) for u, m, rating, when in ratings if (u, m) == (user, movie) and rating <= 5)
         for when in sorted({when for when, _ in history}):
@@ -449,8 +449,8 @@ def expected(delivery: Delivery) -> set[tuple[int, int, float, int, int | None]]
             later += [moment for u, m, moment in ends if (u, m) == (user, movie) and moment >= when]
             until = min(later, default=None)
             if until != when:
-                stood.add((user, movie, rating, when, until))
-    return stood
+                ratings_seen.add((user, movie, rating, when, until))
+    return ratings_seen
 
 
 def known(snapshot: Snapshot) -> set[tuple[object, ...]]:

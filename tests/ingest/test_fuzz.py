@@ -1,6 +1,6 @@
-"""Valid files of every layout, spoilt at random: whatever they have become, only errors of our own come out.
+"""Random mutations of valid files of every layout raise nothing but our own errors.
 
-Each target takes RECSYS_FUZZ_EXAMPLES examples, always the same ones; where that is set, each time others.
+The examples are the same in every run, unless RECSYS_FUZZ_EXAMPLES sets their number; then they are random.
 """
 
 import os
@@ -37,7 +37,7 @@ BOUNDED = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-Spoil = Callable[[bytes], bytes]
+Mutation = Callable[[bytes], bytes]
 
 PLANTED = plant(8, 6, 30)
 TAGS = PLANTED.ratings.head(9).select("user_id", "movie_id", tag=pl.lit("slow, but good"), tagged_at="rated_at")
@@ -52,7 +52,7 @@ DROPS = {
     "retractions.parquet": parquet(RETRACTIONS),
 }
 
-# What has broken parsers before: ends of lines and of text, other alphabets, numbers that are none or too many.
+# Texts that have broken parsers before: line ends, other alphabets, invalid and huge numbers.
 NASTY = (
     *(b"", b"\0", b'"', b"'", b",", b";", b"\t", b"|", b"::", b":", b"\r", b"\n", b"\r\n", b"\\N", b"\x1a", b" "),
     *(
@@ -91,7 +91,7 @@ nasty = st.sampled_from(NASTY) | st.binary(max_size=9)
 
 @dataclass(frozen=True)
 class Spoilt:
-    """How a file is spoilt, in words that a failing example shows."""
+    """One mutation of a file, with a readable representation for failing examples."""
 
     how: str
     at: int
@@ -99,7 +99,7 @@ class Spoilt:
     put: bytes
 
     def __call__(self, content: bytes) -> bytes:
-        spoil = {
+        mutate = {
             "overwrite": put_bytes,
             "delete": delete_bytes,
             "repeat": repeat_bytes,
@@ -109,7 +109,7 @@ class Spoilt:
             "repeat a line": repeat_line,
             "delete a line": delete_line,
         }[self.how]
-        return spoil(content, self.at, self.length, self.put)
+        return mutate(content, self.at, self.length, self.put)
 
 
 def put_bytes(content: bytes, at: int, length: int, put: bytes) -> bytes:
@@ -165,8 +165,8 @@ linewise = st.builds(
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, files: Mapping[str, bytes], most: int = 4) -> dict[str, bytes]:
-    """The files, one to `most` times spoilt: somewhere, or where a word or a line begins."""
+def mutated(draw: st.DrawFn, files: Mapping[str, bytes], most: int = 4) -> dict[str, bytes]:
+    """The files with one to `most` mutations, at random places or at the start of a word or line."""
     left = dict(files)
     for _ in range(draw(st.integers(1, most))):
         name = draw(st.sampled_from(sorted(left)))
@@ -176,7 +176,7 @@ def spoilt(draw: st.DrawFn, files: Mapping[str, bytes], most: int = 4) -> dict[s
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A folder that may get a home, and nothing else, while the context lasts; what is in it stays as it is."""
+    """A folder in which nothing but a home may be created within the context."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "sources").mkdir()
@@ -189,7 +189,7 @@ def contents(folder: Path) -> dict[Path, str]:
 
 
 def ingest(path: Path, home: Path) -> None:
-    """As a night begins; what comes of it is a whole snapshot or an error that a person can act on."""
+    """Fetches and reads a source; the result is a complete snapshot or a RecsysError with a next step."""
     before = contents(path.parent)
     with suppress(RecsysError):
         snapshot = write_snapshot(fetch_archive(str(path), Home(home)), Home(home))
@@ -203,7 +203,7 @@ def ingest(path: Path, home: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a name that is taken for a path would write."""
+    """Where a name that is mistaken for a path would be written."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -213,8 +213,8 @@ def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 @BOUNDED
-@given(st.sampled_from(LAYOUTS).flatmap(lambda name: spoilt(EDITIONS[name])), st.booleans())
-def test_spoilt_files_of_an_edition(files: dict[str, bytes], is_zip: bool) -> None:
+@given(st.sampled_from(LAYOUTS).flatmap(lambda name: mutated(EDITIONS[name])), st.booleans())
+def test_mutated_files_of_an_edition(files: dict[str, bytes], is_zip: bool) -> None:
     with workshop() as folder:
         path = write_files(folder / "sources" / f"source{'.zip' * is_zip}", files, "source")
         ingest(path, folder / "home")
@@ -223,23 +223,23 @@ def test_spoilt_files_of_an_edition(files: dict[str, bytes], is_zip: bool) -> No
 @pytest.mark.slow
 @BOUNDED
 @given(st.sampled_from(LAYOUTS), st.lists(bytewise, min_size=1, max_size=4), st.booleans())
-def test_a_spoilt_zip(name: str, spoils: list[Spoil], deflated: bool) -> None:
+def test_a_mutated_zip(name: str, mutations: list[Mutation], deflated: bool) -> None:
     with workshop() as folder:
         path = folder / "sources" / "source.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
             for file, content in EDITIONS[name].items():
                 archive.writestr(f"source/{file}", content)
         content = path.read_bytes()
-        for spoil in spoils:
-            content = spoil(content)
+        for mutate in mutations:
+            content = mutate(content)
         path.write_bytes(content)
         ingest(path, folder / "home")
 
 
 @pytest.mark.slow
 @BOUNDED
-@given(st.sampled_from(sorted(DROPS)).flatmap(lambda name: spoilt({name: DROPS[name]})))
-def test_a_spoilt_drop(files: dict[str, bytes]) -> None:
+@given(st.sampled_from(sorted(DROPS)).flatmap(lambda name: mutated({name: DROPS[name]})))
+def test_a_mutated_drop(files: dict[str, bytes]) -> None:
     ((name, content),) = files.items()
     with workshop() as folder, duckdb.connect() as connection:
         path = folder / "sources" / name
@@ -271,7 +271,7 @@ sizes = st.integers(-1, 10**30).map(str) | any_text | st.just("9" * 5000)
     | st.sampled_from([".", "..", "/", "/dev", "/dev/null", "/dev/zero"])
 )
 def test_any_source(source: str) -> None:
-    """A name that is known would be fetched, so it is left out; nothing else may be found or read to its end."""
+    """Known names are left out, because they would be fetched; every other name must be refused."""
     if source in DATASETS:
         return
     with workshop() as folder, suppress(UsageError, SourceError):

@@ -20,7 +20,7 @@ CONFIG = SplitConfig(holdout_share=0.25, validation_share=0.1)
 
 
 def make_ratings(seed: int = 0) -> pl.DataFrame:
-    """8,000 ratings, every user of every movie, the stars at random."""
+    """8,000 ratings, of every movie by every user, with random stars."""
     user_id, movie_id = np.divmod(np.arange(N_USERS * N_MOVIES, dtype=np.int32), np.int32(N_MOVIES))
     rating = np.random.default_rng(seed).integers(1, 6, len(user_id)).astype(np.float32)
     frame = pl.DataFrame({"user_id": user_id + 1, "movie_id": movie_id + 1, "rating": rating})
@@ -44,7 +44,7 @@ def pairs(part: pl.DataFrame) -> set[tuple[int, int]]:
     return set(part.select("user_id", "movie_id").iter_rows())
 
 
-def test_shares_are_exact_parts_disjoint_and_together_everything(tmp_path: Path) -> None:
+def test_parts_have_exact_shares_are_disjoint_and_complete(tmp_path: Path) -> None:
     ratings = make_ratings()
     train, validation, holdout = read_parts(split(ratings, tmp_path))
     assert (len(train), len(validation), len(holdout)) == (5400, 600, 2000)  # 25% of 8,000, then 10% of 6,000
@@ -67,26 +67,26 @@ def test_the_order_of_the_source_does_not_matter(tmp_path: Path) -> None:
     assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
 
 
-def test_only_the_pair_decides_not_the_stars_or_the_date(tmp_path: Path) -> None:
+def test_the_draw_depends_on_the_pair_only(tmp_path: Path) -> None:
     one = read_parts(split(make_ratings(seed=0), tmp_path / "one"))
     other = read_parts(split(make_ratings(seed=1), tmp_path / "other"))
     assert [pairs(part) for part in one] == [pairs(part) for part in other]
 
 
-def test_another_seed_draws_anew(tmp_path: Path) -> None:
+def test_another_seed_gives_another_draw(tmp_path: Path) -> None:
     holdouts = [read_parts(split(make_ratings(), tmp_path / str(seed), seed))[2] for seed in (0, 1)]
     in_both = len(pairs(holdouts[0]) & pairs(holdouts[1]))
     assert 430 < in_both < 570  # two independent quarters of 8,000 share 500 on average, standard deviation 17
 
 
 def test_holdout_and_validation_orders_are_unrelated(tmp_path: Path) -> None:
-    """With a shared order, validation drawn from everything would be the holdout itself."""
+    """With a shared order, validation drawn from all ratings would equal the holdout."""
     holdout = read_parts(split(make_ratings(), tmp_path))[2]
     _, validation = split_validation(make_ratings(), CONFIG.holdout_share, seed=0)
     assert 430 < len(pairs(holdout) & pairs(validation)) < 570
 
 
-def test_every_star_every_user_and_every_movie_is_held_out_alike(tmp_path: Path) -> None:
+def test_the_holdout_is_uniform_over_stars_users_and_movies(tmp_path: Path) -> None:
     ratings = make_ratings()
     holdout = read_parts(split(ratings, tmp_path))[2]
     for column, tolerance in (("rating", 0.05), ("user_id", 0.25), ("movie_id", 0.25)):
@@ -96,8 +96,8 @@ def test_every_star_every_user_and_every_movie_is_held_out_alike(tmp_path: Path)
         assert (share - 0.25).abs().max() < tolerance  # type: ignore[operator]
 
 
-def test_the_same_pair_gets_the_same_place_in_every_version(tmp_path: Path) -> None:
-    """Pins the hash: a change here would silently move every holdout."""
+def test_the_hash_does_not_change_between_versions(tmp_path: Path) -> None:
+    """A change of the hash would silently change every holdout."""
     holdout = read_parts(split(make_ratings(), tmp_path))[2]
     assert list(holdout.select("user_id", "movie_id").head(5).iter_rows()) == [
         (1, 5),
@@ -114,7 +114,7 @@ def test_hash_is_the_published_one() -> None:
     assert splitmix64(states).tolist() == [0xE220A8397B1DCDAF, 6457827717110365317]
 
 
-def test_repeated_pairs_are_parted_by_their_content() -> None:
+def test_repeated_pairs_are_split_by_content() -> None:
     twice = pl.concat([make_ratings(seed=0), make_ratings(seed=1)])
     straight = split_validation(twice, 0.1, seed=0)
     shuffled = split_validation(twice.sample(fraction=1.0, shuffle=True, seed=3), 0.1, seed=0)
@@ -123,7 +123,7 @@ def test_repeated_pairs_are_parted_by_their_content() -> None:
 
 
 def rated(*rows: tuple[int, int, int]) -> pl.DataFrame:
-    """Of (user_id, movie_id, hour); the stars play no part."""
+    """Ratings from (user_id, movie_id, hour), all with the same stars."""
     hours = [START + timedelta(hours=hour) for _, _, hour in rows]
     ids = {"user_id": [row[0] for row in rows], "movie_id": [row[1] for row in rows]}
     frame = pl.DataFrame(ids, schema_overrides={"user_id": pl.Int32, "movie_id": pl.Int32})
@@ -131,7 +131,7 @@ def rated(*rows: tuple[int, int, int]) -> pl.DataFrame:
 
 
 def at_random_times(seed: int = 0) -> pl.DataFrame:
-    """`make_ratings`, at one of 50 moments each: every moment is shared by many."""
+    """`make_ratings` at 50 different times, so that many ratings share a time."""
     days = pl.lit(pl.Series(np.random.default_rng(seed).integers(0, 50, N_USERS * N_MOVIES)))
     return make_ratings().with_columns(pl.col("rated_at") + pl.duration(days=days))
 
@@ -143,7 +143,7 @@ def test_the_newest_share_is_held_out_and_ties_are_broken_by_id() -> None:
     assert pairs(holdout) == {(2, 5), (2, 9), (9, 9), (3, 2)}
 
 
-def test_nothing_is_learned_from_after_the_first_moment_held_out(tmp_path: Path) -> None:
+def test_training_rows_are_earlier_than_the_holdout(tmp_path: Path) -> None:
     ratings = at_random_times()
     parts = read_parts(split(ratings, tmp_path, config=SplitConfig(kind="time", holdout_share=0.1)))
     train, validation, holdout = parts
@@ -158,7 +158,7 @@ def test_nothing_is_learned_from_after_the_first_moment_held_out(tmp_path: Path)
 def test_each_users_last_ratings_are_held_out() -> None:
     ratings = rated(
         (1, 5, 0), (1, 6, 8), (1, 7, 4), (1, 8, 4),  # movies 6 and, of the two of hour 4, the higher one
-        (2, 5, 1), (2, 6, 0),  # no more than two: all stay
+        (2, 5, 1), (2, 6, 0),  # at most two: all are kept
         (3, 4, 9), (3, 3, 8), (3, 2, 7),
     )  # fmt: skip
     rest, holdout = cut_holdout(ratings, SplitConfig(kind="last", last_k=2), seed=0)
@@ -166,7 +166,7 @@ def test_each_users_last_ratings_are_held_out() -> None:
     assert pairs(rest) == {(1, 5), (1, 7), (2, 5), (2, 6), (3, 2)}
 
 
-def test_validation_is_cut_as_the_holdout_is() -> None:
+def test_validation_is_cut_like_the_holdout() -> None:
     ratings = at_random_times()
     last = SplitConfig(kind="last", last_k=3)
     rest, holdout = cut_holdout(ratings, last, seed=0)
@@ -178,7 +178,7 @@ def test_validation_is_cut_as_the_holdout_is() -> None:
 
 
 @pytest.mark.parametrize("config", [SplitConfig(kind="time"), SplitConfig(kind="last")])
-def test_splits_by_time_depend_on_no_seed_and_no_order(config: SplitConfig) -> None:
+def test_splits_by_time_do_not_depend_on_seed_or_order(config: SplitConfig) -> None:
     ratings = at_random_times()
     straight = cut_holdout(ratings, config, seed=0)
     shuffled = cut_holdout(ratings.sample(fraction=1.0, shuffle=True, seed=7), config, seed=1)
@@ -191,11 +191,11 @@ def test_the_name_of_the_holdout_says_how_it_was_cut() -> None:
     assert [SplitConfig(kind=kind).holdout for kind in kinds] == ["holdout", "holdout_time", "holdout_last"]
 
 
-def test_last_ratings_of_users_who_have_no_more_are_refused() -> None:
+def test_last_k_is_refused_if_no_user_has_more_ratings() -> None:
     with pytest.raises(DataRefused, match=r"no user has more than 80 ratings.*RECSYS_SPLIT__LAST_K"):
         cut_holdout(make_ratings(), SplitConfig(kind="last", last_k=N_MOVIES), seed=0)
 
 
-def test_too_few_ratings_to_part_are_refused() -> None:
+def test_too_few_ratings_to_split_are_refused() -> None:
     with pytest.raises(DataRefused, match=r"4 ratings cannot be split at a share of 0\.1: one part would be empty"):
         split_validation(make_ratings().head(4), 0.1, seed=0)

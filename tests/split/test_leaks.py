@@ -23,7 +23,7 @@ def parts() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def answering(build: Build, name: str, train: pl.DataFrame) -> Callable[[pl.DataFrame], Tensor]:
-    """Trains what `build` makes, which is shown the holdout, and answers for every pair."""
+    """Trains the network of `build`, which sees the holdout, and predicts every pair."""
 
     def answer(holdout: pl.DataFrame) -> Tensor:
         torch.manual_seed(0)
@@ -41,8 +41,8 @@ def test_no_network_learns_from_the_holdout(name: str, parts: tuple[pl.DataFrame
     assert find_leaks(answering(lambda _: MODELS[name].build(config, SIZES, FEATURES), name, train), holdout) == []
 
 
-def test_history_from_the_holdout_is_found(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    """It needs no stars: that a user will rate a movie says something of both."""
+def test_a_leak_through_the_history_is_found(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+    """A leak does not need stars: that a user rates a movie is information on both."""
 
     class Leaking(OrdinalNetwork):
         seen: Interactions
@@ -59,7 +59,7 @@ def test_history_from_the_holdout_is_found(parts: tuple[pl.DataFrame, pl.DataFra
     assert "which rows it has" in find_leaks(answering(build, "ordinal", parts[0]), parts[1])
 
 
-def test_stars_and_moments_of_the_holdout_are_found(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+def test_leaks_of_stars_and_times_are_found(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     holdout = parts[1]
     for column, change in (("rating", "its stars"), ("rated_at", "its moments")):
         by_id = pl.col(column).sort_by("user_id", "movie_id")
@@ -87,14 +87,14 @@ def test_parts_that_share_a_pair_are_refused(parts: tuple[pl.DataFrame, pl.DataF
         check_apart(train, both, ("a", "b"))
 
 
-def test_the_pair_counts_not_its_stars(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+def test_shared_pairs_are_found_whatever_their_stars(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     train, holdout = parts
     again = train.head(1).with_columns(rating=pl.lit(LEVELS[0]), rated_at=holdout["rated_at"].max())
     with pytest.raises(DataRefused, match="1 of 1 rows of holdout are in train"):
         check_apart(train, again)
 
 
-def test_what_is_learned_must_not_be_later_than_what_is_predicted() -> None:
+def test_training_rows_after_the_holdout_are_refused() -> None:
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 6)]
     frame = pl.DataFrame({"rated_at": moments})
     check_order(frame[:3], frame[2:])  # of one moment: neither is later

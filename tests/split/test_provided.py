@@ -40,7 +40,7 @@ def test_a_published_split_is_read_from_a_zip_or_a_folder(tmp_path: Path) -> Non
         assert holdout.equals(RATED.head(300).sort(PAIRS))
 
 
-def test_what_the_checks_did_not_admit_is_in_neither_part(tmp_path: Path) -> None:
+def test_refused_ratings_are_in_neither_part(tmp_path: Path) -> None:
     path = write_zip(tmp_path, RATED.tail(900), RATED.head(300))
     admitted = RATED.filter(pl.col("user_id") != 7)
     train, holdout = Provided("u1", 0.1).read(admitted, LEVELS, archive(path))
@@ -48,7 +48,7 @@ def test_what_the_checks_did_not_admit_is_in_neither_part(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["wheel", None])
-def test_an_archive_without_the_published_parts(place: str | None, tmp_path: Path) -> None:
+def test_an_archive_without_the_published_parts_is_refused(place: str | None, tmp_path: Path) -> None:
     if place:
         with zipfile.ZipFile(tmp_path / place, "w") as file:
             file.writestr("ml-100k/u.data", lines(RATED))
@@ -57,7 +57,7 @@ def test_an_archive_without_the_published_parts(place: str | None, tmp_path: Pat
         Provided("u2", 0.1).read(RATED, LEVELS, archive(path))
 
 
-def test_parts_that_are_something_else(tmp_path: Path) -> None:
+def test_invalid_published_parts_are_refused(tmp_path: Path) -> None:
     for name in ("u1.base", "u1.test"):
         (tmp_path / name).write_text("user,movie\n1,2\n")
     with pytest.raises(DataRefused, match=r"u1\.base that is not user, movie, rating and seconds"):
@@ -68,7 +68,7 @@ def test_parts_that_are_something_else(tmp_path: Path) -> None:
         Provided("u1", 0.1).read(RATED, LEVELS, archive(tmp_path))
 
 
-def test_two_files_with_the_columns_that_both_have(tmp_path: Path) -> None:
+def test_two_files_keep_the_columns_that_both_have(tmp_path: Path) -> None:
     paths = tmp_path / "train.parquet", tmp_path / "holdout.parquet"
     RATED.tail(900).reverse().write_parquet(paths[0])
     RATED.head(300).drop("rated_at").write_parquet(paths[1])

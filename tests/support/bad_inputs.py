@@ -1,7 +1,4 @@
-"""Every kind of bad input, by the name it has in docs/data.md, and how it comes about.
-
-What each gets stands there, not here.
-"""
+"""Creates every kind of bad input, by its name in docs/data.md. The expected results are on that page."""
 
 import gzip
 import shutil
@@ -74,10 +71,10 @@ FILES = {
     "gzip called csv": in_drops(ratings=gzip.compress),
     "an HTML page called csv": in_drops(movies=just("<!DOCTYPE html>\n<html><body>Please log in</body></html>\n")),
     "Parquet called csv": in_drops(ratings=lambda _: packed()["ratings.parquet"]),
-    "CSV called Parquet": in_parquet("ratings", spoil=lambda _: drops()["ratings.csv"]),
-    "Parquet cut short": in_parquet("ratings", spoil=lambda content: content[: len(content) // 2]),
+    "CSV called Parquet": in_parquet("ratings", damage=lambda _: drops()["ratings.csv"]),
+    "Parquet cut short": in_parquet("ratings", damage=lambda content: content[: len(content) // 2]),
     "a damaged page of Parquet": in_parquet(
-        "ratings", spoil=lambda content: content[:3000] + bytes(500) + content[3500:]
+        "ratings", damage=lambda content: content[:3000] + bytes(500) + content[3500:]
     ),
     "a null in Parquet": in_parquet("movies", more_movies),
     "a bomb in Parquet": in_parquet("movies", lambda _: long_titles(9_000, n_rows=10_000)),
@@ -116,7 +113,7 @@ HEADERS = {
 
 
 def long_titles(n_bytes: int, n_rows: int) -> pa.Table:
-    """Movies that all have one title, which the file holds once."""
+    """Movies with the same title, which the file stores once."""
     titles = pa.DictionaryArray.from_arrays(pa.array([0] * n_rows, pa.int32()), ["x" * n_bytes])
     ids, years = list(range(1, n_rows + 1)), pa.array([1990] * n_rows, pa.int16())
     return pa.table({"movie_id": ids, "title": titles, "year": years, "genres": [["War"]] * n_rows})
@@ -129,7 +126,7 @@ def cast(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
 
 @dataclass(frozen=True)
 class Rows:
-    """Lines that are added to a file, and which of them are bad; counted from 0, the others are what they offend."""
+    """Lines added to a file, and the positions of the bad ones, from 0."""
 
     file: str
     lines: tuple[str | bytes, ...]
@@ -194,21 +191,21 @@ EDITION_ROWS = {
 
 
 def with_rows(files: Callable[[], Names], folder: str, kinds: Mapping[str, Rows]) -> Write:
-    """All these lines, each added to its file, in their order."""
+    """Writes the files with all these lines added."""
     changes = {}
-    for name in {spoilt.file for spoilt in kinds.values()}:
-        lines = [line for spoilt in kinds.values() if spoilt.file == name for line in spoilt.lines]
+    for name in {added.file for added in kinds.values()}:
+        lines = [line for added in kinds.values() if added.file == name for line in added.lines]
         changes[name] = more(*lines)
     return changed(files, folder, changes)
 
 
 def find_lines(files: Names, kinds: Mapping[str, Rows]) -> dict[str, set[int]]:
-    """By kind, the numbers of its bad lines in the file that `with_rows` writes."""
+    """By kind, the line numbers of its bad lines in the file that `with_rows` writes."""
     last = {name: content.count(b"\n") for name, content in files.items()}
     found = {}
-    for kind, spoilt in kinds.items():
-        found[kind] = {last[spoilt.file] + 1 + position for position in spoilt.bad}
-        last[spoilt.file] += len(spoilt.lines)
+    for kind, added in kinds.items():
+        found[kind] = {last[added.file] + 1 + position for position in added.bad}
+        last[added.file] += len(added.lines)
     return found
 
 
@@ -284,17 +281,17 @@ DOWNLOADS = {
 }
 
 
-# ---- what is wrong at home
+# ---- damage to the home
 
 
-def spoil_snapshots(spoil: Callable[[Path], None]) -> Callable[[Home], None]:
-    """Spoils every snapshot, so tonight's and the published one."""
+def damage_snapshots(damage: Callable[[Path], None]) -> Callable[[Home], None]:
+    """Damages every snapshot of the home."""
 
-    def spoil_them(home: Home) -> None:
+    def damage_them(home: Home) -> None:
         for manifest in home.snapshots.glob("canonical/*/manifest.json"):
-            spoil(manifest.parent)
+            damage(manifest.parent)
 
-    return spoil_them
+    return damage_them
 
 
 def cut(path: Path) -> None:
@@ -302,8 +299,8 @@ def cut(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-def spoil_page(path: Path) -> None:
-    """And the runs are gone whose checks could be taken over."""
+def damage_page(path: Path) -> None:
+    """Damages a page, and removes the runs whose checks could be reused."""
     content = path.read_bytes()
     path.write_bytes(content[:3000] + bytes(400) + content[3400:])
     shutil.rmtree(path.parents[3] / "runs")
@@ -335,27 +332,27 @@ def cut_readings(home: Home) -> None:
         cut(path)
 
 
-def at_home(spoil: Callable[[Home], None]) -> Kind:
-    return Kind(lambda path: write_drops(path / "drops"), spoil=spoil)
+def at_home(damage: Callable[[Home], None]) -> Kind:
+    return Kind(lambda path: write_drops(path / "drops"), damage=damage)
 
 
 HOMES = {
     "a home that is a file": at_home(lambda home: put_file(home.root)),
     "a file in place of the runs": at_home(lambda home: put_file(home.runs)),
     "a file in place of the snapshots": at_home(lambda home: put_file(home.snapshots)),
-    "a file in place of the archives": Kind(ML_1M, spoil=lambda home: put_file(home.archives), answer=honest),
+    "a file in place of the archives": Kind(ML_1M, damage=lambda home: put_file(home.archives), answer=honest),
     "a damaged warehouse": at_home(lambda home: cut(home.warehouse)),
     "a damaged list of the forgotten": at_home(cut_forgotten),
-    "a snapshot of other columns": at_home(spoil_snapshots(retype_ratings)),
-    "a damaged snapshot": at_home(spoil_snapshots(lambda folder: cut(folder / "ratings.parquet"))),
-    "a damaged manifest": at_home(spoil_snapshots(lambda folder: cut(folder / "manifest.json"))),
-    "a damaged page of a snapshot": at_home(spoil_snapshots(lambda folder: spoil_page(folder / "ratings.parquet"))),
-    "a snapshot without a file": at_home(spoil_snapshots(lambda folder: (folder / "tags.parquet").unlink())),
+    "a snapshot of other columns": at_home(damage_snapshots(retype_ratings)),
+    "a damaged snapshot": at_home(damage_snapshots(lambda folder: cut(folder / "ratings.parquet"))),
+    "a damaged manifest": at_home(damage_snapshots(lambda folder: cut(folder / "manifest.json"))),
+    "a damaged page of a snapshot": at_home(damage_snapshots(lambda folder: damage_page(folder / "ratings.parquet"))),
+    "a snapshot without a file": at_home(damage_snapshots(lambda folder: (folder / "tags.parquet").unlink())),
     "a damaged record of readings": at_home(cut_readings),
     "a damaged cache of drops": at_home(cut_parsed),
     "a damaged snapshot of last night": Kind(
         changed(drops, "drops", {"ratings.csv": more("1,1,4,978300760")}),
-        spoil=spoil_snapshots(lambda folder: cut(folder / "ratings.parquet")),
+        damage=damage_snapshots(lambda folder: cut(folder / "ratings.parquet")),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Snapshots made from plain rows, so that a test can break one row and say which line it came from."""
+"""Snapshots from plain rows, so that a test can break one row and knows its line."""
 
 import json
 from collections.abc import Sequence
@@ -39,9 +39,7 @@ def make_run(home: Home, name: str = "20261121T030000Z-4f1c") -> Run:
 
 
 def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
-    """Every user has rated every movie, one a minute, and tagged the first; row i of a table is line i + 1 of its
-    source.
-    """
+    """Every user rates every movie, one per minute, and tags the first; row i of a table is line i + 1 of its file."""
     pairs = [(user, movie) for movie in range(1, n_movies + 1) for user in range(1, n_users + 1)]
     return {
         "ratings": [
@@ -72,10 +70,10 @@ def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
 def write_tables(
     folder: Path, tables: Tables, rejects: Sequence[Row] = (), superseded: Sequence[Row] = (), **manifest: Any
 ) -> Snapshot:
-    """The snapshot of `tables`, whose scale is 1 to 5 stars: every table sorted, its source lines beside it.
+    """Writes the snapshot of `tables`, on a scale of 1 to 5 stars: sorted tables and their source lines.
 
-    Row i of a table stood on line i + 1 of <table>.csv; superseded ratings on the lines of old.csv. `manifest` adds to
-    the manifest or replaces what is in it.
+    Row i of a table is from line i + 1 of <table>.csv, superseded ratings from old.csv. `manifest` overrides entries of
+    the manifest.
     """
     snapshot = Snapshot(folder)
     folder.mkdir(parents=True)
@@ -84,8 +82,8 @@ def write_tables(
     write_table(snapshot, "superseded", SUPERSEDED, superseded, "old.csv")
     pq.write_table(pa.Table.from_pylist(list(rejects), REJECTS), snapshot.rejects)
     rows = {table: len(tables.get(table, [])) for table in TABLES}
-    told = {"dataset": "planted", "rating_scale": [1.0, 2.0, 3.0, 4.0, 5.0], "genres": None, "rows": rows}
-    (folder / "manifest.json").write_text(json.dumps(told | manifest), encoding="utf-8")
+    content = {"dataset": "planted", "rating_scale": [1.0, 2.0, 3.0, 4.0, 5.0], "genres": None, "rows": rows}
+    (folder / "manifest.json").write_text(json.dumps(content | manifest), encoding="utf-8")
     return snapshot
 
 

@@ -1,7 +1,7 @@
-"""Good data, and ways to spoil them: what `bad_inputs` is written in.
+"""Good data, and functions that damage them, for `bad_inputs`.
 
-The good data were published: a directory of drops in our own schema, or an edition in GroupLens's CSV. Around each
-fault lie data that would pass without it.
+The good data are a directory of drops in our own schema, or an edition in GroupLens's CSV. Each kind of bad input
+differs from good data in one fault only.
 """
 
 import io
@@ -31,11 +31,11 @@ SIZES = (200, 200, 8000)  # users, movies, ratings
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of bad input comes about, and the settings of the night that meets it."""
+    """One kind of bad input: how to create it, and the settings of the night."""
 
     write: Write
-    spoil: Callable[[Home], None] | None = None  # done to a copy of the home, where that is what is bad
-    answer: Answer | None = None  # of the server that holds the source
+    damage: Callable[[Home], None] | None = None  # applied to a copy of the home
+    answer: Answer | None = None  # of the server with the source
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ def write_drops(path: Path) -> Path:
     return write_files(path, drops(), path.name)
 
 
-# ---- what can be done to them
+# ---- changes
 
 
 def changed(files: Callable[[], Names], folder: str, changes: Changes) -> Write:
@@ -92,7 +92,7 @@ def changed(files: Callable[[], Names], folder: str, changes: Changes) -> Write:
 
 
 def in_drops(**changes: Change | None) -> Kind:
-    """Drops, changed in `<table>.csv`."""
+    """Drops with changes to `<table>.csv`."""
     return Kind(changed(drops, "drops", {f"{table}.csv": change for table, change in changes.items()}))
 
 
@@ -105,24 +105,24 @@ def more_movies(table: pa.Table) -> pa.Table:
     return pa.concat_tables([table, pa.table(new, schema=table.schema)])
 
 
-def in_parquet(table: str, change: Callable[[pa.Table], pa.Table] | None = None, spoil: Change | None = None) -> Kind:
+def in_parquet(table: str, change: Callable[[pa.Table], pa.Table] | None = None, damage: Change | None = None) -> Kind:
     def rewrite(content: bytes) -> bytes:
         if change:
             buffer = io.BytesIO()
             pq.write_table(change(pq.read_table(io.BytesIO(content))), buffer)
             content = buffer.getvalue()
-        return spoil(content) if spoil else content
+        return damage(content) if damage else content
 
     return Kind(changed(packed, "drops", {f"{table}.parquet": rewrite}))
 
 
 def files_named(**changes: Change) -> Kind:
-    """Drops, and files beside them; two underscores stand for a hyphen."""
+    """Drops and additional files; two underscores stand for a hyphen."""
     return Kind(changed(drops, "drops", {name.replace("__", "-") + ".csv": change for name, change in changes.items()}))
 
 
 def more(*lines: str | bytes) -> Change:
-    """Lines added at the end, each ended as those before."""
+    """Appends lines, with the line end of the file."""
 
     def add(content: bytes) -> bytes:
         end = b"\r\n" if content.endswith(b"\r\n") else b"\n"
@@ -136,7 +136,7 @@ def just(content: str | bytes) -> Change:
 
 
 def header(old: str, new: str) -> Change:
-    """The first line with one name replaced."""
+    """Replaces a name in the first line."""
 
     def rename(content: bytes) -> bytes:
         first, _, rest = content.partition(b"\n")
@@ -146,7 +146,7 @@ def header(old: str, new: str) -> Change:
 
 
 def frame(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Change:
-    """A CSV file, rewritten as a table."""
+    """Rewrites a CSV file as a changed table."""
     return lambda content: change(pl.read_csv(content, infer_schema=False)).write_csv(quote_style="necessary").encode()
 
 
@@ -164,7 +164,7 @@ def some(share: float, value: pl.Expr, otherwise: str) -> pl.Expr:
 
 
 def a_zip(*names: str) -> Write:
-    """A zip with these files of an edition and no other."""
+    """A zip with only these files of an edition."""
 
     def write(path: Path) -> Path:
         return hostile.write(

@@ -110,8 +110,8 @@ def one_file(path: Path, closing: ExitStack) -> Files:
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set TimeZone = 'UTC'")  # for times without a zone
     connection.register("lines", LINES.empty_table())  # the macro refers to it
-    parted = sql.read("read_parted")
-    connection.execute(f"create or replace temp macro parted_lines(separator, n_fields) as table {parted}")
+    statement = sql.read("read_split")
+    connection.execute(f"create or replace temp macro split_lines(separator, n_fields) as table {statement}")
     connection.execute(sql.read("read_fields"))
     fill_empty("rejects", REJECTS, connection)
 

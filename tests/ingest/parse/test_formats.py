@@ -51,7 +51,7 @@ USERS = pl.DataFrame(
 
 
 def read(path: Path) -> dict[str, pl.DataFrame]:
-    """Every table of a source, and its rejects, in the order of its lines."""
+    """Every table of a source, and its rejects, in the order of lines."""
     with duckdb.connect() as connection:
         with opened(path) as files:
             layout = recognise(files)
@@ -60,12 +60,12 @@ def read(path: Path) -> dict[str, pl.DataFrame]:
 
 
 def rejected(tables: dict[str, pl.DataFrame]) -> dict[int, str]:
-    """The text of each refused line by its number."""
+    """The text of each rejected line by its number."""
     return {line: json.loads(row)["line"] for line, row in refusals(tables)}
 
 
 def reasons(tables: dict[str, pl.DataFrame]) -> dict[int, str]:
-    """What could not be read, by the number of the line."""
+    """The reasons of rejected lines by line number."""
     return {line: json.loads(row)["why"] for line, row in refusals(tables)}
 
 
@@ -75,7 +75,7 @@ def refusals(tables: dict[str, pl.DataFrame]) -> list[tuple[int, str]]:
 
 
 def write_latest(path: Path, ratings: str = "1,10,4.0,978300760\n", movies: str = "10,A (1995),Drama\n") -> Path:
-    """A directory in the layout of the newer editions from the text of its lines."""
+    """Writes a directory in the layout of the newer editions."""
     path.mkdir()
     (path / "ratings.csv").write_bytes(b"userId,movieId,rating,timestamp\n" + ratings.encode())
     (path / "movies.csv").write_bytes(b"movieId,title,genres\n" + movies.encode())
@@ -97,7 +97,7 @@ def test_every_layout_reads_the_same(layout: str, name: str, tmp_path: Path) -> 
     assert [tables[name].height for name in ("tags", "links", "rejects")] == [0, 0, 0]
 
 
-def test_every_row_says_which_file_and_line_it_stood_in(tmp_path: Path) -> None:
+def test_every_row_has_its_source_file_and_line(tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a", ratings="1,10,4.0,978300760\nnot a rating\n")
     tables = read(path)
     assert tables["ratings"].select(WHERE).rows() == [("ratings.csv", 2)]
@@ -107,7 +107,7 @@ def test_every_row_says_which_file_and_line_it_stood_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["ml-100k", "ml-1m", "ml-10m", "csv", "atomic", "canonical"])
-def test_broken_lines_become_rejects_and_cost_no_other_line(layout: str, tmp_path: Path) -> None:
+def test_broken_lines_become_rejects_and_affect_no_other_line(layout: str, tmp_path: Path) -> None:
     planted = plant(50, 40, 1000)
     broken = {5: "", 6: "not a rating", 700: "1\t2::3|4,5"}
     path = write_archive(tmp_path / "a.zip", layout, planted.ratings, planted.movies, planted.users, broken)
@@ -154,7 +154,7 @@ def test_broken_lines_become_rejects_and_cost_no_other_line(layout: str, tmp_pat
         ('"1,10",4.0,978300760', "3 fields instead of 4"),
     ],
 )
-def test_what_cannot_be_a_rating_is_kept_as_it_was_with_the_reason(line: str, why: str, tmp_path: Path) -> None:
+def test_a_reject_has_the_line_and_the_reason(line: str, why: str, tmp_path: Path) -> None:
     tables = read(write_latest(tmp_path / "a", ratings=f"1,10,4.0,978300760\n{line}\n2,10,3.5,978300761\n"))
     assert tables["ratings"]["source_line"].to_list() == [2, 4]
     assert rejected(tables) == {3: line.rstrip("\r\n")}
@@ -170,7 +170,7 @@ def test_numbers_may_be_quoted(tmp_path: Path) -> None:
     assert tables["rejects"].is_empty()
 
 
-def test_bytes_that_are_not_in_the_encoding_cost_their_line_alone(tmp_path: Path) -> None:
+def test_invalid_bytes_reject_only_their_line(tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a")
     (path / "ratings.csv").write_bytes(b"userId,movieId,rating,timestamp\n1,10,4.0\xe9,978300760\n2,10,3.5,978300761\n")
     tables = read(path)
@@ -179,8 +179,8 @@ def test_bytes_that_are_not_in_the_encoding_cost_their_line_alone(tmp_path: Path
     assert reasons(tables) == {2: "byte 9 is not UTF-8"}
 
 
-def test_what_can_be_a_rating_is_left_to_the_rules(tmp_path: Path) -> None:
-    """Off the scale, unknown movie, said twice: rows all the same."""
+def test_readable_ratings_are_left_to_the_rules(tmp_path: Path) -> None:
+    """Ratings off the scale, of unknown movies or repeated are rows."""
     ratings = "1,10,-1,978300760\n1,10,9.75,0\n1,77,4,978300760\n1,77,4,978300760\n"
     tables = read(write_latest(tmp_path / "a", ratings=ratings))
     assert tables["ratings"]["rating"].to_list() == [-1, 9.75, 4, 4]
@@ -198,15 +198,13 @@ def test_a_file_of_something_else_is_refused_with_an_example(tmp_path: Path) -> 
         read(path)
 
 
-def test_a_column_that_nobody_can_read_is_named_with_an_example(tmp_path: Path) -> None:
+def test_an_unreadable_column_is_named_with_an_example(tmp_path: Path) -> None:
     ratings = "lorem\n1,10,good,978300760\n2,10,bad,978300761\n"
     with pytest.raises(DataRefused, match=r"of ratings\.csv .* line 3, \{1,10,good,978300760: rating 'good' is"):
         read(write_latest(tmp_path / "a", ratings=ratings))
 
 
-def test_of_a_large_file_of_something_else_no_more_is_read_than_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_a_large_file_of_another_kind_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "GIVE_UP_AFTER", 99)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 600)
     with pytest.raises(DataRefused, match=r"none of the 1\d\d lines read of ratings\.csv"):
@@ -245,14 +243,14 @@ def test_movies_that_cannot_be_read_are_rejects(tmp_path: Path) -> None:
     assert reasons(tables) == dict(enumerate(broken.values(), start=3))
 
 
-def test_a_field_over_two_lines_costs_these_and_no_more(tmp_path: Path) -> None:
+def test_a_field_over_two_lines_rejects_only_these_lines(tmp_path: Path) -> None:
     movies = '1,"A\nB (1995)",Drama\n2,C (1996),Drama\n3,"D\n4,E (1997),Drama\n'
     tables = read(write_latest(tmp_path / "a", movies=movies))
     assert tables["movies"]["movie_id"].to_list() == [2, 4]
     assert list(rejected(tables)) == [2, 3, 5]
 
 
-def test_a_flag_that_is_none_is_a_reject(tmp_path: Path) -> None:
+def test_an_invalid_flag_is_a_reject(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a", "ml-100k", RATINGS, MOVIES, USERS)
     movies = (path / "u.item").read_bytes().split(b"\n")
     (path / "u.item").write_bytes(b"\n".join([movies[0], movies[1][:-1] + b"2", b""]))
@@ -304,7 +302,7 @@ def test_tags_that_cannot_be_read_are_rejects(tmp_path: Path) -> None:
     assert reasons(tables) == dict(enumerate(broken.values(), start=3))
 
 
-def test_a_tag_may_hold_what_parts_its_line(tmp_path: Path) -> None:
+def test_a_tag_may_contain_the_separator(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "ml-10m", "ml-10m", RATINGS, MOVIES, USERS)
     (path / "tags.dat").write_bytes(b"1::10::a::b::978300760\n1::10::c:::978300761\n1::10:::d::978300762\n1::10::e\n")
     tables = read(path)
@@ -312,7 +310,7 @@ def test_a_tag_may_hold_what_parts_its_line(tmp_path: Path) -> None:
     assert reasons(tables) == {4: "3 fields instead of 4"}
 
 
-def test_links_keep_their_zeros_and_gaps(tmp_path: Path) -> None:
+def test_links_keep_leading_zeros_and_missing_ids(tmp_path: Path) -> None:
     links = "movieId,imdbId,tmdbId\r\n1,0114709,862\r\n2,0113497,\r\n3,,8844.0\r\n4,tt01,1\r\n5,01,x\r\n"
     tables = read(write_extra(tmp_path / "a", "links.csv", links))
     assert tables["links"].drop(WHERE).rows() == [(1, "0114709", 862), (2, "0113497", None), (3, None, 8844)]
@@ -322,10 +320,10 @@ def test_links_keep_their_zeros_and_gaps(tmp_path: Path) -> None:
     }
 
 
-# ---- what is said of the files
+# ---- notices and refusals
 
 
-def test_columns_and_files_that_are_not_used_are_told(tmp_path: Path) -> None:
+def test_unused_columns_and_files_are_reported(tmp_path: Path) -> None:
     path = write_extra(tmp_path / "a", "genome-tags.csv", "tagId,tag\n")
     (path / "ratings.csv").write_text("userId,movieId,device,rating,timestamp,\n1,10,tv,4.0,978300760,\n")
     with duckdb.connect() as connection:
@@ -347,7 +345,7 @@ def test_columns_and_files_that_are_not_used_are_told(tmp_path: Path) -> None:
         (b"\n\n<html><body>404</body></html>\n", "an HTML page"),
     ],
 )
-def test_what_is_no_text_is_refused_in_words(content: bytes, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused_by_kind(content: bytes, words: str, tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a")
     (path / "ratings.csv").write_bytes(content)
     with pytest.raises(DataRefused, match=rf"ratings\.csv in .* is {words}.*Next: "):
@@ -364,19 +362,19 @@ def test_what_is_no_text_is_refused_in_words(content: bytes, words: str, tmp_pat
         ("", "has no column .* it has no lines"),
     ],
 )
-def test_a_header_that_will_not_do_is_refused_by_name(header: str, words: str, tmp_path: Path) -> None:
+def test_an_invalid_header_is_refused_by_name(header: str, words: str, tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a")
     (path / "ratings.csv").write_text(header)
     with pytest.raises(DataRefused, match=rf"ratings\.csv in .* {words}"):
         read(path)
 
 
-def test_rejects_do_not_pile_up_in_python(tmp_path: Path) -> None:
-    """A share of the lines is refused without a Python object for each: bytes, not hundreds of them."""
+def test_rejects_take_little_memory(tmp_path: Path) -> None:
+    """Rejected lines do not become Python objects."""
     bad = "1,10,bad,978300760\n" * 200_000
     path = write_latest(tmp_path / "a", ratings="1,10,4.0,978300760\n" + bad)
     with duckdb.connect() as connection:
-        read_tables(path, "csv", connection)  # once, for what is allocated only once
+        read_tables(path, "csv", connection)  # a first time, for one-time allocations
         tracemalloc.start()
         read_tables(path, "csv", connection)
         _, peak_bytes = tracemalloc.get_traced_memory()

@@ -28,7 +28,7 @@ from recsys.ingest.parse.layouts import LAYOUTS, atomic_title, file_names, publi
         ("Misérables, Les (1995)(2012)", "Misérables, Les (1995)", 2012),
     ],
 )
-def test_title_and_year_are_parted(published: str, title: str, year: int | None) -> None:
+def test_title_and_year_are_split(published: str, title: str, year: int | None) -> None:
     assert published_title({"title": published}) == (title, year)
 
 
@@ -40,7 +40,7 @@ def test_title_and_year_are_parted(published: str, title: str, year: int | None)
         ("Land Before Time III (1995)", "V", ("Land Before Time III (V)", 1995)),
     ],
 )
-def test_the_wheel_is_read_as_what_was_published(title: str, year: str, expected: tuple[str, int | None]) -> None:
+def test_the_wheel_gives_the_published_titles(title: str, year: str, expected: tuple[str, int | None]) -> None:
     assert atomic_title({"title": title, "year": year}) == expected
 
 
@@ -50,12 +50,12 @@ def test_whole_numbers(text: str, value: int | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["8", "-1", "1.5", "1_0", "٣", "x", "1e0", "1" * 5000])
-def test_what_is_no_whole_number_in_range(text: str) -> None:
+def test_invalid_whole_numbers_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=rf"^age '{text[:50]}' is not a whole number from 0 to 7$"):
         whole("age", text, 7)
 
 
-# ---- telling layouts apart
+# ---- distinguishing layouts
 
 
 def write_dat(folder: Path, *more: str, movies: bytes = b"1::Toy Story (1995)::Comedy\n") -> Path:
@@ -75,7 +75,7 @@ LATIN = "1::Misérables, Les (1995)::Drama\n".encode("latin-1")
     [
         ("data", ["users.dat"], b"", "ml-1m"),
         ("data", ["tags.dat"], b"", "ml-10m"),
-        ("ml-10M100K", ["users.dat"], b"", "ml-1m"),  # a file tells more than a name
+        ("ml-10M100K", ["users.dat"], b"", "ml-1m"),  # a file counts more than a name
         ("ml-1m", ["tags.dat"], LATIN, "ml-10m"),
         ("ml-10M100K", [], LATIN, "ml-10m"),
         ("ml-1m", [], b"", "ml-1m"),
@@ -85,14 +85,14 @@ LATIN = "1::Misérables, Les (1995)::Drama\n".encode("latin-1")
         ("data", [], "1::Misérables, Les (1995)::Drama\n".encode(), "ml-10m"),
     ],
 )
-def test_ml_1m_and_ml_10m_are_told_apart(
+def test_ml_1m_and_ml_10m_are_distinguished(
     folder: str, more: list[str], movies: bytes, layout: str, tmp_path: Path
 ) -> None:
     with opened(write_dat(tmp_path / folder, *more, movies=movies)) as files:
         assert recognise(files) == layout
 
 
-def test_a_csv_edition_is_told_from_our_own_by_its_header_quoted_or_not(tmp_path: Path) -> None:
+def test_a_csv_edition_is_recognised_by_its_header(tmp_path: Path) -> None:
     (tmp_path / "movies.csv").write_text("")
     for header, layout in (('"userId","movieId"', "csv"), ("userId", "csv"), ("user_id,movie_id", "canonical")):
         (tmp_path / "ratings.csv").write_text(header, encoding="utf-8-sig")
@@ -100,13 +100,13 @@ def test_a_csv_edition_is_told_from_our_own_by_its_header_quoted_or_not(tmp_path
             assert recognise(files) == layout
 
 
-def test_a_folder_of_something_else_is_told_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_folder_is_refused_with_the_expected_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with opened(tmp_path) as files, pytest.raises(SourceError, match=r"has no ratings .* u\.data, u\.item; .*Next: "):
         recognise(files)
 
 
-def test_the_files_of_a_source_are_those_that_are_there_and_read(tmp_path: Path) -> None:
+def test_the_files_of_a_source_are_those_that_are_read(tmp_path: Path) -> None:
     for name in ("ratings.csv", "movies.parquet", "movies.csv", "tags.csv", "genome-tags.csv"):
         (tmp_path / name).write_text("")
     with opened(tmp_path) as files:

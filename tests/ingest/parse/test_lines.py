@@ -53,7 +53,7 @@ def test_lines_do_not_depend_on_blocks(block_bytes: int, tmp_path: Path, monkeyp
     assert in_arrow(tmp_path, content) == in_order
 
 
-def test_broken_bytes_reach_arrow_written_out_beside_the_problem(tmp_path: Path) -> None:
+def test_invalid_bytes_are_escaped_and_have_a_problem(tmp_path: Path) -> None:
     assert in_arrow(tmp_path, b"1\tcaf\xe9\x00\r\n2\t\xc3\xa9\n") == [
         (1, "1\tcaf\\xe9\0\r\n", None, "byte 6 is not UTF-8"),
         (2, "2\té\n", None, None),
@@ -79,7 +79,7 @@ def test_latin_1_reaches_arrow_in_utf8(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("neighbour", ['2,"b"', '2,"b'])
 def test_quotes_are_read_line_by_line(line: str, fields: list[str] | None, neighbour: str, tmp_path: Path) -> None:
-    """Whether the other lines with quotes are whole or not."""
+    """Whether the other lines with quotes are complete or not."""
     rows = in_arrow(tmp_path, f"{line}\n{neighbour}\nplain,line\n".encode(), COMMAS)
     assert rows[0][2] == fields
     assert (rows[0][3] is None) == (fields is not None)
@@ -87,7 +87,7 @@ def test_quotes_are_read_line_by_line(line: str, fields: list[str] | None, neigh
     assert rows[2][2:] == (None, None)
 
 
-def test_a_rest_is_what_is_left_between_the_others(tmp_path: Path) -> None:
+def test_the_rest_is_between_the_other_fields(tmp_path: Path) -> None:
     text = Text("a.txt", "::", ("user_id", "tag", "tagged_at"), rest="tag")
     rows = in_arrow(tmp_path, b"1::a::b:::3\n1::a\n1:::::3\n\n", text)
     assert [fields for _, _, fields, _ in rows] == [["1", "a::b:", "3"], ["1", "a"], ["1", ":", "3"], [""]]

@@ -1,4 +1,4 @@
-"""Files in our own schema, CSV and Parquet: what may change in them, and what is refused by name."""
+"""Files in our own schema, CSV and Parquet: accepted variations, and refusals by name."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def read(path: Path) -> dict[str, pl.DataFrame]:
 
 
 def drop(path: Path, table: str) -> tuple[pl.DataFrame, dict[int, str], list[str]]:
-    """Rows in the order of lines, why the others are none, and the notices."""
+    """Rows in the order of lines, the reasons of rejected lines, and the notices."""
     with duckdb.connect() as connection:
         notices = read_drop(path, table, connection)
         rows = connection.sql("from rows order by source_line").pl()
@@ -130,14 +130,14 @@ def test_columns_may_come_in_any_order_and_those_of_users_may_be_absent(layout: 
     assert tables["users"].drop(WHERE).rows() == [(1, None, 30, None, None), (2, None, None, None, None)]
 
 
-def test_tables_that_nobody_must_give_are_empty(tmp_path: Path) -> None:
+def test_absent_optional_tables_are_empty(tmp_path: Path) -> None:
     tables = read(write_archive(tmp_path / "a", "canonical", RATINGS, MOVIES, USERS))
     assert tables["tags"].is_empty()
     assert tables["links"].is_empty()
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
-def test_marks_line_ends_and_the_last_line_do_not_matter(end: str, tmp_path: Path) -> None:
+def test_byte_order_marks_and_line_ends_do_not_matter(end: str, tmp_path: Path) -> None:
     text = "\ufeffuser_id,movie_id,rating,rated_at\r\n1,10,4,978300760" + end
     rows, reasons, _ = drop_text(tmp_path / "r.csv", "ratings", text)
     assert rows.rows() == [(1, 10, 4.0, MOMENT, 2, "r.csv")]
@@ -194,13 +194,13 @@ def test_a_drop_that_is_not_there_is_named(tmp_path: Path) -> None:
         drop(tmp_path / "r.csv", "ratings")
 
 
-def test_a_column_of_another_kind_is_named_with_an_example(tmp_path: Path) -> None:
+def test_a_column_with_other_content_is_named_with_an_example(tmp_path: Path) -> None:
     text = "user_id,movie_id,rating,rated_at\n1,10,good,978300760\n2,10,bad,978300761\n"
     with pytest.raises(DataRefused, match=r"r\.csv in .* line 2: \{1,10,good,978300760: rating 'good' is not"):
         drop_text(tmp_path / "r.csv", "ratings", text)
 
 
-def test_a_drop_in_which_nothing_changed_has_no_rows(tmp_path: Path) -> None:
+def test_a_drop_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
     rows, reasons, _ = drop_text(tmp_path / "r.csv", "ratings", "user_id,movie_id,rating,rated_at\n")
     assert (rows.height, reasons) == (0, {})
 
@@ -226,7 +226,7 @@ FOUR, NOW = pa.array([4.0]), pa.array([MOMENT])
         ("rated_at", pa.array([MOMENT], pa.timestamp("ns", "UTC"))),
     ],
 )
-def test_types_that_can_be_meant_are_taken(column: str, values: pa.Array, tmp_path: Path) -> None:
+def test_compatible_types_are_accepted(column: str, values: pa.Array, tmp_path: Path) -> None:
     rows, _, _ = drop_arrow(
         tmp_path / "r.parquet", "ratings", {**PAIR, "rating": FOUR, "rated_at": NOW, column: values}
     )
@@ -266,7 +266,7 @@ def test_a_retyped_column_is_refused_by_name(
         drop_arrow(tmp_path / "x.parquet", table, {**good[table], column: values})
 
 
-def test_a_null_where_none_may_be_costs_its_row(tmp_path: Path) -> None:
+def test_a_null_in_a_required_column_rejects_its_row(tmp_path: Path) -> None:
     ratings = {
         "user_id": pa.array([1, None, 1, 1, 1]),
         "movie_id": pa.array([10, 10, None, 10, 10]),
@@ -315,20 +315,20 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         drop(tmp_path / "r.parquet", "ratings")
 
 
-def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"r\.parquet in .* is not Parquet .*Next: "):
         drop_text(tmp_path / "r.parquet", "ratings", "not Parquet")
 
 
-def test_parquet_called_csv_is_refused_in_words(tmp_path: Path) -> None:
+def test_parquet_called_csv_is_refused(tmp_path: Path) -> None:
     RATINGS.write_parquet(tmp_path / "r.csv")
     with pytest.raises(DataRefused, match=r"r\.csv in .* is a Parquet file, despite its name"):
         drop(tmp_path / "r.csv", "ratings")
 
 
 @pytest.mark.parametrize(("compression", "checksum"), [("snappy", False), ("zstd", True), ("none", True)])
-def test_a_damaged_page_is_refused_in_words(compression: str, checksum: bool, tmp_path: Path) -> None:
-    """Where the codec or a checksum tells; of a page that has neither, nobody can know."""
+def test_a_damaged_page_is_refused(compression: str, checksum: bool, tmp_path: Path) -> None:
+    """If the codec or a checksum detects it; without either, damage cannot be detected."""
     n = 50_000
     columns = {"user_id": range(1, n + 1), "movie_id": [10] * n, "rating": [4.0] * n, "rated_at": [MOMENT] * n}
     path = tmp_path / "r.parquet"
@@ -353,7 +353,7 @@ def test_the_limits_of_numbers_hold_in_parquet_as_in_text(tmp_path: Path) -> Non
     assert list(reasons) == [2, 3]
 
 
-def test_moments_that_no_calendar_here_knows_cost_their_row(tmp_path: Path) -> None:
+def test_times_beyond_the_year_9999_reject_their_row(tmp_path: Path) -> None:
     for unit, far in (("ms", 2**60), ("us", 2**62)):
         moments = pa.array([978300760, far]).cast(pa.timestamp(unit))
         ratings = {"user_id": [1, 2], "movie_id": [10, 10], "rating": [4.0, 4.0], "rated_at": moments}
@@ -362,7 +362,7 @@ def test_moments_that_no_calendar_here_knows_cost_their_row(tmp_path: Path) -> N
         assert list(reasons) == [2]
 
 
-# ---- Parquet that stands for far more than it holds
+# ---- decompression bombs
 
 # Reads a drop of movies in a process of its own; prints how it was refused, and MiB of memory at its peak.
 READ_ALONE = """
@@ -379,14 +379,14 @@ try:
         read_drop(Path(sys.argv[1]), "movies", connection)
 except RecsysError as error:
     print(type(error).__name__, error)
-status = Path("/proc/self/status").read_text()  # not getrusage: that begins with what the parent had
+status = Path("/proc/self/status").read_text()  # not getrusage, which includes the parent's peak
 print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
 N_MANY = 2**17
 
 
 def same(text: str, n: int = N_MANY) -> pa.Array:
-    """The text in every row, held once."""
+    """The same text in every row, stored once."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), [text])
 
 
@@ -398,7 +398,7 @@ def movies_with(**columns: Any) -> pa.Table:
 
 
 def listed(n_names: int) -> pa.Array:
-    """One list of so many names."""
+    """One list of `n_names` elements."""
     return pa.ListArray.from_arrays(pa.array([0, n_names], pa.int32()), same("War", n_names))
 
 
@@ -418,7 +418,7 @@ PREFIXED = PLAIN | {"column_encoding": {"title": "DELTA_BYTE_ARRAY"}}
     ],
     ids=["one-text", "one-long-text", "one-long-genre", "plain", "shared-prefixes", "a-long-list"],
 )
-def test_a_bomb_is_refused_before_it_takes_memory(
+def test_a_decompression_bomb_is_refused_before_it_takes_memory(
     column: str, values: pa.Array, options: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "movies.parquet"
@@ -454,7 +454,7 @@ def test_pieces_do_not_change_rows(options: dict[str, Any], tmp_path: Path, monk
     assert reasons == {}
 
 
-def test_pieces_hold_little_text() -> None:
+def test_pieces_are_small() -> None:
     batch = pa.record_batch({"title": same("x" * 10_000, 5_000)})
     cut = list(unpacked.cut(batch, np.cumsum(unpacked.text_bytes_of(batch["title"]))))
     assert sum(piece.num_rows for piece in cut) == 5_000
@@ -476,7 +476,7 @@ def test_text_is_measured_in_every_type() -> None:
 MEMORY_IS_SHORT = r"^x\.parquet in .* needs more memory than is available \([^\n]*\)\. Next: "
 
 
-def test_too_little_memory_for_a_table_is_told_in_words(tmp_path: Path) -> None:
+def test_too_little_memory_is_reported(tmp_path: Path) -> None:
     n = 300_000
     columns = {"user_id": range(1, n + 1), "movie_id": [10] * n, "rating": [4.0] * n, "rated_at": [MOMENT] * n}
     path = tmp_path / "x.parquet"
