@@ -212,5 +212,5 @@ def _rows(
 
 
 def _describe(comparison: Comparison) -> str:
-    said = [f"{one.metric} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in comparison.overall]
-    return ", ".join(said) or "too few users; only coverage was compared"
+    differences = [f"{one.metric} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in comparison.overall]
+    return ", ".join(differences) or "too few users; only coverage was compared"

@@ -116,8 +116,8 @@ def write_audit_inputs(
     listable = ranker.listable & ~ranker.eligibility.closed_I
     available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})
     lengths = pl.read_parquet(lists, columns=["user_id"]).group_by("user_id").len("n_available")
-    everybody = pl.DataFrame({"user_id": vocabulary.user_ids}).join(lengths, on="user_id", how="left").fill_null(0)
-    shortened = everybody.filter(pl.col("n_available") < n).sort("user_id").cast({"n_available": pl.Int64})
+    all_users = pl.DataFrame({"user_id": vocabulary.user_ids}).join(lengths, on="user_id", how="left").fill_null(0)
+    shortened = all_users.filter(pl.col("n_available") < n).sort("user_id").cast({"n_available": pl.Int64})
     if len(shortened) and not len(ranker.eligibility.caps.at_most_G):
         left = count_available(ranker, torch.from_numpy(vocabulary.encode_users(shortened["user_id"].to_numpy())))
         shortened = shortened.with_columns(n_available=pl.Series(left.numpy())).filter(pl.col("n_available") < n)

@@ -41,7 +41,7 @@ CONFIGS = {
     "ruled": ALL_THREE,
 }
 RULES = Rules(
-    min_ratings=20,  # so that 39 and 40, which nobody has rated, are closed too
+    min_ratings=20,  # also closes 39 and 40, which have no ratings
     blocked=(Rule("blocked[0]", pl.DataFrame({"movie_id": [2, 9]}, schema={"movie_id": pl.Int32})),),
 )
 RATINGS: dict[str, dict[int, float]] = {
@@ -116,7 +116,7 @@ def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) 
         counts = pair.ranker.counts
         assert listed == {item for item in range(1, 41) if counts[item] >= 20} - {2, 4, 9}
     elif request.node.callspec.params["pair"] == "few candidates":
-        assert listed == set(range(1, 41)) - {4}, "n are candidates at least"
+        assert listed == set(range(1, 41)) - {4}, "there are at least n candidates"
     else:
         assert listed == set(range(1, 41)) - {4}
 

@@ -40,7 +40,7 @@ def test_a_list_for_ratings_by_title(served_night: Home, titles: list[str]) -> N
     assert newcomer.rows["rank"].to_list() == list(range(1, 11))
     assert newcomer.rows["score"].to_list() == sorted(newcomer.rows["score"], reverse=True)
     assert not set(newcomer.rated["movie_id"]) & set(newcomer.rows["movie_id"])
-    assert newcomer.rows["because_titles"].explode().drop_nulls().unique().to_list() == [titles[0]], "the one liked"
+    assert newcomer.rows["because_titles"].explode().drop_nulls().unique().to_list() == [titles[0]], "the liked one"
 
 
 def test_ten_ratings_are_served_by_history(served_night: Home, titles: list[str]) -> None:
@@ -58,7 +58,7 @@ def test_other_ratings_give_other_lists(served_night: Home, titles: list[str]) -
 def test_the_first_n(served_night: Home, titles: list[str]) -> None:
     ten, three, many = (recommend_for(served_night, f"{titles[0]}=5", n=n).rows for n in (None, 3, 500))
     assert three.equals(ten.head(3))
-    assert len(many) == 99, "all movies of the source, new ones too, but the one that was rated"
+    assert len(many) == 99, "all movies of the source except the rated one"
 
 
 def test_a_segment_changes_the_list(served_night: Home, titles: list[str]) -> None:

@@ -46,10 +46,10 @@ def measure_cold_movies(settings: Settings, seeds: Sequence[int], epochs: int | 
     return "\n".join(
         (
             f"Movies without a rating, {settings.source}, seeds {', '.join(map(str, seeds))}: {SHARE:.0%} of the "
-            f"movies with at least {MIN_RATINGS} ratings are held out ({', '.join(counts)} have features and are placed). "
-            "Of the held-out movies that a user has not rated, the share that ranks below one that they gave "
-            f"{settings.rank.relevant_from:g} stars or more, with ties counting half: the mean over {users:,} users and its "
-            "95% interval. Chance gives 0.5.\n",
+            f"movies with at least {MIN_RATINGS} ratings are held out ({', '.join(counts)} have features and are "
+            "placed). Of the held-out movies that a user has not rated, the share that ranks below one that they gave "
+            f"{settings.rank.relevant_from:g} stars or more, with ties counting half: the mean over {users:,} users "
+            "and its 95% interval. Chance gives 0.5.\n",
             format_table(("placed by", "share below (95%)"), rows),
         )
     )

@@ -99,7 +99,7 @@ def test_lists_are_measured_for_known_users_and_relevant_movies(
         "popularity": list_popular(ranker.histories, 50, VOCABULARY),
     }
     catalogue = gather_catalogue(interactions(train), VOCABULARY, FEATURES, ranker.listable)
-    assert (len(catalogue.movies), catalogue.n_users) == (40, 50)  # five movies that nobody has rated in train
+    assert (len(catalogue.movies), catalogue.n_users) == (40, 50)  # five movies have no ratings in train
     assert measured.keys() == lists.keys()
     for name, every_list in lists.items():
         frame = every_list.filter(pl.col("user_id") <= 50)

@@ -12,7 +12,7 @@ from recsys.models import Interactions
 from tests.support.planted import LEVELS, rows_of
 
 LEVELS_K = torch.tensor(LEVELS)
-# Movies 1 to 4: a comedy, a comedy and drama, a drama, and one of which nothing is known; 0 is the unknown.
+# Movies 1 to 4: a comedy, a comedy and drama, a drama, and one without genres; 0 is the unknown.
 GENRES = Feature(("Comedy", "Drama"), torch.tensor([0, 1, 2, 4, 5, 6]), torch.tensor([0, 1, 1, 2, 2, 0]))
 
 

@@ -44,7 +44,7 @@ def test_a_fitted_ranker_has_its_inputs(ranker: Ranker) -> None:
     assert ranker.parts == PARTS
     assert ranker.rated_at == int(train.rated_at.max()) + 1
     assert len(ranker.histories.items) == len(train)
-    assert ranker.listable.tolist() == [False, *[True] * 40]  # 39 and 40 nobody has rated
+    assert ranker.listable.tolist() == [False, *[True] * 40]  # 39 and 40 have no ratings
     assert {name.partition("=")[0] for name in ranker.properties.names} == {"gender", "age", "occupation"}
 
 
@@ -158,7 +158,7 @@ def test_the_seed_draws_the_hidden_ratings(ranker: Ranker, taught: Weights) -> N
     assert learn_ranker_weights(ranker, tastes()[1], seed=0) == taught
     other = learn_ranker_weights(ranker, tastes()[1], seed=1)
     assert other.by_size[1] != taught.by_size[1]
-    assert other.by_size[FULL_HISTORY] == taught.by_size[FULL_HISTORY], "with all users, and all that they have rated"
+    assert other.by_size[FULL_HISTORY] == taught.by_size[FULL_HISTORY], "it uses all users and all of their ratings"
 
 
 def test_the_number_of_users_to_learn_from_is_limited(

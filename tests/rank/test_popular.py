@@ -7,7 +7,7 @@ from recsys.retrieve.histories import gather_histories
 from tests.support.planted import SIZES, interactions, ratings
 from tests.support.rankers import histories_of, places_of, random_histories
 
-# users 1 to 4 of 6 movies; user 3 has rated all but two, user 4 nothing, movies 5 and 6 are rated by nobody
+# user 3 has rated all but two of 6 movies, user 4 none; movies 5 and 6 have no ratings
 RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
 
 

@@ -44,7 +44,7 @@ WEIGHTS = Weights(
         17: dict(zip(PARTS, (1.0, 0.3, 0.1, 1.0, 0.2), strict=True)),
     }
 )
-# users 1 to 4 of 6 movies; user 3 has rated all four that anybody has, user 4 nothing
+# users 1 to 4 and 6 movies; user 3 has rated all four movies that have ratings, user 4 none
 RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
 HISTORIES = histories_of(RATED, 5, 7)
 
@@ -151,7 +151,7 @@ def test_ties_go_to_the_lower_index() -> None:
 def test_lists_of_users_who_rated_nearly_everything_or_nothing() -> None:
     ranker = hand_made({(1, 2): 0.3, (1, 3): 0.2, (1, 4): 0.1, (2, 3): 0.2}, HISTORIES)
     lists = items_of(rank_movies(ranker, 10))
-    assert lists == {1: [3, 4], 2: [2, 4], 4: [1, 2, 3, 4]}  # user 3 has seen all four that anybody has rated
+    assert lists == {1: [3, 4], 2: [2, 4], 4: [1, 2, 3, 4]}  # user 3 has seen all four rated movies
     assert {
         user: [item for _, item in places] for user, places in places_of(rank_alone(ranker, "ease", 10)).items()
     } == lists
@@ -277,7 +277,7 @@ def fitted(histories: Histories) -> Ranker:
         ({1: [1, 2], 2: [1, 2], 3: [1, 2]}, 5, 6, {4: [1, 2]}),
         ({}, 4, 4, {}),
     ],
-    ids=["one user, one movie", "and a stranger to it", "all seen", "all alike", "no ratings"],
+    ids=["one user, one movie", "and one without ratings", "all seen", "all equal", "no ratings"],
 )
 def test_small_worlds(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
     ranker = fitted(histories_of(rated, n_users, n_items))

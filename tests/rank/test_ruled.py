@@ -138,7 +138,7 @@ def test_every_list_is_full_or_recorded_as_short(published: Published) -> None:
     lists = read_lists(published)
     users = pl.read_parquet(published.night.checked.users)["user_id"].to_list()
     short = {user: len(lists.get(user, [])) for user in users if len(lists.get(user, [])) != N}
-    assert 0 < len(short) < len(users), "both are tried"
+    assert 0 < len(short) < len(users), "both cases occur"
     assert dict(pl.read_parquet(published.night.run.known / "shortened.parquet").iter_rows()) == short
     assert sorted(users) == sorted(published.orders)
 
@@ -291,7 +291,7 @@ def test_candidates_are_widened_until_a_list_is_full(ranker: Ranker) -> None:
         widened[size] += 1
         assert lists[user] == expected
         if size == 80:
-            assert lists[user] == greedy(order, groups, 5), "the best of the whole catalogue"
+            assert lists[user] == greedy(order, groups, 5), "the best of all movies"
     assert set(widened) == {5, 20, 80}
 
 

@@ -81,7 +81,7 @@ def centred_cosines(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def test_lists_against_a_slow_implementation(ranker: Ranker, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SCORES_PER_BLOCK", 7 * SIZES.n_items)  # several blocks, the last one shorter
     lists, similarity = lists_of(find_similar(ranker, FEATURES, n)), slow_similarity(ranker)
-    assert list(lists) == list(range(1, 39)), "39 and 40 nobody has rated"
+    assert list(lists) == list(range(1, 39)), "39 and 40 have no ratings"
     for item, others in lists.items():
         expected = sorted(range(SIZES.n_items), key=lambda other: (-similarity[item, other], other))
         assert [other for other, _ in others] == expected[: min(n, 37)]

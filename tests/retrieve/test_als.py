@@ -63,7 +63,7 @@ def test_the_fit_ends_at_a_stationary_point(n_users: int, n_items: int) -> None:
     scale = 2 * dense(histories).sum(1).max()  # of a slope's parts, which cancel out
     assert p_UD.grad.abs().max() < 1e-4 * scale
     assert q_ID.grad.abs().max() < 1e-4 * scale
-    assert p_UD.detach().norm() > 1, "not the point in which all is zero"
+    assert p_UD.detach().norm() > 1, "not the trivial solution of zeros"
 
 
 def test_every_iteration_lowers_the_objective() -> None:

@@ -83,7 +83,7 @@ def test_the_properties_effects_solve_the_normal_equations(histories: Histories,
     left, right = known_UF.T @ known_UF + 7.0 * np.eye(4), known_UF.T @ (x_UI[has_rated_U] - share_I)
     np.testing.assert_allclose(popularity.shares_FI[0].numpy(), share_I, atol=1e-6)
     np.testing.assert_allclose(popularity.shares_FI[1:].numpy(), np.linalg.solve(left, right), atol=1e-6)
-    assert (popularity.shares_FI[4] == 0).all(), "nobody with a rating has this property"
+    assert (popularity.shares_FI[4] == 0).all(), "no user with ratings has this property"
 
 
 def test_users_without_ratings_do_not_affect_the_fit(histories: Histories, properties: Properties) -> None:
