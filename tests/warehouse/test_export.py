@@ -164,13 +164,13 @@ def test_without_served_lists_nothing_is_exported(home: Home, lake: Path) -> Non
 
 def test_a_folder_that_cannot_be_written(served: Home, lake: Path) -> None:
     lake.write_text("a file")
-    with pytest.raises(UsageError, match=r"cannot be written: .*File exists.* Next: give a folder"):
+    with pytest.raises(UsageError, match=r"cannot be written: .*File exists.* Next: choose a folder"):
         export(served, lake)
 
 
 def test_a_full_disk_is_an_error(served: Home, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SPARE_BYTES", 2**62)
-    with pytest.raises(PublishError, match=r"MB free, and an export may take .* MB\. Nothing was changed\. Next: make"):
+    with pytest.raises(PublishError, match=r"MB free, and an export may take .* MB\. Nothing was changed\. Next: free"):
         export(served, lake)
     assert files_in(lake) == {}
 
