@@ -16,9 +16,12 @@ from tests.support.warehouses import make_frames, make_outcome, publish, write_n
 pytestmark = pytest.mark.xdist_group("served_night")
 
 
-@pytest.fixture
-def served(home: Home, tmp_path: Path) -> Home:
-    publish(make_outcome("20261121T030000Z"), write_night(tmp_path / "tonight", make_frames()), home)
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home that has only a warehouse: for reading."""
+    folder = tmp_path_factory.mktemp("served")
+    home = Home(folder / "home")
+    publish(make_outcome("20261121T030000Z"), write_night(folder / "tonight", make_frames()), home)
     return home
 
 

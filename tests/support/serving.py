@@ -203,24 +203,30 @@ def newer_run(served: Served, name: str, before: str | None) -> Any:
 
 
 def wait_for_scheduled_run(served: Served, settings: dict[str, Any]) -> Any:
-    """The first run of a new cron schedule, which is deleted again. The sixth field of the cron is seconds: a run every
-    ten seconds, so that tests need not wait for the next minute.
+    """The first run of a new cron schedule, which is deleted again.
+
+    The sixth field of the cron is seconds: it starts a run every twenty seconds, so tests need not wait for the next
+    minute. Later runs that the worker has already fetched are waited for, because they could occupy the deployment.
     """
     url = f"/deployments/{find_deployment(served)['id']}/schedules"
-    cron = {"cron": "* * * * * */10", "timezone": "UTC"}
+    cron = {"cron": "* * * * * */20", "timezone": "UTC"}
     schedule = {"schedule": cron, "active": True, "parameters": {"settings": settings}}
     (made,) = served.api.post(url, json=[schedule]).raise_for_status().json()
     wanted = {"deployments": {"name": {"any_": ["nightly"]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
 
-    def find_started() -> Any:
+    def find_started() -> list[Any]:
         runs = served.api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
         ours = [run for run in runs if run["auto_scheduled"] and run["parameters"] == {"settings": settings}]
-        return next((run for run in ours if run["state_type"] != "SCHEDULED"), None)
+        return [run for run in ours if run["state_type"] != "SCHEDULED"]
 
     try:
-        return wait_for("a scheduled run", find_started)
+        first = wait_for("a scheduled run", find_started)[0]
     finally:
         served.api.delete(f"{url}/{made['id']}").raise_for_status()
+    wait_for(
+        "the later runs", lambda: all(run["state_type"] in FINAL for run in find_started() if run["id"] != first["id"])
+    )
+    return first
 
 
 def logged(served: Served, run_id: str) -> set[str]:
