@@ -6,7 +6,7 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,12 +137,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def show_slowest_files(terminalreporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
     """Lists the seconds that workers spent on each file: the source of the table in tests/support/groups.py."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for report in reports:
         seconds[report.location[0]] += report.duration
     if len(seconds) > 1:
         terminalreporter.section("slowest files")
-        for name, total in seconds.most_common(25):
+        for total, name in sorted(((total, name) for name, total in seconds.items()), reverse=True)[:25]:
             terminalreporter.line(f"{total:7.1f}s {name}")
 
 

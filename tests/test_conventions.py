@@ -144,7 +144,7 @@ def test_make_says_at_once_that_it_sets_up(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "called: $*"\nexit 3\n', encoding="utf-8")
     python.chmod(0o755)
-    command = ["make", "-C", ROOT, "--no-print-directory", "run", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    command = ["make", "-C", str(ROOT), "--no-print-directory", "run", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     first, second = done.stdout.splitlines()
     assert first.startswith(f"setting up {tmp_path / 'venv'}")
