@@ -141,6 +141,7 @@ ZIPS: Kinds = {
     "leads out by backslashes": (with_item(b"..\\..\\escaped"), "has a backslash in its name"),
     "absolute path": (with_item(b"/tmp/escaped"), "'/tmp/escaped' is an absolute path"),
     "drive letter": (with_item(b"C:/escaped"), "'C:/escaped' is an absolute path"),
+    "no name": (with_item(b""), "its entry '' has no name"),
     "name that is no UTF-8": (with_item(b"ml-1m/\xff\xfe", flags=0x800), "is not a readable zip"),
     "symbolic link": (with_item(b"ml-1m/link", b"/etc/passwd", mode=LINK, method=STORED), "is a symbolic link"),
     "named pipe": (with_item(b"ml-1m/pipe", mode=PIPE), "is a named pipe"),

@@ -79,6 +79,8 @@ def quoted(name: str) -> str:
 def find_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[str]:
     """Yields what is wrong with an entry, in words that follow its name."""
     name, packed, unpacked = info.orig_filename, info.compress_size, info.file_size
+    if not info.filename:  # damaged: zipfile itself fails on it
+        yield "has no name"
     if name.startswith("/") or DRIVE.match(name):  # a backup of a whole disk, or made to overwrite files elsewhere
         yield "is an absolute path; names in an archive are relative to it"
     if "\\" in name:  # packed by a broken tool on Windows: the folder would be taken for a part of the name

@@ -68,7 +68,7 @@ def test_an_unsafe_or_damaged_zip_is_refused_and_writes_nothing(kind: str, tmp_p
     assert not Path("/tmp/escaped").exists()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_zip_with_any_bytes_changed_reads_the_same_or_is_refused(data: st.DataObject) -> None:
     """Most changes hit the directory, which zipfile trusts."""
