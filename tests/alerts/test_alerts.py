@@ -190,10 +190,10 @@ def test_the_answer_of_a_webhook_that_refuses_is_quoted(home: Home, hook: Sink) 
 def test_a_sink_that_answers_without_end_is_abandoned(home: Home, hook: Sink, tmp_path: Path) -> None:
     """It sends a header now and then, so no network operation times out."""
     hook.drips = True
-    sinks = settings(webhook_url=hook.address, file=tmp_path / "alerts.jsonl", timeout_seconds=0.3, attempts=1)
+    sinks = settings(webhook_url=hook.address, file=tmp_path / "alerts.jsonl", timeout_seconds=1, attempts=1)
     begun = time.monotonic()
-    assert send(alert(home), sinks) == {"webhook": "no answer within 1 s", "file": None}
-    assert time.monotonic() - begun < 3
+    assert send(alert(home), sinks) == {"webhook": "no answer within 2 s", "file": None}
+    assert time.monotonic() - begun < 5
 
 
 def mail_to(box: Mailbox, *addresses: str, **fields: object) -> AlertSettings:
