@@ -83,7 +83,7 @@ $(READY): requirements.lock pyproject.toml
 
 # One lock for every platform and both Python versions. uv is not part of it: see "Raising dependencies" in CONTRIBUTING.md.
 lock:  ## resolve requirements.lock again from pyproject.toml (needs uv)
-	uv pip compile --universal --generate-hashes --no-header --no-emit-package torch \
+	uv pip compile --config-file .ci/uv.toml --universal --generate-hashes --no-header --no-emit-package torch \
 	  --python-version 3.11 --extra dev --upgrade pyproject.toml --output-file requirements.lock
 
 # Needs a package registry that publishes advisories. --strict: a package that cannot be looked up is a failure.
