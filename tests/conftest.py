@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from recsys.datasets import DATASETS
 from recsys.home import Home
@@ -27,6 +28,9 @@ def silence_exit() -> None:
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
+
+hypothesis_settings.register_profile("recsys", deadline=None)  # a busy machine is not a failure
+hypothesis_settings.load_profile("recsys")
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 STAND_IN = "stand-in"  # the property of a test that names a dataset whose stand-in it used

@@ -24,6 +24,8 @@ SLOW_FILES = {
     "train/test_checkpoint.py": 1,
     "train/test_loop.py": 2,
     "train/test_warm_start.py": 1,
+    "split/test_leaks.py": 2,
+    "metrics/test_differences.py": 1,
     "checks/test_report.py": 1,
     "checks/test_reuse.py": 1,
     "deployments/test_systemd.py": 1,
