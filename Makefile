@@ -7,7 +7,7 @@ WORKERS ?= 3
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # No telemetry.
 export DO_NOT_TRACK := 1
@@ -36,7 +36,7 @@ test-fast: $(READY)  ## run the tests of the inner loop: no servers, no whole ni
 coverage: $(READY)  ## run all tests with coverage, of branches and child processes, too; fails below the floor
 	rm -rf build/coverage
 	mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -6,13 +6,15 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from xdist.scheduler import LoadScopeScheduling
 
 from recsys.datasets import DATASETS
 from recsys.home import Home
@@ -117,20 +119,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--fast") and is_slow(collection_path) and not named else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups tests by file for `--dist loadgroup`, unless they are marked otherwise, and starts slow files first."""
-    sizes = Counter(item.path for item in items)
-    seen: Counter[Path] = Counter()
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group_of(item.path, seen[item.path], sizes[item.path])))
-        seen[item.path] += 1
+    """Starts slow files first."""
     items.sort(key=lambda item: start_order(item.path))
     if config.getoption("--fast"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+class Groups(LoadScopeScheduling):
+    """Hands out tests in the groups of `tests.support.groups`.
+
+    Marks of pytest-xdist do not group tests under pytest 9.2, which ignores the suffix that it adds to node ids.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

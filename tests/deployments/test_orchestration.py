@@ -41,7 +41,7 @@ from tests.support.sinks import Sink
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("served")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +178,11 @@ def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str], t
     environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "and there is one at a time" in done.stderr
+    assert "and only one may run at a time" in done.stderr
 
     state = wait_for_end(served, other)
     assert (state["type"], state["name"]) == ("CANCELLED", "Busy")
-    assert f"is running on {home.root}, and there is one at a time" in state["message"]
+    assert f"is running on {home.root}, and only one may run at a time" in state["message"]
     assert f"(run {first_run(home)}, in step " in state["message"]
 
     assert {run["state_type"] for run in run_on_schedule(served, settings)} == {"CANCELLED"}

@@ -50,7 +50,6 @@ def test_timer_is_valid(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("served")
 def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
     """With the settings of the example: the server, the preparation of the worker, the worker, and stopping both.
 

@@ -13,8 +13,6 @@ from flows.cli.main import main
 from recsys.home import Home
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
-pytestmark = pytest.mark.xdist_group("served_night")
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Home:

