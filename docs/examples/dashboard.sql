@@ -2,7 +2,7 @@
 --
 --     duckdb -readonly data/warehouse.duckdb < docs/examples/dashboard.sql
 
--- tile: how fresh are the lists?
+-- tile: the age of the lists
 select run_id, dataset, as_of, published, date_diff('hour', finished_at, now()) as hours_ago
 from runs
 where run_id = (select any_value(run_id) from recommendations);
@@ -13,14 +13,14 @@ from runs
 group by verdict
 order by nights desc, verdict;
 
--- tile: error of the network, night by night, in stars
+-- tile: error of the network in each night, in stars
 select runs.started_at, metrics.model, metrics.value as mae_median
 from metrics
 inner join runs using (run_id)
 where metrics.metric = 'mae_median' and metrics.slice = 'all' and metrics.split like 'holdout%'
 order by runs.started_at, metrics.model;
 
--- tile: users by what their list is made from
+-- tile: users by what their list is based on
 select served_by, count(distinct user_id) as users
 from recommendations
 group by served_by

@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def read_lists(warehouse: str) -> pd.DataFrame:
-    """Every place of every list; the connection is closed again, so the next call reads the next night."""
+    """All places of all lists. The connection is closed afterwards, so the next call reads the newest tables."""
     with duckdb.connect(warehouse, read_only=True) as connection:
         return connection.sql("select user_id, rank, genres from recommendations_named").df()
 

@@ -11,7 +11,7 @@ import polars as pl
 
 
 def read_changes(warehouse: str) -> pl.DataFrame:
-    """What changed in whose list, with titles."""
+    """Every change of a user's list, with the title of the movie."""
     with duckdb.connect(warehouse, read_only=True) as connection:
         return connection.sql(
             "select user_id, change, title from recommendation_changes inner join movies using (movie_id)"

@@ -1,4 +1,4 @@
-"""A small web page that shows a user's list, with nothing but the standard library and DuckDB.
+"""A small web page that shows a user's list. It needs only the standard library and DuckDB.
 
 python docs/examples/web_page.py data/warehouse.duckdb 8000     then open http://127.0.0.1:8000/?user_id=42
 """
@@ -19,7 +19,7 @@ PAGE = "<!doctype html><meta charset=utf-8><title>For user {user}</title><h1>For
 
 
 def render(warehouse: str, user_id: int) -> str:
-    """The page of one user. The file is opened for this request only, so each new night is seen at once."""
+    """The page of one user. The file is opened for each request, so a new night is visible at once."""
     with duckdb.connect(warehouse, read_only=True) as connection:
         rows = connection.execute(QUESTION, {"user_id": user_id}).fetchall()
     items = "".join(
@@ -31,7 +31,7 @@ def render(warehouse: str, user_id: int) -> str:
 
 
 def make_server(warehouse: str, port: int) -> ThreadingHTTPServer:
-    """A server on loopback; port 0 takes any free one."""
+    """A server on loopback; port 0 means any free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

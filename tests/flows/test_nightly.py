@@ -43,7 +43,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # a night's training takes seconds, and is still better than biases
 SOURCE = f"synthetic:{N_USERS}x{N_MOVIES}x{N_RATINGS}"
-LONG = "synthetic:1500x800x200000"  # a night that trains for longer than a test takes to interrupt it
+LONG = "synthetic:800x500x80000"  # a night that trains for longer than a test takes to interrupt it
 OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
 FEW = {1: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3003: UNREADABLE}  # a row in a thousand
 N_BROKEN = 158  # of 3158, which is 5%

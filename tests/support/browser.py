@@ -49,7 +49,7 @@ def open_form(page: Page, address: str, deployment_id: str) -> None:
 
 def submit(page: Page) -> None:
     page.get_by_role("button", name="Submit", exact=True).click()
-    page.wait_for_url(re.compile(r"/(deployments/deployment/[^/]*\?|runs/)"))
+    page.wait_for_url(re.compile(r"/(deployments/deployment/[^/]*$|runs/)"))
 
 
 def fill_as_json(page: Page, parameters: str) -> None:
