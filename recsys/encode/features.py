@@ -18,7 +18,7 @@ from torch import Tensor
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.files import read_json, replacing, write_json
 
-MIN_MOVIES_PER_WORD = 5  # a rarer title word adds nothing to the id of its movie
+MIN_MOVIES_PER_WORD = 5  # rarer title words add nothing to the movie's id
 UserFeature = Literal["gender", "age", "occupation", "region"]
 MovieFeature = Literal["genres", "year", "decade", "words"]
 FeatureName = UserFeature | MovieFeature
@@ -29,7 +29,7 @@ AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lowe
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature with any number of values per row; those of row r are values[offsets[r]:offsets[r + 1]].
+    """A feature with any number of values per row. The values of row r are values[offsets[r]:offsets[r + 1]].
 
     Value v >= 1 is `names[v - 1]`. offsets: (R + 1,) int64. values: int64, at least one per row, [0] if not known.
     """
@@ -89,7 +89,7 @@ NO_FEATURES = Features({}, {})
 
 
 def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFrame) -> Features:
-    """Fit the features of the ids in `vocabulary` from the canonical tables; a feature without any value is omitted.
+    """Fit the features of the ids in `vocabulary` from the canonical tables. A feature without any value is omitted.
 
     Users: gender, age (in bands), occupation, region (first character of the zip code). Movies: genres, year, decade,
     words (title words that occur in several movies).
