@@ -123,7 +123,7 @@ def remember(user_ids: Iterable[int], home: Home) -> Forgotten:
     asked_at = read_forgotten(home).asked_at
     for user_id in user_ids:
         if user_id not in asked_at:
-            raise UsageError(f"user {user_id} is not among the {len(asked_at)} forgotten of {home.root}")
+            raise UsageError(f"user {user_id} is not among the {len(asked_at)} forgotten users of {home.root}")
         del asked_at[user_id]
     return _write(asked_at, home)
 

@@ -118,11 +118,11 @@ def evaluate(
     check_apart(known, holdout)
     if settings.split.kind == "time":
         check_order(known, holdout)
-    train, asked = learner.encode(known), learner.encode(holdout)
-    errors = measure_errors(network, train, asked)
+    train, encoded_holdout = learner.encode(known), learner.encode(holdout)
+    errors = measure_errors(network, train, encoded_holdout)
     ranker = fit_ranker(network, train, learner, settings.rank, weights, keep=True)  # for compare_champion
     lists = measure_lists(ranker, train, holdout, learner, settings.n)
-    details = measure_details(network, train, asked, learner.features)
+    details = measure_details(network, train, encoded_holdout, learner.features)
     name = settings.split.holdout
     rows = (
         *_metric_rows(choice.tried, "validation", choice.model),
@@ -189,8 +189,8 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         outcome = replace(outcome, verdict="backfilled", published=False)
         return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
     is_another = served["run_id"] != run.run_id  # False if this run was killed after it had published
-    alike = all(served[name] == getattr(outcome, name) for name in INPUTS)
-    if is_another and alike and serves_the_same(run.home, tonight):
+    has_same_inputs = all(served[name] == getattr(outcome, name) for name in INPUTS)
+    if is_another and has_same_inputs and serves_the_same(run.home, tonight):
         reason = f"the lists are the same as those of run {served['run_id']}, which is served"
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
         logger.info("the tables are left unchanged: %s", reason)

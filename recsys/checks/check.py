@@ -142,7 +142,7 @@ def _examine(
         measures, newest_at = _compare(connection)
         rules = table_rules(config)
         expectations = list_expectations(rules, measures, config.shift)
-        pages = Pages(run.data_docs, f"What the checks of {run.run_id} found", EXPLANATION)
+        pages = Pages(run.data_docs, f"Checks of {run.run_id}", EXPLANATION)
         observations = validate(run.run_id, expectations, run.run_id, run.started_at, pages)
         refusals = _count_refusals(connection, run.quarantine)
         findings = find_offences(refusals, rules, observations, measures, config)

@@ -88,16 +88,16 @@ def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Fi
 def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) -> str:
     """The key of a check: a hash of the data, the settings, the statements and the code."""
     folders = (Path(__file__).parent, Path(expect.__file__).parent)
-    ours = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
-    asked = {
+    modules = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    inputs = {
         "manifest": hash_file(snapshot.folder / "manifest.json"),
         "snapshot": snapshot.snapshot_id,
         "config": config.model_dump(mode="json"),
         "as_of": as_of and as_of.isoformat(),
         "statements": {path.name: hash_file(path) for path in sorted(sql.FOLDER.glob("*.sql"))},
-        "code": {f"{path.parent.name}/{path.name}": hash_file(path) for path in ours},
+        "code": {f"{path.parent.name}/{path.name}": hash_file(path) for path in modules},
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def reuse(key: str, snapshot: Snapshot, previous: Previous, config: CheckConfig, run: Run) -> Result | None:
@@ -170,10 +170,10 @@ def _renew(found: Result, config: CheckConfig, run: Run) -> Result:
 
 def _link_files(earlier: Run, run: Run) -> None:
     """Links the files of an earlier run. Runs can share files because files are never changed in place."""
-    for mine, theirs in ((run.validation, earlier.validation), (run.checked, earlier.checked)):
-        shutil.rmtree(mine, ignore_errors=True)
-        if theirs.exists():
-            shutil.copytree(theirs, mine, copy_function=_link)
+    for target, source in ((run.validation, earlier.validation), (run.checked, earlier.checked)):
+        shutil.rmtree(target, ignore_errors=True)
+        if source.exists():
+            shutil.copytree(source, target, copy_function=_link)
 
 
 def _link(source: str | Path, target: str | Path) -> None:

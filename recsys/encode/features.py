@@ -64,7 +64,7 @@ class Features:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Write features.safetensors, and features.json with the names."""
+        """Writes features.safetensors, and features.json with the names."""
         tensors = {f"{key}.{part}": getattr(one, part) for key, one in self._all() for part in ("offsets", "values")}
         with replacing(folder / "features.safetensors") as aside:
             save_file(tensors, aside)
@@ -72,7 +72,7 @@ class Features:
 
     @classmethod
     def load(cls, folder: Path) -> "Features":
-        """Read what `save` wrote to `folder`."""
+        """Reads the files that `save` wrote to `folder`."""
         tensors = load_file(folder / "features.safetensors")
         features = cls({}, {})
         for key, names in read_json(folder / "features.json").items():
@@ -89,7 +89,7 @@ NO_FEATURES = Features({}, {})
 
 
 def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFrame) -> Features:
-    """Fit the features of the ids in `vocabulary` from the canonical tables. A feature without any value is omitted.
+    """Fits the features of the ids in `vocabulary` from the canonical tables. A feature without any value is omitted.
 
     Users: gender, age (in bands), occupation, region (first character of the zip code). Movies: genres, year, decade,
     words (title words that occur in several movies).
@@ -117,7 +117,7 @@ def _fit_side(
 
 
 def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:
-    """Fit the feature of rows 1, 2, ...; row 0 has no value. Values in fewer than `at_least` rows are dropped."""
+    """Fits the feature of rows 1, 2, ...; row 0 has no value. Values in fewer than `at_least` rows are dropped."""
     series = column.to_series()
     given = series if isinstance(series.dtype, pl.List) else series.cast(pl.String).reshape((-1, 1)).arr.to_list()
     long = pl.DataFrame({"row": np.arange(1, len(given) + 1), "value": given}).explode("value").drop_nulls().unique()

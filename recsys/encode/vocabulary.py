@@ -52,13 +52,13 @@ class Vocabulary:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Write `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
+        """Writes `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
         _write_ids(self.user_ids, folder / "users.parquet")
         _write_ids(self.movie_ids, folder / "movies.parquet")
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
-        """Read what `save` wrote to `folder`."""
+        """Reads the files that `save` wrote to `folder`."""
         return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"))
 
 

@@ -17,7 +17,7 @@ LINES = pa.schema(
     ]
 )
 
-ROWS_PER_GROUP = 1_000_000  # of Parquet, and in memory at a time
+ROWS_PER_GROUP = 1_000_000  # size of a Parquet row group; one group is in memory
 
 
 def write_table(

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def churn(before: pl.DataFrame, now: pl.DataFrame, n: int = 10) -> dict[str, float]:
-    """Compare the first `n` ranks of two nights. The metrics are means over the users who have a list in both nights.
+    """Compares the first `n` ranks of two nights. The metrics are means over the users who have a list in both nights.
 
     `before`, `now`: (user_id, rank, movie_id), ranks from 1 without gaps, each movie once per list. churn_at_n: share
     of the earlier movies that are gone. changed_at_n: share of users whose list differs at any rank. rbo_at_n:

@@ -1,4 +1,4 @@
-"""Decode a distribution over stars to one number; the right decoder depends on the metric.
+"""Decodes a distribution over stars to one number. The right decoder depends on the metric.
 
 Shapes: B batch, K rating levels.
 """

@@ -111,7 +111,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
 
 @contextmanager
 def locked(home: Home, what: str) -> Iterator[None]:
-    """Holds the home's lock for `what`. The operating system releases it when the process dies, whatever the cause.
+    """Holds the home's lock for `what`. The operating system releases it when the process ends, also after a kill.
 
     Raises: HomeBusy, naming the holder, if another process has it; UsageError if the home cannot be written.
     """

@@ -58,7 +58,7 @@ class AuditInputs:
     ratings: Path  # (user_id, movie_id) of all known ratings; no user is recommended a movie that they have rated
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
-    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null stands for any
+    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
     caps: Path | None = None  # (movie_id, group_name, at_most)
     limits: AuditConfig = field(default_factory=AuditConfig)
 
@@ -92,7 +92,7 @@ def audit(
             _create_views(connection, run_id, n, inputs)
             measured = _read_measures(connection, run_id) if inputs else {}
         limits = list(limited(measured, inputs.limits)) if inputs else []
-        pages = Pages(docs, f"What the audit of {escape(run_id)} found", EXPLANATION) if docs else None
+        pages = Pages(docs, f"Audit of {escape(run_id)}", EXPLANATION) if docs else None
         seen = validate(_database(run_id), _expectations(rules, limits), run_id, datetime.now(UTC), pages)
         broken = [_describe_rows(connection, rule, seen[rule.name]) for rule in rules if not seen[rule.name].passed]
     broken += [_describe_measure(*pair, measured) for pair in limits if not seen[_key(pair[0])].passed]

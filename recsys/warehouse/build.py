@@ -55,7 +55,7 @@ class Tonight:
     recommendations: Path
     movies: Path  # without n_ratings, which is counted in `ratings`
     users: Path
-    ratings: Path  # all ratings that the run knows; read by the audit, not published
+    ratings: Path  # all ratings known to the run; read by the audit, not published
     quarantine: Path
     metrics: tuple[MetricRow, ...]
     n: int  # movies per user
@@ -64,7 +64,7 @@ class Tonight:
     similar_movies: Path | None = None  # None: the table stays empty
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
-    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null stands for any
+    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
     caps: Path | None = None  # (movie_id, group_name, at_most)
     rating_scale: tuple[float, ...] = ()  # stars; empty if unknown
     limits: AuditConfig = field(default_factory=AuditConfig)  # for the lists as a whole

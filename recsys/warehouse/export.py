@@ -89,13 +89,13 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
 
 def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
     """The tables in the order of the warehouse, without duplicates. Raises: UsageError for one that is not exported."""
-    asked = {table.strip() for table in tables}
-    if unknown := sorted(asked - {*EXPORTED}):
+    requested = {table.strip() for table in tables}
+    if unknown := sorted(requested - {*EXPORTED}):
         why = f" ({LISTS} holds the same as the partitions of recommendations)" if LISTS in unknown else ""
         raise UsageError(
             f"{', '.join(map(repr, unknown))} cannot be exported{why}. Next: choose from {', '.join(EXPORTED)}"
         )
-    return tuple(table for table in EXPORTED if table in asked)
+    return tuple(table for table in EXPORTED if table in requested)
 
 
 def _check_space(home: Home, directory: Path) -> None:

@@ -142,7 +142,7 @@ def check_readable(path: Path, n_ratings: int) -> None:
 
 
 def check_room(path: Path, n_movies: int, n_ratings: int) -> None:
-    """Raises: SourceError if the disk has no room for the files and their zip."""
+    """Raises: SourceError if the disk has no space for the files and their zip."""
     unpacked_bytes = n_ratings * (RATING_BYTES + TAG_BYTES) + n_movies * MOVIE_BYTES
     needed_bytes = unpacked_bytes * (1 + PACKED_SHARE if is_zip(path) else 1)
     free_bytes = shutil.disk_usage(path.parent).free
