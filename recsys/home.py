@@ -103,7 +103,7 @@ class Run:
 
     @property
     def ended(self) -> Path:
-        """How the run ended; missing while it is running, and after a kill."""
+        """The outcome of the run. Missing while the run is in progress, and after a kill."""
         return self.folder / "ended.json"
 
     @property

@@ -10,7 +10,7 @@ EXPLANATION = """\
 Lines that break a row rule go to the quarantine. Whether they are too many, and which other rules stop the night, is in
 result.json beside this folder. <code>snapshot_*</code> are rows as they were read, <code>ratings</code> the admitted
 ones, <code>rejects</code> lines that could not be read, and <code>comparison</code> the snapshot as a whole, compared
-with the one that was published last."""
+with the last published snapshot."""
 
 # As in `check`, a rule sees only the rows that earlier rules admitted.
 ROW_QUERY = """\

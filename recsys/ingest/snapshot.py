@@ -77,7 +77,7 @@ class Snapshot:
 
     @property
     def made_at(self) -> datetime:
-        """When it was written, UTC. The first version of manifests did not record it."""
+        """The time at which it was written, in UTC. The first version of manifests did not record it."""
         written = datetime.fromtimestamp((self.folder / "manifest.json").stat().st_mtime, UTC).isoformat()
         return datetime.fromisoformat(self.manifest.get("made_at", written))
 

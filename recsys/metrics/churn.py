@@ -1,4 +1,4 @@
-"""How much lists change from one night to the next.
+"""Measures how much lists change from one night to the next.
 
 Shapes: U users, N ranks of a list.
 """

@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How tonight's model differs from the champion, or why they cannot be compared."""
+    """The differences between tonight's model and the champion, or the reason why they cannot be compared."""
 
     champion: str | None = None  # run_id of the published model
     why_not: str | None = None

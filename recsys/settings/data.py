@@ -44,7 +44,7 @@ class LimitConfig(Config):
 
 
 class ShiftConfig(Config):
-    """How much a snapshot may differ from the last published one.
+    """Limits for the differences between a snapshot and the last published one.
 
     A value beyond warn is logged; a value beyond stop ends the night. None disables a limit. Without a published
     snapshot of the same dataset, nothing is compared.
@@ -100,7 +100,7 @@ class ShiftConfig(Config):
 
 
 class CheckConfig(Config):
-    """What `check_ratings` accepts."""
+    """Limits of `check_ratings`."""
 
     max_bad_share: Share = Field(
         0.01,
@@ -127,7 +127,7 @@ class SnapshotConfig(Config):
 
 
 class SplitConfig(Config):
-    """How ratings are split: the holdout is taken from all ratings, then validation from the rest in the same way."""
+    """The split of ratings: the holdout is taken from all ratings, then validation from the rest in the same way."""
 
     kind: SplitKind = Field(
         "random",

@@ -52,7 +52,7 @@ class PopularityConfig(Config):
 
 
 class RankConfig(Config):
-    """How candidates are retrieved and ranked."""
+    """Retrieval and ranking of candidates."""
 
     retrievers: tuple[RetrieverName, ...] = Field(
         ("ease", "als", "popularity"),
@@ -81,7 +81,7 @@ class RankConfig(Config):
 
 
 class RulesConfig(Config):
-    """Which movies may be shown to which users; see docs/rules.md.
+    """Rules on which movies may be shown to which users; see docs/rules.md.
 
     Each entry of blocked, eligible and caps is the path of a CSV or Parquet file, or a SQL select from tonight's
     movies, users and ratings.

@@ -94,7 +94,7 @@ class AuditConfig(Config):
         ge=0,
         le=1,
         description="Highest mean share of a user's movies that are no longer in the list. Another seed replaces a "
-        "tenth, another network with other retrievers two thirds; nine tenths mean that ids have changed.",
+        "tenth of them, another network with other retrievers two thirds. Nine tenths mean that ids have changed.",
     )
     max_flat_share: float | None = Field(
         0.5,

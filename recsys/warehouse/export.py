@@ -29,7 +29,7 @@ from recsys.warehouse.publish import SPARE_BYTES
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` hold the same
+EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` have the same rows
 LATEST = "_latest.json"
 PARTITION = "run_id="
 PART = "part-0.parquet"

@@ -20,8 +20,8 @@ class Status:
     max_age_hours: float | None  # None: no limit
     age_hours: float | None  # since the end of the newest successful night; None: no night has succeeded
     served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
-    last_success: dict[str, Any] | None  # the same
-    last_night: dict[str, Any] | None  # the same
+    last_success: dict[str, Any] | None  # the same columns
+    last_night: dict[str, Any] | None  # the same columns
     held: str | None  # the reason of the rollback that blocks publishing; None if none does
     next: str | None  # the command to run; None if there is nothing to do
 
@@ -47,7 +47,7 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
 
 
 def render(status: Status) -> str:
-    """One line: fresh, stale or nothing published; the served run; the last failure; the next command."""
+    """One line: the state (fresh, stale or nothing published), the served run, the last failure, the next command."""
     parts = [_serving(status)]
     if status.held:
         parts.append(f"publishing is blocked by a rollback: {_in_one_line(status.held)}")

@@ -76,7 +76,7 @@ def check_regular(path: Path) -> None:
 
 
 def directory_entries(path: Path) -> dict[str, Entry]:
-    """Lists the files directly in `path`. Raises: SourceError if one is a link out of it, a pipe or a device."""
+    """Lists the files directly in `path`. Raises: SourceError for a link to another folder, a pipe or a device."""
     folder = path.resolve()
     try:
         files = sorted(path.iterdir())
