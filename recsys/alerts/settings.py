@@ -15,7 +15,7 @@ Addresses = Annotated[tuple[str, ...], NoDecode]
 ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")  # ASCII without spaces, which every mail server accepts
 NOT_IN_ADDRESS = re.compile(r"[,;<>()\"\\]")  # separators of several addresses, or of an address and a name
 LOCAL = ("localhost", "127.0.0.1", "::1")
-MIN_SECRET_PATH = 16  # characters; a shorter path of a webhook is not a secret. Chats have paths of twice that length
+MIN_SECRET_PATH = 16  # characters; a shorter webhook path is not a secret. Those of chat services are twice as long
 
 
 class AlertSettings(BaseSettings):

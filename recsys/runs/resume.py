@@ -1,4 +1,4 @@
-"""Resumes a night that was killed or failed: finds it by its inputs, and records how far it came."""
+"""Resumes a night that was killed or failed: finds it by its inputs, and records its progress and its outcome."""
 
 import hashlib
 import logging
@@ -108,7 +108,7 @@ def read_failure(run: Run) -> str | None:
 
 
 def mark_step(run: Run, step: str) -> None:
-    """Records the current step. Messages name it while another run is refused, and after an interruption or a kill."""
+    """Records the current step, for the messages about a busy home, an interruption or a kill."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(run.underway, {"step": step, "since": since})
 
