@@ -1,4 +1,6 @@
-"""A nightly movie recommender whose tables you can trust: the functions and classes that other programs may use.
+"""A nightly movie recommender whose tables you can trust.
+
+This module has the functions and classes that other programs may use:
 
     from pathlib import Path
 
@@ -8,7 +10,7 @@
     print(recsys.recommend(home, 42))
 
 Each name is imported when it is first used, so `import recsys` takes no time. Everything else in the package is
-internal. Nothing in here imports Prefect.
+internal. The package never imports Prefect.
 """
 
 from importlib import import_module

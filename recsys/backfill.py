@@ -1,4 +1,4 @@
-"""Past nights in order: one night for each `as_of`."""
+"""Runs past nights in order, one for each `as_of`."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,29 +34,30 @@ def backfill(
     settings: Settings,
     run: Callable[[Settings], Summary] = run_night,
 ) -> list[Filled]:
-    """Runs the missing nights from `first` to `last`, both inclusive, in order; `run` runs one of them.
+    """Runs the missing nights from `first` to `last`, both inclusive, in order. `run` runs a single night.
 
-    Nights that have lists are skipped, so a backfill that was interrupted can be repeated. It continues after a night
-    that is refused or held back. Only a night later than the published one is published; others go to the history.
+    A night that already has lists is skipped, so an interrupted backfill can be repeated. The backfill continues after
+    a night that is refused or held back. A night is published only if it is later than the published one. Earlier
+    nights are added to the history.
 
     Raises: UsageError for invalid moments; every error of a night except DataRefused and GateHeld.
     """
     moments = list(list_moments(first, last, step))
     home = Home(settings.home.absolute())
-    made = list_nights(home, fetch_archive(settings.source, home).dataset)
-    filled = []
+    existing = list_nights(home, fetch_archive(settings.source, home).dataset)
+    outcomes = []
     for number, moment in enumerate(moments, start=1):
         logger.info("night %d of %d: as of %s", number, len(moments), moment.isoformat())
-        if moment in made:
-            filled.append(Filled(moment, made[moment], "there already", None, 0))
+        if moment in existing:
+            outcomes.append(Filled(moment, existing[moment], "there already", None, 0))
         else:
-            filled.append(_fill(settings.model_copy(update={"as_of": moment}), moment, run))
-        logger.info("as of %s: %s", moment.isoformat(), filled[-1].verdict)
-    return filled
+            outcomes.append(_fill(settings.model_copy(update={"as_of": moment}), moment, run))
+        logger.info("as of %s: %s", moment.isoformat(), outcomes[-1].verdict)
+    return outcomes
 
 
 def list_moments(first: datetime, last: datetime, step: timedelta) -> Iterator[datetime]:
-    """`first`, then every `step` up to `last`, in UTC; a moment without a time zone is UTC.
+    """Yields `first` and every later `step` up to `last`, in UTC. A moment without a time zone is taken as UTC.
 
     Raises: UsageError if `last` is before `first`, or `step` is not positive.
     """
@@ -74,9 +75,9 @@ def _fill(settings: Settings, moment: datetime, run: Callable[[Settings], Summar
     try:
         summary = run(settings)
     except (DataRefused, GateHeld) as error:
-        return _ended(moment, error)
+        return _describe_error(moment, error)
     return Filled(moment, summary.run_id, summary.verdict, summary.reason, 0)
 
 
-def _ended(moment: datetime, error: RecsysError) -> Filled:
+def _describe_error(moment: datetime, error: RecsysError) -> Filled:
     return Filled(moment, error.run.run_id if error.run else None, error.verdict, str(error), error.exit_code)

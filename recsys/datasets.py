@@ -40,13 +40,13 @@ GENRES_1M = (
     "Western",
 )
 GENRES_100K = (*GENRES_1M, "unknown")
-# From ML-10M on, the files have Children, where their READMEs say Children's, and IMAX, which the READMEs omit.
+# From ML-10M on, the files have the genres Children (Children's in the READMEs) and IMAX (missing in the READMEs).
 GENRES_LATER = tuple(sorted((*GENRES_1M, "Children", "IMAX")))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One edition. `md5` is published by GroupLens; None if the file, and with it the counts, may change.
+    """One edition. `md5` is published by GroupLens. It is None if the file and its counts may change.
 
     Source: the README of each edition, and the .md5 file next to each zip.
     """
@@ -61,7 +61,7 @@ class Dataset:
     licence: str
     tags: int = 0
     md5: str | None = None
-    folder: str = ""  # inside the zip, if its name is not that of the edition
+    folder: str = ""  # inside the zip, if its name differs from the edition's
     unused: tuple[str, ...] = ()  # published files that are not read
     citation: str = CITATION
 
@@ -104,7 +104,7 @@ EDITIONS = (
         rating_scale=HALF_STARS,
         genres=GENRES_LATER,
         ratings=10_000_054,
-        users=69_878,  # the README's 71,567 is the highest id: users with ratings and with tags were drawn separately
+        users=69_878,  # 71,567 in the README is the highest id: users with ratings and with tags were drawn separately
         movies=10_681,
         tags=95_580,
         licence=RESEARCH_ONLY,

@@ -4,15 +4,15 @@
     ├── UsageError          exit 2   an invalid argument or setting
     ├── SourceError         exit 1   a source cannot be found, fetched or opened
     │   └── SourceOutage    exit 1   a source cannot be reached at the moment: a retry may succeed
-    ├── DataRefused         exit 3   the data were read and are not good enough to publish from
+    ├── DataRefused         exit 3   the data were read, but are not good enough to publish from
     ├── StepTimeout         exit 1   a step exceeded its time limit
     ├── ModelError          exit 1   training diverged, or a saved model does not fit
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
     ├── PublishError        exit 1   the tables about to be published failed their audit
-    ├── NotPublished        exit 1   a query of tables that do not exist yet
+    ├── NotPublished        exit 1   the queried tables do not exist yet
     └── HomeBusy            exit 1   another night is running on the same home
 
-A message names the thing, its value, the limit and the next step. Bugs of our own are `assert`s instead.
+A message names the thing, its value, the limit and the next step. Our own bugs raise AssertionError instead.
 """
 
 from typing import ClassVar
@@ -25,7 +25,7 @@ class RecsysError(Exception):
 
     exit_code: ClassVar[int] = 1
     verdict: ClassVar[str] = "failed"
-    run: Run | None = None  # the night that was ended by this error, if any
+    run: Run | None = None  # the night that this error ended, if any
 
 
 class UsageError(RecsysError):
@@ -71,5 +71,5 @@ class HomeBusy(RecsysError):
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether the run was interrupted by a signal. DuckDB raises an error of its own if it comes during a query."""
+    """Whether a signal interrupted the run. DuckDB raises its own error if the signal arrives during a query."""
     return not isinstance(error, Exception) or "Query interrupted" in str(error)

@@ -1,4 +1,4 @@
-"""Writes files atomically: a reader never sees half of one, even after a power failure."""
+"""Writes files atomically: a reader never sees a partial file, even after a power failure."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from recsys.errors import HomeBusy
 
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success syncs it and renames it over `path`, on failure removes it.
+    """Yields a temporary path beside `path`. On success, syncs it and renames it over `path`; on failure, removes it.
 
-    Without `synced`, replacing is still atomic for readers, but a power failure may leave half of a file.
+    Without `synced`, the replacement is still atomic for readers, but a power failure may leave a partial file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -59,7 +59,7 @@ def hash_file(path: Path) -> str:
 
 @contextmanager
 def alone(folder: Path, what: str) -> Iterator[None]:
-    """Locks a folder in which only one process at a time may run `what`.
+    """Locks a folder, so that only one process at a time runs `what` in it.
 
     Raises: HomeBusy if another process holds the lock.
     """

@@ -1,6 +1,7 @@
-"""Users who asked to be forgotten: the list of their ids, and SQL that removes their rows and their ids in texts.
+"""The list of users who asked to be forgotten, and the SQL that removes their rows and redacts their ids in texts.
 
-The list has to keep the ids, or the next delivery would bring the users back. No other place keeps them.
+The list has to keep the ids, because otherwise the next delivery would bring the users back. The ids are kept nowhere
+else.
 """
 
 import hashlib
@@ -34,11 +35,11 @@ class Forgotten:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same set of users."""
+        """SHA-256 of the user ids. It does not depend on the times of the requests."""
         return hashlib.sha256(",".join(map(str, self.user_ids)).encode()).hexdigest()
 
     def condition(self, table: str, columns: list[str]) -> str:
-        """Returns the SQL condition for rows that are not of a forgotten user."""
+        """Returns a SQL condition that excludes the rows of forgotten users."""
         if not self.user_ids:
             return "true"
         if "user_id" in columns:
@@ -48,16 +49,18 @@ class Forgotten:
         return "true"
 
     def projection(self, table: str) -> str:
-        """Returns the SQL columns of a kept row. An unreadable line that contains the id of a forgotten user may be
-        theirs: it is still counted, but its text is withheld, as is a row that is quoted in the reason of a run.
+        """Returns the SQL select list for the rows that are kept.
+
+        An unreadable line that contains a forgotten user's id may belong to that user. The line is still counted, but
+        its text is withheld. A row quoted in the reason of a run is withheld, too.
         """
         if not self.user_ids:
             return "*"
         number = rf"0*(?:{self._listed('|')})"
         if table in RAW:
-            theirs = f"regexp_matches(row ->> '$.line', '(?:^|[^0-9]){number}(?:[^0-9]|$)')"
-            may_be = f"source_table not in ('movies', 'links') and coalesce({theirs}, false)"
-            return f"* replace (case when {may_be} then '{WITHHELD}' else row end as row)"
+            has_id = f"regexp_matches(row ->> '$.line', '(?:^|[^0-9]){number}(?:[^0-9]|$)')"
+            is_suspect = f"source_table not in ('movies', 'links') and coalesce({has_id}, false)"
+            return f"* replace (case when {is_suspect} then '{WITHHELD}' else row end as row)"
         if table == "runs":
             quote = rf"\{{(?:[^{{}}]*[^{{}}0-9])?{number}(?:[^{{}}0-9][^{{}}]*)?\}}"
             return f"* replace (regexp_replace(reason, '{quote}', '{{withheld}}', 'g') as reason)"
@@ -68,8 +71,10 @@ class Forgotten:
 
 
 def quote(text: str) -> str:
-    """Quotes a row of a source in a message: shortened, and in braces without inner ones, so that `projection` finds
-    it if its user is forgotten later.
+    """Returns a row of a source as it is quoted in a message.
+
+    The row is shortened and enclosed in braces, and its own braces become parentheses. `projection` can then find the
+    quote if the user is forgotten later.
     """
     inner = text.translate(str.maketrans("{}", "()"))
     return f"{{{inner}}}" if len(inner) <= MAX_QUOTE_LENGTH else f"{{{inner[:MAX_QUOTE_LENGTH]}…}}"
@@ -90,12 +95,12 @@ def read_forgotten(home: Home) -> Forgotten:
 
 
 def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
-    """Adds users to the list. One who is on it already keeps the time of the first request.
+    """Adds users to the list. A user who is already on the list keeps the time of the first request.
 
-    The checkpoints of killed trainings are removed: they were learned from these users, and a training without them
-    could not resume from there.
+    Also removes the checkpoints of killed training runs. They were trained on the ratings of these users, and training
+    without these ratings cannot resume from them.
 
-    Raises: UsageError if a checkpoint cannot be removed; the users are on the list nevertheless.
+    Raises: UsageError if a checkpoint cannot be removed; the users are added nevertheless.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     forgotten = _write(dict.fromkeys(user_ids, now) | read_forgotten(home).asked_at, home)
@@ -111,14 +116,14 @@ def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
 
 
 def remember(user_ids: Iterable[int], home: Home) -> Forgotten:
-    """Removes users from the list: the next night reads their rows again if the source still has them.
+    """Removes users from the list. The next night reads their rows again if the source still has them.
 
     Raises: UsageError for a user who is not on the list.
     """
     asked_at = read_forgotten(home).asked_at
     for user_id in user_ids:
         if user_id not in asked_at:
-            raise UsageError(f"user {user_id} is not among the {len(asked_at)} forgotten of {home.root}")
+            raise UsageError(f"user {user_id} is not among the {len(asked_at)} forgotten users of {home.root}")
         del asked_at[user_id]
     return _write(asked_at, home)
 

@@ -1,4 +1,4 @@
-"""The JSON schema of settings, from which Prefect's UI makes a form and with which its server validates parameters."""
+"""The JSON schema of the settings. Prefect's UI builds a form from it, and its server validates parameters with it."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ Source = Annotated[
 def as_form(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Moves the defaults of a JSON schema into the descriptions, so that a form shows empty fields.
 
-    A form would submit a default as a value, which would override the environment of the worker.
+    Otherwise the form would submit each default as a value and override the worker's environment.
     """
     for field in schema["properties"].values():
         default = field.pop("default", None)

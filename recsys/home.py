@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named by its start in UTC, so that names sort by time
+RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named after its start in UTC, so that names sort by time
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder given by `--home`; docs/contract.md has its tree."""
+    """The folder given by `--home`; docs/contract.md shows its tree."""
 
     root: Path
 
@@ -25,7 +25,7 @@ class Home:
 
     @property
     def parsed(self) -> Path:
-        """Parsed files of directories of drops, named by content, so that each is parsed once."""
+        """Parsed drop files, named by their content, so that each file is parsed only once."""
         return self.root / "parsed"
 
     @property
@@ -40,7 +40,7 @@ class Home:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints of trainings that are running or were killed: one file each, removed at the end."""
+        """Checkpoints of training runs that are in progress or were killed: one file each, removed at the end."""
         return self.root / "checkpoints"
 
     @property
@@ -70,12 +70,12 @@ class Home:
 
     @property
     def last_late_alert(self) -> Path:
-        """The missing night that was the subject of the last alert."""
+        """The missing night that the last alert reported."""
         return self.root / ".late.json"
 
     @property
     def holder(self) -> Path:
-        """Which process holds the lock, for the error message of another one."""
+        """The process that holds the lock. Another process names it in its error message."""
         return self.root / ".night.json"
 
 
@@ -98,12 +98,12 @@ class Run:
 
     @property
     def inputs(self) -> Path:
-        """Everything that determines the result; a later run with the same inputs resumes this one if it failed."""
+        """Everything that determines the result. If this run failed, a later run with the same inputs resumes it."""
         return self.folder / "inputs.json"
 
     @property
     def ended(self) -> Path:
-        """How the run ended; missing while it is running, and after a kill."""
+        """The outcome of the run. Missing while the run is in progress, and after a kill."""
         return self.folder / "ended.json"
 
     @property
@@ -113,7 +113,7 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """What each finished step returned; removed when the night succeeds."""
+        """The return value of each finished step; removed when the night succeeds."""
         return self.folder / "results"
 
     @property
@@ -156,12 +156,12 @@ class Run:
 
     @property
     def validation_model(self) -> Path:
-        """The network that validation chose, trained on train alone."""
+        """The network chosen on validation, trained on train alone."""
         return self.model / "validation"
 
     @property
     def holdout_model(self) -> Path:
-        """The network that the holdout measured: trained on everything else."""
+        """The network evaluated on the holdout, trained on all other ratings."""
         return self.model / "holdout"
 
     @property
@@ -176,7 +176,7 @@ class Run:
 
     @property
     def ranker(self) -> Path:
-        """What ranks tonight's lists besides the network: the weights learned on validation, and the retrievers."""
+        """The parts of tonight's ranker besides the network: the weights learned on validation, and the retrievers."""
         return self.folder / "ranker"
 
     @property
@@ -186,7 +186,7 @@ class Run:
 
     @property
     def gate(self) -> Path:
-        """Result of the gate: the champion, or why there is none to compare with, and what held the model back."""
+        """The gate's result: the champion or the reason why there is none, and the conditions that failed."""
         return self.folder / "gate.json"
 
     @property
@@ -200,7 +200,7 @@ class Run:
 
     @property
     def records(self) -> tuple[Path, ...]:
-        """The small files that outlast the models: what the run was, how it went, and what a rollback restores."""
+        """The small files that are kept longer than the models: settings, results, and what a rollback restores."""
         return (
             *(self.config, self.inputs, self.ended, self.metrics, self.steps, self.log, self.gate),
             *(self.validation, self.served),

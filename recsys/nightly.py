@@ -50,7 +50,7 @@ def run_night(
 ) -> Summary:
     """Runs one night and publishes its tables.
 
-    `executor` decides how steps are executed, `show` is called with the run when it has ended, successfully or not.
+    `executor` decides how steps are executed. `show` is called with the run after it has ended, successfully or not.
 
     Raises: DataRefused, GateHeld, HomeBusy and the other errors of `recsys.errors`; last night's tables are kept.
     """
@@ -64,12 +64,12 @@ def run_night(
         rules = do(READ_RULES, checked, learner, settings)
         choice = do(CHOOSE_NETWORK, parts, learner, run, settings)
         weights = do(WEIGH_PARTS, choice, parts, learner, run, settings)
-        judged = do(TRAIN, choice, parts, learner, run)
-        metrics = do(EVALUATE, judged, choice, weights, parts, learner, run, settings)
-        compared = do(COMPARE_CHAMPION, judged, weights, parts, learner, run, settings)
-        do(CHECK_GATE, metrics, compared, run, settings.gate)
-        served = do(TRAIN_FOR_TONIGHT, choice, checked, learner, run, settings.warm_start)
-        lists = do(SCORE, served, weights, rules, checked, learner, run, settings)
+        holdout_model = do(TRAIN, choice, parts, learner, run)
+        metrics = do(EVALUATE, holdout_model, choice, weights, parts, learner, run, settings)
+        comparison = do(COMPARE_CHAMPION, holdout_model, weights, parts, learner, run, settings)
+        do(CHECK_GATE, metrics, comparison, run, settings.gate)
+        tonight_model = do(TRAIN_FOR_TONIGHT, choice, checked, learner, run, settings.warm_start)
+        lists = do(SCORE, tonight_model, weights, rules, checked, learner, run, settings)
         published = do(PUBLISH, lists, checked, run, settings)
         do(RETAIN_SNAPSHOTS, raw, run, settings.snapshots)
         do(RETAIN_RUNS, run, settings.history)

@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """Returns `text` with control characters, also those that change the direction of writing, as escapes: \\x1b."""
+    """Returns `text` with control characters escaped (\\x1b), including those that change the text direction."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -9,16 +9,16 @@ from contextvars import ContextVar
 
 LINE_EVERY_SECONDS = 10.0  # between two lines of a log
 
-Advance = Callable[[int, str], None]  # by an amount, with a note on what was done
-Receive = Callable[[int], None]  # a number of bytes
-Watch = Callable[[str, float], None]  # called with a label and the share that is done
+Advance = Callable[[int, str], None]  # called with an amount and a note on what was done
+Receive = Callable[[int], None]  # called with a number of bytes
+Watch = Callable[[str, float], None]  # called with a label and the finished share
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """Within the block, `watch` is called on all progress of a known total, in addition to the bar or the log."""
+    """Calls `watch` on all progress towards a known total within the block, in addition to the bar or the log."""
     token = _watch.set(watch)
     try:
         yield
@@ -28,7 +28,7 @@ def watched(watch: Watch) -> Iterator[None]:
 
 @contextmanager
 def progress(label: str, total: int, unit: str, logger: logging.Logger, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(amount, note)` for `total` units, of which `done` were done before.
+    """Yields `advance(amount, note)` for `total` units; `done` units were finished before.
 
     Logs one line at the end: how much was done, and how fast.
     """
@@ -86,7 +86,7 @@ def _lines(meter: "_Meter", logger: logging.Logger) -> Iterator[Callable[[str], 
 
 
 class _Meter:
-    """Counts what was done since it was made, and puts it in words."""
+    """Counts finished units since its creation, and formats the progress as text."""
 
     def __init__(self, label: str, total: int | None, unit: str = "", done: int = 0) -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, done
@@ -106,7 +106,7 @@ class _Meter:
         return f"{self.seconds / max(self.amount, 1) * missing:.0f} s left"
 
     def rate(self) -> str:
-        """To three figures: the others are noise."""
+        """Rounded to three significant digits; further digits are noise."""
         return f"{float(f'{self.amount / self.seconds:.3g}'):,.0f} a second"
 
     def line(self, note: str) -> str:
@@ -118,7 +118,7 @@ class _Meter:
 
 
 class _ByteMeter(_Meter):
-    """The same in megabytes."""
+    """A meter that counts bytes and shows megabytes."""
 
     def rate(self) -> str:
         return f"{_megabytes(self.amount / self.seconds)}/s"

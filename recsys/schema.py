@@ -22,7 +22,7 @@ MOVIES = pa.schema(
     ]
 )
 
-# A column that the edition does not have is null.
+# Columns that an edition lacks are null.
 USERS = pa.schema(
     [
         pa.field("user_id", pa.int32(), nullable=False),
@@ -50,17 +50,17 @@ LINKS = pa.schema(
     ]
 )
 
-# Every table that a source may have; it is empty for an edition without it.
+# Every table that a source may have. A table that an edition lacks is empty.
 TABLES: dict[str, pa.Schema] = {"ratings": RATINGS, "movies": MOVIES, "users": USERS, "tags": TAGS, "links": LINKS}
 
-# Ratings that were valid until a later rating of the same pair, or a retraction, replaced them at `until`.
+# Ratings that were valid until `until`, when a later rating of the same pair or a retraction replaced them.
 SUPERSEDED = RATINGS.append(pa.field("until", RATED_AT, nullable=False))
 
 # Lines of the source that could not be parsed as a row.
 REJECTS = pa.schema(
     [
         pa.field("source_table", pa.string(), nullable=False),  # a name in TABLES, or retractions
-        pa.field("source_file", pa.string(), nullable=False),  # its bare name: ratings.dat
+        pa.field("source_file", pa.string(), nullable=False),  # name without the folder: ratings.dat
         pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first line
         pa.field("rule", pa.string(), nullable=False),
         pa.field("row", pa.string(), nullable=False),  # JSON

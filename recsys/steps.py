@@ -1,4 +1,4 @@
-"""The steps of a night between the checked ratings and the published tables: each reads files and writes files."""
+"""The steps of a night from the checked ratings to the published tables. Each step reads files and writes files."""
 
 import logging
 from collections.abc import Iterator
@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 
 
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
-    """Writes the ids of the accepted users, movies and ratings; returns what every fit of the night shares.
+    """Writes the ids of the accepted users, movies and ratings. Returns the learner that all fits of the night share.
 
-    All fits use one vocabulary: an id without training ratings is described by its features alone.
+    All fits use one vocabulary. An id without training ratings is described by its features alone.
     """
     users, movies = pl.read_parquet(checked.users), pl.read_parquet(checked.movies)
     rated = pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"])
@@ -61,7 +61,7 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
 
 
 def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
-    """The rules about which movies may be listed, read before anything is trained.
+    """Reads the rules on which movies may be listed, before anything is trained.
 
     Raises: UsageError if a rule cannot be read or is invalid, or if the rules exclude every movie for all users.
     """
@@ -86,7 +86,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
 
 
 def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings) -> Weights:
-    """Learns on validation the weight of each part of a score, with the network that validation chose."""
+    """Learns the weight of each part of a score on validation, with the network chosen on validation."""
     train, validation = (learner.encode(pl.read_parquet(path)) for path in (split.train, split.validation))
     network = load_model(SavedModel(run.validation_model), learner.vocabulary, learner.levels)
     weights = learn_weights(network, train, validation, learner, settings.rank)
@@ -111,18 +111,18 @@ def evaluate(
 ) -> tuple[MetricRow, ...]:
     """Measures errors and lists of the network, also by slice, and of the baselines on the holdout.
 
-    Raises: DataRefused if a training rating is in the holdout, or is later than the start of a holdout by time.
+    Raises: DataRefused if a training rating is in the holdout, or if it is later than the start of a holdout by time.
     """
     network = load_model(model, learner.vocabulary, learner.levels)
     known, holdout = split.read_rest(), pl.read_parquet(split.holdout)
     check_apart(known, holdout)
     if settings.split.kind == "time":
         check_order(known, holdout)
-    train, asked = learner.encode(known), learner.encode(holdout)
-    errors = measure_errors(network, train, asked)
+    train, encoded_holdout = learner.encode(known), learner.encode(holdout)
+    errors = measure_errors(network, train, encoded_holdout)
     ranker = fit_ranker(network, train, learner, settings.rank, weights, keep=True)  # for compare_champion
     lists = measure_lists(ranker, train, holdout, learner, settings.n)
-    details = measure_details(network, train, asked, learner.features)
+    details = measure_details(network, train, encoded_holdout, learner.features)
     name = settings.split.holdout
     rows = (
         *_metric_rows(choice.tried, "validation", choice.model),
@@ -145,9 +145,9 @@ def train_for_tonight(
     champion = find_champion(run, choice, learner.levels, config) if config.enabled else None
     label = f"{choice.model} for tonight"
     network = learn(choice, pl.read_parquet(checked.ratings), learner, label, champion=champion)
-    begun_from = champion.run_id if champion else None
+    started_from = champion.run_id if champion else None
     metrics = _metrics_of(choice.model, read_metrics(run))
-    return save_model(network, choice, learner, run.tonight_model, metrics=metrics, champion=begun_from)
+    return save_model(network, choice, learner, run.tonight_model, metrics=metrics, champion=started_from)
 
 
 def score(
@@ -155,8 +155,8 @@ def score(
 ) -> Path:
     """Writes the users' lists, the default lists and the similar movies; returns the Parquet file of the users' lists.
 
-    The ranker is saved in the run's folder, for lists from ratings typed by a person. The metrics get the effect of the
-    rules.
+    Also saves the ranker in the run's folder, for lists from typed ratings, and adds the effect of the rules to the
+    metrics.
     """
     train = learner.encode(pl.read_parquet(checked.ratings))
     network = load_model(model, learner.vocabulary, learner.levels)
@@ -172,10 +172,10 @@ def score(
 
 
 def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> Published:
-    """Replaces last night's tables by tonight's, after the audit.
+    """Replaces last night's tables with tonight's, after the audit.
 
-    A night earlier than the served one, on the same data set, is only added to the history. Lists that equal the served
-    ones are not written again.
+    A night that is earlier than the served one, on the same data set, is only added to the history. Lists that equal
+    the served ones are not written again.
     """
     tonight = _gather(lists, checked, run, settings)
     outcome = describe_run(run, verdict="published", reason=None)
@@ -189,8 +189,8 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
         outcome = replace(outcome, verdict="backfilled", published=False)
         return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
     is_another = served["run_id"] != run.run_id  # False if this run was killed after it had published
-    alike = all(served[name] == getattr(outcome, name) for name in INPUTS)
-    if is_another and alike and serves_the_same(run.home, tonight):
+    has_same_inputs = all(served[name] == getattr(outcome, name) for name in INPUTS)
+    if is_another and has_same_inputs and serves_the_same(run.home, tonight):
         reason = f"the lists are the same as those of run {served['run_id']}, which is served"
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
         logger.info("the tables are left unchanged: %s", reason)
@@ -223,7 +223,7 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
 
 
 def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings) -> Iterator[MetricRow]:
-    """The number of movies that each rule removes, and how much of the lists is new."""
+    """Counts the movies that each rule removes, and measures how much the lists have changed."""
     model = read_json(run.choice)["model"]
     closed = ranker.eligibility.count_closed()
     removed = (
@@ -251,7 +251,7 @@ def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, 
 
 
 def _metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
-    """Metrics in long form; the model "network" gets the name of the chosen network."""
+    """Metrics in long form. The model "network" is renamed to the chosen network."""
     return [
         MetricRow(network if model == "network" else model, split, "all", metric, value)
         for model, values in metrics.items()

@@ -8,14 +8,14 @@ from recsys import __version__
 
 
 def code_version() -> str:
-    """The package's version, with the commit in a checkout: `0.1.0+g5677af9`, with `-dirty` if files were changed."""
+    """The package's version. A git checkout adds its commit (`0.1.0+g5677af9`), and `-dirty` if files were changed."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return __version__
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # git is missing, or this is not a checkout of ours
+    except (OSError, subprocess.CalledProcessError):  # git is missing, or this is not our checkout
         return __version__
     return f"{__version__}+g{described.stdout.strip()}"
 

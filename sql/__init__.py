@@ -1,4 +1,4 @@
-"""One `select` per file, which states what is selected; Python code runs it and writes the result."""
+"""The SQL statements. A file has one `select`; Python code runs it and writes the result."""
 
 from functools import cache
 from pathlib import Path

@@ -3,7 +3,7 @@
 -- grain   one row per movie_id
 -- reads   lists (movie_id), available (movie_id), movies (movie_id)
 -- params  none
--- ties    none; a movie that is missing from movies is left to audit_known
+-- ties    none; audit_known reports movies that are missing from movies
 select lists.movie_id, count(*) as n_rows
 from lists
 semi join movies using (movie_id)

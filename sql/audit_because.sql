@@ -1,4 +1,4 @@
--- audit_because: movies given as a reason to a user who has not rated them.
+-- audit_because: movies that are given as a reason, although the user has not rated them.
 --
 -- grain   one row per (user_id, because_movie_id)
 -- reads   recommendations (user_id, because_movie_ids), ratings (user_id, movie_id)

@@ -24,7 +24,7 @@ recommended_genres as (
     where list_has_any(movies.genres, (select list(blocked.genre) from blocked where blocked.genre is not null))
 ),
 
--- one equality join for each form of a rule, because null equals nothing
+-- one equality join for each form of a rule, because null does not equal any value
 offending as (
     select user_id, rank, movie_id
     from recommendations

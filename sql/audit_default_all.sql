@@ -1,4 +1,4 @@
--- audit_default_all: tables of default lists without a list for all, which serves users of no other segment.
+-- audit_default_all: tables of default lists without the list for all, which serves users without another segment.
 --
 -- grain   one row if there are default lists but none for all
 -- reads   default_recommendations (segment)

@@ -3,7 +3,7 @@
 -- grain   one row per segment
 -- reads   default_recommendations (segment), available (movie_id), caps (movie_id), audited (n)
 -- params  none
--- ties    none; lists that caps may shorten are left to audit_room
+-- ties    none; audit_room checks lists that caps may shorten
 with
 
 lengths as (

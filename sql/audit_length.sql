@@ -1,6 +1,6 @@
 -- audit_length: users whose list has neither n movies nor all the movies that they may be shown.
 --
--- grain   one row per user_id, users without any list included
+-- grain   one row per user_id, including users without any list
 -- reads   users (user_id), recommendations (user_id), ratings (user_id, movie_id), available (movie_id),
 --         shortened (user_id, n_available), audited (n)
 -- params  none

@@ -1,9 +1,9 @@
--- audit_order: rows with a higher score than the row of the rank before.
+-- audit_order: rows with a higher score than the row of the previous rank.
 --
 -- grain   one row per (user_id, segment, similar_to, rank)
 -- reads   lists (user_id, segment, similar_to, rank, movie_id, score)
 -- params  none
--- ties    equal scores are valid; equal ranks, which audit_ranks refuses, are sorted by movie_id
+-- ties    equal scores are valid; equal ranks are sorted by movie_id, and audit_ranks refuses them
 with
 
 neighbours as (

@@ -1,12 +1,12 @@
--- audit_ranks: rows whose rank leaves a gap, repeats another, or does not start at 1.
+-- audit_ranks: rows whose rank leaves a gap, repeats another rank, or does not start at 1.
 --
 -- grain   one row per row of a list with an unexpected rank
 -- reads   lists (user_id, segment, similar_to, rank)
 -- params  none
--- ties    of equal ranks, the second row is reported
+-- ties    the second of two rows with the same rank is reported
 with
 
--- comparing a list of ranks per list costs half of numbering every row; only the wrong lists are numbered
+-- comparing one array of ranks per list costs half as much as numbering every row; only wrong lists are numbered
 wrong as (
     select user_id, segment, similar_to, list_sort(list(rank)) as ranks
     from lists

@@ -1,11 +1,11 @@
--- audit_room: lists of users or segments shorter than n although caps leave room for another movie.
+-- audit_room: lists of users or segments that are shorter than n, although caps leave room for another movie.
 --
 -- grain   one row per (user_id, segment), for the first 1,000 short lists, because each is checked against every movie
 -- reads   lists (user_id, segment, similar_to, movie_id), available (movie_id), ratings (user_id, movie_id),
 --         movies (movie_id, genres), blocked (user_id, movie_id, genre), caps (movie_id, group_name, at_most),
 --         audited (n)
 -- params  none
--- ties    none; without caps there are no rows, because audit_length counts the other short lists
+-- ties    none; without caps there are no rows, because audit_length reports the other short lists
 with
 
 short as (

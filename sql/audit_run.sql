@@ -1,4 +1,4 @@
--- audit_run: rows with the run_id of another run than the one being published.
+-- audit_run: rows whose run_id is not that of the run being published.
 --
 -- grain   one row per other run_id
 -- reads   recommendations (run_id), default_recommendations (run_id), similar_movies (run_id), audited (run_id)

@@ -1,13 +1,13 @@
--- compare_snapshots: figures of the snapshot as a whole, compared with the one that was published last.
+-- compare_snapshots: figures of the snapshot as a whole, compared with the last published snapshot.
 --
 -- grain   one row
 -- reads   stored_ratings (user_id, movie_id, rating, rated_at), stored_tags (tagged_at), stored_superseded (until),
 --         snapshot_movies (movie_id), previous_ratings (user_id, rating): empty if there is nothing to compare with,
 --         compared_scale (rating): the stars of both, moments (started_at)
 -- params  none
--- ties    none; an unknown figure is null. Half a rating is added to each count of stars, because the index
---         (PSI, Σ (p − q) ln (p / q)) is undefined if one of the snapshots has none. newest_at is the newest time in
---         the snapshot: after it, no rule depends on the clock
+-- ties    none; an unknown figure is null. Half a rating is added to each count of stars, because the population
+--         stability index (PSI, Σ (p − q) ln (p / q)) is undefined for a count of 0. newest_at is the newest time in
+--         the snapshot; after it, no rule depends on the clock
 with
 
 stars as (

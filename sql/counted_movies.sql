@@ -1,4 +1,4 @@
--- counted_movies: the movies of a night, each with its number of known ratings.
+-- counted_movies: the movies of a night with their number of known ratings.
 --
 -- grain   one row per movie_id
 -- reads   the Parquet files $movies (movie_id, title, year, genres) and $ratings (movie_id)

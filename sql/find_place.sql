@@ -3,7 +3,7 @@
 -- grain   one row; rank is null if the movie is not in the list
 -- reads   recommendations (user_id, rank, movie_id, run_id)
 -- params  $user_id integer, $movie_id integer
--- ties    none, a movie is in a list once
+-- ties    none, a movie occurs once in a list
 select
     any_value(run_id) as run_id,
     any_value(rank) filter (user_id = $user_id and movie_id = $movie_id) as rank,

@@ -1,4 +1,4 @@
--- held_after_rollback: the roll-back that blocks publishing, until it is released.
+-- held_after_rollback: the rollback that blocks publishing until it is released.
 --
 -- grain   one row, or none if nights may publish
 -- reads   runs (run_id, verdict, reason)

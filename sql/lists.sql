@@ -1,4 +1,4 @@
--- lists: all lists in one form; of user_id, segment and similar_to, the two that do not apply are null.
+-- lists: all lists in one form; two of user_id, segment and similar_to are null.
 --
 -- grain   one row per (user_id, segment, similar_to, rank)
 -- reads   recommendations (user_id, rank, movie_id, score), default_recommendations (segment, rank, movie_id, score),

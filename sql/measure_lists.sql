@@ -1,9 +1,10 @@
--- measure_lists: measures of tonight's lists as a whole and in comparison with those before; null if undefined.
+-- measure_lists: measures of tonight's lists as a whole and in comparison with the served lists; null if undefined.
 --
 -- grain   one row
--- reads   recommendations (user_id, rank, movie_id, score, rating_hat, served_by), counting lists by rank 1,
---         lists_before (user_id, rank, movie_id, served_by): the served lists, if of the same data set
--- params  $n_available bigint: movies that may be shown; $lowest, $highest double: the ends of the rating scale, in stars
+-- reads   recommendations (user_id, rank, movie_id, score, rating_hat, served_by): one list per row with rank 1,
+--         lists_before (user_id, rank, movie_id, served_by): the served lists, if they are of the same data set
+-- params  $n_available bigint: number of movies that may be shown;
+--         $lowest, $highest double: the ends of the rating scale, in stars
 -- ties    none
 with
 
@@ -88,7 +89,7 @@ listed_first as (
     group by movie_id
 ),
 
--- with few movies, lists overlap anyway; with few users, the share means nothing
+-- with few movies, lists overlap anyway; with few users, the share is meaningless
 favourite as (
     select max(listed_first.n_users) / any_value(acquaintances.n_users) as share
     from listed_first

@@ -1,9 +1,9 @@
--- merge_links: the last links of each movie_id in the drops.
+-- merge_links: the latest links of each movie_id in the drops.
 --
--- grain   one row per movie_id; more if one file has different rows for it, which the checks refuse
+-- grain   one row per movie_id; more if a file has different rows for it, which the checks refuse
 -- reads   drop_links (movie_id, imdb_id, tmdb_id, source_file, source_line)
 -- params  none
--- ties    the file whose name without extension sorts last; of equal rows the lowest line
+-- ties    the file whose name without extension sorts last; among equal rows, the lowest line
 with
 
 last_said as (

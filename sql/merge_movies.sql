@@ -1,17 +1,17 @@
--- merge_movies: the last version of each movie_id in the drops.
+-- merge_movies: the latest version of each movie_id in the drops.
 --
--- grain   one row per movie_id; more if one file has different rows for it, or there is a bad row, for the checks
+-- grain   one row per movie_id; more if a file has different rows for it or a bad row, which the checks refuse
 -- reads   drop_movies (movie_id, title, year, genres, updated_at, source_file, source_line)
 -- params  $now timestamptz; later updates are ignored
--- ties    the latest updated_at, nulls last; then the file whose name without extension sorts last; of equal rows the
---         lowest line
+-- ties    the latest updated_at, nulls last; then the file whose name without extension sorts last; among equal rows,
+--         the lowest line
 --
--- A row that the checks will refuse replaces no good row: both are kept, and the checks refuse the bad one. (A row
--- without a title could not be read, so it is not here.) An updated_at in the future counts as null, because no
+-- A row that the checks will refuse does not replace a good row: both are kept, and the checks refuse the bad one. Rows
+-- without a title are rejects, so they are not here. An updated_at in the future counts as null, because otherwise no
 -- correction could ever replace such a row.
 with
 
-judged as (
+marked as (
     select
         *,
         coalesce(year between 1870 and 2100, true) as is_usable,
@@ -19,9 +19,9 @@ judged as (
     from drop_movies
 ),
 
-last_said as (
+latest as (
     select *
-    from judged
+    from marked
     qualify rank() over (
         partition by movie_id, is_usable
         order by
@@ -33,5 +33,5 @@ last_said as (
 
 select distinct on (movie_id, title, year, genres)
     movie_id, title, year, genres, source_file, source_line
-from last_said
+from latest
 order by movie_id, title, year, genres, source_file, source_line

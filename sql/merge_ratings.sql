@@ -1,17 +1,18 @@
 -- merge_ratings: every distinct rating in the drops, and the time at which it was superseded.
 --
--- grain   one row per (user_id, movie_id, rated_at), and per rating that a rule will refuse
+-- grain   one row per (user_id, movie_id, rated_at), and one per rating that a rule will refuse
 -- reads   drop_ratings (user_id, movie_id, rating, rated_at, source_file, source_line),
 --         drop_retractions (user_id, movie_id, retracted_at)
 -- params  $scale float[], the valid stars; $now timestamptz; later ratings and retractions are ignored
--- ties    ratings of the same time: the highest; equal ratings: the file whose name sorts first, then the lowest line
+-- ties    at the same time, the highest rating; among equal ratings, the file whose name sorts first, then the lowest
+--         line
 --
 -- until is null for current ratings. A rating that was retracted at its own time was never current. A rating off the
--- scale or with an impossible time neither replaces a rating nor is replaced: the checks refuse it, and a good one must
--- be kept. Retractions in the future are ignored, and so are those from before 1995, when there were no ratings.
+-- scale or with an impossible time does not replace a rating and is not replaced, because the checks refuse it and must
+-- keep a good one. Retractions in the future are ignored, and so are those before 1995, when there were no ratings.
 with
 
-judged as (
+marked as (
     select
         *,
         list_contains($scale, rating)
@@ -23,7 +24,7 @@ judged as (
 usable as (
     select distinct on (user_id, movie_id, rated_at)
         user_id, movie_id, rating, rated_at, source_file, source_line
-    from judged
+    from marked
     where is_usable
     order by user_id, movie_id, rated_at, rating desc, source_file, source_line
 ),
@@ -31,7 +32,7 @@ usable as (
 unusable as (
     select distinct on (user_id, movie_id, rated_at, rating)
         user_id, movie_id, rating, rated_at, source_file, source_line
-    from judged
+    from marked
     where not is_usable
     order by user_id, movie_id, rated_at, rating, source_file, source_line
 ),

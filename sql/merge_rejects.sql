@@ -1,8 +1,8 @@
--- merge_rejects: the distinct lines of the drops that could not be read, so that a repeated drop does not count twice.
+-- merge_rejects: the distinct unreadable lines of the drops, so that a repeated drop does not count twice.
 --
--- grain   one row per (source_table, rule, row); lines whose text is withheld all look alike, so each of them counts
+-- grain   one row per (source_table, rule, row); withheld lines all have the same text, so each of them counts
 -- reads   drop_rejects (source_table, source_file, source_line, rule, row)
--- params  $withheld text, the row of a line whose text is withheld
+-- params  $withheld text, the row of a withheld line
 -- ties    the file whose name sorts first, then the lowest line
 with
 

@@ -1,9 +1,9 @@
--- nights_made: the as_of of every night of a data set whose lists were made, served or not.
+-- nights_made: the as_of of every night of a data set that made lists, whether or not they were served.
 --
 -- grain   one row per as_of, the earliest first
 -- reads   runs (run_id, as_of, dataset, verdict)
 -- params  $dataset varchar
--- ties    of two runs with the same as_of, the later one is returned
+-- ties    among runs with the same as_of, the latest run
 select runs.as_of, max(runs.run_id) as run_id
 from runs
 where runs.dataset = $dataset and runs.verdict in ('published', 'unchanged', 'backfilled') and runs.as_of is not null

@@ -1,4 +1,4 @@
--- rated_movies: all movies with their number of ratings, to find one by its title.
+-- rated_movies: all movies with their number of ratings, for a search by title.
 --
 -- grain   one row per movie_id
 -- reads   movies (movie_id, title, year, genres, n_ratings)

@@ -1,9 +1,9 @@
--- read_example: the first line that fails for the most common reason, of a file without a single readable line.
+-- read_example: the first line with the most common problem, in a file without any readable line.
 --
 -- grain   one row, or none when nothing was refused
 -- reads   rejects (source_table, source_line, row)
 -- params  $source_table text
--- ties    equally common reasons: the one that occurs first in the file
+-- ties    among equally common problems, the one that occurs first in the file
 with
 
 reasons as (

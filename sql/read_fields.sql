@@ -1,11 +1,11 @@
--- read_fields: macros that read one field of a line, and that say what is wrong with a field that cannot be read.
+-- read_fields: macros that read one field of a line, and macros that describe the problem of an unreadable field.
 --
--- grain   one scalar macro per kind of field; null where the field cannot be read, or where nothing is wrong
--- reads   nothing: `field` is the text, `value` what it was read as, `name` the column
+-- grain   one scalar macro per kind of field; null if the field cannot be read, or if it has no problem
+-- reads   nothing: `field` is the text, `value` the value read from it, `name` the column
 -- params  none
 -- ties    none
 --
--- Numbers must be written in digits: try_cast alone reads 4.7 as the id 5 and 1_0 as the rating 10. A moment is either
+-- Numbers must be written in digits: try_cast alone reads 4.7 as the id 5 and 1_0 as the rating 10. A time is either
 -- in seconds since 1970, up to the year 9999, or an ISO date and time, in UTC unless it has an offset.
 create or replace temp macro read_id(field) as
     case when regexp_full_match(field, '\d+') then try_cast(field as integer) end;

@@ -5,8 +5,8 @@
 -- params  $separator text, $n_fields integer, $movie_id, $imdb_id, $tmdb_id integer positions from 1
 -- ties    none; the rows are in no particular order
 --
--- Both outside ids may be missing. An IMDb id keeps its leading zeros. A TMDB id may be written as 862.0, because some
--- tools write integer columns with missing values so.
+-- The ids of IMDb and TMDB may be missing. An IMDb id keeps its leading zeros. A TMDB id may be written as 862.0,
+-- because some tools write integer columns with missing values in this form.
 with
 
 readings as (

@@ -1,4 +1,4 @@
--- read_rejects: the lines that could not be read: file and line number, the text, and the reason.
+-- read_rejects: the lines that could not be read, with file, line number, text and reason.
 --
 -- grain   one row per line that could not be read
 -- reads   readings (source_line, line, why, …)

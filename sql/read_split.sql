@@ -1,8 +1,8 @@
--- read_split: lines split into fields, and what is wrong with a line that has another number of fields.
+-- read_split: lines split into fields, and the problem of a line with another number of fields.
 --
 -- grain   one row per line
--- reads   lines (source_line, line, fields, problem); fields only where splitting at the separator would be wrong,
---         problem where the line cannot be split
+-- reads   lines (source_line, line, fields, problem): fields only if splitting at the separator would be wrong, problem
+--         only if the line cannot be split
 -- params  separator text, n_fields integer: the file is the macro split_lines(separator, n_fields), so they have no $
 -- ties    none; the rows are in no particular order
 with

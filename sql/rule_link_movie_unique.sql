@@ -1,13 +1,13 @@
--- rule_link_movie_unique: links whose movie_id another row has, except for the one that is kept.
+-- rule_link_movie_unique: links with a repeated movie_id, except for the row that is kept.
 --
 -- grain   one row per offending link: all but one per movie_id
 -- reads   links (movie_id, imdb_id, tmdb_id, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest imdb_id, tmdb_id is kept, in this order, nulls last;
---         of equal rows the lowest source file and line, then the lowest row of the snapshot
+-- ties    the row with the lowest (imdb_id, tmdb_id) is kept, nulls last;
+--         among equal rows, the lowest source file and line, then the lowest row of the snapshot
 --
--- Content decides before lines do, because a snapshot's name depends on its content only and must give one result.
+-- Content comes before lines, because the id of a snapshot depends only on its content and must give one result.
 with
 
 link_lines as (

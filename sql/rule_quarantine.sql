@@ -1,4 +1,4 @@
--- rule_quarantine: every refused line, the rule that refused it, and its content.
+-- rule_quarantine: every refused line, with the rule that refused it and its content.
 --
 -- grain   one row per refused line: rows that a rule refused, and lines that could not be read
 -- reads   refused (source_table, file_row_number, rule),

@@ -1,8 +1,8 @@
--- rule_rated_at_plausible: ratings from before MovieLens, or from after the start of the run.
+-- rule_rated_at_plausible: ratings dated before MovieLens existed, or after the start of the run.
 --
 -- grain   one row per offending rating
 -- reads   ratings (user_id, movie_id, rated_at, …), moments (started_at)
--- params  none; a rating in the future would move the default as_of into the future
+-- params  none; otherwise a rating in the future would move the default as_of to the future
 -- ties    none
 select ratings.*
 from ratings

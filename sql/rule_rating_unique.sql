@@ -1,13 +1,14 @@
--- rule_rating_unique: ratings that the same user replaced by a later rating of the same movie.
+-- rule_rating_unique: ratings that the user replaced with a later rating of the same movie.
 --
 -- grain   one row per offending rating: all but one per (user_id, movie_id)
 -- reads   ratings (user_id, movie_id, rating, rated_at, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the latest is kept, then the highest, the lowest source file and line, the lowest row of the snapshot
+-- ties    kept is the latest rating, then the highest, then the lowest source file and line, then the lowest row of the
+--         snapshot
 with
 
--- a list per user takes a third of the memory of a group per pair; few users remain for the group per pair
+-- one list per user takes a third of the memory of one group per pair; only the remaining few users are grouped by pair
 repeating_users as (
     select ratings.user_id
     from ratings
@@ -15,22 +16,22 @@ repeating_users as (
     having count(*) > list_unique(list(ratings.movie_id))
 ),
 
-theirs as (
+their_ratings as (
     select ratings.*
     from ratings
     semi join repeating_users using (user_id)
 ),
 
 repeated_pairs as (
-    select theirs.user_id, theirs.movie_id
-    from theirs
-    group by theirs.user_id, theirs.movie_id
+    select their_ratings.user_id, their_ratings.movie_id
+    from their_ratings
+    group by their_ratings.user_id, their_ratings.movie_id
     having count(*) > 1
 ),
 
 repeated as (
-    select theirs.*
-    from theirs
+    select their_ratings.*
+    from their_ratings
     semi join repeated_pairs using (user_id, movie_id)
 ),
 

@@ -1,4 +1,4 @@
--- rule_tagged_at_plausible: tags from before MovieLens, or from after the start of the run.
+-- rule_tagged_at_plausible: tags dated before MovieLens existed, or after the start of the run.
 --
 -- grain   one row per offending tag
 -- reads   tags (user_id, movie_id, tagged_at, …), moments (started_at)

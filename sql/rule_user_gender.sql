@@ -1,4 +1,4 @@
--- rule_user_gender: users with a gender other than M and F, the values in the editions; an unknown gender is allowed.
+-- rule_user_gender: users with a gender other than M or F, the editions' values; an unknown gender is allowed.
 --
 -- grain   one row per offending user
 -- reads   users (user_id, gender, …)

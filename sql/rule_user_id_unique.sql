@@ -1,13 +1,13 @@
--- rule_user_id_unique: users whose user_id another row has, except for the one that is kept.
+-- rule_user_id_unique: users with a repeated user_id, except for the row that is kept.
 --
 -- grain   one row per offending user: all but one per user_id
 -- reads   users (user_id, gender, age, occupation, zip_code, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    the lowest gender, age, occupation, zip_code is kept, in this order, nulls last;
---         of equal rows the lowest source file and line, then the lowest row of the snapshot
+-- ties    the row with the lowest (gender, age, occupation, zip_code) is kept, nulls last;
+--         among equal rows, the lowest source file and line, then the lowest row of the snapshot
 --
--- Content decides before lines do, because a snapshot's name depends on its content only and must give one result.
+-- Content comes before lines, because the id of a snapshot depends only on its content and must give one result.
 with
 
 user_lines as (

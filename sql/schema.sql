@@ -5,7 +5,7 @@
 -- params  none
 -- ties    rows are inserted in the order of the keys in the comments
 --
--- `recommendations` has no primary key: its index would cost more than the table, and the audit checks the same.
+-- `recommendations` has no primary key: its index would cost more than the table, and the audit checks the same rules.
 
 create table movies (
     movie_id integer primary key,
@@ -268,7 +268,7 @@ create table similar_movies (
 );
 
 comment on table similar_movies is
-    'The most similar movies of every movie with a rating, by their viewers, their ratings and their features; one row per (movie_id, rank), in that order.';
+    'The most similar movies for every movie with a rating, by viewers, ratings and features; one row per (movie_id, rank), in that order.';
 comment on column similar_movies.movie_id is 'The movie for which similar movies are listed; see movies.';
 comment on column similar_movies.rank is 'Position in the list of this movie, without gaps; 1 = most similar.';
 comment on column similar_movies.similar_movie_id is 'The similar movie; see movies.';
@@ -333,9 +333,9 @@ comment on column runs.model is 'The network that the run chose.';
 comment on column runs.config_hash is 'Hash of the settings; equal for runs with equal settings.';
 comment on column runs.code_version is 'Version of recsys.';
 comment on column runs.verdict is
-    'Result of the run: published; unchanged (equal lists were already served); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were restored); released (nights may publish again after a roll-back); data refused; held back; or failed.';
+    'Result of the run: published; unchanged (equal lists were already served); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were restored); released (nights may publish again after a rollback); data refused; held back; or failed.';
 comment on column runs.reason is
-    'Why nothing was published. For a run published in spite of the gate: the message of the gate. For a roll-back: the restored run. Otherwise null.';
+    'The reason why nothing was published. For a run published despite the gate: the message of the gate. For a rollback: the restored run. Otherwise null.';
 comment on column runs.published is 'True if the lists of the run were served at any time.';
 comment on column runs.champion is
     'The run that was served at that time and whose model was evaluated for comparison; null if there was none.';
@@ -348,7 +348,7 @@ create table run_steps (
 );
 
 comment on table run_steps is
-    'Duration of each step of a run up to publishing; one row per (run_id, step), in the order in which the steps ended.';
+    'Duration of each step of a run up to publishing; one row per (run_id, step), sorted by the end of the step.';
 comment on column run_steps.run_id is 'The run; see runs.';
 comment on column run_steps.step is 'Name of the step in the flow, e.g. train_for_tonight.';
 comment on column run_steps.seconds is 'Duration of the step in seconds.';
@@ -366,7 +366,7 @@ create table metrics (
 comment on table metrics is 'Metrics of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'The run; see runs.';
 comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); or snapshot (the data itself).';
-comment on column metrics.split is 'The data that it was measured on: validation or holdout ratings (holdout_time or holdout_last if the newest ratings were held out); tonight (the published lists); or source (all ratings that were read).';
+comment on column metrics.split is 'The data of the measurement: validation or holdout ratings (holdout_time or holdout_last if the newest ratings were held out); tonight (the published lists); or source (all ratings that were read).';
 comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=champion (the rows of the comparison with the champion); or a slice of these, such as against=champion genre=Drama.';
 comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the champion; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
 comment on column metrics.value is 'Value of the metric: in stars for mae and rmse, in bits for novelty, in seconds for names that end in seconds, otherwise without unit.';

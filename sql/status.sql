@@ -1,4 +1,4 @@
--- status: the served run, the newest night that succeeded, and the last night whatever its verdict.
+-- status: the served run, the newest successful night, and the last night with any verdict.
 --
 -- grain   one row per part: served, last_success, last_night; a part without a run is absent
 -- reads   runs (run_id, dataset, snapshot, as_of, finished_at, verdict, reason), recommendations (run_id)

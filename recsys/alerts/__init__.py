@@ -1,1 +1,1 @@
-"""Alerts: their text, their recipients, and the removal of secrets. Which events cause an alert is decided in flows."""
+"""Alerts: their text, their recipients, and the removal of secrets. `flows` decides which events cause an alert."""

@@ -55,7 +55,7 @@ class Alert:
         return asdict(self) | {"text": self.text()}
 
     def text(self) -> str:
-        """One field per line. Further lines of a field are indented, so that none looks like another field."""
+        """One field per line. Further lines of a field are indented, so that they do not look like another field."""
         named = {
             "reason": self.reason,
             "step": self.step,
@@ -92,7 +92,7 @@ def make_alert(
 
 
 def clean(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
-    """The alert as it may be sent: without known secrets, printable, each field of limited length."""
+    """The alert in the form that is sent: without known secrets, printable, and with fields of limited length."""
     known = tuple(secrets)
     texts = {name: text for name, text in asdict(alert).items() if text and name != "kind"}
     cleaned: dict[str, Any] = {name: _clean(text, known) for name, text in texts.items()}

@@ -1,6 +1,6 @@
 """Removes known secrets from texts that leave the machine: the secrets of the settings and of the environment.
 
-A secret is recognised by its value, in every spelling that an error message may quote. Unknown secrets are not guessed.
+A secret is recognised by its value, in every encoding that an error message may quote. Other secrets are not detected.
 """
 
 import base64
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 MASK = "***"
-MIN_LENGTH = 6  # characters; shorter values are left alone, because they are parts of ordinary words
+MIN_LENGTH = 6  # characters; shorter values are not masked, because they may be part of ordinary words
 
 SECRET_WORDS = (
     *("PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "CREDENTIAL", "API_KEY"),
@@ -28,7 +28,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def find_secrets(variables: Mapping[str, str]) -> Iterator[str]:
-    """The values of variables whose names mark them as secret, and the password in any address in any variable."""
+    """The values of variables with names that mark them as secret, and the passwords in URLs in any variable."""
     for name, value in variables.items():
         label = name.upper()
         if any(word in label for word in SECRET_WORDS) or label.endswith(SECRET_ENDINGS):
@@ -47,7 +47,7 @@ def _find_password(address: str) -> Iterator[str]:
 
 
 def _spell(secret: str) -> Iterator[str]:
-    """The secret as it is, and as it is written in an address, in JSON, in a repr and in Base64."""
+    """The secret itself, and its encodings in a URL, in JSON, in a repr and in Base64."""
     if len(secret) < MIN_LENGTH:
         return
     yield from (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1])

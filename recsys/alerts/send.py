@@ -1,8 +1,8 @@
 """Sends an alert to every configured sink: a webhook, e-mail, a file. A sink that fails does not affect the others.
 
 A sink that received an alert but could not confirm it may receive it again, with the same `Idempotency-Key` or
-`Message-ID`. Written by hand because apprise re-sends a mail to recipients who have it, repeats requests that were
-refused for good, logs a webhook's URL, and does not return the reason of a failure.
+`Message-ID`. apprise is not used because it sends a mail again to recipients who already have it, retries requests that
+were refused permanently, logs a webhook's URL, and does not return the reason of a failure.
 """
 
 import hashlib
@@ -37,14 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 class Unavailable(Exception):
-    """A sink that cannot be reached at the moment, or says so: another attempt may succeed."""
+    """A sink cannot be reached at the moment or answers that it is unavailable. Another attempt may succeed."""
 
 
 def send(alert: Alert, settings: AlertSettings, secrets: Iterable[str] = ()) -> dict[str, str | None]:
-    """Sends to all configured sinks at the same time; returns the error of each by its name, None if it succeeded.
+    """Sends to all configured sinks at the same time. Returns the error of each sink by its name, None for a success.
 
-    secrets: to be removed from every text, in addition to those of `settings` and of the environment. Never raises, and
-    takes at most `settings.deadline_seconds`.
+    secrets: removed from every text, in addition to those of `settings` and of the environment. Never raises, and takes
+    at most `settings.deadline_seconds`.
     """
     known = (*settings.secrets(), *secrets)
     alert = clean(alert, known)
@@ -68,7 +68,7 @@ def send(alert: Alert, settings: AlertSettings, secrets: Iterable[str] = ()) -> 
 
 
 def list_sinks(alert: Alert, settings: AlertSettings) -> Iterator[tuple[str, Attempt]]:
-    """The configured sinks, each with a function that makes one attempt; e-mail once for each recipient."""
+    """The configured sinks, each with a function that makes one attempt. E-mail is one sink per recipient."""
     if settings.webhook_url:
         yield "webhook", partial(post, alert, settings)
     if settings.email_to:
@@ -115,7 +115,7 @@ def _quote_start(answer: httpx.Response) -> str:
 
 @contextmanager
 def _without_log(name: str) -> Iterator[None]:
-    """Drops what this thread logs: httpx logs the URL of each request, and that of a webhook is a secret."""
+    """Drops the log records of this thread: httpx logs the URL of each request, and a webhook's URL is a secret."""
     here = threading.get_ident()
 
     def is_of_another_thread(record: logging.LogRecord) -> bool:
@@ -129,7 +129,7 @@ def _without_log(name: str) -> Iterator[None]:
 
 
 def write_mail(alert: Alert, settings: AlertSettings) -> EmailMessage:
-    """The message of plain text that every recipient receives."""
+    """The plain-text message that every recipient receives."""
     message = EmailMessage()
     message["Subject"] = f"[recsys] {' '.join(alert.title.split())}"[:MAX_SUBJECT]
     message["From"] = settings.email_from
@@ -179,7 +179,7 @@ def _refusal(code: int, answer: bytes | str, prefix: str = "") -> Exception:
 
 
 def append(alert: Alert, settings: AlertSettings) -> None:
-    """Appends a line of JSON in one write, so that lines of two processes never mix, and syncs it to the disk."""
+    """Appends a line of JSON and syncs it to disk. It is a single write, so that lines of two processes never mix."""
     assert settings.file
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(alert.as_json(), ensure_ascii=False) + "\n").encode()
@@ -192,7 +192,7 @@ def append(alert: Alert, settings: AlertSettings) -> None:
 
 
 def _attempt(name: str, attempt: Attempt, settings: AlertSettings, secrets: Iterable[str]) -> str | None:
-    """Repeats while the sink is unavailable and attempts are left; returns the last error, None on success."""
+    """Attempts again while the sink is unavailable and attempts are left. Returns the last error, None on success."""
     problem = None
     for number in range(settings.attempts):
         time.sleep(settings.wait_before(number) if number else 0)
@@ -210,7 +210,7 @@ def _attempt(name: str, attempt: Attempt, settings: AlertSettings, secrets: Iter
 
 
 def _run_together(works: list[Callable[[], None]], seconds: float) -> None:
-    """Runs each in a daemon thread, which does not delay the end of the process; returns after at most `seconds`."""
+    """Runs each function in a daemon thread, which does not keep the process alive. Returns after at most `seconds`."""
     end = time.monotonic() + seconds
     threads = []
     for work in works:
@@ -225,5 +225,5 @@ def _run_together(works: list[Callable[[], None]], seconds: float) -> None:
 
 
 def _identify(alert: Alert) -> str:
-    """The same for each attempt to send an alert."""
+    """A key that is the same for all attempts to send an alert."""
     return hashlib.sha256(json.dumps(alert.as_json(), sort_keys=True).encode()).hexdigest()[:32]

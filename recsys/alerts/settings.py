@@ -1,4 +1,4 @@
-"""Where alerts are sent. Not a part of `Settings`, because it holds secrets that must not be written to a file."""
+"""Settings of the recipients of alerts. They are not in `Settings`, because secrets must not be written to a file."""
 
 import base64
 import re
@@ -15,11 +15,11 @@ Addresses = Annotated[tuple[str, ...], NoDecode]
 ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")  # ASCII without spaces, which every mail server accepts
 NOT_IN_ADDRESS = re.compile(r"[,;<>()\"\\]")  # separators of several addresses, or of an address and a name
 LOCAL = ("localhost", "127.0.0.1", "::1")
-MIN_SECRET_PATH = 16  # characters; a shorter path of a webhook is not a secret. Those of chats have twice as many
+MIN_SECRET_PATH = 16  # characters; a shorter webhook path is not a secret. Those of chat services are twice as long
 
 
 class AlertSettings(BaseSettings):
-    """Every configured sink receives each alert once. Read only from variables: RECSYS_ALERT_WEBHOOK_URL, …"""
+    """Every configured sink receives each alert once. Read only from the environment: RECSYS_ALERT_WEBHOOK_URL, …"""
 
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_ALERT_", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
@@ -40,7 +40,7 @@ class AlertSettings(BaseSettings):
 
     @property
     def deadline_seconds(self) -> float:
-        """The time after which a sink is abandoned, such as one that answers without end."""
+        """The time after which a sink is abandoned, for example if its answer never ends."""
         waits = sum(self.wait_before(attempt) for attempt in range(1, self.attempts))
         return 2 * self.attempts * self.timeout_seconds + waits
 
@@ -79,9 +79,9 @@ class AlertSettings(BaseSettings):
         return self
 
     def secrets(self) -> Iterator[str]:
-        """What must not appear in any text: the password, and the webhook's URL or any part that may be a key.
+        """The texts that must never be sent: the password, and the webhook's URL or any part of it that may be a key.
 
-        With the credentials as SMTP and HTTP send them, since servers quote them in answers.
+        Includes the credentials in the form that SMTP and HTTP send, because servers quote them in answers.
         """
         if self.smtp_password:
             password = self.smtp_password.get_secret_value()

@@ -1,4 +1,4 @@
-"""Checks the data of a snapshot against rules, and puts lines that break one into quarantine.
+"""Checks the data of a snapshot against rules, and moves lines that break a rule to the quarantine.
 
-Reading a source belongs in `recsys.ingest`, the check of tables before publication in `recsys.warehouse.audit`.
+Reading a source belongs in `recsys.ingest`; checking tables before publication belongs in `recsys.warehouse.audit`.
 """

@@ -13,7 +13,7 @@ from recsys.files import replacing
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
 
-ADMITTED = {table: table for table in SCHEMAS} | {"users": "complete_users"}  # views, complete once all rules have run
+ADMITTED = {table: table for table in SCHEMAS} | {"users": "complete_users"}  # view by table; valid after all rules
 KEYS = {
     "movies": "movie_id",
     "users": "user_id",
@@ -21,13 +21,14 @@ KEYS = {
     "tags": "user_id, movie_id, tagged_at, tag",
     "links": "movie_id",
 }
-ROWS_PER_GROUP = 1_000_000  # of Parquet: the rows in memory while a table is written
+ROWS_PER_GROUP = 1_000_000  # size of a Parquet row group; one group is in memory while a table is written
 
 
 def admit(connection: DuckDBPyConnection, snapshot: Snapshot, run: Run) -> dict[str, str]:
-    """Copies the admitted rows of each table from which a row was refused.
+    """Copies the admitted rows of each table that has refused rows.
 
-    Returns by table where they are: "snapshot" is the snapshot's file, "checked" one in `run.checked`.
+    Returns the place of the admitted rows by table: "snapshot" for the snapshot's file, "checked" for a file in
+    `run.checked`.
     """
     shutil.rmtree(run.checked, ignore_errors=True)
     return {table: _admit_table(connection, table, snapshot, run) for table in SCHEMAS}
@@ -38,13 +39,13 @@ def admitted_path(table: str, admitted: Mapping[str, str], snapshot: Snapshot, r
 
 
 def count_files(admitted: Mapping[str, str], snapshot: Snapshot, run: Run) -> dict[str, int]:
-    """Rows of each admitted table and of the quarantine."""
+    """Number of rows of each admitted table and of the quarantine."""
     counts = {table: count_rows(admitted_path(table, admitted, snapshot, run)) for table in admitted}
     return counts | {"quarantine": count_rows(run.quarantine)}
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a Parquet file. Raises: OSError or pa.ArrowException if it is not Parquet."""
+    """Number of rows of a Parquet file. Raises: OSError or pa.ArrowException if it is not Parquet."""
     return int(pq.read_metadata(path).num_rows)
 
 
@@ -65,9 +66,9 @@ def _admit_table(connection: DuckDBPyConnection, table: str, snapshot: Snapshot,
 
 
 def _is_whole(connection: DuckDBPyConnection, view: str, stored: int) -> bool:
-    """Whether a view has all rows of its stored table and no others.
+    """Whether a view has all rows of its stored table and no other rows.
 
-    Superseded ratings have negative row numbers; users without a line of their own have none.
+    The row number of a superseded rating is negative; that of a user without a line in the source is null.
     """
     columns = "count(*), count(*) filter (file_row_number >= 0)"
     return connection.view(view).aggregate(columns).fetchall() == [(stored, stored)]

@@ -1,4 +1,4 @@
-"""Checks a snapshot: lines that break a rule go to the quarantine, a table that breaks one stops the night."""
+"""Checks a snapshot. A line that breaks a rule goes to the quarantine; a table that breaks a rule stops the night."""
 
 import logging
 import shutil
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 class Checked:
     """The admitted rows of a snapshot, in canonical columns, sorted by key.
 
-    A table from which nothing was refused is the snapshot's own file.
+    If no row of a table was refused, its path is the snapshot's own file.
     """
 
     ratings: Path  # rated before as_of
@@ -65,13 +65,13 @@ def check_ratings(
     as_of: datetime | None,
     validate: Validate = run_checkpoint,
 ) -> Checked:
-    """Checks every rule on what was known at `as_of`, and admits the rows that break none.
+    """Checks the rows known at `as_of` against every rule, and admits the rows that break no rule.
 
-    Ratings and tags from `as_of` on are ignored; ratings that were replaced or retracted only later still count. The
-    default is one second after the newest admitted rating or retraction; a time without a zone is UTC. The snapshot
-    as a whole is compared with the one that was published last. `validate` evaluates the rules. `run.validation` gets
-    result.json, quarantine.parquet and data_docs/index.html, whether or not the data are refused. If an earlier run of
-    this home has checked the same data by the same rules, its result is reused.
+    Ratings and tags from `as_of` on are ignored. Ratings that were replaced or retracted later still count. The default
+    of `as_of` is one second after the newest admitted rating or retraction; a time without a zone is UTC. The snapshot
+    as a whole is compared with the last published one. `validate` evaluates the rules. result.json, quarantine.parquet
+    and data_docs/index.html are written to `run.validation`, whether or not the data are refused. If an earlier run of
+    this home has checked the same data with the same rules, its result is reused.
 
     Raises: DataRefused if a table or shift rule fails, or a larger share of lines is refused than `config` allows;
     SourceError if the snapshot is damaged.
@@ -95,7 +95,7 @@ def check_ratings(
 
 @contextmanager
 def _damage_reported(snapshot: Snapshot) -> Iterator[None]:
-    """Turns a database error about a file of the snapshot into a SourceError: damage shows only on reading."""
+    """Turns a database error about a file of the snapshot into a SourceError. Damage is found only when it is read."""
     try:
         yield
     except DatabaseError as error:
@@ -105,7 +105,7 @@ def _damage_reported(snapshot: Snapshot) -> Iterator[None]:
 
 
 def _check_columns(snapshot: Snapshot, run: Run) -> None:
-    """Raises: DataRefused if columns are not canonical. Every other rule reads them, so no page of rules is written."""
+    """Raises: DataRefused if columns are not canonical. No page of rules is written, as the other rules cannot run."""
     schemas = {**SCHEMAS, "superseded": SUPERSEDED}
     wrong = {table: list_wrong_columns(snapshot.table(table), schema) for table, schema in schemas.items()}
     reasons = [f"{table}: {'; '.join(differences)}" for table, differences in wrong.items() if differences]
@@ -142,7 +142,7 @@ def _examine(
         measures, newest_at = _compare(connection)
         rules = table_rules(config)
         expectations = list_expectations(rules, measures, config.shift)
-        pages = Pages(run.data_docs, f"What the checks of {run.run_id} found", EXPLANATION)
+        pages = Pages(run.data_docs, f"Checks of {run.run_id}", EXPLANATION)
         observations = validate(run.run_id, expectations, run.run_id, run.started_at, pages)
         refusals = _count_refusals(connection, run.quarantine)
         findings = find_offences(refusals, rules, observations, measures, config)
@@ -187,9 +187,9 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _refuse_rows(connection: DuckDBPyConnection, as_of: datetime | None) -> datetime | None:
-    """Applies the row rules in order; each rule reads only the rows that earlier rules admitted.
+    """Applies the row rules in order. Each rule reads only the rows that earlier rules admitted.
 
-    Returns `as_of`, or its default, from which on tags are ignored.
+    Returns `as_of`, or its default if it is None. Tags from that time on are ignored.
     """
     _apply_rules(connection, [table for table in SCHEMAS if table not in TAGS_AND_LINKS])
     as_of = as_of or _end_of_data(connection)
@@ -210,14 +210,14 @@ def _apply_rules(connection: DuckDBPyConnection, tables: Sequence[str]) -> None:
 def _end_of_data(connection: DuckDBPyConnection) -> datetime | None:
     """One second after the newest admitted rating or retraction, in UTC; None without ratings.
 
-    Retractions count so that a run with this time as its `as_of` gives the same result.
+    Retractions count, so that a run with this time as its `as_of` gives the same result.
     """
     newest: datetime | None = connection.sql(sql.read("end_of_data")).fetchall()[0][0]
     return newest.astimezone(UTC) + timedelta(seconds=1) if newest else None
 
 
 def _compare(connection: DuckDBPyConnection) -> tuple[Measures, datetime | None]:
-    """The figures of the snapshot as a whole, also stored as the table `comparison`, and its newest time."""
+    """The figures of the snapshot as a whole, and its newest time. Also stores them as the table `comparison`."""
     connection.execute(f"create table comparison as {sql.read('compare_snapshots')}")
     names = connection.table("comparison").columns
     measures = dict(zip(names, connection.table("comparison").fetchall()[0], strict=True))

@@ -1,4 +1,4 @@
-"""The rules on a snapshot as expectations on the views that `check` makes. No rule is stated here."""
+"""Converts the rules on a snapshot to expectations on the views that `check` creates. The rules are in `rules`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,7 +10,7 @@ EXPLANATION = """\
 Lines that break a row rule go to the quarantine. Whether they are too many, and which other rules stop the night, is in
 result.json beside this folder. <code>snapshot_*</code> are rows as they were read, <code>ratings</code> the admitted
 ones, <code>rejects</code> lines that could not be read, and <code>comparison</code> the snapshot as a whole, compared
-with the one that was published last."""
+with the last published snapshot."""
 
 # As in `check`, a rule sees only the rows that earlier rules admitted.
 ROW_QUERY = """\
@@ -25,7 +25,7 @@ select * from (
 
 
 def shift_limits(measures: Mapping[str, float | None], config: ShiftConfig) -> Iterator[tuple[ShiftRule, str, float]]:
-    """Rule, severity ("warn" or "stop") and limit of every figure that has a limit and could be measured."""
+    """Yields (rule, severity, limit) for every figure that has a limit and was measured; severity: "warn" or "stop"."""
     for rule in SHIFT_RULES:
         for severity, limit in rule.limits(config).items():
             if limit is not None and measures[rule.name] is not None:
@@ -35,10 +35,10 @@ def shift_limits(measures: Mapping[str, float | None], config: ShiftConfig) -> I
 def list_expectations(
     rules: Sequence[TableRule], measures: Mapping[str, float | None], config: ShiftConfig
 ) -> dict[str, list[Expectation]]:
-    """The expectations of each view: one per rule, under its name; a shift rule has one per limit: `rating_psi_warn`.
+    """The expectations of each view: one per rule, with its name. A shift rule has one per limit: `rating_psi_warn`.
 
-    `snapshot_*` are the tables as they were read, `ratings` the admitted ones, and `comparison` has one row, which says
-    how far the snapshot is from the one that was published last.
+    `snapshot_*` are the tables as they were read. `ratings` are the admitted ratings. `comparison` has one row with the
+    differences between the snapshot and the last published one.
     """
     views: dict[str, list[Expectation]] = {f"snapshot_{table}": [] for table in SCHEMAS}
     for position, rule in enumerate(ROW_RULES):

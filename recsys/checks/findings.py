@@ -1,4 +1,4 @@
-"""What the rules found in one snapshot: counts, verdicts against the limits, and messages."""
+"""The findings of the rules in one snapshot: counts, verdicts and messages."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ LEVELS: Mapping[Verdict, int] = {"warn": logging.WARNING, "stop": logging.WARNIN
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found in one table. A row rule counts lines, any other rule measures a number."""
+    """The result of one rule on one table. A row rule counts lines; any other rule measures a number."""
 
     rule: str
     table: str
@@ -39,9 +39,9 @@ class Finding:
     verdict: Verdict
     offending: int | None = None  # lines
     share: float | None = None  # of the table's lines
-    limit: float | None = None  # of that share
+    limit: float | None = None  # of `share`
     observed: float | None = None
-    warn: float | None = None  # limits of what was observed
+    warn: float | None = None  # limits of `observed`
     stop: float | None = None
 
     def describe(self) -> str:
@@ -143,7 +143,7 @@ def _assert_agreement(findings: Sequence[Finding], observations: Mapping[str, Ob
 
 
 def _assert_limits_agree(observations: Mapping[str, Observation], measures: Measures, config: CheckConfig) -> None:
-    """The same for the limits on the snapshot as a whole."""
+    """The limits on the snapshot as a whole are evaluated here and by the validator, so the results must be equal."""
     for rule, severity, limit in shift_limits(measures, config.shift):
         seen, value = observations[f"{rule.name}_{severity}"], measures[rule.name]
         assert value is not None
@@ -153,10 +153,10 @@ def _assert_limits_agree(observations: Mapping[str, Observation], measures: Meas
 def describe_stops(
     findings: Sequence[Finding], refusals: Refusals, examples: Mapping[tuple[str, str], str], compared: str
 ) -> list[str]:
-    """A message for every limit that stops the night.
+    """Writes a message for every limit that stops the night.
 
-    `examples` are by (table, rule); `compared` says what the snapshot was compared with. A table of which too many
-    lines are refused in total has one message, which names the rule that refused the most.
+    `examples` are by (table, rule). `compared` names the snapshot of the comparison. If too many lines of a table are
+    refused in total, the table has a single message, which names the rule that refused the most.
     """
     stops = [finding for finding in findings if finding.verdict == "stop"]
     excessive = {finding.table for finding in stops if finding.rule == ALL_RULES}
@@ -201,9 +201,9 @@ def _describe_figure(finding: Finding, compared: str) -> str:
 
 
 def list_overrides(findings: Sequence[Finding]) -> list[str]:
-    """The settings that admit the data, to be named in the message.
+    """The settings that would admit the data, for the message.
 
-    Empty if one of the rules that stopped the night has no setting.
+    Empty if a rule that stopped the night has no setting.
     """
     stops = [finding for finding in findings if finding.verdict == "stop"]
     if any(finding.share is None and finding.stop is None for finding in stops):

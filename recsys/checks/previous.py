@@ -1,4 +1,4 @@
-"""Finds the snapshot that was published last, with which the new one is compared."""
+"""Finds the last published snapshot, so that the new one can be compared with it."""
 
 import logging
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Previous:
     """The snapshot of the newest published run of a dataset, if the new snapshot can be compared with it.
 
-    `note` says what was compared, or why nothing was.
+    `note` describes the comparison, or the reason why there is none.
     """
 
     note: str
@@ -32,7 +32,7 @@ class Previous:
 
 
 def find_previous(snapshot: Snapshot, home: Home) -> Previous:
-    """What `snapshot` is compared with; nothing if it is the one that was published last."""
+    """Finds the snapshot to compare `snapshot` with. There is none if `snapshot` itself was published last."""
     previous = _find(snapshot, home)
     logger.info("%s", previous.note)
     return previous
@@ -56,7 +56,7 @@ def _find(snapshot: Snapshot, home: Home) -> Previous:
 
 
 def _find_fault(before: Snapshot) -> str | None:
-    """Why a snapshot cannot be compared with, as words that follow its name; None if it can."""
+    """The reason why a snapshot cannot be used for comparison, as text that follows its name; None if it can."""
     missing = [path.name for path in (before.ratings, before.folder / "manifest.json") if not path.exists()]
     if missing:
         return f"lacks {missing[0]}"

@@ -1,4 +1,4 @@
-"""`recsys check`: fetches, reads and checks a source without publishing, and renders what each rule found."""
+"""`recsys check`: fetches, reads and checks a source without publishing, and renders the result of each rule."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -46,16 +46,16 @@ def describe_check(run: Run) -> dict[str, Any] | None:
 
 
 def render_check(run: Run, width: int, *, colours: bool) -> str | None:
-    """The same as text: a table of the row rules, a table of the other rules, and where to read more."""
+    """The result as text: a table of the row rules, a table of the other rules, and the paths of the files."""
     if not run.findings.exists():
         return None
     result = read_result(run.findings)
     console = Console(file=StringIO(), width=width, highlight=False, force_terminal=colours)
     console.print(_headline(result), style="bold")
     rows = [finding for finding in result.rules if finding.offending is not None]
-    whole = [finding for finding in result.rules if finding.offending is None]
+    others = [finding for finding in result.rules if finding.offending is None]
     console.print(_table(["table", "rule", "demand", "lines", "share", "limit", "verdict"], map(_row_cells, rows)))
-    console.print(_table(["table", "rule", "demand", "value", "warn", "stop", "verdict"], map(_whole_cells, whole)))
+    console.print(_table(["table", "rule", "demand", "value", "warn", "stop", "verdict"], map(_other_cells, others)))
     console.print(_footer(result, run), soft_wrap=True)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
@@ -89,7 +89,7 @@ def _row_cells(finding: Finding) -> list[str]:
     return [finding.table, finding.rule, finding.demands, f"{finding.offending:,}", share, limit, finding.verdict]
 
 
-def _whole_cells(finding: Finding) -> list[str]:
+def _other_cells(finding: Finding) -> list[str]:
     numbers = map(_number, (finding.observed, finding.warn, finding.stop))
     return [finding.table, finding.rule, finding.demands, *numbers, finding.verdict]
 

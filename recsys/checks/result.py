@@ -1,6 +1,6 @@
 """Writes and reads result.json of a check, and reuses the result of an earlier check.
 
-The same snapshot checked by the same rules gives the same result. If a run of this home has that result already, the
+The same snapshot checked with the same rules gives the same result. If a run of this home already has that result, the
 new run links to its files instead of computing them again.
 """
 
@@ -38,7 +38,7 @@ MOMENTS = ("started_at", "newest_at", "as_of")
 
 @dataclass(frozen=True)
 class Result:
-    """What the checks of one run found; written as result.json, after all other files of a check."""
+    """The result of the checks of one run. It is written as result.json, after all other files of a check."""
 
     run_id: str
     started_at: datetime
@@ -49,11 +49,11 @@ class Result:
     rules: Sequence[Finding]
     metrics: Sequence[MetricRow] = ()
     as_of: datetime | None = None
-    key: str = ""  # equal for checks that differ at most in the previous snapshot and the clock
+    key: str = ""  # equal for checks that differ only in the previous snapshot or the clock
     previous: str | None = None  # id of the snapshot that it was compared with
-    compared: str = ""  # what was compared, in words
+    compared: str = ""  # description of the comparison
     newest_at: datetime | None = None  # the newest time in the snapshot
-    admitted: Mapping[str, str] = field(default_factory=dict)  # as `admit` returns it
+    admitted: Mapping[str, str] = field(default_factory=dict)  # as returned by `admit`
     counts: Mapping[str, int] = field(default_factory=dict)  # rows of the admitted tables and of the quarantine
     reused_from: str | None = None  # the run that computed it
 
@@ -65,7 +65,7 @@ def write_result(result: Result, run: Run) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Raises: KeyError, TypeError or ValueError for a file that another version has written."""
+    """Raises: KeyError, TypeError or ValueError for a file written by another version."""
     stored: dict[str, Any] = read_json(path)
     moments = {name: _moment(stored[name]) for name in MOMENTS}
     rules = [Finding(**rule) for rule in stored["rules"]]
@@ -78,7 +78,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Finding]) -> list[MetricRow]:
-    """The rows for the table `metrics`: the figures of the whole snapshot, and the share refused of each table."""
+    """The rows for the table `metrics`: the figures of the whole snapshot, and the refused share of each table."""
     shares = {f"quarantined_share_{found.table}": found.share for found in findings if found.rule == ALL_RULES}
     figures = {**measures, **shares}
     known = {name: float(value) for name, value in figures.items() if value is not None}
@@ -88,22 +88,22 @@ def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Fi
 def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) -> str:
     """The key of a check: a hash of the data, the settings, the statements and the code."""
     folders = (Path(__file__).parent, Path(expect.__file__).parent)
-    ours = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
-    asked = {
+    modules = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    inputs = {
         "manifest": hash_file(snapshot.folder / "manifest.json"),
         "snapshot": snapshot.snapshot_id,
         "config": config.model_dump(mode="json"),
         "as_of": as_of and as_of.isoformat(),
         "statements": {path.name: hash_file(path) for path in sorted(sql.FOLDER.glob("*.sql"))},
-        "code": {f"{path.parent.name}/{path.name}": hash_file(path) for path in ours},
+        "code": {f"{path.parent.name}/{path.name}": hash_file(path) for path in modules},
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def reuse(key: str, snapshot: Snapshot, previous: Previous, config: CheckConfig, run: Run) -> Result | None:
     """Links the files of an equal earlier check into `run` and returns its result; None if there is none.
 
-    If this snapshot was published last, its result is reused whatever it was compared with at the time.
+    If this snapshot itself was published last, the comparison of the earlier check does not have to match.
     """
     for earlier, found in _list_results(run):
         is_usable = found.previous == previous.snapshot_id or (previous.is_same and found.passed)
@@ -125,17 +125,17 @@ def _list_results(run: Run) -> Iterator[tuple[Run, Result]]:
             continue
         try:
             yield earlier, read_result(earlier.findings)
-        except (KeyError, TypeError, ValueError):  # written by another version, whose key differs anyway
+        except (KeyError, TypeError, ValueError):  # written by another version, so its key would differ anyway
             continue
 
 
 def _is_timeless(found: Result, run: Run) -> bool:
-    """Whether the rules that compare with the clock pass at both times: every time in the snapshot is past."""
+    """Whether the rules that use the clock pass at both times, because every time in the snapshot is in the past."""
     return found.newest_at is None or found.newest_at <= min(found.started_at, run.started_at)
 
 
 def _is_complete(earlier: Run, found: Result) -> bool:
-    """Whether every file of the result exists and has as many rows as it says."""
+    """Whether every file of the result exists and has the recorded number of rows."""
     files = {earlier.quarantine: found.counts["quarantine"]}
     files |= {earlier.checked / f"{table}.parquet": found.counts[table] for table in _copied(found)}
     return (earlier.data_docs / "index.html").exists() and all(_has_rows(path, rows) for path, rows in files.items())
@@ -170,10 +170,10 @@ def _renew(found: Result, config: CheckConfig, run: Run) -> Result:
 
 def _link_files(earlier: Run, run: Run) -> None:
     """Links the files of an earlier run. Runs can share files because files are never changed in place."""
-    for mine, theirs in ((run.validation, earlier.validation), (run.checked, earlier.checked)):
-        shutil.rmtree(mine, ignore_errors=True)
-        if theirs.exists():
-            shutil.copytree(theirs, mine, copy_function=_link)
+    for target, source in ((run.validation, earlier.validation), (run.checked, earlier.checked)):
+        shutil.rmtree(target, ignore_errors=True)
+        if source.exists():
+            shutil.copytree(source, target, copy_function=_link)
 
 
 def _link(source: str | Path, target: str | Path) -> None:

@@ -1,9 +1,9 @@
-"""The rules for the data, each stated once; `check` and `expectations` run them.
+"""The rules for the data. Each rule is defined once; `check` and `expectations` run them.
 
-A row rule is a `sql/rule_<name>.sql` that selects the rows that break it. The rules apply in the order of `ROW_RULES`,
-each to the rows that earlier rules admitted, so that every refused row has exactly one rule. A table rule is an
-expectation of Great Expectations on the admitted ratings. A shift rule limits a figure of the whole snapshot, most of
-them compared with the snapshot that was published last.
+A row rule is a file `sql/rule_<name>.sql` that selects the rows that break it. The rules are applied in the order of
+`ROW_RULES`, each to the rows that earlier rules admitted, so that every refused row has exactly one rule. A table rule
+is a Great Expectations class applied to the admitted ratings. A shift rule limits a figure of the whole snapshot. Most
+of these figures are compared with the last published snapshot.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ import sql
 from recsys.schema import TABLES
 from recsys.settings import CheckConfig, ShiftConfig
 
-# Movies come before the tables that refer to them: to ratings, tags and links a refused movie is unknown.
+# Movies come before ratings, tags and links, because a refused movie is unknown to these tables.
 SCHEMAS: Mapping[str, pa.Schema] = {table: TABLES[table] for table in ("movies", "users", "ratings", "tags", "links")}
 
-# Two rules without a statement: lines that break the first never became rows, and Parquet's schema shows the second.
+# Two rules without a SQL file: a line that breaks the first is not a row, and the second only needs Parquet's schema.
 UNREADABLE, UNREADABLE_DEMANDS = "unreadable", "a line can be read"
 COLUMNS, COLUMNS_DEMANDS = "columns", "the columns are the canonical ones"
 # The limit on the lines that all row rules refuse together.
@@ -43,7 +43,7 @@ class RowRule:
 
 @dataclass(frozen=True)
 class TableRule:
-    """A rule on the admitted ratings as a whole: an expectation of Great Expectations and its arguments."""
+    """A rule on the admitted ratings as a whole: a Great Expectations class and its arguments."""
 
     name: str
     demands: str
@@ -61,7 +61,7 @@ class ShiftRule:
     name: str
     demands: str
     at_least: bool = False
-    compares: bool = True  # with the previous snapshot; else the figure is of this snapshot alone
+    compares: bool = True  # with the previous snapshot; False if the figure depends on this snapshot alone
 
     def limits(self, config: ShiftConfig) -> dict[str, float | None]:
         """The limits by severity: "warn", then "stop"."""
@@ -73,7 +73,7 @@ class ShiftRule:
         return value >= limit if self.at_least else value <= limit
 
 
-# Other rules come before uniqueness, so that of two rows with the same key a usable one is kept.
+# Uniqueness comes last for each table, so that of two rows with the same key a valid one is kept.
 ROW_RULES = (
     RowRule("movie_title", "movies", "a movie has a title"),
     RowRule("movie_year", "movies", "a movie's year of release is unknown or from 1870 to 2100"),
@@ -108,7 +108,7 @@ SHIFT_RULES = (
 
 
 def table_rules(config: CheckConfig) -> tuple[TableRule, ...]:
-    """What makes the admitted ratings worth training on."""
+    """The rules that the admitted ratings have to meet before a network is trained on them."""
     distinct = "ExpectColumnUniqueValueCountToBeBetween"
     return (
         TableRule(
@@ -124,7 +124,7 @@ def table_rules(config: CheckConfig) -> tuple[TableRule, ...]:
 
 
 def list_wrong_columns(path: Path, expected: pa.Schema) -> list[str]:
-    """How the columns of a Parquet file differ from the canonical ones, in words; empty if they are equal."""
+    """Describes how the columns of a Parquet file differ from the canonical ones; empty if they are equal."""
     found = pq.read_schema(path)
     if found.equals(expected):
         return []

@@ -26,7 +26,7 @@ TAGS_AND_LINKS = ("tags", "links")  # created once the time of the newest rating
 def create_views(
     connection: DuckDBPyConnection, snapshot: Snapshot, previous: Previous, run: Run, as_of: datetime | None
 ) -> None:
-    """Creates all of the above, except the views of known and admitted tags and links."""
+    """Creates all views and tables listed above, except the views of known and admitted tags and links."""
     _create_facts(connection, snapshot, previous, run, as_of)
     for table in (*SCHEMAS, "superseded"):
         for view, path in ((f"stored_{table}", snapshot.table(table)), (f"{table}_lines", snapshot.lines(table))):
@@ -35,7 +35,7 @@ def create_views(
     connection.read_parquet(str(snapshot.rejects)).create_view("rejects")
     for table in ("movies", "users"):
         _create_admitted(connection, table, f"from stored_{table}")
-    # Without `as_of` the current ratings of the snapshot are known, and none that were replaced.
+    # Without `as_of`, the known ratings are the current ones, without those that were replaced.
     _create_admitted(connection, "ratings", sql.read("known_ratings") if as_of else "from stored_ratings")
     connection.sql(sql.read("complete_users")).create_view("complete_users")
 
@@ -71,7 +71,7 @@ def _create_facts(
     connection.execute(
         "create table known_genres as select unnest($genres::varchar[]) as genre", {"genres": snapshot.genres or []}
     )
-    forgotten = read_forgotten(run.home)  # they are missing on purpose, so they are left out on both sides
+    forgotten = read_forgotten(run.home)  # the new snapshot lacks them on purpose, so the comparison omits them
     ratings = connection.read_parquet(str(before.ratings))
     ratings = ratings.filter(forgotten.condition("ratings", ratings.columns))
     (ratings if previous.snapshot else ratings.limit(0)).create_view("previous_ratings")

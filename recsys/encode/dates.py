@@ -35,6 +35,6 @@ def date_features(rated_at: Tensor) -> dict[str, Tensor]:
 
 @cache
 def _month_starts(device: torch.device) -> Tensor:
-    """The first day of each month from 1970 to 2514, in days since 1970. Stays on the device, unlike polars' `.dt`."""
+    """The first day of each month from 1970 to 2514, in days since 1970. Polars' `.dt` would leave the device."""
     months = np.arange("1970-01", "2515-01", dtype="datetime64[M]")
     return torch.from_numpy(months.astype("datetime64[D]").astype(np.int64)).to(device)

@@ -18,7 +18,7 @@ from torch import Tensor
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.files import read_json, replacing, write_json
 
-MIN_MOVIES_PER_WORD = 5  # a rarer title word adds nothing to the id of its movie
+MIN_MOVIES_PER_WORD = 5  # rarer title words add nothing to the movie's id
 UserFeature = Literal["gender", "age", "occupation", "region"]
 MovieFeature = Literal["genres", "year", "decade", "words"]
 FeatureName = UserFeature | MovieFeature
@@ -29,7 +29,7 @@ AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lowe
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature with any number of values per row; those of row r are values[offsets[r]:offsets[r + 1]].
+    """A feature with any number of values per row. The values of row r are values[offsets[r]:offsets[r + 1]].
 
     Value v >= 1 is `names[v - 1]`. offsets: (R + 1,) int64. values: int64, at least one per row, [0] if not known.
     """
@@ -64,7 +64,7 @@ class Features:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Write features.safetensors, and features.json with the names."""
+        """Writes features.safetensors, and features.json with the names."""
         tensors = {f"{key}.{part}": getattr(one, part) for key, one in self._all() for part in ("offsets", "values")}
         with replacing(folder / "features.safetensors") as aside:
             save_file(tensors, aside)
@@ -72,7 +72,7 @@ class Features:
 
     @classmethod
     def load(cls, folder: Path) -> "Features":
-        """Read what `save` wrote to `folder`."""
+        """Reads the files that `save` wrote to `folder`."""
         tensors = load_file(folder / "features.safetensors")
         features = cls({}, {})
         for key, names in read_json(folder / "features.json").items():
@@ -89,7 +89,7 @@ NO_FEATURES = Features({}, {})
 
 
 def fit_features(vocabulary: Vocabulary, users: pl.DataFrame, movies: pl.DataFrame) -> Features:
-    """Fit the features of the ids in `vocabulary` from the canonical tables; a feature without any value is omitted.
+    """Fits the features of the ids in `vocabulary` from the canonical tables. A feature without any value is omitted.
 
     Users: gender, age (in bands), occupation, region (first character of the zip code). Movies: genres, year, decade,
     words (title words that occur in several movies).
@@ -117,7 +117,7 @@ def _fit_side(
 
 
 def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:
-    """Fit the feature of rows 1, 2, ...; row 0 has no value. Values in fewer than `at_least` rows are dropped."""
+    """Fits the feature of rows 1, 2, ...; row 0 has no value. Values in fewer than `at_least` rows are dropped."""
     series = column.to_series()
     given = series if isinstance(series.dtype, pl.List) else series.cast(pl.String).reshape((-1, 1)).arr.to_list()
     long = pl.DataFrame({"row": np.arange(1, len(given) + 1), "value": given}).explode("value").drop_nulls().unique()

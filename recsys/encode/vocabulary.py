@@ -14,7 +14,7 @@ Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)  # comparing arrays gives no single bool; compare content_hash() instead
+@dataclass(frozen=True, eq=False)  # arrays do not compare to a single bool; compare content_hash() instead
 class Vocabulary:
     """The known ids as strictly ascending int32 arrays; the index of `user_ids[i]` is i + 1."""
 
@@ -52,13 +52,13 @@ class Vocabulary:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Write `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
+        """Writes `users.parquet` and `movies.parquet`, each (id int32, idx int64)."""
         _write_ids(self.user_ids, folder / "users.parquet")
         _write_ids(self.movie_ids, folder / "movies.parquet")
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
-        """Read what `save` wrote to `folder`."""
+        """Reads the files that `save` wrote to `folder`."""
         return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"))
 
 

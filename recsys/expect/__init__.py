@@ -1,4 +1,4 @@
-"""Checking expectations on views of a DuckDB in memory, with Great Expectations by default, and a page of the results.
+"""Checks expectations on views of an in-memory DuckDB database, by default with Great Expectations, and writes a page.
 
-No rule is stated here; rules belong to `recsys.checks` and `recsys.warehouse`.
+Rules do not belong here, but in `recsys.checks` and `recsys.warehouse`.
 """

@@ -1,6 +1,6 @@
 """Runs Great Expectations over SQL on an in-memory DuckDB database, and writes a page of the results.
 
-The expectations themselves are stated by the callers.
+The callers define the expectations.
 """
 
 import importlib
@@ -19,16 +19,16 @@ from duckdb import DuckDBPyConnection
 
 from recsys.expect.page import Row, write_page
 
-# Without these the DuckDB dialect fails with "list index out of range" when a connection goes back to its pool.
+# Without these options, the DuckDB dialect fails with "list index out of range" when a connection returns to its pool.
 ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
-NO_ROWS = "CountedRowsExpectation"  # our own kind of expectation; every other kind is a class of Great Expectations
+NO_ROWS = "CountedRowsExpectation"  # our own class; every other kind is a class of Great Expectations
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What one rule demands of a view. Importing it does not import Great Expectations."""
+    """A rule's demand on a view. Importing this class does not import Great Expectations."""
 
     rule: str
     demands: str  # in words, for the page of the results
@@ -38,7 +38,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Observation:
-    """The result of one rule: the number of offending rows for a row rule, the measured value for any other."""
+    """The result of one rule. `observed` is the number of offending rows for a row rule, else the measured value."""
 
     passed: bool
     observed: float
@@ -46,24 +46,24 @@ class Observation:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where the page of the results is written, and what it says above them."""
+    """The folder, title and introduction of the page of the results."""
 
     folder: Path  # gets index.html
     title: str
-    explanation: str  # HTML of one paragraph: what the views are, and what follows from a rule that fails
+    explanation: str  # HTML of one paragraph: what the views are, and what happens if a rule fails
 
 
-# Called with the name of an open database, the expectations by view, the run's id and start, and the page to write;
-# returns the result of each rule by its name. `run_checkpoint` is the one that a night uses.
+# Called with the name of an open database, the expectations by view, the run's id and start, and the page to write.
+# Returns the result of each rule by its name. A night uses `run_checkpoint`.
 Validate = Callable[[str, Mapping[str, Sequence[Expectation]], str, datetime, Pages | None], dict[str, Observation]]
 
 
 @contextmanager
 def opened_database(name: str, spill: Path | None = None) -> Iterator[DuckDBPyConnection]:
-    """A connection to the in-memory DuckDB database of this name, shared with every other connection by that name.
+    """A connection to the in-memory DuckDB database `name`. All connections with the same name share the database.
 
-    It is made by SQLAlchemy because DuckDB refuses a second connection with a different configuration, and the
-    dialect adds to the configuration. Data that does not fit in memory goes to the folder `spill`.
+    SQLAlchemy makes the connection, because its dialect adds to the configuration and DuckDB refuses a second
+    connection with a different configuration. Data that does not fit in memory goes to the folder `spill`.
     """
     engine = sqlalchemy.create_engine(_address(name), **ENGINE_OPTIONS)
     with closing(engine.raw_connection()) as pooled:
@@ -89,7 +89,7 @@ def run_checkpoint(
     Raises: AssertionError if Great Expectations could not evaluate a rule.
     """
     with quiet():
-        import great_expectations as gx  # here, because it takes three seconds
+        import great_expectations as gx  # here, because the import takes three seconds
 
         context: Any = gx.get_context(mode="ephemeral", project_config=_project())
         source = context.data_sources.add_sql(
@@ -117,7 +117,7 @@ def run_checkpoint(
 def write_results(
     views: Mapping[str, Sequence[Expectation]], seen: Mapping[str, Observation], pages: Pages | None
 ) -> None:
-    """Writes the page of what a validator has seen, if there is a place for it."""
+    """Writes the page of a validator's results if `pages` is given."""
     rows = [
         Row(seen[each.rule].passed, view, each.rule, each.demands, seen[each.rule].observed)
         for view, expectations in views.items()
@@ -128,17 +128,17 @@ def write_results(
 
 
 def expect(rule: str, demands: str, kind: str, **arguments: Any) -> Expectation:
-    """An expectation of a class of Great Expectations, under the name of one of our rules."""
+    """An expectation of the Great Expectations class `kind`, named after one of our rules."""
     return Expectation(rule, demands, kind, arguments)
 
 
 def expect_no_rows(rule: str, demands: str, query: str) -> Expectation:
-    """Expects that `query` selects no rows. `{batch}` in it is the view. Its rows are counted, not fetched."""
+    """Expects that `query` selects no rows. `{batch}` in the query is the view. Rows are counted, not fetched."""
     return Expectation(rule, demands, NO_ROWS, {"unexpected_rows_query": query})
 
 
 def _build(expectation: Expectation) -> Any:
-    """The object of Great Expectations, which is imported here because it takes three seconds."""
+    """The Great Expectations object. The library is imported here because the import takes three seconds."""
     import great_expectations.expectations as gxe
 
     from recsys.expect.counted_rows import CountedRowsExpectation
@@ -149,9 +149,9 @@ def _build(expectation: Expectation) -> Any:
 
 @contextmanager
 def preloading() -> Iterator[None]:
-    """Imports Great Expectations, which takes seconds, in a thread beside the work in the block.
+    """Imports Great Expectations, which takes seconds, in a thread while the block runs.
 
-    The block ends when the import has ended, because the process must not exit during an import.
+    Waits for the import at the end of the block, because the process must not exit during an import.
     """
     thread = threading.Thread(target=_preload, name="preload")
     thread.start()
@@ -180,7 +180,7 @@ def _address(name: str) -> str:
 
 
 def _project() -> Any:
-    """Everything in memory, no progress bars, no analytics."""
+    """A configuration with everything in memory, no progress bars and no analytics."""
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,

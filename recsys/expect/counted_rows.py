@@ -1,4 +1,4 @@
-"""An expectation class of our own. It imports Great Expectations, so import this module only where it is used."""
+"""Our own expectation class. This module imports Great Expectations, so import it only where it is used."""
 
 from typing import Any, ClassVar
 
@@ -6,9 +6,9 @@ from great_expectations.expectations.core.unexpected_rows_expectation import Une
 
 
 class CountedRowsExpectation(UnexpectedRowsExpectation):
-    """UnexpectedRowsExpectation that only counts the rows, instead of fetching some of them first and then counting.
+    """An UnexpectedRowsExpectation that only counts the rows. The base class fetches some of them first, then counts.
 
-    A rule over 20 million rows takes seconds, and the quarantine has the rows.
+    Fetching would run the query a second time, which takes seconds over 20 million rows. The quarantine has the rows.
     """
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)

@@ -1,4 +1,4 @@
-"""One HTML page of what a validator found, complete in itself: no scripts, nothing fetched from a network."""
+"""Writes a validator's results to one self-contained HTML page: no scripts, nothing fetched from a network."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ td, th {{ padding: .3rem .6rem; text-align: left; border-bottom: 1px solid #ddd;
 
 @dataclass(frozen=True)
 class Row:
-    """What one rule found in one view."""
+    """The result of one rule in one view."""
 
     passed: bool
     view: str
@@ -49,7 +49,7 @@ class Row:
 
 
 def write_page(folder: Path, title: str, explanation: str, rows: Iterable[Row]) -> None:
-    """Writes index.html into `folder`, failed rules first. title: text; explanation: HTML of one paragraph."""
+    """Writes index.html to `folder`, failed rules first. title: plain text; explanation: HTML of one paragraph."""
     ordered = sorted(rows, key=lambda row: row.passed)
     page = PAGE.format(
         title=escape(title),

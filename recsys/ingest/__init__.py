@@ -1,1 +1,1 @@
-"""From a source to an immutable snapshot in canonical Parquet."""
+"""Converts a source to an immutable snapshot in canonical Parquet."""

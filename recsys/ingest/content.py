@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 LINES = pa.schema(
     [
-        pa.field("source_file", pa.string(), nullable=False),  # its bare name
+        pa.field("source_file", pa.string(), nullable=False),  # name without the folder
         pa.field("source_line", pa.int64(), nullable=False),  # 1 = the file's first line; in Parquet, the row
     ]
 )
 
-ROWS_PER_GROUP = 1_000_000  # of Parquet, and in memory at a time
+ROWS_PER_GROUP = 1_000_000  # size of a Parquet row group; one group is in memory
 
 
 def write_table(
@@ -25,7 +25,7 @@ def write_table(
 ) -> list[str]:
     """Writes sorted `rows` and their places in the source. Returns one digest for each column of the content.
 
-    The place of a row is not content: the same ratings from another file give the same digests.
+    The place of a row is not part of the content: the same ratings from another file give the same digests.
     """
     digests = {name: hashlib.sha256(f"{table}.{name}".encode()) for name in schema.names if name not in LINES.names}
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def write_table(
 
 
 def column_bytes(column: pa.ChunkedArray) -> bytes:
-    """Returns bytes that depend on the values alone, not on batches or on the memory layout of Arrow."""
+    """Returns bytes that depend only on the values, not on batches or Arrow's memory layout."""
     if not column.null_count and pa.types.is_primitive(column.type):
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     return "".join(json.dumps(value) + "\n" for value in column.to_pylist()).encode()

@@ -1,15 +1,15 @@
 """Merges a directory of drops in our own schema: files that arrive daily, late, twice or as corrections.
 
 A drop is `<table>.csv` or `<table>.parquet`, optionally with a suffix: `ratings-2026-11-20.parquet`. The result depends
-on the rows alone, not on their distribution over files or on the order in which the files arrived:
+only on the rows, not on their distribution over files or on the order in which the files arrived:
 
-- ratings: the latest rating of a (user, movie) pair wins; ties go to the higher rating. A row that the checks will
-  refuse replaces nothing.
-- retractions (user_id, movie_id, retracted_at): end the ratings of the pair up to that time, but no later ones. A
-  retraction in the future is ignored.
-- movies, users, links: the row with the latest updated_at wins; rows without one come last. Ties go to the file whose
-  name without extension sorts last: movies-2.csv after movies.csv. A movie or user that the checks will refuse is used
-  only if there is no better row. An updated_at in the future counts as missing.
+- ratings: the latest rating of a (user, movie) pair wins. Ties: the higher rating. A row that the checks will refuse
+  replaces no other row.
+- retractions (user_id, movie_id, retracted_at): a retraction ends the ratings of the pair up to that time, but no later
+  ones. A retraction in the future is ignored.
+- movies, users, links: the row with the latest updated_at wins, and rows without updated_at come last. Ties: the file
+  whose name without extension sorts last, for example movies-2.csv after movies.csv. A movie or user that the checks
+  will refuse is used only if there is no valid row. An updated_at in the future counts as missing.
 - tags: every distinct tag is kept.
 
 Each file is parsed once; the result is kept in `home.parsed`, named by the file's content.
@@ -53,7 +53,7 @@ def read_drops(
 ) -> dict[str, Any]:
     """Fills ratings, movies, users, tags, links, superseded and rejects with the merged drops.
 
-    Returns the entries of the manifest that say what was read.
+    Returns the manifest's entries about the files that were read.
 
     Raises: SourceError if a file cannot be read; DataRefused if it lacks a column, or a required table has no file.
     """
@@ -73,7 +73,7 @@ def read_drops(
         remove_damaged(parsed, error)
         raise
     return {
-        "sha256": hash_drops(drops),  # of the files that were read: one may have arrived since the source was hashed
+        "sha256": hash_drops(drops),  # of the files that were read; more may have arrived since the source was hashed
         "drops": {drop.path.name: drop.sha256 for drop in drops},
         "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
     }
@@ -99,7 +99,7 @@ def names_of(table: str, drops: list[Drop]) -> list[str]:
 
 def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
     """The folder with the parsed content of the file: rows.parquet, rejects.parquet, notices.json."""
-    form = drop.path.suffix.lower()  # the same bytes differ as CSV and as Parquet
+    form = drop.path.suffix.lower()  # the same bytes are parsed differently as CSV and as Parquet
     key = hashlib.sha256(f"{READING} {drop.table} {form} {drop.sha256} {forgotten.digest}".encode()).hexdigest()
     entry = parsed / f"{forgotten.digest[:8]}-{key[:24]}"
     if is_whole(entry):
@@ -151,7 +151,7 @@ def with_line(schema: pa.Schema) -> pa.Schema:
 def remove_damaged(parsed: Path, error: duckdb.Error) -> None:
     """Deletes parsed content that cannot be read.
 
-    Raises: SourceError if there is any; otherwise the error has another cause.
+    Raises: SourceError if there was any. Otherwise `error` has another cause.
     """
     damaged = [entry for entry in parsed.iterdir() if not can_be_read(entry)]
     for entry in damaged:

@@ -1,4 +1,4 @@
-"""The editions of MovieLens as a table: facts about each, and the files from which it is read."""
+"""Lists the editions of MovieLens with their facts and the files from which they are read."""
 
 from dataclasses import asdict
 from typing import Any

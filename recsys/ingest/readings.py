@@ -1,4 +1,4 @@
-"""Records which source was converted to which snapshot, so that each source is read once."""
+"""Records the snapshot of each source, so that a source is read only once."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from recsys.files import read_json, write_json
 from recsys.forgotten import Forgotten
 from recsys.ingest.snapshot import Snapshot, check_whole
 
-SCHEMA_VERSION = 2  # increase it if the same source would give other rows
+SCHEMA_VERSION = 2  # increase it whenever the same source would give different rows
 
 READINGS = ".readings"  # folder beside the snapshots of a dataset
 
@@ -37,7 +37,7 @@ def reading_path(sha256: str, forgotten: Forgotten, folder: Path) -> Path:
 
 
 def read_reading(path: Path) -> dict[str, str] | None:
-    """Returns a record of `record_reading`; None if it does not exist or cannot be read."""
+    """Returns a record written by `record_reading`; None if it does not exist or cannot be read."""
     try:
         reading: dict[str, str] = read_json(path)
         return {name: reading[name] for name in ("snapshot", "forgotten_sha256")}

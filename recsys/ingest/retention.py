@@ -71,17 +71,17 @@ def size_bytes(folder: Path) -> int:
 
 
 def retain_snapshots(present: Snapshot, run: Run, config: SnapshotConfig) -> int:
-    """Deletes the dataset's snapshots except the newest `config.keep`, and everything that may contain rows of users
-    who have asked to be forgotten since. Returns the number of bytes freed.
+    """Deletes old snapshots of the dataset, and everything that may contain rows of users who asked to be forgotten.
 
-    `present` and `run`, tonight's, are always kept. A folder that cannot be read or deleted is logged and skipped,
-    because the tables are published already and the night must not fail.
+    Keeps the newest `config.keep` snapshots, and always those of tonight (`present`, `run`). Returns the number of
+    bytes freed. A folder that cannot be read or deleted is logged and skipped, because the tables are already published
+    and the night must not fail.
     """
     forgotten = read_forgotten(run.home)
-    gone = dict.fromkeys(list_outdated(present, config.keep), "not among the newest")
+    reasons = dict.fromkeys(list_outdated(present, config.keep), "not among the newest")
     if forgotten.newest:
-        gone |= dict.fromkeys(list_unclean(run, forgotten), "of forgotten users")
-    return sum(remove(folder, why) for folder, why in sorted(gone.items()) if folder != present.folder)
+        reasons |= dict.fromkeys(list_unclean(run, forgotten), "of forgotten users")
+    return sum(remove(folder, why) for folder, why in sorted(reasons.items()) if folder != present.folder)
 
 
 def list_outdated(present: Snapshot, keep: int) -> list[Path]:
@@ -92,8 +92,8 @@ def list_outdated(present: Snapshot, keep: int) -> list[Path]:
 
 
 def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
-    """Lists what may have rows of users who asked to be forgotten since: snapshots, leftovers of killed runs, parsed
-    drops, and folders of earlier runs.
+    """Lists the folders that may have rows of forgotten users: snapshots, leftovers of killed runs, parsed drops, and
+    earlier runs.
     """
     assert forgotten.newest
     home, moment = run.home, forgotten.newest.strftime(RUN_ID)

@@ -1,4 +1,4 @@
-"""A snapshot: a folder of immutable canonical Parquet files with a manifest, named by its content."""
+"""A snapshot: a folder of immutable canonical Parquet files with a manifest. Its name is a hash of its content."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ STORED = {**TABLES, "superseded": SUPERSEDED, "rejects": REJECTS}  # tables of a
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot's folder. Row i of `lines(table)` is the place in the source of row i of the table."""
+    """A snapshot's folder. Row i of `lines(table)` has the source file and line of row i of the table."""
 
     folder: Path
 
@@ -44,7 +44,7 @@ class Snapshot:
 
     @property
     def superseded(self) -> Path:
-        """Ratings replaced by a later one or a retraction, with the time: an earlier `as_of` still uses them."""
+        """Ratings that a later rating or a retraction replaced, with the time. An earlier `as_of` still uses them."""
         return self.folder / "superseded.parquet"
 
     @property
@@ -77,13 +77,13 @@ class Snapshot:
 
     @property
     def made_at(self) -> datetime:
-        """When it was written, UTC. The first version of manifests did not record it."""
+        """The time at which it was written, in UTC. The first version of manifests did not record it."""
         written = datetime.fromtimestamp((self.folder / "manifest.json").stat().st_mtime, UTC).isoformat()
         return datetime.fromisoformat(self.manifest.get("made_at", written))
 
     @property
     def genres(self) -> list[str] | None:
-        """The genres that a movie may have; None if the source does not say."""
+        """The genres that a movie may have; None if the source does not list them."""
         genres: list[str] | None = self.manifest["genres"]
         return genres
 
@@ -99,7 +99,7 @@ def list_snapshots(folder: Path) -> list[Snapshot]:
 
 
 def check_whole(snapshot: Snapshot) -> None:
-    """Raises: SourceError unless every file of the snapshot exists and has as many rows as its manifest says."""
+    """Raises: SourceError unless every file of the snapshot exists and has as many rows as in its manifest."""
     try:
         for table, counted in snapshot.manifest["rows"].items():
             found = pq.read_metadata(snapshot.table(table)).num_rows

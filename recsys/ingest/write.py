@@ -1,4 +1,4 @@
-"""Writes the snapshot of an archive. Snapshots are named by content, whatever form the archive has."""
+"""Writes the snapshot of an archive. Its name depends only on the content, not on the form of the archive."""
 
 import hashlib
 import logging
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 ASIDE = ".aside-"  # prefix of a folder that is being written
 
-# Sort order of each table: all columns of the content, so that the order of the source does not matter, then the line.
+# Sort order of each table: all content columns, so that the source's order does not matter, then file and line.
 ORDERS = {
     "ratings": "user_id, movie_id, rated_at, rating, source_file, source_line",
     "movies": "movie_id, title, year, genres, source_file, source_line",
@@ -90,7 +90,7 @@ def is_idle(folder: Path) -> bool:
 
 
 def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
-    """The caller holds the lock, so any folder with the prefix ASIDE was left by a run that was killed."""
+    """The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run."""
     for leftover in folder.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as scratch:
@@ -125,7 +125,7 @@ def write_content(
 def read_source(
     archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, Any]:
-    """Fills every table of STORED in `connection`, with source_file and source_line; returns notes for the manifest."""
+    """Fills every table of STORED in `connection`, with source_file and source_line. Returns manifest entries."""
     if archive.layout == "canonical" and archive.path and archive.path.is_dir():
         return read_drops(archive.path, home.parsed, forgotten, connection)
     connection.register("superseded", with_lines(SUPERSEDED).empty_table())
@@ -147,7 +147,7 @@ def with_lines(schema: pa.Schema) -> pa.Schema:
 
 def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> str:
     """Writes the Parquet files; returns the SHA-256 of their content, which does not depend on the source's order."""
-    # As an enum the file name takes one byte per row while 32 million rows are sorted.
+    # As an enum, the file name takes one byte per row while 32 million rows are sorted.
     files = " union all ".join(f"select source_file from {table}" for table in STORED)
     connection.execute(f"create type file_name as enum (select distinct source_file from ({files}) order by all)")
     digests = []
@@ -196,14 +196,14 @@ def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDB
 
 
 def find_scale(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> tuple[float, ...]:
-    """Half stars if a half star up to 4.5 was ever given, even if it was superseded since; else whole stars."""
+    """Half stars if any rating, even a superseded one, has a half star up to 4.5; otherwise whole stars."""
     tables = (connection.read_parquet(str(path)) for path in (snapshot.ratings, snapshot.superseded))
     has_half = any(table.filter("rating % 1 = 0.5 and rating between 0 and 5").limit(1).fetchall() for table in tables)
     return HALF_STARS if has_half else WHOLE_STARS
 
 
 def keep(aside: Snapshot, folder: Path) -> Snapshot:
-    """Renames a complete snapshot to its final name; an existing one of that name has the same content and is kept."""
+    """Renames a complete snapshot to its final name. An existing one of that name is kept; it has the same content."""
     kept = Snapshot(folder)
     if folder.exists():
         log.info("snapshot %s: the source differs from last time, its content does not", folder.name)

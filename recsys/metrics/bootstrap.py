@@ -1,7 +1,7 @@
 """Bootstrap intervals of means and ratios over users.
 
-`scipy.stats.bootstrap` gives the same intervals of means from the same draws, but is not shorter, refuses a single user
-and takes half a second to import.
+`scipy.stats.bootstrap` gives the same intervals of means from the same draws. It is not used because it would not
+shorten the code, refuses a single user and takes half a second to import.
 
 Shapes: U users, R resamples, C comparisons, F columns of totals.
 """
@@ -12,7 +12,7 @@ import numpy.typing as npt
 RESAMPLES = 1000
 LEVEL = 0.95
 DRAWS_PER_BLOCK = 1_000_000  # limits memory to 16 MB for up to a million users
-MAX_UNITS = 2048  # enough to know their spread to 2%; more would not make intervals more precise
+MAX_UNITS = 2048  # enough to estimate the spread to 2%; more would not make intervals more precise
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,8 +23,8 @@ def bootstrap_interval(
     """The lower and upper end of the interval for the mean of `values_U`, one value per user.
 
     Users are drawn with replacement, `resamples` times; a share `level` of the resampled means lies between the ends.
-    The interval covers the choice of users, not another training or another holdout. It depends on the order of the
-    values, see `user_metrics`.
+    The interval covers the choice of users, but not the randomness of training or of the holdout. It depends on the
+    order of the values; see `user_metrics`.
 
     Source: Efron, "Bootstrap methods: another look at the jackknife" (1979), the percentile interval.
 
@@ -45,13 +45,13 @@ def bootstrap_interval(
 def bootstrap_ratios(
     sums_UC: Floats, counts_UC: Floats, seed: int, share: float, resamples: int = RESAMPLES
 ) -> tuple[Floats, Floats]:
-    """(C,) lower and (C,) upper ends of the intervals of C ratios: sum of `sums_UC` divided by sum of `counts_UC`.
+    """Lower and upper ends, (C,) each, of the intervals of C ratios: sum of `sums_UC` divided by sum of `counts_UC`.
 
-    The true ratio lies beyond each end with probability `share`. Every column of counts has a value above 0. A user is
-    drawn with all C columns, so many comparisons cost one draw. More than `MAX_UNITS` users are assigned randomly to
-    that many groups, and groups are drawn, which gives the same spread at a bounded cost. Each end is that of the
-    studentised or of the percentile interval, whichever is further out: the studentised interval keeps its coverage far
-    in the tails and with few users.
+    The true ratio lies beyond each end with probability `share`. Every column of counts must have a value above 0. A
+    user is drawn with all C columns, so many comparisons cost one draw. If there are more than `MAX_UNITS` users, they
+    are assigned randomly to `MAX_UNITS` groups, and groups are drawn instead. This gives the same spread at a bounded
+    cost. Each end is that of the studentised or the percentile interval, whichever is farther from the ratio. The
+    studentised interval keeps its coverage far in the tails and with few users.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5 and 13.3; for the error of a
     ratio Cochran, "Sampling Techniques" (1977), section 6.4.
@@ -87,7 +87,7 @@ def _ratio_and_error(totals_RF: Floats, n_columns: int) -> tuple[Floats, Floats]
 
 
 def _divide(over: Floats, under: Floats) -> Floats:
-    """Divide; 0 where the divisor is 0."""
+    """The quotient, or 0 where the divisor is 0."""
     ratios: Floats = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
     return ratios
 

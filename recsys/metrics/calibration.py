@@ -1,4 +1,4 @@
-"""Calibration: of the statements predicted with a probability of 70%, 70% should be true.
+"""Calibration: 70% of the statements that are predicted with a probability of 70% should be true.
 
 Shapes: B ratings, K levels, T = K - 1 thresholds, S statements, N bins.
 """
@@ -42,7 +42,7 @@ def top_reliability(p_BK: Tensor, level_idx_B: Tensor) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Expected calibration error: the mean difference between probability and share, over statements.
+    """Expected calibration error: the mean difference between predicted probability and observed share.
 
     Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI 2015).
     """

@@ -1,4 +1,4 @@
-"""How much lists change from one night to the next.
+"""Measures how much lists change from one night to the next.
 
 Shapes: U users, N ranks of a list.
 """
@@ -7,18 +7,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-PERSISTENCE = 0.9  # probability that a reader continues to the next rank; the first ten then weigh 86%
+PERSISTENCE = 0.9  # probability that a reader continues to the next rank; gives the first ten ranks 86% of the weight
 
 Floats = npt.NDArray[np.float64]
 
 
 def churn(before: pl.DataFrame, now: pl.DataFrame, n: int = 10) -> dict[str, float]:
-    """Compare the first `n` ranks of two nights; means over the users who have a list in both.
+    """Compares the first `n` ranks of two nights. The metrics are means over the users who have a list in both nights.
 
     `before`, `now`: (user_id, rank, movie_id), ranks from 1 without gaps, each movie once per list. churn_at_n: share
     of the earlier movies that are gone. changed_at_n: share of users whose list differs at any rank. rbo_at_n:
     `rank_biased_overlap`, 1 for identical lists and 0 for lists without a common movie. users_with_both: number of
-    these users; the only metric if there are none.
+    users with a list in both nights; if it is 0, the other metrics are omitted.
     """
     before, now = (lists.filter(pl.col("rank") <= n).select("user_id", "rank", "movie_id") for lists in (before, now))
     lengths = before.group_by("user_id").len("before").join(now.group_by("user_id").len("now"), on="user_id")
@@ -46,8 +46,8 @@ def rank_biased_overlap(
     """(U,) extrapolated rank-biased overlap of two lists per user: agreement by depth, weighted towards the top ranks.
 
     common_UN: number of movies that both lists have in their first 1, ..., N ranks. before_U, now_U: lengths of the
-    lists, 1 to N. Beyond the end of the shorter list, its agreement is assumed to stay constant; beyond the end of the
-    longer list, that of both.
+    lists, 1 to N. The missing ranks of the shorter list are assumed to agree as often as its existing ranks. Beyond the
+    end of the longer list, the agreement is assumed to stay constant.
 
     Source: Webber, Moffat and Zobel, "A similarity measure for indefinite rankings" (TOIS 2010), equation 32.
     """

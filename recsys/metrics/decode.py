@@ -1,4 +1,4 @@
-"""Decode a distribution over stars to one number; the right decoder depends on the metric.
+"""Decodes a distribution over stars to one number. The right decoder depends on the metric.
 
 Shapes: B batch, K rating levels.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PURPOSES = {  # what each decoder, and the probabilities themselves, are for
+PURPOSES = {  # the purpose of each decoder, and of the probabilities themselves
     "median": "one number with the least absolute error",
     "rounded": "the level nearest to the mean, for networks that predict one number only",
     "mode": "the level that is most often exactly right",
@@ -34,17 +34,17 @@ def decode_mean(p_BK: Tensor, levels_K: Tensor) -> Tensor:
 
 
 def decode_median(p_BK: Tensor, levels_K: Tensor) -> Tensor:
-    """The median level, (B,), the lowest one if there are several; it has the lowest absolute error."""
+    """The median level, (B,), with the lowest absolute error. If there are several medians, the lowest one."""
     index_B = (p_BK.cumsum(1) < 0.5).sum(1).clamp(max=p_BK.shape[1] - 1)
     return levels_K[index_B]
 
 
 def decode_mode(p_BK: Tensor, levels_K: Tensor) -> Tensor:
-    """The most probable level, (B,), the lowest of ties; it is most often exactly right."""
+    """The most probable level, (B,), which is most often exactly right. Ties: the lowest level."""
     return levels_K[p_BK.argmax(1)]
 
 
 def decode_rounded(stars_B: Tensor, levels_K: Tensor) -> Tensor:
-    """The level nearest to a number of stars, (B,), the lower of ties; for networks that predict one number."""
+    """The level nearest to a number of stars, (B,), for networks that predict one number. Ties: the lower level."""
     middles = (levels_K[1:] + levels_K[:-1]) / 2
     return levels_K[torch.bucketize(stars_B, middles)]

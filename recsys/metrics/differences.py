@@ -10,12 +10,12 @@ import numpy as np
 
 from recsys.metrics.bootstrap import RESAMPLES, Floats, bootstrap_ratios
 
-TAIL = 10  # least number of resamples beyond each end; with fewer, the end itself would be too random
+TAIL = 10  # minimum number of resamples beyond each end; with fewer, the end itself would be too random
 
 
 @dataclass(frozen=True)
 class Paired:
-    """One metric of two models per user; all pairs of a night have the same users in the same order."""
+    """One metric of two models, per user. All pairs of a night have the same users in the same order."""
 
     metric: str
     slice: str
@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How tonight's model differs from the champion, or why they cannot be compared."""
+    """The differences between tonight's model and the champion, or the reason why they cannot be compared."""
 
     champion: str | None = None  # run_id of the published model
     why_not: str | None = None
@@ -61,9 +61,9 @@ class Comparison:
 def measure_differences(pairs: Sequence[Paired], error_rate: float, seed: int) -> tuple[Difference, ...]:
     """The difference of means of each pair, with an interval by bootstrap over users.
 
-    The probability that any true difference lies below its `low` is at most `error_rate`, and likewise above its
-    `high`. The error rate is divided equally among the comparisons (Bonferroni), so that more comparisons do not make
-    it likelier to find a difference where there is none.
+    The probability that any true difference is below its `low` is at most `error_rate`; the same holds for `high`. The
+    error rate is divided equally among the comparisons (Bonferroni), so that more comparisons do not make a false
+    difference more likely.
     """
     if not pairs:
         return ()

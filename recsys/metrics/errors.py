@@ -24,7 +24,7 @@ def log_loss(p_BK: Tensor, level_idx_B: Tensor) -> float:
 
 
 def prediction_metrics(prediction: Prediction, level_idx_B: Tensor, levels_K: Tensor) -> dict[str, float]:
-    """The errors of all decoders on the same rows."""
+    """Errors of all decoders on the same rows."""
     stars, p_BK = levels_K[level_idx_B], prediction.p_BK
     return {
         "mae_median": mae(decode_median(p_BK, levels_K), stars),

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-N = 10  # number of ranks that metrics consider, except for:
-DEPTH = 50  # recall_at_50, mrr_at_50
+N = 10  # number of ranks that metrics consider
+DEPTH = 50  # number of ranks that recall_at_50 and mrr_at_50 consider
 USERS_PER_BLOCK = 4096  # lists whose distances are in memory at once, about 10 MB
 
 Floats = npt.NDArray[np.float64]
@@ -59,8 +59,8 @@ def user_metrics(lists: pl.DataFrame, relevant: pl.DataFrame) -> pl.DataFrame:
 
     The metrics are ndcg_at_10, recall_at_10, recall_at_50, mrr_at_50 and hit_rate_at_10, each from 0 to 1; higher is
     better. `lists` (user_id, rank, movie_id) has 50 ranks per user, or fewer if there are no more movies; `relevant`
-    (user_id, movie_id) has the relevant movies of each user, without duplicates. A user without a list counts as shown
-    nothing relevant. The order of rows does not affect the result, not even its last bit.
+    (user_id, movie_id) has the relevant movies of each user, without duplicates. A user without a list gets 0 in every
+    metric. The result is bit-identical for any order of rows.
 
     Source of NDCG: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (TOIS 2002), with gains
     0 and 1 and the discount 1 / log2(rank + 1).
@@ -99,11 +99,11 @@ def _reciprocal_rank(row: Indices, rank: Indices, n_users: int) -> Floats:
 def catalogue_metrics(lists: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
     """Metrics of all top-10 lists, whether or not their users have a relevant movie.
 
-    coverage_at_10: share of the catalogue that occurs in a top 10. gini_at_10: Gini index of the number of top 10 per
-    movie of the catalogue, 0 if all occur equally often, near 1 if few movies take all ranks. novelty_at_10: mean of
-    -log2 of the share of users who rated a movie, in bits; an unrated movie counts as rated by one user.
-    diversity_at_10: see `_diversity`. The last two are means over users of the means of their lists; a metric without
-    any value is omitted. All movies in lists must be in the catalogue.
+    coverage_at_10: share of the catalogue that occurs in any top 10. gini_at_10: Gini index of the number of top-10
+    lists per movie of the catalogue, 0 if all movies occur equally often, near 1 if few movies take all ranks.
+    novelty_at_10: mean of -log2 of the share of users who rated a movie, in bits; an unrated movie counts as rated by
+    one user. diversity_at_10: see `_diversity`. The last two are averaged over each list first, then over users. A
+    metric without any value is omitted. All movies in lists must be in the catalogue.
 
     Source of novelty: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems" (PNAS
     2010); of the Gini index for lists: Fleder and Hosanagar, "Blockbuster culture's next rise or fall" (2009).
@@ -131,7 +131,7 @@ def gini(counts: npt.NDArray[np.int64]) -> float:
 
 
 def _places(lists: pl.DataFrame, movies: pl.DataFrame) -> Indices:
-    """(U, N): the column of the movie at each rank, for users with a list by user_id; -1 past the end of a list."""
+    """(U, N): the column of the movie at each rank, -1 past the end of a list. Rows: users with a list, by user_id."""
     top = lists.filter(pl.col("rank") <= N)
     shown = top.join(movies.select("movie_id", "column"), on="movie_id")
     assert len(shown) == len(top), "a list has a movie that is not in the catalogue"
@@ -161,7 +161,7 @@ def _genre_table(genres: pl.DataFrame, movies: pl.DataFrame) -> npt.NDArray[np.f
 def _diversity(top_UN: Indices, genres_IG: npt.NDArray[np.float32]) -> float | None:
     """Mean over users of the mean Jaccard distance between the genres of any two movies in the top 10.
 
-    Pairs with a movie without known genres are ignored, and so are lists without a pair. None if no list has a pair.
+    Movies without known genres are ignored, and so are lists with fewer than two others. None if no list is left.
 
     Source: Ziegler et al., "Improving recommendation lists through topic diversification" (WWW 2005).
     """
@@ -172,7 +172,7 @@ def _diversity(top_UN: Indices, genres_IG: npt.NDArray[np.float32]) -> float | N
 
 
 def _mean_distances(top_BN: Indices, genres_IG: npt.NDArray[np.float32]) -> Floats:
-    """The mean distance of each list that has a pair. Set sizes are small integers, exact in float32."""
+    """The mean distance of each list that has a pair. Set sizes are small integers, which are exact in float32."""
     has_BNG = genres_IG[top_BN] * (top_BN >= 0)[:, :, None]
     size_BN = has_BNG.sum(axis=2)
     first, second = np.triu_indices(N, k=1)

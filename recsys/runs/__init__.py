@@ -1,1 +1,1 @@
-"""One night's run: its lock, its records, resume, rollback, retention and summary. What a step does is elsewhere."""
+"""A run: its lock, records, resume, rollback, retention and summary. The steps themselves are in `recsys.steps`."""

@@ -17,7 +17,7 @@ def write_metrics(run: Run, step: str, rows: Iterable[MetricRow]) -> None:
 
 
 def read_metrics(run: Run) -> tuple[MetricRow, ...]:
-    """Everything that the run has measured so far: of the snapshot by the checks, of networks and lists by steps."""
+    """All metrics of the run so far: those of the snapshot from the checks, and those of networks and lists."""
     found = read_json(run.findings).get("metrics", []) if run.findings.exists() else []
     paths = [run.metrics / f"{step}.json" for step in MEASURING]
     rows = [*found, *(row for path in paths if path.exists() for row in read_json(path))]

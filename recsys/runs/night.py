@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iterator[Run]:
     """Opens a run on the home and holds the home's lock during the block.
 
-    A recent run that was killed or that failed, and that had the same inputs, is resumed: see `recsys.runs.resume`. If
-    the block raises, the verdict and what is known by then are recorded in `runs`, the served tables stay as they are,
-    and the error is raised again. `show` is called with the run when it has ended, successfully or not.
+    If a recent run with the same inputs was killed or failed, it is resumed; see `recsys.runs.resume`. If the block
+    raises, the verdict and everything known by then are recorded in `runs`, the served tables stay as they are, and the
+    error is raised again. `show` is called with the run after it has ended, successfully or not.
 
     Raises: HomeBusy if another night is running on the same home; UsageError if the home cannot be written;
     PublishError if its warehouse cannot be read, before any work is done.
@@ -81,7 +81,7 @@ def checking(settings: Settings) -> Iterator[Run]:
 
 
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
-    """The run's row in `runs`, from the files in its folder so far."""
+    """The run's row in `runs`, from the files that its folder has so far."""
     settings = read_json(run.config)
     checked = _read(run.findings, {})
     choice = _read(run.choice, {})
@@ -111,7 +111,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
 
 @contextmanager
 def locked(home: Home, what: str) -> Iterator[None]:
-    """Holds the home's lock for `what`. The operating system releases it when the process dies, whatever the cause.
+    """Holds the home's lock for `what`. The operating system releases it when the process ends, also after a kill.
 
     Raises: HomeBusy, naming the holder, if another process has it; UsageError if the home cannot be written.
     """
@@ -137,7 +137,7 @@ def locked(home: Home, what: str) -> Iterator[None]:
 
 
 def _describe_holder(home: Home) -> str:
-    """The holder of the lock, as far as its files can be read: it may be ending at this moment."""
+    """Describes the holder of the lock. Its files may be missing, because it may be ending at this moment."""
     try:
         holder = read_json(home.holder)
         words = f"{holder['what']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
@@ -159,7 +159,7 @@ def unwritable(home: Home, error: OSError) -> UsageError:
 
 @contextmanager
 def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | None = None) -> Iterator[Run]:
-    """A new run, or the unfinished one, with its settings and its log."""
+    """Yields a new run, or the unfinished one, after writing its settings and opening its log."""
     run = unfinished or _open_run(home, suffix)
     named = {"config_hash": settings.config_hash(), "code_version": code_version()}
     write_json(run.config, settings.model_dump(mode="json") | named)
@@ -197,7 +197,7 @@ def _record_failure(run: Run, error: BaseException) -> None:
         outcome = describe_run(run, verdict=verdict, reason=reason)
         record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
     except Exception as second:
-        # the first error is the one to act on and must not be hidden
+        # the user has to act on the first error, so it must not be hidden
         logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)
         logger.debug("traceback", exc_info=second)
 

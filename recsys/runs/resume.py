@@ -1,4 +1,4 @@
-"""Resuming a night that was killed or that failed: which one, and what makes two nights the same."""
+"""Resumes a night that was killed or failed: finds it by its inputs, and records its progress and its outcome."""
 
 import hashlib
 import logging
@@ -19,7 +19,7 @@ from recsys.version import code_hash, code_version
 from recsys.warehouse.lookup import find_held, find_served
 
 LIBRARIES = ("torch", "numpy", "polars", "duckdb")  # a step's result depends on their versions
-MOST_FAILURES = 3  # of one run; a damaged file in its folder would make every further attempt fail
+MOST_FAILURES = 3  # of one run; then it is not resumed, because a damaged file may make every attempt fail
 
 Inputs = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Underway:
 
 
 def describe_inputs(settings: Settings, home: Home) -> Inputs:
-    """Everything that determines a night's result, by content: nights with equal inputs give the same tables.
+    """Everything that determines a night's result, by content. Nights with equal inputs give the same tables.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -55,7 +55,7 @@ def describe_inputs(settings: Settings, home: Home) -> Inputs:
 def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
     """The newest run with these inputs that was killed or failed and began at most `hours` ago.
 
-    A run that was killed after it had published is served by now; that does not count as a difference.
+    If a run was killed after it had published, it is the served run by now. This does not count as a difference.
     """
     oldest = datetime.now(UTC) - timedelta(hours=hours)
     for path in sorted(home.runs.glob("*/inputs.json"), reverse=True):
@@ -68,7 +68,7 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
 
 
 def describe_interruption(home: Home) -> str:
-    """What a person who has stopped a night needs to know: where it was, and how to resume it."""
+    """The message after a person has stopped a night: the step in which it was, and how to resume it."""
     last = find_last(home)
     step = read_step(last) if last and is_unfinished(last) else None
     if last is None or step is None:
@@ -91,9 +91,9 @@ def mark_begun(run: Run, inputs: Inputs) -> None:
 
 
 def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: bool = True) -> None:
-    """Marks how the run ended. Only a failed run can be resumed: any other verdict would be reached again.
+    """Marks how the run ended. Only a failed run can be resumed, because any other verdict would only be repeated.
 
-    `counts` is False if the run was interrupted by a person or by the machine, which is not counted as a failure.
+    `counts` is False if a person or the machine interrupted the run, which does not count as a failure.
     """
     before = read_json(run.ended)["failures"] if run.ended.exists() else 0
     write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": before + (verdict == "failed" and counts)})
@@ -108,7 +108,7 @@ def read_failure(run: Run) -> str | None:
 
 
 def mark_step(run: Run, step: str) -> None:
-    """Records the current step, for `recsys status`, for refusals and for the time after a kill."""
+    """Records the current step, for the messages about a busy home, an interruption or a kill."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(run.underway, {"step": step, "since": since})
 
@@ -119,7 +119,7 @@ def read_step(run: Run) -> Underway | None:
 
 
 def key_of(inputs: Inputs) -> str:
-    """12 hexadecimal digits of the inputs, without the run that is served at the moment."""
+    """Hash of the inputs, except for the run that is served at the moment. 12 hexadecimal digits."""
     described = str(sorted((name, str(value)) for name, value in inputs.items() if name != "served"))
     return hashlib.sha256(described.encode()).hexdigest()[:12]
 
@@ -140,8 +140,9 @@ def _are_alike(before: Inputs, now: Inputs, run: Run) -> bool:
 
 
 def _sign_source(source: str) -> str | None:
-    """A hash of a local source; the name of any other, since those do not change. None if the source cannot be read:
-    fetching it reports why.
+    """The hash of a local source, or the name of any other source, because those do not change.
+
+    None if the source cannot be read; fetching it then reports the reason.
     """
     if not is_path(source):
         return source

@@ -1,4 +1,4 @@
-"""Deletes the files of earlier runs: lists stay as long as the history remembers them, models for a few nights."""
+"""Deletes files of earlier runs. Lists are kept while their run is in the history, models for a few nights."""
 
 import logging
 import shutil
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def retain_runs(run: Run, config: HistoryConfig) -> int:
     """Deletes from the folders of earlier runs what `config` does not keep; returns the bytes freed.
 
-    `run`, tonight's, and the run whose lists are served, tomorrow's champion, are kept whole. A file that cannot be
-    deleted is logged and stays.
+    Tonight's run (`run`) and the run whose lists are served (tomorrow's champion) keep all their files. A file that
+    cannot be deleted is logged and skipped.
     """
     served = find_served(run.home)
     whole = {run.run_id} | ({served["run_id"]} if served else set())

@@ -78,12 +78,12 @@ def _choose(targets: pl.DataFrame, run_id: str | None, home: Home) -> dict[str, 
                 f"no run before {served}, which is served, still has its tables in {home.runs}. {_others(kept)}"
             )
         return before.row(0, named=True)
-    meant = targets.filter(pl.col("run_id") == run_id)
-    if meant.is_empty():
+    requested = targets.filter(pl.col("run_id") == run_id)
+    if requested.is_empty():
         raise UsageError(f"no run {run_id} has published on {home.root}. {_others(kept)}")
     if run_id == served:
         raise UsageError(f"run {run_id} is already served. {_others(kept)}")
-    return meant.row(0, named=True)
+    return requested.row(0, named=True)
 
 
 def _served(targets: pl.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """The steps of a night: what a step is, and how one is executed, timed, limited, retried and kept.
 
-What each step does is in `recsys.steps` and the rooms that it calls; their order is in `recsys.nightly`.
+`recsys.steps` and the folders that it calls have the code of the steps. `recsys.nightly` has their order.
 """
 
 import functools
@@ -39,13 +39,13 @@ class Step(Generic[P, R]):
     name: str
     hours: float = 1.0  # time limit of one attempt
     retry_delays: tuple[float, ...] = ()  # seconds to wait before each retry; only a SourceOutage is retried
-    is_kept: bool = True  # whether a resumed night takes its result over; a cheap step runs again instead
-    restore: Callable[[Any], R] | None = None  # from JSON to a result that its type alone does not describe
+    is_kept: bool = True  # whether a resumed night reuses its result; a cheap step runs again instead
+    restore: Callable[[Any], R] | None = None  # makes the result from JSON, if its return type is not enough for that
 
 
 @dataclass(frozen=True)
 class Kept(Generic[R]):
-    """A result that an earlier attempt has left."""
+    """The result of an earlier attempt."""
 
     value: R
 
@@ -62,7 +62,7 @@ class Executor:
         self.key = key_of(read_json(run.inputs))
 
     def __call__(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The step's result, from an earlier attempt if there is one.
+        """Returns the result of an earlier attempt if there is one; otherwise executes the step.
 
         Raises: StepTimeout if the step exceeds its limit; whatever the step raises.
         """
@@ -113,9 +113,9 @@ def restore(step: Step[..., R], value: Any) -> R:
 
 
 def timed(function: Callable[P, R], name: str | None = None) -> Callable[P, R]:
-    """`function` with its start and its seconds logged under `name`, by default its own.
+    """Wraps `function` so that its start and its duration are logged under `name` (default: the function's name).
 
-    The run's log, underway.json and steps.json are made from these records.
+    The run's log, underway.json and steps.json are made from these log records.
     """
     name = name or function.__name__
 
@@ -135,8 +135,8 @@ def timed(function: Callable[P, R], name: str | None = None) -> Callable[P, R]:
 def time_limit(seconds: float, name: str) -> Iterator[None]:
     """Ends the block with an error after `seconds`.
 
-    The limit holds in the main thread, where nights run, and takes effect between two lines of Python: a call into a
-    library returns first. An alarm that is set already, such as a test's, is kept.
+    The limit applies only in the main thread, where nights run. It takes effect between two lines of Python, so a call
+    into a library returns first. An alarm that is already set, for example by a test, is kept.
 
     Raises: StepTimeout, which names the step and its limit.
     """

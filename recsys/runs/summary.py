@@ -55,7 +55,7 @@ class Summary:
     home: str
     metrics: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]  # on the holdout, by name
-    relevant_from: float  # stars from which a holdout movie is right in a list
+    relevant_from: float  # stars from which a holdout movie counts as relevant in a list
     rows: dict[str, int]  # per table of the warehouse
     seconds: dict[str, float]  # per step
 
@@ -88,7 +88,7 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
 
 
 def in_files(run: Run) -> Iterator[tuple[str, Path]]:
-    """The files of a run that are worth reading, by name; only those that exist."""
+    """Yields the files of a run that a person may want to read, by name, if they exist."""
     named = {
         "checks of the data": run.data_docs / "index.html",
         "audit of the tables": run.audit_docs / "index.html",
@@ -135,8 +135,9 @@ def _about_lists(summary: Summary) -> str:
     holdout = _holdout(summary)
     without = holdout.get("users_without_relevant", 0)
     words = (
-        f"In lists, holdout movies of {summary.relevant_from:g} stars or more are right, movies rated in training are "
-        f"left out, and users without a right movie ({without:,.0f}) count in coverage, novelty and diversity only."
+        f"In lists, holdout movies of {summary.relevant_from:g} stars or more are relevant, and movies rated in "
+        f"training are left out. Users without a relevant movie ({without:,.0f}) count only in coverage, novelty and "
+        "diversity."
     )
     if "ndcg_at_10_low" in holdout:
         low, high = (holdout[f"ndcg_at_10_{end}"] for end in ("low", "high"))
@@ -149,8 +150,8 @@ def frame_table(frame: pl.DataFrame) -> Table:
     table = Table(box=None, pad_edge=False)
     columns = [[_cell(value) for value in frame[name]] for name in frame.columns]
     for (name, kind), cells in zip(frame.schema.items(), columns, strict=True):
-        in_words = any(" " in cell for cell in cells) and not kind.is_temporal()
-        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold", no_wrap=not in_words)
+        is_prose = any(" " in cell for cell in cells) and not kind.is_temporal()
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold", no_wrap=not is_prose)
     for row in zip(*columns, strict=True):
         table.add_row(*map(escape, row))  # a title may look like Rich markup: [rec]
     return table

@@ -1,7 +1,7 @@
 """Every setting of a night, with its unit and the reason for its default.
 
-Only `flows/`, `deployments/` and the command line build a `Settings`; a function in `recsys/` takes the part that it
-needs. A value is taken from the command line, else from the environment (`RECSYS_N=20`,
+Only `flows/`, `deployments/` and the command line build a `Settings`. A function in `recsys/` takes only the part that
+it needs. A value is taken from the command line, else from the environment (`RECSYS_N=20`,
 `RECSYS_CHECK__MAX_BAD_SHARE=0.02`), else from the defaults below.
 """
 
@@ -81,7 +81,8 @@ class Settings(BaseSettings):
         CANDIDATES, min_length=1, description="Networks that auto compares; each one is trained."
     )
     config: TunedConfig | None = Field(
-        None, description="A network with a config that replaces its default one, and that `model` is set to."
+        None,
+        description="A network, with a config that replaces its default. `model` must be auto or this network.",
     )
     as_of: datetime | SkipJsonSchema[None] = Field(
         None, description="The run uses only ratings before this moment. Default: the end of the data."
@@ -108,8 +109,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of Prefect's form: the settings that people change from run to run. All others are accepted, too,
-        and are validated before anything runs.
+        """The schema of Prefect's form: the settings that people change from run to run. All other settings are
+        accepted, too, and are validated before anything runs.
         """
         schema = as_form(handler.resolve_ref_schema(handler(core)))
         schema["properties"] = {name: schema["properties"][name] for name in IN_FORMS}
@@ -117,7 +118,7 @@ class Settings(BaseSettings):
         return schema
 
     def config_hash(self) -> str:
-        """Hash of every setting that affects the result, except for the data and their place. 12 hexadecimal digits."""
+        """Hash of every setting that affects the result, except for source, home and as_of. 12 hexadecimal digits."""
         without_effect = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
         settings = self.model_dump(mode="json", exclude=without_effect)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

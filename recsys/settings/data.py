@@ -16,8 +16,8 @@ class LimitConfig(Config):
     )
     movie_year: Share = Field(0.01, description="A year outside film history is a typing error, which is rare.")
     movie_genres_known: Share = Field(0.01, description="A new genre is rare; many mean that columns are shifted.")
-    movie_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean a file pasted to another.")
-    user_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean a file pasted to another.")
+    movie_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean that files were concatenated.")
+    user_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean that files were concatenated.")
     user_age: Share = Field(0.01, description="Some people joke about their age; many wrong ages mean another column.")
     user_gender: Share = Field(0.01, description="The editions have M and F; anything else means another column.")
     rating_on_scale: Share = Field(
@@ -39,20 +39,22 @@ class LimitConfig(Config):
         0.01, description="More than a few mean that movies and links are from different days."
     )
     link_movie_unique: Share = Field(
-        0.01, description="A movie has one line of links; many repeated lines mean a file pasted to another."
+        0.01, description="A movie has one line of links; many repeated lines mean that files were concatenated."
     )
 
 
 class ShiftConfig(Config):
-    """How much a snapshot may differ from the one published last. Beyond warn it is logged; beyond stop the night ends.
+    """Limits for the differences between a snapshot and the last published one.
 
-    None disables a limit. Without a published snapshot of the same dataset, nothing is compared.
+    A value beyond warn is logged; a value beyond stop ends the night. None disables a limit. Without a published
+    snapshot of the same dataset, nothing is compared.
     """
 
     rating_count_share_warn: float | None = Field(
         0.99,
         ge=0,
-        description="Fewest ratings, as a share of those before. Ratings accumulate; far below 1% are retracted.",
+        description="Minimum number of ratings, as a share of the previous number. Ratings accumulate, and far fewer "
+        "than 1% are retracted.",
     )
     rating_count_share_stop: float | None = Field(
         0.9,
@@ -63,7 +65,7 @@ class ShiftConfig(Config):
         0.05, ge=0, description="Difference of the two means, in stars. It changes by less in years of MovieLens."
     )
     rating_mean_shift_stop: float | None = Field(
-        0.25, ge=0, description="Half a step of the half-star scale for every rating: the scale has changed."
+        0.25, ge=0, description="If the mean moves by half a step of the half-star scale, the scale has changed."
     )
     rating_psi_warn: float | None = Field(
         0.1, ge=0, description="Population stability index of the stars. Below 0.1 is conventionally no change."
@@ -79,7 +81,7 @@ class ShiftConfig(Config):
         0.05,
         ge=0,
         le=1,
-        description="Higher than limits.rating_movie_known, which stops the night first unless raised.",
+        description="Higher than limits.rating_movie_known, which stops the night first unless it is raised.",
     )
     new_user_share_warn: float | None = Field(
         0.2, ge=0, le=1, description="Share of users without earlier ratings. A night adds a few, a year a fifth."
@@ -98,7 +100,7 @@ class ShiftConfig(Config):
 
 
 class CheckConfig(Config):
-    """What `check_ratings` accepts."""
+    """Limits of `check_ratings`."""
 
     max_bad_share: Share = Field(
         0.01,
@@ -110,7 +112,7 @@ class CheckConfig(Config):
     min_ratings: int = Field(
         500,
         ge=1,
-        description="Fewest ratings that can train and evaluate a model; with fewer, the source is the wrong one.",
+        description="Minimum number of ratings to train and evaluate a model; with fewer, the source is a wrong one.",
     )
 
 
@@ -120,12 +122,12 @@ class SnapshotConfig(Config):
     keep: int = Field(
         7,
         ge=1,
-        description="Newest snapshots of a dataset that are kept, including tonight's: a week by default.",
+        description="Number of newest snapshots of a dataset that are kept, including tonight's: a week by default.",
     )
 
 
 class SplitConfig(Config):
-    """How ratings are split: the holdout is taken from all of them, validation from the rest in the same way."""
+    """The split of ratings: the holdout is taken from all ratings, then validation from the rest in the same way."""
 
     kind: SplitKind = Field(
         "random",
@@ -141,8 +143,8 @@ class SplitConfig(Config):
     last_k: int = Field(
         5,
         ge=1,
-        description="Ratings of each user that `last` holds out, regardless of holdout_share. Users without more than "
-        "that keep all of theirs.",
+        description="Number of ratings of each user that `last` holds out, regardless of holdout_share. Users with at "
+        "most that many ratings have none in the holdout.",
     )
 
     @property

@@ -14,8 +14,8 @@ class EaseConfig(Config):
     max_items: int = Field(
         12_000,
         ge=2,
-        description="Most rated movies that are regressed on each other; the others are regressed on these. Three "
-        "square float32 matrices of this size are in memory at once: 1.7 GB at the default.",
+        description="Number of the most rated movies, which are regressed on each other; the other movies are "
+        "regressed on these. Three square float32 matrices of this size are in memory at once: 1.7 GB at the default.",
     )
 
 
@@ -28,14 +28,14 @@ class AlsConfig(Config):
     unobserved: float | None = Field(
         None,
         gt=0,
-        description="Weight of a pair without a rating; a rated one has weight 1. None: 0.2 for 100,000 ratings, 0.1 "
+        description="Weight of a pair without a rating; a rated pair has weight 1. None: 0.2 for 100,000 ratings, 0.1 "
         "for a million.",
     )
     l2: float = Field(0.01, gt=0, description="L2 penalty on a vector, per rating of its user or movie.")
     opinion: float = Field(
         0.4,
         ge=0,
-        description="Extra weight of a rating per star above the user's mean; less weight below. 0: equal weights.",
+        description="Extra weight of a rating per star above the user's mean; below it, less weight. 0: equal weights.",
     )
     iterations: int = Field(8, ge=1, description="Rounds that solve for the movies and then for the users.")
     init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
@@ -52,7 +52,7 @@ class PopularityConfig(Config):
 
 
 class RankConfig(Config):
-    """How candidates are retrieved and ranked."""
+    """Retrieval and ranking of candidates."""
 
     retrievers: tuple[RetrieverName, ...] = Field(
         ("ease", "als", "popularity"),
@@ -74,14 +74,14 @@ class RankConfig(Config):
     weights_doubt_users: float = Field(
         50.0,
         ge=0,
-        description="Validation users at which learned weights of the blend count as much as the prior ones. A split "
-        "by time may have a few dozen, which teach little.",
+        description="Number of validation users at which the learned weights of the blend count as much as the prior "
+        "ones. A split by time may have a few dozen users, from which little can be learned.",
     )
     relevant_from: float = Field(4.0, description="Stars from which a rating counts as relevant in a list.")
 
 
 class RulesConfig(Config):
-    """Which movies may be shown to which users; see docs/rules.md.
+    """Rules on which movies may be shown to which users; see docs/rules.md.
 
     Each entry of blocked, eligible and caps is the path of a CSV or Parquet file, or a SQL select from tonight's
     movies, users and ratings.
@@ -101,7 +101,9 @@ class RulesConfig(Config):
         (), description="Only these are shown: (movie_id). With several entries, a movie has to be in each."
     )
     caps: tuple[str, ...] = Field(
-        (), description="Most movies of a group in one list: (movie_id, group_name, at_most), a row per membership."
+        (),
+        description="Maximum number of movies of a group in one list: (movie_id, group_name, at_most), one row per "
+        "movie and group.",
     )
     max_seconds: float = Field(
         60.0, gt=0, description="Time limit of one select, in seconds. Counting all 32M ratings takes seconds."
@@ -109,5 +111,5 @@ class RulesConfig(Config):
     max_rows: int = Field(
         10_000_000,
         ge=1,
-        description="Most rows of one entry. A row takes about 20 bytes of memory for the whole night.",
+        description="Maximum number of rows of one entry. A row takes about 20 bytes of memory for the whole night.",
     )

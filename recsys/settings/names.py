@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema
 
 from recsys.forms import as_form
 
-NetworkName = Literal[  # networks that predict ratings; recsys compare trains the others as well
+NetworkName = Literal[  # networks that predict ratings; recsys compare also trains the others
     "ordinal",
     "ordinal_basic",
     "softmax",

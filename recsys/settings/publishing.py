@@ -8,15 +8,15 @@ from recsys.settings.names import Config
 class GateConfig(Config):
     """Conditions under which tonight's model replaces last night's table; see docs/evaluation.md.
 
-    A regression is the difference by which the champion, the model that is being served, is better on the same holdout.
-    A night is held back only if a bootstrap over users shows a regression above the limit with confidence.
+    A regression is the difference by which the champion (the served model) is better on the same holdout. A night is
+    held back only if a bootstrap over users shows with confidence that a regression is above its limit.
     """
 
     max_mae_median: float = Field(
         0.9, gt=0, description="Highest holdout MAE, in stars. Above the default, a constant prediction is better."
     )
     must_beat_bias: bool = Field(
-        True, description="Hold back a network whose holdout RMSE is not below that of damped user and movie biases."
+        True, description="Hold back a network if its holdout RMSE is not below that of damped user and movie biases."
     )
     min_popularity_coverage_ratio: float = Field(
         0.5,
@@ -48,52 +48,53 @@ class GateConfig(Config):
         0.01,
         ge=0.001,
         le=0.5,
-        description="Share of nights held back by chance although their model is worse by no more than the limit, over "
-        "all comparisons together. It is far lower for a model as good as the champion.",
+        description="Share of nights that are held back by chance although no regression is above its limit, over all "
+        "comparisons together. It is far lower for a model as good as the champion.",
     )
-    force_publish: bool = Field(False, description="Publish regardless of the gate's result, which is recorded.")
+    force_publish: bool = Field(False, description="Publish regardless of the gate's result. The result is recorded.")
 
 
 class AuditConfig(Config):
     """Limits for tonight's lists as a whole. If one is exceeded, nothing is published.
 
-    None disables a limit. The first three and max_churn compare tonight's lists with those being served, if both are of
-    the same dataset, down to the depth that both have. docs/audit.md lists everything that is audited.
+    None disables a limit. The first three limits and max_churn compare tonight's lists with the served ones of the same
+    dataset, down to the depth that both have. docs/audit.md lists everything that is audited.
     """
 
     min_rows_share: float | None = Field(
         0.9,
         ge=0,
-        description="Fewest rows of recommendations, as a share of those being served. Users rarely disappear: if a "
-        "tenth of all lists is missing, users or lists were lost on the way.",
+        description="Minimum number of rows of recommendations, as a share of the served rows. Users rarely disappear: "
+        "if a tenth of all lists is missing, users or lists were lost.",
     )
     max_rows_share: float | None = Field(
         2.0,
         gt=0,
-        description="Most rows of recommendations, as a share of those being served. More than twice as many mean that "
-        "users were delivered twice under different ids; check.shift.new_user_share_stop has the same limit.",
+        description="Maximum number of rows of recommendations, as a share of the served rows. If there are more than "
+        "twice as many, users were delivered twice under different ids; check.shift.new_user_share_stop has the same "
+        "limit.",
     )
     max_stranger_rise: float | None = Field(
         0.3,
         ge=0,
         le=1,
-        description="Highest rise of the share of users whose lists come from the default list or from features. If a "
-        "tenth of all users are new and have not rated yet, it rises by 0.1; by 0.3 if ratings are missing.",
+        description="Highest rise of the share of users whose lists come from the default list or from features. It "
+        "rises by 0.1 if a tenth of all users are new and have not rated yet, and by 0.3 if ratings are missing.",
     )
     max_top_movie_share: float | None = Field(
         0.95,
         ge=0,
         le=1,
         description="Highest share of users with ten ratings or more who have the same movie among their first ten. "
-        "Popularity alone gives 0.45 on ML-100K, the blend 0.2, a ranker that shows everyone the same nearly 1. Not "
-        "checked with fewer than 100 such users, or fewer than ten times as many movies as places.",
+        "Popularity alone gives 0.45 on ML-100K, the blend 0.2, and a ranker with one list for all users nearly 1. Not "
+        "checked with fewer than 100 such users, or fewer than ten movies per rank.",
     )
     max_churn: float | None = Field(
         0.9,
         ge=0,
         le=1,
         description="Highest mean share of a user's movies that are no longer in the list. Another seed replaces a "
-        "tenth, another network with other retrievers two thirds; nine tenths mean that ids have changed.",
+        "tenth of them, another network with other retrievers two thirds. Nine tenths mean that ids have changed.",
     )
     max_flat_share: float | None = Field(
         0.5,
@@ -105,7 +106,8 @@ class AuditConfig(Config):
         1.0,
         ge=0,
         description="Highest distance of a rating_hat from the rating scale, as a multiple of the scale's length. "
-        "Predictions are not clipped and exceed the scale slightly; by its whole length, they are not stars.",
+        "Predictions are not clipped and exceed the scale slightly. If they exceed it by its length, they are not in "
+        "stars.",
     )
 
 
@@ -115,17 +117,18 @@ class HistoryConfig(Config):
     runs: int = Field(
         30,
         ge=2,
-        description="Runs in recommendation_history, those with the latest as_of. The run being served is always kept.",
+        description="Number of runs in recommendation_history: those with the latest as_of. The served run is always "
+        "kept.",
     )
     models: int = Field(
         3,
         ge=1,
-        description="Newest runs that keep their models, splits and rankers, including tonight's. The run being served "
-        "keeps them, too, as tomorrow's champion. On ML-1M they take 100 MB per run.",
+        description="Number of newest runs that keep their models, splits and rankers, including tonight's. The served "
+        "run keeps them, too, as tomorrow's champion. On ML-1M they take 100 MB per run.",
     )
     folders: int = Field(
         100,
         ge=1,
-        description="Newest runs that keep their folder with settings, metrics, log and Data Docs. Runs in "
+        description="Number of newest runs that keep their folder with settings, metrics, log and Data Docs. Runs in "
         "recommendation_history keep theirs, too.",
     )

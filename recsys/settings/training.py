@@ -22,7 +22,7 @@ class WarmStartConfig(Config):
 
     enabled: bool = Field(
         False,
-        description="Off by default: a cold start depends on its inputs alone, a warm one on earlier nights as well.",
+        description="Off by default: a cold start depends only on its inputs, a warm start also on earlier nights.",
     )
     epoch_share: float = Field(
         0.3, gt=0, le=1, description="Epochs, as a share of those of a start from scratch; at least one epoch."
@@ -31,5 +31,5 @@ class WarmStartConfig(Config):
         0.2,
         gt=0,
         le=1,
-        description="Learning rate, as a share of the network's own, which would undo what was learned before.",
+        description="Learning rate, as a share of the network's own rate. The full rate would undo earlier learning.",
     )

@@ -1,1 +1,1 @@
-"""Train, validation and holdout: how they are cut, and the tests that nothing leaks between them."""
+"""Splits ratings into train, validation and holdout, and checks that nothing leaks between them."""

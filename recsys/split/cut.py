@@ -1,4 +1,4 @@
-"""Splits ratings into train, validation and holdout, by seed or by time, independently of the order of rows."""
+"""Splits ratings into train, validation and holdout, by seed or by time. The order of rows does not matter."""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from recsys.settings import SplitConfig
 
 logger = logging.getLogger(__name__)
 
-HOLDOUT_SALT = 1  # different for the two draws, which must be independent
+HOLDOUT_SALT = 1  # the salts differ, because the two draws must be independent
 VALIDATION_SALT = 2
 
 Hashes = npt.NDArray[np.uint64]
@@ -97,14 +97,14 @@ def _cut(ratings: pl.DataFrame, config: SplitConfig, share: float, seed: int, sa
 
 
 def _newest(ratings: pl.DataFrame, share: float) -> Cut:
-    """(earlier rows, the `share` rated last); ties in time are ordered by user_id, then movie_id."""
+    """(rest, newest): `newest` is the `share` of the rows rated last. Ties: ordered by user_id, then movie_id."""
     by_time = ratings.sort("rated_at", "user_id", "movie_id")
     n_before = len(by_time) - _count(by_time, share)
     return by_time[:n_before].sort("user_id", "movie_id"), by_time[n_before:].sort("user_id", "movie_id")
 
 
 def _last_of_each(ratings: pl.DataFrame, k: int) -> Cut:
-    """(rest, the `k` latest ratings of each user); ties in time go to the higher movie_id.
+    """(rest, held): `held` are the `k` latest ratings of each user. Ties: the higher movie_id is later.
 
     All ratings of users with at most `k` stay in the rest, because otherwise nothing could be learned about them.
     """
@@ -133,7 +133,7 @@ def _count(ratings: pl.DataFrame, share: float) -> int:
 
 
 def _draw(ratings: pl.DataFrame, share: float, seed: int, salt: int) -> Cut:
-    """(rest, drawn): the `share` of the rows whose (user_id, movie_id) come first in a seeded order."""
+    """(rest, drawn): `drawn` is the `share` of the rows whose (user_id, movie_id) come first in a seeded order."""
     ordered = ratings.sort("user_id", "movie_id", *sorted({*ratings.columns} - {"user_id", "movie_id"}))
     n_drawn = _count(ordered, share)
     hashes = _hash_pairs(ordered["user_id"].to_numpy(), ordered["movie_id"].to_numpy(), seed, salt)

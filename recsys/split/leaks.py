@@ -1,4 +1,4 @@
-"""Checks that nothing of the holdout leaks into training: by shared rows, and by changing the holdout."""
+"""Checks that the holdout does not leak into training: looks for shared rows, and trains with a changed holdout."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Answer = Callable[[pl.DataFrame], Tensor]
 
 
 def check_apart(train: pl.DataFrame, holdout: pl.DataFrame, names: tuple[str, str] = ("train", "holdout")) -> None:
-    """Raises: DataRefused if a (user_id, movie_id) is in both; the message calls them by `names`."""
+    """Raises: DataRefused if a (user_id, movie_id) is in both frames. The message calls the frames by `names`."""
     both = holdout.select(KEY).join(train, on=KEY, how="semi")
     if len(both):
         user_id, movie_id = both.row(0)
@@ -37,11 +37,11 @@ def check_order(train: pl.DataFrame, holdout: pl.DataFrame) -> None:
 
 
 def find_leaks(answer: Answer, holdout: pl.DataFrame) -> list[str]:
-    """The changes of the holdout that change the predictions; empty if nothing leaks.
+    """Lists the changes to the holdout that change the predictions; empty if nothing leaks.
 
-    `answer` trains with `holdout` held out, on a fixed seed, and returns predictions for fixed pairs. The changes
-    reverse the holdout's stars, drop half of its rows, reverse their order, and shift their times. The predictions must
-    stay the same, bit for bit.
+    `answer` trains with a fixed seed while `holdout` is held out, and returns predictions for fixed pairs. The changes
+    are: reversed stars, half of the rows, the rows in reverse order, and shifted times. The predictions must stay
+    identical, bit for bit.
     """
     expected = answer(holdout)
     stars = pl.col("rating")

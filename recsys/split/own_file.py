@@ -32,7 +32,7 @@ def read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) ->
         raise DataRefused(f"{path} has empty fields in {', '.join(frame.columns)}; every row needs all of them.")
     frame = _cast_moments(_cast_ids(frame, path), path)
     if need_rating and frame.select(IDS).is_duplicated().any():
-        raise DataRefused(f"{path} rates some (user_id, movie_id) twice; which one counts is for you to decide.")
+        raise DataRefused(f"{path} rates some (user_id, movie_id) twice; keep one rating of each.")
     return _cast_rating(frame, path, levels) if "rating" in frame.columns else frame
 
 

@@ -52,7 +52,7 @@ class Provided:
         pairs = read_published(self.name, archive)
         first, second = (ratings.join(part, on=KEY, how="semi").sort(KEY) for part in pairs)
         if first.is_empty() or second.is_empty():
-            raise DataRefused(f"{self.name} of {archive.path} shares no rating with what the checks admitted of it.")
+            raise DataRefused(f"{self.name} of {archive.path} has none of the ratings that the checks admitted.")
         return first, second
 
     def digests(self) -> list[str]:
@@ -86,7 +86,7 @@ def _read_pairs(files: Files, name: str) -> pl.DataFrame:
 
 def _lacking(name: str, where: str) -> UsageError:
     return UsageError(
-        f"split {name} was asked for and {where} has no {name}.base and {name}.test: the published parts come with "
-        "GroupLens's ml-100k.zip only, the copy in a package lacks them. Next: --source with that zip or its folder, "
-        "or another --split"
+        f"split {name} cannot be read: {where} has no {name}.base and {name}.test. Only GroupLens's ml-100k.zip has "
+        "the published splits; the copy in a package has not. Next: pass that zip or its folder as --source, or choose "
+        "another --split"
     )

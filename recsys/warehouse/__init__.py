@@ -1,4 +1,4 @@
 """The published tables: built in a new file, audited, swapped in, exported, and read by short queries.
 
-What people ask of their lists is in `ask`; how the rows are made is in the rooms before it.
+Queries about the lists belong in `ask`, and the computation of the rows in the folders that work earlier in a night.
 """

@@ -1,4 +1,4 @@
-"""Audits tables before they are published: no row may break a rule, and every measure has to be within its limit."""
+"""Audits tables before they are published: no row may break a rule, and every measure must be within its limit."""
 
 import logging
 import math
@@ -55,10 +55,10 @@ Limits = Sequence[tuple[Measure, float]]
 class AuditInputs:
     """Parquet files that the audit reads in addition to the tables (None: no rows), and the limits of the measures."""
 
-    ratings: Path  # (user_id, movie_id), all that are known: nobody is recommended a movie that they have rated
+    ratings: Path  # (user_id, movie_id) of all known ratings; no user is recommended a movie that they have rated
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
-    shortened: Path | None = None  # (user_id, n_available) of users to whom rules leave fewer than n of these
-    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null stands for any
+    shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
+    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
     caps: Path | None = None  # (movie_id, group_name, at_most)
     limits: AuditConfig = field(default_factory=AuditConfig)
 
@@ -75,10 +75,10 @@ def audit(
     docs: Path | None = None,
     validate: Validate = run_checkpoint,
 ) -> None:
-    """Passes if the tables of a warehouse are fit to be served: lists of `n` movies that `run_id` made.
+    """Checks that the tables of a warehouse may be served, with lists of `n` movies made by `run_id`.
 
-    Without `inputs` and `n`, only the rules that need nothing but the tables are checked. docs: folder for the page of
-    the results.
+    Without `inputs` and `n`, only the rules that need no other files are checked. docs: folder for the page of the
+    results.
 
     Raises: PublishError that names every broken rule with its number of offending rows and one example, and every
     broken limit.
@@ -92,7 +92,7 @@ def audit(
             _create_views(connection, run_id, n, inputs)
             measured = _read_measures(connection, run_id) if inputs else {}
         limits = list(limited(measured, inputs.limits)) if inputs else []
-        pages = Pages(docs, f"What the audit of {escape(run_id)} found", EXPLANATION) if docs else None
+        pages = Pages(docs, f"Audit of {escape(run_id)}", EXPLANATION) if docs else None
         seen = validate(_database(run_id), _expectations(rules, limits), run_id, datetime.now(UTC), pages)
         broken = [_describe_rows(connection, rule, seen[rule.name]) for rule in rules if not seen[rule.name].passed]
     broken += [_describe_measure(*pair, measured) for pair in limits if not seen[_key(pair[0])].passed]
@@ -118,7 +118,7 @@ def _opened(file: Path, run_id: str) -> Iterator[DuckDBPyConnection]:
 
 
 def _create_views(connection: DuckDBPyConnection, run_id: str, n: int | None, inputs: AuditInputs | None) -> None:
-    """The relations that rules read: the tables of the file, the union of all lists, and the inputs."""
+    """Creates the relations that the rules read: the tables of the file, the union of all lists, and the inputs."""
     for (table,) in connection.sql("select table_name from duckdb_tables() where database_name = 'next'").fetchall():
         connection.execute(f"create view {table} as from next.{table}")
     connection.execute(f"create view lists as {sql.read('lists')}")
@@ -137,7 +137,7 @@ def _describe_columns(connection: DuckDBPyConnection) -> None:
 
 @cache
 def _read_promised_columns() -> pa.Table:
-    """The columns of an empty warehouse, read once per process: it takes as long as all the rules on a small one."""
+    """The columns of an empty warehouse. Cached, because reading them takes as long as all rules on a small file."""
     with duckdb.connect() as connection:
         connection.execute(sql.read("schema"))
         return connection.sql(f"{_select_columns()} where database_name = current_database()").to_arrow_table()
@@ -189,7 +189,7 @@ def _expectations(rules: Sequence[RowRule], limits: Limits) -> dict[str, list[Ex
 
 
 def _describe_rows(connection: DuckDBPyConnection, rule: RowRule, seen: Observation) -> str:
-    """The number of offending rows and the columns of one of them that are not null."""
+    """Describes a broken rule: the number of offending rows, and the columns of one of them that are not null."""
     offending = connection.sql(rule.query).limit(1)
     example = dict(zip(offending.columns, offending.fetchall()[0], strict=True))
     words = ", ".join(f"{column} {value}" for column, value in example.items() if value is not None)
@@ -202,7 +202,7 @@ def _describe_measure(measure: Measure, limit: float, measured: Mapping[str, flo
 
 
 def _list_overrides(limits: Limits, measured: Mapping[str, float]) -> list[str]:
-    """The settings that let the lists pass, rounded to four decimals away from the measured value."""
+    """The settings that let the lists pass, rounded to four decimals in the less strict direction."""
     overrides = []
     for measure, limit in limits:
         value = measured[measure.name]
@@ -218,5 +218,5 @@ def _key(measure: Measure) -> str:
 
 
 def _database(run_id: str) -> str:
-    """The name of the in-memory database; the data checks of the same run may still hold one by the run's id."""
+    """The name of the in-memory database. The data checks may still use one that is named after the run."""
     return f"audit_{run_id}"

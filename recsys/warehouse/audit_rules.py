@@ -1,4 +1,4 @@
-"""The rules that tables have to satisfy before they are published, each stated once; `audit` runs them.
+"""The rules that tables have to satisfy before they are published. Each rule is defined once; `audit` runs them.
 
 A row rule is a file `sql/audit_<name>.sql` that selects the rows that break it. A measure is a figure of all lists
 together: a column of `sql/measure_lists.sql` and a row of `metrics`, with a limit in `AuditConfig`.
@@ -26,7 +26,7 @@ class RowRule:
 
     @property
     def offence(self) -> str:
-        """The sentence in the header of its file, without its full stop."""
+        """The first sentence of the SQL file's header, without the full stop."""
         return self.query.partition("\n")[0].removeprefix(f"-- {self.name}: ").removesuffix(".")
 
 

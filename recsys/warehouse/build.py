@@ -1,10 +1,10 @@
-"""Builds the next warehouse file beside the present one: an empty file, the rows that stay, and the rows of one run.
+"""Builds the next warehouse file beside the present one, from the rows that are kept and the rows of one run.
 
-The only module that opens a DuckDB file for writing. When a file is built, audited and swapped in is decided in
-`publish`.
+This is the only module that opens a DuckDB file for writing. `publish` decides when a file is built, audited and
+swapped in.
 
-Every run builds a fresh file and copies into it the rows that stay, instead of changing a copy of the old file. The new
-file is compact, and its tables and its format are always those of this version.
+Every run builds a new file and copies the kept rows to it, instead of changing a copy of the old file. The new file is
+therefore compact, and its tables and its format are always those of this version.
 """
 
 import logging
@@ -39,7 +39,7 @@ SERVED = (  # replaced as a whole by each run that publishes
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
 LISTS = "recommendation_history"  # grows with every run that makes lists, limited to the latest runs
 TABLES = (*SERVED, *RECORDS, LISTS)
-ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS}  # missing in a file of an older version
+ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS}  # may be missing in files of older versions
 
 NO_LISTS = "(from recommendations limit 0)"
 
@@ -50,12 +50,12 @@ RunKey = tuple[datetime, str]  # as_of and run_id; runs are sorted by it
 
 @dataclass(frozen=True)
 class Tonight:
-    """What a run is about to publish. Paths are Parquet files with the columns of the tables, without run_id."""
+    """The data that a run is about to publish. Paths are Parquet files with the columns of the tables except run_id."""
 
     recommendations: Path
     movies: Path  # without n_ratings, which is counted in `ratings`
     users: Path
-    ratings: Path  # all ratings that the run knows; read by the audit, not published
+    ratings: Path  # all ratings known to the run; read by the audit, not published
     quarantine: Path
     metrics: tuple[MetricRow, ...]
     n: int  # movies per user
@@ -63,8 +63,8 @@ class Tonight:
     default_recommendations: Path | None = None  # None: the table stays empty
     similar_movies: Path | None = None  # None: the table stays empty
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
-    shortened: Path | None = None  # (user_id, n_available) where rules leave a user fewer than the unrated movies
-    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null stands for any
+    shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
+    blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
     caps: Path | None = None  # (movie_id, group_name, at_most)
     rating_scale: tuple[float, ...] = ()  # stars; empty if unknown
     limits: AuditConfig = field(default_factory=AuditConfig)  # for the lists as a whole
@@ -92,7 +92,9 @@ class NextFile:
                 self.insert(table, f"from present.{table}")
 
     def _is_stored(self, table: str) -> bool:
-        """A table that every version has is expected in any present file, so that a damaged one raises an error."""
+        """Whether a table is read from the present file. A table that every version has is always read, so that a
+        damaged file raises an error.
+        """
         return bool(self.stored) and (table in self.stored or table not in ADDED)
 
     def insert(self, table: str, statement: str, **params: str) -> None:
@@ -102,7 +104,7 @@ class NextFile:
         self.connection.execute(f"insert into {table} by name {rows.sql_query()}", params)
 
     def write_history(self, this_run: RunKey, tonight: Tonight) -> None:
-        """Writes the lists of the runs with the latest as_of, in that order, of this run, and of the served run."""
+        """Writes the lists of the runs with the latest as_of, of this run and of the served run, sorted by as_of."""
         others = sorted(key for key in self._runs_in_history() if key != this_run)
         latest = sorted([*others, this_run])[-tonight.history_runs :]
         served = self.run_served()
@@ -119,9 +121,9 @@ class NextFile:
             )
 
     def lists_before(self, outcome: Outcome) -> str:
-        """A select of the served lists, without forgotten users, with which the lists of this run are compared.
+        """Returns a select of the served lists, without forgotten users, for comparison with the lists of this run.
 
-        It is empty if the served lists are of another data set, or of this run itself.
+        It selects no rows if the served lists are of another data set, or of this run itself.
         """
         run_id = self.run_served()
         if run_id == outcome.run_id:
@@ -152,14 +154,14 @@ def new_file(path: Path) -> Iterator[DuckDBPyConnection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(path, config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(f"begin; {sql.read('schema')} commit")  # one commit of 200 statements instead of 200
+        connection.execute(f"begin; {sql.read('schema')} commit")  # one commit for 200 statements instead of 200
         yield connection
         connection.execute("checkpoint")
 
 
 @contextmanager
 def present_file(connection: DuckDBPyConnection, home: Home) -> Iterator[NextFile]:
-    """Attaches the present warehouse, if it exists, for the length of the block.
+    """Attaches the present warehouse, if it exists, until the block ends.
 
     Raises: PublishError if it cannot be read.
     """
@@ -199,11 +201,12 @@ def write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) 
 def measure(
     connection: DuckDBPyConnection, outcome: Outcome, tonight: Tonight, lists_before: str
 ) -> tuple[MetricRow, ...]:
-    """Measures the lists that were just written, for `metrics` and the audit; `lists_before` selects the lists to
-    compare them with.
+    """Measures the lists that were just written, for `metrics` and the audit.
+
+    `lists_before` selects the lists that they are compared with.
     """
     assert outcome.model
-    # a file of an older version lacks columns
+    # a file of an older version may lack columns
     connection.execute(f"create temp view lists_before as {NO_LISTS} union all by name ({lists_before})")
     measured = tuple(measure_lists(connection, outcome.model, tonight.audit_inputs.may_be_shown, tonight.rating_scale))
     connection.execute("drop view lists_before")
@@ -244,7 +247,7 @@ def write_copies(connection: DuckDBPyConnection, folder: Path) -> None:
 def write_run(
     connection: DuckDBPyConnection, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None
 ) -> None:
-    """Writes the records of a run. Rows of the same run are replaced, so a run that is repeated leaves one row."""
+    """Writes the records of a run. Existing rows of the same run are replaced, so a repeated run leaves one row."""
     row = asdict(outcome)
     steps: dict[str, float] = row.pop("seconds")
     _upsert(connection, "runs", row)
@@ -252,7 +255,7 @@ def write_run(
     for step, seconds in steps.items():
         _upsert(connection, "run_steps", {"run_id": outcome.run_id, "step": step, "seconds": seconds})
     measured = pa.Table.from_pylist([{"run_id": outcome.run_id, **asdict(metric)} for metric in metrics])
-    if len(measured):  # hundreds of rows: one statement each would take longer than the rest of the file
+    if len(measured):  # hundreds of rows: one statement per row would take longer than writing the rest of the file
         connection.register("measured", measured)
         connection.execute("insert or replace into metrics by name select * from measured")
         connection.unregister("measured")

@@ -3,8 +3,8 @@
     DIR/<table>/run_id=<run>/part-0.parquet     as in Hive, the run is in the path and not in the file
     DIR/_latest.json                            written last: the run whose export is complete, and its tables
 
-A file appears by one rename, so a reader sees all of it or nothing. An export that is killed leaves a hidden folder,
-which the next one removes. Copies of DIR are not tracked: users who asked to be forgotten stay in them.
+Each file appears by a single rename, so a reader never sees a partial file. An export that is killed leaves a hidden
+folder, which the next export removes. Copies of DIR are not tracked: users who asked to be forgotten stay in them.
 """
 
 import logging
@@ -29,7 +29,7 @@ from recsys.warehouse.publish import SPARE_BYTES
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` hold the same
+EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` have the same rows
 LATEST = "_latest.json"
 PARTITION = "run_id="
 PART = "part-0.parquet"
@@ -39,7 +39,7 @@ COPY = "(format parquet, compression zstd, kv_metadata {content: $content, writt
 
 @dataclass(frozen=True)
 class Export:
-    """The result of an export. `rows` counts the rows of the run in each table that is exported now."""
+    """The result of an export. `rows` has the number of rows of the run in each exported table."""
 
     run_id: str
     directory: Path
@@ -59,11 +59,11 @@ class _Select:
 
 
 def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: int | None = None) -> Export:
-    """Exports the rows of the served run from every table; of movies and users, all rows.
+    """Exports the rows of the served run from every table. From movies and users, exports all rows.
 
-    Users who asked to be forgotten are in no file afterwards, even if the warehouse has them until the next night:
-    partitions of other runs that are older than the newest such request are removed. With `keep`, so are all but the
-    newest `keep` partitions, but never those of the served run. Partitions that are up to date are not rewritten.
+    Afterwards, no file has users who asked to be forgotten, even if the warehouse has them until the next night:
+    partitions of other runs that are older than the newest such request are removed. With `keep`, only the newest
+    `keep` partitions are kept; those of the served run always are. Partitions that are up to date are not rewritten.
 
     Raises: NotPublished if nothing is served; UsageError for a table that is not exported, or a directory that cannot
     be written; PublishError if the disk is too full; HomeBusy if another export to the directory is in progress.
@@ -77,7 +77,7 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
             with alone(directory / LATEST, "export"):
                 _check_space(home, directory)
                 exported = _write(connection, directory, tables, forgotten)
-                _point(connection, exported)
+                _write_latest(connection, exported)
                 removed = tuple(_remove_old(exported, keep, forgotten))
     except (duckdb.IOException, OSError) as error:
         raise UsageError(
@@ -89,13 +89,13 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
 
 def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
     """The tables in the order of the warehouse, without duplicates. Raises: UsageError for one that is not exported."""
-    asked = {table.strip() for table in tables}
-    if unknown := sorted(asked - {*EXPORTED}):
+    requested = {table.strip() for table in tables}
+    if unknown := sorted(requested - {*EXPORTED}):
         why = f" ({LISTS} holds the same as the partitions of recommendations)" if LISTS in unknown else ""
         raise UsageError(
             f"{', '.join(map(repr, unknown))} cannot be exported{why}. Next: choose from {', '.join(EXPORTED)}"
         )
-    return tuple(table for table in EXPORTED if table in asked)
+    return tuple(table for table in EXPORTED if table in requested)
 
 
 def _check_space(home: Home, directory: Path) -> None:
@@ -174,7 +174,7 @@ def _swap_in(partition: Path, folder: Path) -> None:
         sync(folder)
 
 
-def _point(connection: DuckDBPyConnection, exported: Export) -> None:
+def _write_latest(connection: DuckDBPyConnection, exported: Export) -> None:
     """Writes the run and its exported tables to _latest.json."""
     found = connection.execute(
         "select dataset, as_of::varchar from runs where run_id = $run_id", {"run_id": exported.run_id}
@@ -187,7 +187,7 @@ def _point(connection: DuckDBPyConnection, exported: Export) -> None:
 
 
 def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Iterable[str]:
-    """Removes outdated partitions; yields their names. Each disappears for readers by one rename."""
+    """Removes outdated partitions and yields their names. Each one disappears by a single rename."""
     aside = exported.directory / ASIDE
     forgotten_by = (
         forgotten.newest + timedelta(seconds=1) if forgotten.newest else None

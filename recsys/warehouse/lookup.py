@@ -27,8 +27,8 @@ def list_runs(home: Home, limit: int) -> pl.DataFrame:
 
 
 def read_status(home: Home) -> dict[str, dict[str, Any]]:
-    """The rows served, last_success and last_night by name, as far as there are such runs. Each has run_id, dataset,
-    snapshot, as_of, finished_at (both UTC), verdict and reason.
+    """The runs served, last_success and last_night by these names; a name without such a run is absent. Each run has
+    run_id, dataset, snapshot, as_of, finished_at (both UTC), verdict and reason.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -64,7 +64,7 @@ def find_served(home: Home) -> dict[str, Any] | None:
 
 
 def find_held(home: Home) -> str | None:
-    """The reason of the roll-back that blocks publishing; None if publishing is not blocked.
+    """The reason of the rollback that blocks publishing; None if publishing is not blocked.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -140,7 +140,7 @@ def sample(home: Home) -> tuple[str, pl.DataFrame]:
 
 @contextmanager
 def reading(home: Home) -> Iterator[DuckDBPyConnection]:
-    """A read-only connection. It keeps its file, even if another one is published meanwhile; times are UTC.
+    """A read-only connection with times in UTC. It keeps reading the same file if another one is published meanwhile.
 
     Raises: NotPublished if there is no warehouse, or one that cannot be read.
     """
@@ -171,7 +171,7 @@ def select(connection: DuckDBPyConnection, statement: str, **params: int | str) 
 
 
 def check_published(connection: DuckDBPyConnection, home: Home) -> None:
-    """Passes if there are lists. Raises: NotPublished if there are none."""
+    """Checks that there are lists. Raises: NotPublished if there are none."""
     if not connection.sql("from recommendations limit 1").fetchall():
         n_runs = len(connection.table("runs"))
         raise NotPublished(

@@ -1,4 +1,4 @@
-"""Measures the lists of a run as a whole and in comparison with the served lists; `audit` judges the measures."""
+"""Measures the lists of a run as a whole and in comparison with the served lists. `audit` applies the limits."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from recsys.warehouse.outcome import TONIGHT, MetricRow
 def measure_lists(
     connection: DuckDBPyConnection, model: str, available: Path, rating_scale: Sequence[float]
 ) -> Iterator[MetricRow]:
-    """Measures the table `recommendations` in comparison with the view `lists_before`; undefined measures are left out.
+    """Measures the table `recommendations` and compares it with the view `lists_before`. Omits undefined measures.
 
     available: Parquet file with the movie_id of each movie that may be shown. rating_scale: stars; empty if unknown.
     """

@@ -1,4 +1,4 @@
-"""The records of a run: its row in `runs`, its rows in `run_steps` and `metrics`, whether it published or not."""
+"""The records of a run, whether or not it published: its row in `runs`, and its rows in `run_steps` and `metrics`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ TONIGHT = "tonight"  # the split of measures of the published lists
 
 @dataclass(frozen=True)
 class Outcome:
-    """One row of `runs`. Moments are UTC; a field is None if the run ended before its value was known."""
+    """One row of `runs`. Times are UTC. A field is None if the run ended before its value was known."""
 
     run_id: str
     as_of: datetime | None  # ratings before this moment were used
@@ -21,7 +21,7 @@ class Outcome:
     config_hash: str | None
     code_version: str | None
     verdict: str  # see sql/schema.sql; an error of recsys/errors.py names its own
-    reason: str | None  # the error's message, or that of the gate for a run published in spite of it; else None
+    reason: str | None  # the error's message; the gate's message if the run was published despite it; else None
     published: bool
     champion: str | None = None  # the run whose model was evaluated for comparison
     seconds: Mapping[str, float] = field(default_factory=dict)  # by completed step

@@ -1,7 +1,7 @@
-"""Publishes: builds the next warehouse file, audits it, and renames it over the present one.
+"""Publishes a run: builds the next warehouse file (`build`), audits it, and renames it over the present one.
 
-The caller holds `home.lock`. Readers hold no lock: a reader that has the old file open keeps reading it, complete,
-until its last connection closes. How a file is built is in `build`.
+The caller holds `home.lock`. Readers hold no lock. A reader that has the old file open keeps reading the complete old
+file until its last connection closes.
 """
 
 import logging
@@ -43,8 +43,8 @@ from recsys.warehouse.outcome import MetricRow, Outcome
 
 logger = logging.getLogger(__name__)
 
-SPARE_BYTES = 64 * 2**20  # of disk that stay free
-LISTS_GROW = 4  # at most, from compressed Parquet to tables: once in the served table, once in the history
+SPARE_BYTES = 64 * 2**20  # of disk space that must stay free
+LISTS_GROW = 4  # largest growth from compressed Parquet to tables; the served table and the history both have the lists
 
 Audit = Callable[[Path], None]
 
@@ -52,7 +52,7 @@ Audit = Callable[[Path], None]
 def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate = run_checkpoint) -> Counts:
     """Replaces the served tables and adds the run to the history; returns the rows per table.
 
-    Publishing a run again gives the same tables. A process that is killed at any moment leaves `home.warehouse` as the
+    Publishing a run again gives the same tables. If the process is killed at any moment, `home.warehouse` is either the
     old file or the new one.
 
     Raises: PublishError if the audit fails, a file cannot be read or written, or the disk is too full; the old file
@@ -97,7 +97,7 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
 
 
 def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_checkpoint) -> Counts:
-    """Serves again what `target` published; `outcome` is that of the roll-back. Returns the rows per table.
+    """Restores the tables that `target` published. `outcome` describes the rollback. Returns the rows per table.
 
     Raises: PublishError if the folder of `target` no longer holds its tables, or as `publish` does.
     """
@@ -118,7 +118,7 @@ def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_
 
 
 def is_copied(run: Run) -> bool:
-    """Whether the folder of the run holds all that `restore` needs."""
+    """Whether the folder of the run has all files that `restore` needs."""
     return all(path.exists() for path in _copies(run).values())
 
 
@@ -129,8 +129,8 @@ def _copies(run: Run) -> dict[str, Path]:
 def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quarantine: Path | None = None) -> Counts:
     """Adds a run that published nothing to the history; the served tables stay as they are. Returns rows per table.
 
-    A run whose lists are served stays `published`, whatever failed afterwards. A home without a warehouse gets one with
-    empty tables.
+    A run whose lists are served stays `published`, even if it failed afterwards. A home without a warehouse gets one
+    with empty tables.
 
     Raises: PublishError if a file cannot be read or written; the old file stays as it is.
     """
@@ -147,9 +147,9 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
 
 
 def serves_the_same(home: Home, tonight: Tonight) -> bool:
-    """Whether every served table already has the rows that `publish` would write, by whichever run they were written.
+    """Whether every served table already has the rows that `publish` would write, whichever run wrote them.
 
-    Compares a 64-bit hash sum of the rows, so no table is held in memory.
+    Compares a 64-bit hash sum of the rows, so that no table is held in memory.
     """
     with duckdb.connect() as connection, present_file(connection, home) as file:
         if not file.stored >= set(SERVED):
@@ -163,7 +163,7 @@ def serves_the_same(home: Home, tonight: Tonight) -> bool:
 
 
 def check_present(home: Home) -> None:
-    """Passes if there is no present warehouse, or its history can be carried over.
+    """Checks that the history of the present warehouse, if there is one, can be copied to the next one.
 
     Raises: PublishError if it cannot.
     """
@@ -185,7 +185,7 @@ def _next_file(
 ) -> Iterator[NextFile]:
     """Yields the next warehouse, empty. When the block ends, the file is closed, passes `check`, and is swapped in.
 
-    Great Expectations is imported while the file is written, if it is what validates.
+    If Great Expectations validates the tables, it is imported while the file is written.
     """
     _remove_leftovers(home)
     try:
@@ -236,8 +236,9 @@ def _remove_leftovers(home: Home) -> None:
 
 
 def _remove_foreign_log(home: Home) -> None:
-    """Removes the write-ahead log of another program that wrote to the present file: DuckDB would refuse to open the
-    next file beside it.
+    """Removes the write-ahead log of another program that wrote to the present file.
+
+    DuckDB would refuse to open the next file beside that log.
     """
     log = home.warehouse.with_name(f"{home.warehouse.name}.wal")
     if log.exists():

@@ -18,11 +18,11 @@ class Status:
 
     ok: bool
     max_age_hours: float | None  # None: no limit
-    age_hours: float | None  # since the end of the newest night that succeeded; None: no night has
+    age_hours: float | None  # since the end of the newest successful night; None: no night has succeeded
     served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
-    last_success: dict[str, Any] | None  # the same
-    last_night: dict[str, Any] | None  # the same
-    held: str | None  # the reason of the roll-back that blocks publishing; None if none does
+    last_success: dict[str, Any] | None  # the same columns
+    last_night: dict[str, Any] | None  # the same columns
+    held: str | None  # the reason of the rollback that blocks publishing; None if none does
     next: str | None  # the command to run; None if there is nothing to do
 
     def as_json(self) -> dict[str, Any]:
@@ -30,8 +30,10 @@ class Status:
 
 
 def status(home: Home, max_age_hours: float | None = None, now: datetime | None = None) -> Status:
-    """Reads the status. `ok` means that lists are served and, with a limit, that the newest night that succeeded
-    (verdict published or unchanged) ended at most `max_age_hours` before `now`.
+    """Reads the status.
+
+    `ok` means that lists are served. With `max_age_hours`, it also means that the newest successful night (verdict
+    published or unchanged) ended at most that many hours before `now`.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -45,10 +47,10 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
 
 
 def render(status: Status) -> str:
-    """One line: fresh, stale or nothing published; the served run; the last failure; the next command."""
+    """One line: the state (fresh, stale or nothing published), the served run, the last failure, the next command."""
     parts = [_serving(status)]
     if status.held:
-        parts.append(f"publishing is blocked by a roll-back: {_in_one_line(status.held)}")
+        parts.append(f"publishing is blocked by a rollback: {_in_one_line(status.held)}")
     night = status.last_night
     if night and night["verdict"] not in SUCCESS:
         parts.append(f"last night {night['run_id']}: {night['verdict']}: {_in_one_line(night['reason'])}")

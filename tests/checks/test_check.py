@@ -99,7 +99,7 @@ def test_every_rule_is_in_the_results_and_in_the_log(
 def test_a_page_shows_every_rule_that_was_checked(tmp_path: Path, run: Run) -> None:
     check_ratings(write_tables(tmp_path / "s", make_tables()), run, STRICT, None)
     page = read_page(run)
-    assert f"What the checks of {run.run_id} found" in page
+    assert f"Checks of {run.run_id}" in page
     names = [rule.name for rule in ROW_RULES] + [rule.name for rule in table_rules(STRICT)]
     assert all(f"<td>{name}</td>" in page for name in names)
     assert "<td>snapshot_ratings</td><td>rating_on_scale</td><td>a rating is one of the stars" in page
@@ -326,7 +326,7 @@ def test_a_check_can_be_repeated_in_its_run(tmp_path: Path, run: Run) -> None:
     second = check_ratings(snapshot, run, CONFIG, None)
     assert second == first
     assert (second.ratings.read_bytes(), second.quarantine.read_bytes()) == content
-    assert f"What the checks of {run.run_id} found" in read_page(run)
+    assert f"Checks of {run.run_id}" in read_page(run)
 
 
 def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Path, run: Run) -> None:
@@ -508,4 +508,4 @@ def test_a_source_with_five_percent_broken_rows_is_refused(tmp_path: Path, home:
     assert refusal.value.exit_code == 3
     assert read_quarantine(run) == expected
     assert read_result(run)["reasons"]
-    assert f"What the checks of {run.run_id} found" in read_page(run)
+    assert f"Checks of {run.run_id}" in read_page(run)

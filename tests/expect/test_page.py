@@ -31,7 +31,7 @@ class Reader(HTMLParser):
 
 
 def read_page(folder: Path) -> tuple[str, Reader]:
-    write_page(folder, "What the checks of <r1> found", "An <em>explanation</em>.", ROWS)
+    write_page(folder, "Checks of <r1>", "An <em>explanation</em>.", ROWS)
     assert [path.name for path in folder.iterdir()] == ["index.html"]
     page = (folder / "index.html").read_text(encoding="utf-8")
     return page, Reader(page)
@@ -47,7 +47,7 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_every_rule_is_on_the_page_and_failed_ones_come_first(tmp_path: Path) -> None:
     _, read = read_page(tmp_path)
-    assert "What the checks of <r1> found 2 of 3 rules hold. An explanation ." in read.text
+    assert "Checks of <r1> 2 of 3 rules hold. An explanation ." in read.text
     rows = (
         '✗ fail comparison rating_psi_warn at most 0.1, <b onclick="x()">else</b> warn 0.123457 '
         "✓ pass ratings enough_ratings there are at least 500 ratings 1,234,567 "

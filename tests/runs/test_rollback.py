@@ -69,11 +69,11 @@ def test_holds_nights_back_until_it_is_released(home: Home) -> None:
     assert find_held(home) is None
     roll_back(home, RUNS[1])
     assert find_held(home) == f"by hand, from run {RUNS[2]} to run {RUNS[1]}"
-    record(make_outcome("20261124T030000Z", "held back", "after a roll-back"), home)
+    record(make_outcome("20261124T030000Z", "held back", "after a rollback"), home)
     assert find_held(home)
     assert release(home) == RUNS[1]
     assert find_held(home) is None
-    with pytest.raises(UsageError, match="no roll-back holds nights back"):
+    with pytest.raises(UsageError, match="no rollback holds nights back"):
         release(home)
 
 

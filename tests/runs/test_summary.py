@@ -60,7 +60,7 @@ def test_the_page_shows_figures_tables_and_a_select_with_its_result(summary: Sum
     assert next(line for line in lines if line.startswith("ordinal  ")).split() == ["ordinal", "0.6512", "0.8812"]
     assert next(line for line in lines if line.startswith("popularity")).split() == ["popularity", "0.1923"]
     assert "Lists of 929 users" in page
-    assert "users without a right movie (14) count in coverage" in " ".join(page.split())
+    assert "Users without a relevant movie (14) count only in coverage" in " ".join(page.split())
     assert "95% interval of ordinal's NDCG@10 over users is 0.4001 to 0.4251" in " ".join(page.split())
     assert f"Tables in {home.warehouse}:" in page
     assert "from recommendations_named" in page

@@ -64,7 +64,7 @@ def test_invalid_published_parts_are_refused(tmp_path: Path) -> None:
         Provided("u1", 0.1).read(RATED, LEVELS, archive(tmp_path))
     for name in ("u1.base", "u1.test"):
         (tmp_path / name).write_text("99999\t99999\t3\t0\n")
-    with pytest.raises(DataRefused, match=r"u1 of .* shares no rating with what the checks admitted"):
+    with pytest.raises(DataRefused, match=r"u1 of .* has none of the ratings that the checks admitted"):
         Provided("u1", 0.1).read(RATED, LEVELS, archive(tmp_path))
 
 

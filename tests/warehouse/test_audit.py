@@ -409,7 +409,7 @@ class TestGreatExpectations:
         tonight = replace(write_night(tmp_path / "night", make_frames()), audit_docs=docs)
         publish_module.publish(make_outcome("r1"), tonight, home)
         index = (docs / "index.html").read_text(encoding="utf-8")
-        assert "What the audit of r1 found" in index
+        assert "Audit of r1" in index
         assert 'class="fail"' not in index
         assert "<td>measures</td>" in index
         for rule in ROW_RULES:

@@ -99,7 +99,7 @@ def test_a_rollback_that_blocks_publishing_is_reported(served: Home) -> None:
     found = status(served, 26, after(hours=2))
     assert found.ok and found.held == reason
     expected = (
-        f"; publishing is blocked by a roll-back: {reason}; next: `recsys rollback --release --home {served.root}` to "
+        f"; publishing is blocked by a rollback: {reason}; next: `recsys rollback --release --home {served.root}` to "
     )
     assert expected in render(found)
     record(ended(THIRD, "released", hours=2), served)

@@ -1,1 +1,1 @@
-"""Opening an archive or a folder safely. What its files mean belongs in parse."""
+"""Opens an archive or a folder safely. Parsing its files belongs in parse."""

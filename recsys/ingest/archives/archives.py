@@ -1,7 +1,7 @@
 """Opens a zip, a wheel or a directory and reads files from it by name.
 
-Nothing is unpacked: a file is found by its bare name and read as a stream, so a path inside an archive is never used as
-a path on this machine. `zips` lists what is refused when a zip is opened.
+Nothing is unpacked. A file is found by its name without folders and read as a stream, so a path inside an archive is
+never used as a path on this machine. `zips` has the checks of a zip.
 """
 
 import io
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of an open source, by bare name."""
+    """The files of an open source, by their names without folders."""
 
     path: Path
     entries: Mapping[str, Entry]
@@ -76,7 +76,7 @@ def check_regular(path: Path) -> None:
 
 
 def directory_entries(path: Path) -> dict[str, Entry]:
-    """Lists the files directly in `path`. Raises: SourceError if one is a link out of it, a pipe or a device."""
+    """Lists the files directly in `path`. Raises: SourceError for a link to another folder, a pipe or a device."""
     folder = path.resolve()
     try:
         files = sorted(path.iterdir())
@@ -131,7 +131,7 @@ def open_zip(path: Path, limits: Limits, closing: ExitStack) -> zipfile.ZipFile:
 
 
 def zip_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, Entry]:
-    """If a name occurs in several folders, the file nearest to the root is used; two equally near are ambiguous."""
+    """If a name occurs in several folders, the file nearest to the root is used. A tie is ambiguous."""
     entries: dict[str, Entry] = {}
     nearest: dict[str, zipfile.ZipInfo] = {}
     for info in sorted(archive.infolist(), key=lambda info: (info.filename.count("/"), info.filename)):

@@ -1,4 +1,4 @@
-"""Names the kind of a file by its first bytes, for error messages. How a file is read does not depend on it."""
+"""Names the kind of a file by its first bytes. Only error messages use it; reading a file does not depend on it."""
 
 from pathlib import Path
 

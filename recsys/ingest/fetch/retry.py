@@ -1,4 +1,4 @@
-"""When a download is retried, and how long it waits before."""
+"""The retry policy of a download: number of tries, pauses and limits."""
 
 import email.utils
 import random
@@ -10,24 +10,24 @@ from datetime import UTC, datetime
 class RetryPolicy:
     """Timeouts, tries and limits of one download. After an outage, the flow retries the whole step as well."""
 
-    connect_seconds: float = 5.0  # a machine without a way out should learn so quickly
-    stall_seconds: float = 30.0  # without a byte: the connection is dead
+    connect_seconds: float = 5.0  # short, so that a machine without internet access fails quickly
+    stall_seconds: float = 30.0  # without a byte; then the connection counts as dead
     total_seconds: float = 3600.0  # all tries together; the largest edition has 0.3 GB, which is 0.7 Mbit/s
-    connect_tries: int = 2  # as long as no server has answered
+    connect_tries: int = 2  # while no server has answered
     tries: int = 5
-    pause_seconds: float = 1.0  # before the second try; doubles with each
+    pause_seconds: float = 1.0  # before the second try; doubles with each try
     max_pause_seconds: float = 60.0  # applies to Retry-After, too
     max_redirects: int = 5
     max_bytes: int = 2**33
-    lock_seconds: float = 3600.0  # for another process to fetch the same file
+    lock_seconds: float = 3600.0  # wait for another process that fetches the same file
 
     def pause_before(self, attempt: int) -> float:
-        """Seconds. The jitter has no seed: machines that were cut off together should not come back together."""
+        """Seconds. The jitter has no seed, so that machines that lost the connection together do not retry together."""
         return min(self.pause_seconds * 2.0 ** (attempt - 2), self.max_pause_seconds) * random.uniform(0.5, 1)
 
 
 class Interrupted(Exception):
-    """A try that failed and is worth another. The message continues a sentence that begins with the address."""
+    """A try failed, and a retry may succeed. The message continues a sentence that begins with the URL."""
 
     def __init__(self, message: str, *, answered: bool = True, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Fetches ML-100K from a package index: three files inside a wheel, which is not installed."""
+"""Fetches ML-100K from a package index: three files inside a wheel. The wheel is not installed."""
 
 import logging
 import subprocess
@@ -19,7 +19,7 @@ ORIGIN = "the copy in the recbole 1.2.1 wheel"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
 MEMBERS = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
-FILE = "ml-100k-recbole-1.2.1.zip"  # in the cache, which prefers GroupLens's own archive
+FILE = "ml-100k-recbole-1.2.1.zip"  # in the cache; GroupLens's own archive is preferred
 FILE_SHA256 = "f374a10e7292e2bb9714b22bad55c520ff6b40b8250e20931c651e47110072a2"
 
 PIP_RETRIES = ("--retries", "1", "--timeout", "15")  # seconds; by default pip waits minutes for an absent index
@@ -56,7 +56,7 @@ def download_wheel(folder: Path) -> Path:
 
 
 def write_copy(wheel: Path, path: Path) -> None:
-    """Uncompressed and without dates, so that the zip has the same bytes whichever compressor Python was built with."""
+    """Writes an uncompressed zip without dates, so that its bytes do not depend on the compressor of this Python."""
     with opened(wheel) as files, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as copy:
         for name in MEMBERS:
             copy.writestr(zipfile.ZipInfo(f"{DATASET}/{name}"), files.open(name).read())

@@ -1,1 +1,1 @@
-"""Parses the files of a source into rows in canonical columns. Where the files come from belongs in fetch."""
+"""Parses the files of a source into rows in canonical columns. Getting the files belongs in fetch."""

@@ -14,7 +14,7 @@ FILE_NAME = re.compile(rf"({'|'.join(DROPS)})([-_. ].*)?\.(csv|parquet)", re.IGN
 
 @dataclass(frozen=True)
 class Drop:
-    """One file, and the table that it has rows of."""
+    """One file, and the table whose rows it has."""
 
     path: Path
     table: str

@@ -1,4 +1,4 @@
-"""Reads a source of any layout: good lines go into the canonical tables, the others into rejects."""
+"""Reads a source of any layout. Valid lines go to the canonical tables, other lines to rejects."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -54,7 +54,7 @@ GIVE_UP_AFTER = (
 
 @dataclass(frozen=True)
 class Target:
-    """The relation that gets the rows of a file."""
+    """The relation to which the rows of a file are added."""
 
     relation: str
     table: str  # a name in DROPS
@@ -64,9 +64,9 @@ class Target:
 def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Fills the tables of `schema.TABLES`, and rejects, in `connection`: canonical columns, source_file, source_line.
 
-    source_line is the physical line, starting at 1; for Parquet it is the row. Tables are in no particular order;
-    users, tags and links are empty if the edition has none. Rejects have the columns of `schema.REJECTS`. Returns
-    notices about the files, in words.
+    source_line is the physical line, starting at 1; for Parquet it is the row. Rows are in no particular order. Users,
+    tags and links are empty if the edition has none. Rejects have the columns of `schema.REJECTS`. Returns notices
+    about the files as text.
 
     Raises: SourceError if a file cannot be read; DataRefused if it is another kind of file, lacks a column, has a
     column of another type, or if none of its lines is a row.
@@ -91,7 +91,7 @@ def read_drop(path: Path, table: str, connection: duckdb.DuckDBPyConnection) -> 
     """Fills the relations rows and rejects of `connection` from one file, CSV or Parquet, in our own schema.
 
     Rows have the columns of DROPS[table], source_file and source_line; updated_at is null if the file does not have
-    it. The relations are valid until the next call. Returns notices about the file, in words.
+    it. The relations are valid until the next call. Returns notices about the file as text.
 
     Raises: as `read_tables`.
     """
@@ -133,7 +133,7 @@ def read_file(
         return read_within_memory(files, text, layout, target, connection)
     except (MemoryError, duckdb.OutOfMemoryException) as error:
         name = text.parquet if text.parquet in files else text.name
-        reason = str(error).partition("\n")[0] or "out of memory"  # DuckDB's message has a page more
+        reason = str(error).partition("\n")[0] or "out of memory"  # the rest of DuckDB's message fills a page
         raise SourceError(
             f"{name} in {files.path} needs more memory than is available ({reason}). "
             "Next: check that the file is as it was published, or read it on a machine with more memory"
@@ -159,7 +159,7 @@ def read_within_memory(
 
 
 def make_readings(block: pa.Table, lines: Lines, target: Target, connection: duckdb.DuckDBPyConnection) -> None:
-    """Creates `readings` of a block: the columns of the target, and for a line that is not a row `why` and `line`."""
+    """Creates `readings` of a block: the target's columns, and `why` and `line` for a line that is not a row."""
     connection.register("lines", block)
     if target.table in ROW_READERS:
         connection.execute("create or replace temp table readings as from lines")
@@ -183,14 +183,14 @@ def insert_rejects(target: Target, lines: Lines, connection: duckdb.DuckDBPyConn
 
 
 def name_source(target: Target, lines: Lines, connection: duckdb.DuckDBPyConnection) -> None:
-    """Creates the relation as a view, so that the file's name is stored once and not once per row."""
+    """Creates the relation as a view, so that the file's name is not stored in every row."""
     relation = target.relation
     connection.execute(f"create or replace table {relation}_file as select $name as source_file", {"name": lines.name})
     connection.execute(f"create or replace view {relation} as from {relation}_read cross join {relation}_file")
 
 
 def read_rows(lines: Lines, layout: Layout, target: Target) -> Iterator[pa.Table]:
-    """Yields the lines of movies or users as readings, in chunks; a line that is not a row has `why` and `line`."""
+    """Yields the lines of movies or users as readings, in chunks. A line that is not a row has `why` and `line`."""
     fields = [field.with_nullable(True) for field in target.schema]
     schema = pa.schema([*fields, SOURCE_LINE, pa.field("why", pa.string()), pa.field("line", pa.string())])
     numbered = iter(lines)

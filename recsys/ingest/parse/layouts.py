@@ -59,7 +59,7 @@ def published_title(fields: Fields) -> tuple[str, int | None]:
 
 
 def atomic_title(fields: Fields) -> tuple[str, int | None]:
-    """Title and year from the wheel, which takes any last parentheses for the year and misspells "unknown"."""
+    """Title and year from the wheel. Its year is the text in any last parentheses, and "unknown" is misspelt."""
     if fields["title"] == "unkonwn":
         return "unknown", None
     return published_title({"title": f"{fields['title']} ({fields['year']})"})
@@ -94,7 +94,7 @@ class Layout:
     genres: str = ""  # the file that names the genre flags at the end of a line of movies
     occupations: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()  # published files that are not read
-    own: str = ""  # a file that only this layout has, where two layouts share the names of ratings and movies
+    own: str = ""  # a file that only this layout has, if another layout has the same names of ratings and movies
 
     def texts(self) -> dict[str, Text]:
         """The file of each table, in the order of `schema.TABLES`."""
@@ -112,7 +112,7 @@ DROPS = {
     "retractions": ("user_id", "movie_id", "retracted_at"),
     **{table: tuple(schema.names) for table, schema in TABLES.items()},
 }
-# In our own schema: additional columns of a table, and its optional ones.
+# In our own schema: additional and optional columns of a table.
 ALSO = {"movies": ("updated_at",), "users": ("updated_at",)}
 OPTIONAL = {"movies": ("updated_at",), "users": (*USERS.names[1:], "updated_at")}
 
@@ -195,10 +195,10 @@ LAYOUTS: dict[LayoutName, Layout] = {
 
 
 def recognise(files: Files) -> LayoutName:
-    """The layout of `files`, recognised by their names.
+    """Recognises the layout of `files` by their names.
 
-    Layouts with the same names differ in the header of the ratings, in a file that only one of them has, in the name
-    of the folder or archive, or in the encoding.
+    Layouts with the same file names are distinguished by the header of the ratings, a file that only one of them has,
+    the name of the folder or archive, or the encoding.
 
     Raises: SourceError if the files are in no known layout.
     """
@@ -215,8 +215,8 @@ def recognise(files: Files) -> LayoutName:
 
 
 def choose_rival(files: Files, rivals: list[LayoutName]) -> LayoutName:
-    """The layout whose own file is there; else the one that the folder or archive is named after; else the one with the
-    encoding of the movies.
+    """Chooses the layout whose own file exists, else the layout that the folder or archive is named after, else the
+    layout with the encoding of the movies.
     """
     owning = [name for name in rivals if LAYOUTS[name].own in files]
     folder = files.entries[LAYOUTS[rivals[0]].ratings.name].folder
@@ -239,7 +239,7 @@ def is_laid_out(files: Files, layout: Layout) -> bool:
 
 
 def is_headed(files: Files, layout: Layout) -> bool:
-    """Whether the header of the ratings fits. Our own schema fits any, so that a wrong header is refused by name."""
+    """Whether the header of the ratings fits. Our own schema accepts any header; `texts` refuses wrong columns."""
     text = layout.ratings
     if not text.header or layout is LAYOUTS["canonical"]:
         return True
@@ -250,6 +250,6 @@ def is_headed(files: Files, layout: Layout) -> bool:
 
 
 def file_names(files: Files, layout: Layout) -> list[str]:
-    """The files that a source in this layout is read from, sorted."""
+    """The files from which a source in this layout is read, sorted."""
     names = [text.parquet if text.parquet in files else text.name for text in layout.texts().values()]
     return sorted(name for name in [*names, layout.genres] if name in files)

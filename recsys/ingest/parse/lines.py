@@ -1,6 +1,6 @@
-"""Reads files as numbered lines, the common input of the parsers for text of any layout and for Parquet.
+"""Reads files as numbered lines. They are the input of all parsers, for text of any layout and for Parquet.
 
-DuckDB's `read_csv(store_rejects = true)` was tried instead. It has no line numbers for good rows, reads 4.7 as the id
+DuckDB's `read_csv(store_rejects = true)` is no alternative. It has no line numbers for valid rows, reads 4.7 as the id
 5, skips empty lines, and loses all lines after an unclosed quote.
 """
 
@@ -20,9 +20,9 @@ from recsys.ingest.archives.signatures import FIRST_BYTES, looks_like
 from recsys.ingest.parse.parquet import parquet_blocks, parquet_names
 from recsys.ingest.parse.texts import UTF8_MARK, Text, header_names, named_columns, unused_columns
 
-BLOCK_BYTES = 2**23  # read at a time; also the limit of a line's length
+BLOCK_BYTES = 2**23  # read at once; also the maximum length of a line
 
-# A block of lines as an Arrow table for DuckDB, see Lines.tables.
+# The schema of a block of lines as an Arrow table for DuckDB; see Lines.tables.
 LINES = pa.schema(
     [
         pa.field("source_line", pa.int64(), nullable=False),
@@ -32,7 +32,7 @@ LINES = pa.schema(
     ]
 )
 
-# The last are files with bytes that no text has: only the lines with such bytes are rejected.
+# The last kind has bytes that no text contains. Only the lines with such bytes are rejected.
 MAY_BE_TEXT = ("an empty file", "text", "no kind of file known here")
 
 
@@ -49,7 +49,7 @@ class Lines:
     notices: tuple[str, ...] = ()  # for the log and the manifest
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Yields each line with its number, without its line end."""
+        """Yields each line with its number, without the line break."""
         number = self.first
         for block in self.blocks:
             for line in block.split(b"\n")[:-1]:
@@ -79,8 +79,8 @@ class Lines:
     def tables(self) -> Iterator[pa.Table]:
         """Yields the lines as Arrow tables with the schema LINES, one per block.
 
-        A line keeps its line end. `fields` is null unless splitting at the separator alone would be wrong; `problem`
-        says why a line cannot be split. Bytes that are not in the encoding are written as \\xe9.
+        A line keeps its line break. `fields` is null unless splitting at the separator would be wrong. `problem` is the
+        reason why a line cannot be split. Bytes that are not in the encoding are written as \\xe9.
         """
         number = self.first
         for block in self.blocks:
@@ -109,7 +109,7 @@ class Lines:
         return block if text == block else text
 
     def special_lines(self, block: bytes, text: bytes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions of the lines that DuckDB must not split: those with quotes, with a rest, or with invalid bytes."""
+        """Positions of the lines that DuckDB must not split: with quotes, `Text.rest`, or invalid bytes."""
         if self.text.rest:
             return np.arange(len(ends))
         special = np.empty(0, np.int64)
@@ -129,7 +129,7 @@ class Lines:
         return True
 
     def split(self, block: bytes, special: NDArray[np.int64]) -> tuple[list[list[str] | None], list[str | None]]:
-        """Fields and problems of the lines at the positions `special`; one of the two is None for each line."""
+        """Fields and problems of the lines at the positions `special`. For each line, one of the two is None."""
         if not len(special):
             return [], []
         lines = block.split(b"\n")
@@ -180,7 +180,7 @@ def scatter(
 
 
 def read_lines(files: Files, text: Text, encoding: str = "utf-8") -> Lines:
-    """The lines of `text`; of a Parquet file, its rows as comma-separated values.
+    """The lines of `text`. The rows of a Parquet file become lines of comma-separated values.
 
     Raises: DataRefused if it is another kind of file, or lacks a column, has it twice or of another type; SourceError
     if it cannot be read.

@@ -1,4 +1,4 @@
-"""Parses one line of movies or users, where SQL does not suffice, e.g. to split a title from its year."""
+"""Parses one line of movies or users. SQL is not enough here, for example to split a title from its year."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -72,7 +72,7 @@ def flagged(flags: Fields) -> list[str]:
 
 
 def with_flags(files: Files, layout: Layout) -> Text:
-    """The file of movies; if genres are flags, with a column for each line of the file that names them.
+    """The text format of movies. If genres are flags, it has a column for each line of the file that names them.
 
     Raises: SourceError if that file is too long to be a list of genres.
     """

@@ -12,7 +12,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Text:
-    """A table's file: its separator, and the canonical name of each field, "" for a field that is not used."""
+    """The format of a table's file. `columns` has the canonical name of each field, "" for a field that is not used."""
 
     name: str
     separator: str
@@ -37,7 +37,7 @@ class Text:
 
 
 def split_quoted(line: str) -> list[str]:
-    """The fields of one line of CSV. Raises: ValueError if a quote is not closed, as in a field with a line break."""
+    """The fields of one line of CSV. Raises: ValueError if a quote is not closed, e.g. in a field with a line break."""
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error as error:

@@ -1,6 +1,6 @@
-"""Limits how much text a Parquet file unpacks to, before it is unpacked.
+"""Limits the amount of text that a Parquet file unpacks to, before it is unpacked.
 
-A dictionary stores a text once and a row only refers to it, so a small file can stand for any amount of text.
+A dictionary stores each text once and rows only refer to it, so a small file can unpack to any amount of text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,9 @@ from recsys.ingest.archives.zips import LIMITS
 
 FIELD_BYTES = 10_000  # of text in one column of a row; the longest titles and tags of MovieLens have a few hundred
 LISTED = 100  # elements per list, averaged over a row group; a movie of MovieLens has up to 10 genres
-PIECE_BYTES = 2**23  # of text, converted at a time
+PIECE_BYTES = 2**23  # of text, converted at once
 
-BATCH_ROWS = 2**17  # read at a time
+BATCH_ROWS = 2**17  # read at once
 BATCH_ROWS_UNSHARED = 2**7  # without dictionaries, where any text may be long
 SHARED = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}  # encodings read into a dictionary
 
@@ -42,7 +42,7 @@ def text_paths(parquet: pq.ParquetFile, columns: Sequence[str]) -> list[str] | N
 
 
 def check_claims(files: Files, name: str, parquet: pq.ParquetFile, columns: Sequence[str]) -> None:
-    """Raises: SourceError if the file's metadata says that it unpacks to more than the limits."""
+    """Raises: SourceError if the file unpacks to more than the limits according to its metadata."""
     check_unpacked(files, name, sum(chunk.total_uncompressed_size for _, chunk in chunks(parquet, columns)))
     for n_rows, chunk in chunks(parquet, columns):
         if chunk.num_values > LISTED * n_rows:

@@ -1,1 +1,1 @@
-"""Synthetic ratings with a known structure, for tests, benchmarks and trying things out."""
+"""Synthetic ratings with a known structure, for tests, benchmarks and experiments."""

@@ -9,7 +9,7 @@ from recsys.ingest.synthetic.synthetic import GENRES, Ints, title
 
 YEARS = (1920, 1995)  # the last is exclusive: no movie is rated before its release
 NO_GENRES = "(no genres listed)"
-IMDB_PRIME, TMDB_PRIME = 9_999_991, 19_999_999  # more than there are movies, so that ids are unique
+IMDB_PRIME, TMDB_PRIME = 9_999_991, 19_999_999  # larger than the number of movies, so that ids are unique
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Catalogue:
 
 
 def draw_catalogue(movie_id_M: Ints, first: int, seed: int) -> Catalogue:
-    """Returns movies with these ids. `first` is the number of the first one, counted from 0."""
+    """Returns movies with these ids. `first` is the number of the first movie, counted from 0."""
     rng = np.random.default_rng([seed, 2, first])
     number_M = np.arange(first, first + len(movie_id_M))
     years = rng.integers(*YEARS, len(movie_id_M)).tolist()

@@ -1,4 +1,4 @@
-"""Draws synthetic ratings of any size in blocks of users: which user rates which movie, the stars, times and tags.
+"""Draws synthetic ratings of any size in blocks of users: pairs of user and movie, stars, times and tags.
 
 Memory is bounded by the size of a block. Every block has its own random generator, so that the same sizes and seed give
 the same data regardless of the blocks drawn before.
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from recsys.ingest.synthetic.synthetic import MOODS, THINGS, Floats, Ints
 
-BLOCK_RATINGS = 500_000  # drawn at a time, about 200 MB
+BLOCK_RATINGS = 500_000  # drawn at once, about 200 MB
 MIN_RATINGS = 20  # per user in the published editions
-DENSE = 32  # a user with more than 1 / DENSE of all movies draws them at once, not singly
+DENSE = 32  # for a user with more than 1 / DENSE of all movies, the movies are drawn at once instead of one by one
 ACTIVITY_SPREAD = 1.3  # of log ratings per user: the most active of 200,000 has a hundred times the mean, as in ML-32M
 # Popularity falls with rank as (rank / M + HEAD) ** -TAIL. In ML-32M, half of the users rate the most popular movie,
 # and half of the movies have a handful of ratings.
@@ -44,7 +44,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class World:
-    """What all blocks share. Movies are sorted by id."""
+    """The data that all blocks share. Movies are sorted by id."""
 
     seed: int
     counts_U: Ints  # ratings of each user
@@ -63,7 +63,7 @@ class Block:
 
 
 def draw_world(n_users: int, n_movies: int, n_ratings: int, seed: int) -> World:
-    """Draws what has to be known before the first rating is drawn."""
+    """Draws the data that are needed before the first rating is drawn."""
     rng = np.random.default_rng([seed, 0])
     return World(
         seed=seed,
@@ -88,7 +88,7 @@ def draw_activity(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Ge
         room_U = n_movies - counts_U
         open_U = weight_U * (room_U > 0)
         more_U = np.minimum((open_U * (left / open_U.sum())).astype(np.int64), room_U)
-        if not more_U.any():  # fewer are left than there are users: one for each of the most active
+        if not more_U.any():  # fewer ratings than users are left: one for each of the most active users
             more_U[np.argsort(-open_U, kind="stable")[:left]] = 1
         counts_U += more_U
     return counts_U
@@ -106,7 +106,7 @@ def draw_popularity(n_movies: int, rng: np.random.Generator) -> Floats:
 
 
 def list_blocks(world: World) -> Iterator[tuple[int, int]]:
-    """Yields (first, beyond) user indices of each block of about BLOCK_RATINGS; a single user may have more."""
+    """Yields user indices (first, beyond) of each block of about BLOCK_RATINGS ratings; a single user may have more."""
     block_U = np.cumsum(world.counts_U) // BLOCK_RATINGS
     starts = np.flatnonzero(np.diff(block_U, prepend=-1))
     return pairwise([*starts.tolist(), len(block_U)])
@@ -167,7 +167,7 @@ def distinct(keys: Ints) -> Ints:
 
 
 def draw_at_once(counts_P: Ints, popularity_M: Floats, rng: np.random.Generator) -> Ints:
-    """Keys user * M + movie, drawn without replacement: smallest exponential variates at the rates of popularity."""
+    """Keys user * M + movie, drawn without replacement: the smallest exponential variates, with popularity as rates."""
     n_movies = len(popularity_M)
     keys = [np.empty(0, np.int64)]
     for user in np.flatnonzero(counts_P):
@@ -205,7 +205,7 @@ def draw_stars(
 
 
 def draw_tags(ratings: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    """A tag for one rating in RATINGS_PER_TAG, typed within ten minutes after it."""
+    """A tag for one rating in RATINGS_PER_TAG, at most ten minutes after the rating."""
     tagged = ratings.filter(rng.random(len(ratings)) * RATINGS_PER_TAG < 1)
     tag = pl.Series(TAGS).gather(rng.integers(0, len(TAGS), len(tagged)))
     later = pl.Series(rng.integers(0, 600, len(tagged)))

@@ -1,6 +1,6 @@
 """Writes synthetic ratings of any size as files in the layout of MovieLens's CSV editions.
 
-`draws` and `catalogue` make the content.
+`draws` and `catalogue` create the content.
 """
 
 import logging
@@ -59,7 +59,7 @@ Ratings follow a mean, a bias of each user and movie, a taste of a few dimension
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written, and where."""
+    """The size and the path of the generated files."""
 
     path: Path
     users: int
@@ -142,7 +142,7 @@ def check_readable(path: Path, n_ratings: int) -> None:
 
 
 def check_room(path: Path, n_movies: int, n_ratings: int) -> None:
-    """Raises: SourceError if the disk has no room for the files and their zip."""
+    """Raises: SourceError if the disk has no space for the files and their zip."""
     unpacked_bytes = n_ratings * (RATING_BYTES + TAG_BYTES) + n_movies * MOVIE_BYTES
     needed_bytes = unpacked_bytes * (1 + PACKED_SHARE if is_zip(path) else 1)
     free_bytes = shutil.disk_usage(path.parent).free
@@ -155,9 +155,9 @@ def check_room(path: Path, n_movies: int, n_ratings: int) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Yields a new folder on the same disk as `path`, which is removed at the end if it was not moved."""
+    """Yields a new folder on the same disk as `path`. The folder is removed at the end if it was not moved."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        folder = Path(scratch) / "made-up"  # a subfolder, because the temporary one can be read by its owner only
+        folder = Path(scratch) / "made-up"  # a subfolder, because only the owner can read the temporary folder
         folder.mkdir()
         yield folder
 

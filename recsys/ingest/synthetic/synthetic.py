@@ -1,6 +1,6 @@
 """Synthetic ratings with a known truth: planted low-rank scores with Gaussian noise, and a checkerboard.
 
-Ratings are drawn in blocks, with the same result as all at once: 32 million take 1.5 GB.
+Ratings are drawn in blocks, with the same result as if they were drawn at once: 32 million take 1.5 GB.
 
 Shapes: U users, M movies, B pairs, R rank, K = 5 stars.
 """
@@ -18,9 +18,9 @@ from recsys.ingest.archives.signatures import shown
 
 PREFIX = "synthetic:"
 USAGE = f"{PREFIX}<users>x<movies>x<ratings>, e.g. {PREFIX}200x100x5000"
-EDITION = 1  # increase it if the same sizes and seed give other data: part of the source's hash
+EDITION = 1  # part of the source's hash; increase it whenever the same sizes and seed give different data
 
-BLOCK = 2_000_000  # pairs drawn or scored at a time
+BLOCK = 2_000_000  # pairs drawn or scored at once
 MAX_USERS, MAX_RATINGS = 10_000_000, 100_000_000  # of a source: about 2 and 5 GB
 
 STARS = np.arange(1, 6)
@@ -40,7 +40,7 @@ Stars = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Planted:
-    """Ratings in the canonical columns, and the truth that they were drawn from. user_id and movie_id start at 1."""
+    """Ratings in the canonical columns, and the parameters of their distribution. user_id and movie_id start at 1."""
 
     ratings: pl.DataFrame
     movies: pl.DataFrame
@@ -169,7 +169,7 @@ def draw_pairs(n_users: int, n_movies: int, n_ratings: int, rng: np.random.Gener
 
 
 def draw_dense(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
-    """`n` distinct indices into `weight`: those with the smallest exponential variates at these rates."""
+    """`n` distinct indices into `weight`: those with the smallest exponential variates, with `weight` as rates."""
     variates = rng.exponential(size=len(weight)) / weight
     return rng.permutation(np.argpartition(variates, n - 1)[:n])
 
@@ -196,7 +196,7 @@ def draw_places(weight: Floats, n: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def add_distinct(pairs: Ints, users: NDArray[np.int32], movies: NDArray[np.int32], n_movies: int, n: int) -> Ints:
-    """Appends the drawn pairs that are new to `pairs`, in order of drawing, up to `n` in all."""
+    """Appends new drawn pairs to `pairs`, in the order in which they were drawn, up to `n` pairs in total."""
     sorted_pairs = np.append(-1, np.sort(pairs))  # -1: a sentinel for the comparison
     parts, missing = [pairs], n - len(pairs)
     for start in range(0, len(users), BLOCK):
