@@ -33,12 +33,12 @@ class TripletConfig(NetworkConfig):
 
 
 def triplet(n_ratings: int, n_levels: int) -> TripletConfig:  # the levels do not matter
-    """The network of the write-up, with a margin. What it does not state was chosen on validation."""
+    """The network of the write-up, with a margin. Everything that it leaves open was chosen on validation."""
     return TripletConfig(loss="margin", margin=1.0, popularity_exponent=0.25, l2=0.03, training=_training(n_ratings))
 
 
 def triplet_bpr(n_ratings: int, n_levels: int) -> TripletConfig:
-    """Bayesian personalised ranking. What the source does not state was chosen on validation.
+    """Bayesian personalised ranking. Everything that the source leaves open was chosen on validation.
 
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit
     Feedback" (UAI 2009).
