@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
 
-STARS = {  # in stars or comparable: lower is better
+STARS = {  # mostly in stars; lower is better
     "mae_median": "MAE median",
     "mae_rounded": "MAE rounded",
     "mae_mode": "MAE mode",
@@ -29,7 +29,7 @@ DROP_ORDER = (  # columns to drop on a narrow terminal, in this order
 )  # fmt: skip
 
 MISSING_RANKS_LAST = 1e9
-UNLIMITED_WIDTH = 10_000  # characters; measurements are limited to the width of the console
+UNLIMITED_WIDTH = 10_000  # characters; rich measures tables only up to the width of its console
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
@@ -59,7 +59,7 @@ def _place(row: Row) -> tuple[float, float, str]:
 
 
 def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as fit, and the names of the others; figures are never truncated."""
+    """Return the table with as many columns as fit, and the names of the others. Figures are never truncated."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
     for key in (*DROP_ORDER, None):
