@@ -132,7 +132,7 @@ def describe(run: Run) -> Iterator[str]:
     outcome = describe_run(run, verdict=verdict, reason=None)
     yield f"# {verdict}"
     if reason:
-        yield f"\n{_inert(reason)}\n"
+        yield f"\n{_escape_markdown(reason)}\n"
     yield f"- run `{run.run_id}`, data `{outcome.dataset}`, snapshot `{outcome.snapshot}`, as of {outcome.as_of}"
     yield f"- model {outcome.model or 'not chosen yet'}"
     yield from _describe_gate(run)
@@ -161,8 +161,8 @@ def _describe_gate(run: Run) -> Iterator[str]:
     if gate["champion"]:
         yield f"- compared with run `{gate['champion']}`, which was served"
     else:
-        yield f"- compared with no champion: {_inert(gate['not_compared'])}"
-    yield from (f"- **broken**: {_inert(one)}" for one in gate["broken"])
+        yield f"- compared with no champion: {_escape_markdown(gate['not_compared'])}"
+    yield from (f"- **broken**: {_escape_markdown(one)}" for one in gate["broken"])
     if not gate["broken"]:
         yield "- every limit holds"
     if gate["forced"]:
@@ -199,6 +199,6 @@ def show_rows(rows: Iterable[dict[str, Any]], key: str, description: str) -> Non
         attempt(lambda: create_table_artifact(list(rows), key=key, description=description))
 
 
-def _inert(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Escapes Markdown in a text that may quote the source."""
     return re.sub(r"([\\`*_{}\[\]()<>#|!])", r"\\\1", " ".join(text.split()))

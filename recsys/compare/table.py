@@ -107,13 +107,13 @@ def _legend(rows: list[Row]) -> Iterator[str]:
         yield (
             f"Means over {n} seeds, ± half of the 95% interval (Student's t). The seed draws the network's weights, "
             "the validation part and the random split; the other splits are equal for all seeds. Random splits of a "
-            "data set share most rows, so the intervals are for another split of it, not for other data."
+            "data set share most rows, so the intervals apply to other splits of this data set, not to other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (
-        "ECE: the mean difference of predicted probability and observed share that a rating is above a level. NDCG@10 "
-        "by score: all unseen movies, ordered by the network alone. Expected stars alone make poor lists; nights blend "
-        "them with other scores."
+        "ECE: the mean difference between the predicted probability and the observed share of ratings above a level. "
+        "NDCG@10 by score: all unseen movies, ordered by the network alone. Expected stars alone make poor lists; "
+        "nights blend them with other scores."
     )
     for criterion in dict.fromkeys(row.criterion for row in rows if row.criterion):
         names = dict.fromkeys(row.model for row in rows if row.criterion == criterion)

@@ -125,12 +125,12 @@ class Search:
         """Run a trial. Return False if there was no time left. A diverging trial ranks behind all others."""
         import optuna
 
-        has_any = _has_best(study)
-        if has_any and time.monotonic() > deadline:
+        has_best = _has_best(study)
+        if has_best and time.monotonic() > deadline:
             return False
         trial = study.ask()
         config = with_values(self.default, {field.path: field.suggest(trial) for field in self.fields})
-        watch = _watch(trial, config.training.epochs, deadline if has_any else float("inf"))
+        watch = _watch(trial, config.training.epochs, deadline if has_best else float("inf"))
         try:
             metrics = self._measure(config, f"trial {trial.number}", watch)
         except OutOfTimeError:

@@ -42,7 +42,7 @@ class HybridConfig(NetworkConfig):
         "set lacks, are ignored.",
     )
     product_dim: int = Field(
-        32, ge=1, description="Length of the product of the projected user and movie, an input of the dense layers."
+        32, ge=1, description="Length of the projected user and movie vectors, whose product is an input of the layers."
     )
     hidden_dims: tuple[int, ...] = Field((128, 64), description="Widths of the dense layers.")
     head: Literal["ordinal", "softmax"] = Field(

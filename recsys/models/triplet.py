@@ -19,7 +19,8 @@ from recsys.models.ranking import RankingNetwork, mean_for_unseen
 class TripletConfig(NetworkConfig):
     embedding_dim: int = Field(64, ge=1, description="Length of the user and of the movie vector.")
     loss: Literal["margin", "bpr"] = Field(
-        description="If a positive scores d above a negative: margin max(0, margin - d), bpr log(1 + e^(margin - d))."
+        description="Loss of a positive that scores d above a negative. margin: max(0, margin - d), bpr: log(1 + "
+        "e^(margin - d))."
     )
     margin: float = Field(ge=0, description="Required difference between the scores of a positive and a negative.")
     n_negatives: int = Field(

@@ -19,7 +19,7 @@ from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.selection import Caps, make_caps, select_places
 
 USERS_AT_ONCE = 128  # with a matrix of forbidden movies in memory: 45 MB at 87,000 movies
-FEW = 0.1  # share of all movies; below it, writing single columns is faster than a pass over the block
+MAX_INDEXED_SHARE = 0.1  # share of all movies; below it, writing single columns is faster than a pass over the block
 
 
 class Filter(Protocol):
@@ -43,10 +43,10 @@ class MovieFilter:
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
         closed = self.closed_I.nonzero().squeeze(1)
-        if len(closed) < FEW * len(self.closed_I):
+        if len(closed) < MAX_INDEXED_SHARE * len(self.closed_I):
             score_BI.index_fill_(1, closed, -torch.inf)
         else:
-            score_BI += _as_loss(self.closed_I)
+            score_BI += _additive_mask(self.closed_I)
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         return self.closed_I[item_BN]
@@ -93,9 +93,9 @@ class GenreFilter:
             sets_SG, set_R = forbidden_BG[rows].unique(
                 dim=0, return_inverse=True
             )  # few distinct sets: many users share one
-            loss_SI = _as_loss(sets_SG.float() @ self.has_GI > 0)
+            mask_SI = _additive_mask(sets_SG.float() @ self.has_GI > 0)
             for row, place in zip(rows.tolist(), set_R.tolist(), strict=True):
-                score_BI[row] += loss_SI[place]
+                score_BI[row] += mask_SI[place]
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         has_BNG = self.has_GI.T[item_BN] > 0
@@ -197,7 +197,7 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
     return eligibility
 
 
-def _as_loss(forbidden: Tensor) -> Tensor:
+def _additive_mask(forbidden: Tensor) -> Tensor:
     """Return -inf where forbidden, else 0, float32. Adding this is faster than writing to many places of a block."""
     return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -torch.inf)
 

@@ -24,16 +24,16 @@ def map_in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], devic
     if workers == 1:
         yield from map(work, pieces)
         return
-    under_way: deque[Future[Result]] = deque()
+    running: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="piece") as pool:
         for piece in pieces:
-            under_way.append(pool.submit(_alone, work, piece))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            running.append(pool.submit(_with_one_thread, work, piece))
+            if len(running) > workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
-def _alone(work: Callable[[Piece], Result], piece: Piece) -> Result:
+def _with_one_thread(work: Callable[[Piece], Result], piece: Piece) -> Result:
     with one_thread():
         return work(piece)

@@ -133,7 +133,7 @@ def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
     if len(tail_T):
         logger.info(
             "EASE: %d rated movies exceed the limit of %d: the most rated, with %.1f%% of the ratings, are regressed "
-            "on each other, and the others on them with %d weights each",
+            "on each other; every other movie is regressed on these and keeps its %d strongest weights",
             len(by_count),
             max_items,
             100 * counts_I[head_H].sum() / counts_I.sum(),

@@ -133,7 +133,7 @@ def _log(vocabulary: Vocabulary, champion: Champion, left: list[str]) -> None:
     users = len(np.intersect1d(vocabulary.user_ids, champion.vocabulary.user_ids))
     movies = len(np.intersect1d(vocabulary.movie_ids, champion.vocabulary.movie_ids))
     logger.info(
-        "warm start from run %s, which knows %d of %d users and %d of %d movies%s",
+        "warm start from run %s, whose network has %d of %d users and %d of %d movies%s",
         champion.run_id,
         users,
         len(vocabulary.user_ids),
