@@ -109,7 +109,7 @@ def _deploy(environment: ServeEnvironment) -> None:
 
 
 def _close_zombies(environment: ServeEnvironment, api: httpx.Client, because: str) -> None:
-    """Closes nights whose process is gone, because they would block later nights. Must not run beside a worker."""
+    """Closes nights whose process is gone, because they would block later nights. No worker may run meanwhile."""
     if not find_nights(api, *UNFINISHED):
         return
     succeeded, output = run(environment.for_clients(), "flows.zombies", "--because", because, "--min-age", "0")

@@ -77,9 +77,9 @@ def compare_champion(
     """Evaluate the champion's network and lists on tonight's holdout, and write the figures.
 
     The champion's network is the one that was trained without its own holdout. A random split depends on the pair
-    (user_id, movie_id), so it holds out the same pairs every night. Rows that the champion was trained on nevertheless
-    are left out for both models. If there is no champion, or if a comparison would be unfair, the reason is logged and
-    returned.
+    (user_id, movie_id), so it holds out the same pairs every night. If the champion was trained on a row nevertheless,
+    the row is left out for both models. If there is no champion, or if a comparison would be unfair, the reason is
+    logged and returned.
     """
     try:
         served = open_served(run)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # a circular import at runtime: networks import this module
     from recsys.models.network import Interactions, Sizes
 
 MOVIE_DAMPING = 25.0  # every movie gets this many additional ratings at the global mean
-USER_DAMPING = 10.0  # likewise for every user; both values are from Koren and Bell, see `fit_baselines`
+USER_DAMPING = 10.0  # the same for every user; both values are from Koren and Bell, see `fit_baselines`
 
 RATING_BASELINES = ("global_mean", "user_mean", "movie_mean", "bias")
 BASELINES = (*RATING_BASELINES, "popularity")  # popularity ranks movies but predicts no stars

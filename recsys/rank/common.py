@@ -17,7 +17,7 @@ FORMAT = 1  # version of a saved ranker's files; increased when older code would
 ROUNDING = 1e-4  # stars; tolerance of comparisons with a user's mean, which has rounding errors
 REASONS = 3  # reasons (because_movie_ids) per recommendation
 
-EVERYBODY = "all"  # the segment of users about whom nothing is known
+EVERYBODY = "all"  # the segment of users without known properties
 FEW_RATINGS = 10  # users with fewer ratings are served_by "few ratings"
 MIN_STARS = 0.1  # lower bound, because networks from write-ups may predict negative stars
 MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars

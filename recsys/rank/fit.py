@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 SIZES = (0, 1, 3, 5, 10)  # numbers of visible ratings for which weights are learned
 FULL_HISTORY = 20  # from this many ratings on, weights are learned from whole histories
-MAX_CANDIDATES = 100  # per user, for learning weights; lower ranks hardly matter for a list
+MAX_CANDIDATES = 100  # per user, for learning weights; lower ranks have little influence on a list
 POPULARITY = "popularity"  # the only retriever that ignores the user's ratings
 PRIOR_RATINGS = 3  # with this many, a user's ratings count as much as popularity
 USERS = 3_000  # of validation, drawn by the seed; more than enough to learn five weights

@@ -32,7 +32,7 @@ def list_alone(ranker: Ranker, retriever: str, n: int, vocabulary: Vocabulary) -
 
 
 def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (rank, movie_id, score) for a user of whom only these properties are known, e.g. gender=F."""
+    """Return (rank, movie_id, score) for an unknown user with these properties, e.g. gender=F."""
     block = rank_users(ranker, make_new_user(ranker, stated), n, reasons=0)
     movie_ids = vocabulary.movie_ids[block.item_idx.numpy() - 1]
     return pl.DataFrame({"rank": block.rank.int().numpy(), "movie_id": movie_ids, "score": block.score.numpy()})

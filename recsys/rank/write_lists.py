@@ -88,7 +88,7 @@ def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> N
 
 
 def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """Write (segment, rank, movie_id, score): the `n` best movies for users of whom only the segment is known."""
+    """Write (segment, rank, movie_id, score): the `n` best movies for each segment of unknown users."""
     segments = name_segments(ranker.properties.names)
     lists = [
         list_for_segment(ranker, stated, n, vocabulary).select(

@@ -66,7 +66,7 @@ class _Threads(threading.local):
 _threads = _Threads()
 _lock = threading.Lock()
 _inside = 0  # number of threads within `one_thread`
-_before = 1  # torch's original number of threads, which is restored after the block
+_before = 1  # torch's number of threads outside of all blocks, which `one_thread` restores
 
 
 @contextmanager
