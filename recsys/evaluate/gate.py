@@ -43,7 +43,7 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
     of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
-    broken = [*_after_rollback(run), *_broken_limits(figures, network, config), *find_regressions(comparison, config)]
+    broken = [*_after_rollback(run), *_find_broken(figures, network, config), *find_regressions(comparison, config)]
     found = {
         "champion": comparison.champion,
         "not_compared": comparison.why_not,
@@ -73,7 +73,7 @@ def _after_rollback(run: Run) -> Iterator[BrokenLimit]:
         )
 
 
-def _broken_limits(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
+def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
     """Yield the limits on tonight's figures that are broken, without those relative to the champion. NaN breaks all."""
     mae_median = figures[network, "mae_median"]
     if not mae_median <= config.max_mae_median:

@@ -30,7 +30,7 @@ class SequenceConfig(NetworkConfig):
     )
     n_negatives: int = Field(
         ge=1,
-        description="Number of movies drawn per step as negatives. If there are no more movies, all are used.",
+        description="Number of movies drawn per step as negatives. With at most this many movies, all are used.",
     )
     popularity_exponent: float = Field(
         0.5, ge=0, description="Movies are drawn in proportion to this power of their count; 0 is uniform."
