@@ -1,4 +1,4 @@
-# Every target sets up the environment that it needs, once. `make` lists the targets.
+# Targets set up their environment when they first need it. `make` lists the targets.
 
 PYTHON  ?= python3
 TORCH   ?= torch==2.13.0
@@ -32,15 +32,15 @@ test: $(READY)  ## run all tests
 test-fast: $(READY)  ## run the tests of the inner loop: no servers, no whole nights
 	$(PYTEST) --fast $(ARGS)
 
-# Coverage has a run of its own: tracing every line makes the suite slower, which CI would pay for twice.
-coverage: $(READY)  ## run all tests with coverage, of branches and child processes, too; fails below the floor
+# Coverage is a separate target that CI does not run, because tracing every line makes the suite slower.
+coverage: $(READY)  ## run all tests with coverage of branches and child processes; fail below the floor
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# Used for the second Python version, in an environment of its own: make smoke PYTHON=python3.12 VENV=.venv-3.12
+# For the second Python version, in its own environment: make smoke PYTHON=python3.12 VENV=.venv-3.12
 smoke: $(READY)  ## import every module and publish a small night
 	$(BIN)/python -m tests.smoke
 
@@ -68,8 +68,8 @@ bench: $(READY)  ## measure the figures in docs/benchmarks.md
 bench-lists: $(READY)  ## measure the quality of lists: ARGS="quality", …
 	$(BIN)/python -m tests.bench_lists $(ARGS)
 
-# Torch is installed first, by its exact version: pip then takes the CPU build where one is offered, and the CUDA build
-# elsewhere. Everything else comes from the lock, by hash.
+# Torch is installed first, by its exact version. Pip takes the CPU build if the index offers one, else the CUDA build.
+# All other packages are installed from the lock, with hashes.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v < (3, 13); \
 	  ok or sys.exit("recsys runs on Python 3.11 and 3.12; $(PYTHON) is %d.%d. Next: make PYTHON=python3.11 $(MAKECMDGOALS)" % v)'
@@ -81,15 +81,16 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# One lock for every platform and both Python versions. uv is not part of it: see "Raising dependencies" in CONTRIBUTING.md.
+# One lock for every platform and both Python versions. It does not contain uv: see "Raising dependencies" in
+# CONTRIBUTING.md.
 lock:  ## resolve requirements.lock again from pyproject.toml (needs uv)
 	uv pip compile --config-file .ci/uv.toml --universal --generate-hashes --no-header --no-emit-package torch \
 	  --python-version 3.11 --extra dev --upgrade pyproject.toml --output-file requirements.lock
 
-# Needs a package registry that publishes advisories. --strict: a package that cannot be looked up is a failure.
+# Needs a package registry that publishes advisories. With --strict, a package that cannot be looked up is a failure.
 audit:  ## look up known vulnerabilities of the locked packages
 	test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install -qq pip-audit)
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
 
-clean:  ## remove what was built; downloads and published tables stay
+clean:  ## remove environments, caches and build outputs; keep downloads and published tables
 	rm -rf $(VENV) .venv-3.12 .venv-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

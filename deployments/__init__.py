@@ -1,1 +1,1 @@
-"""Running nights on a schedule: the deployments, and a local Prefect server and worker for them."""
+"""Nights on a schedule: the Prefect deployments, and a local server and worker that run them."""

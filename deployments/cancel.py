@@ -1,9 +1,10 @@
-"""Cancels running nights before their worker stops. A night would outlive its worker, and Prefect would show it as
-running forever.
+"""Cancels running nights before their worker stops.
+
+Otherwise, a night would outlive its worker, and Prefect would show it as running forever.
 
     python -m deployments.cancel
 
-It calls the server of PREFECT_API_URL. MAINPID, which systemd sets, is the process id of the worker.
+The server is that of PREFECT_API_URL. MAINPID, which systemd sets, is the process id of the worker.
 """
 
 import os
@@ -22,12 +23,12 @@ UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")  # types of states
 
 
 def cancel_nights(api: httpx.Client, worker: int | None) -> None:
-    """Cancels every unfinished night; what still runs after `STOP_SECONDS` is killed.
+    """Cancels every unfinished night, and kills those that still run after `STOP_SECONDS`.
 
     The worker, whose process id is `worker`, terminates its own nights. A second SIGTERM would interrupt their
     clean-up, so only nights of a worker that died are signalled here.
     """
-    with suppress(httpx.TransportError, OSError):  # the server or the terminal is gone: stop the worker all the same
+    with suppress(httpx.TransportError, OSError):  # if the server or the terminal is gone, the worker is still stopped
         nights = find_nights(api, *UNFINISHED)
         for night in nights:
             _set_state(api, night, "CANCELLING")
@@ -45,7 +46,7 @@ def cancel_nights(api: httpx.Client, worker: int | None) -> None:
 
 
 def find_nights(api: httpx.Client, *states: str) -> list[dict[str, Any]]:
-    """The flow runs of our work pool that are in one of `states`."""
+    """Returns the flow runs of our work pool that are in one of `states`."""
     wanted = {"flow_runs": {"state": {"type": {"any_": states}}}, "work_pools": {"name": {"any_": [POOL]}}}
     return list(api.post("/flow_runs/filter", json=wanted).raise_for_status().json())
 

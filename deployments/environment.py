@@ -16,7 +16,7 @@ OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for
 
 @dataclass(frozen=True)
 class ServeEnvironment:
-    """Where one `make serve` listens, where it keeps its state, and what it was started with."""
+    """The address and the state folder of one `make serve`, and the environment that it inherited."""
 
     host: str
     port: int
@@ -71,7 +71,7 @@ class ServeEnvironment:
     def for_clients(self) -> dict[str, str]:
         """The environment of the worker and its nights.
 
-        It does not use the user's own Prefect profile. Of the server's secrets it has only the API password.
+        It does not use the user's own Prefect profile. The only secret of the server in it is the API password.
         """
         kept = {name: value for name, value in self.inherited.items() if name not in (*SERVER_ONLY, *OTHER_SERVER)}
         return (
@@ -90,7 +90,7 @@ class ServeEnvironment:
         )
 
     def for_server(self) -> dict[str, str]:
-        """The environment of the server: that of the clients, its secrets, and its defaults."""
+        """The environment of the server: the environment of the clients, its secrets, and its defaults."""
         secrets = {name: self.inherited[name] for name in SERVER_ONLY if self.inherited.get(name)}
         defaults = {
             "PREFECT_UI_API_URL": "/api",  # relative: correct for any host name and port

@@ -24,17 +24,19 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass
 class Child:
-    """A Prefect command in a session of its own. Ctrl-C does not reach it, so `make serve` decides the order of
-    stopping. On Linux the kernel kills it when its parent dies.
+    """A Prefect command in its own session.
+
+    Ctrl-C does not reach it, so `make serve` decides the order of stopping. On Linux, the kernel kills it when its
+    parent dies.
     """
 
     name: str  # as in messages: "server" or "worker"
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None = None  # output is appended here; None: the output of the parent
-    pause_seconds: float = 1.0  # before a restart, times the number of exits before this one
+    pause_seconds: float = 1.0  # before a restart; multiplied by the number of earlier exits
     process: subprocess.Popen[bytes] | None = None
-    exits: list[float] = field(default_factory=list)  # unexpected ones, by the monotonic clock
+    exits: list[float] = field(default_factory=list)  # monotonic times of unexpected exits
 
     def start(self) -> None:
         die_with_parent = partial(PRCTL, PR_SET_PDEATHSIG, signal.SIGKILL) if PRCTL else None
@@ -58,9 +60,9 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def report_exit(self) -> None:
-        """Reports why the process ended, then pauses before the restart, longer after each exit.
+        """Reports why the process ended, then pauses before the restart. The pause is longer after each exit.
 
-        Raises: ClickException if it has exited too often.
+        Raises: ClickException if the process has exited too often.
         """
         code = self.process.wait() if self.process else 0
         now = time.monotonic()
@@ -93,7 +95,7 @@ def running(child: Child) -> Iterator[Child]:
 
 
 def run(environment: Mapping[str, str], *module: str) -> tuple[bool, str]:
-    """Runs a Python module to its end; returns whether it succeeded, and its output."""
+    """Runs a Python module until it ends. Returns whether it succeeded, and its output."""
     command = [sys.executable, "-m", *module]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     return done.returncode == 0, f"{done.stdout}{done.stderr}"

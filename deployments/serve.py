@@ -4,10 +4,10 @@
     make serve ARGS="--port 4201 --home /srv/nights"
 
 The server and the worker are restarted when they die. Prefect keeps its state in `.prefect` in the home folder, next to
-the tables that the nights publish. docs/operations.md describes passwords, PostgreSQL and other ways to run it.
+the published tables. docs/operations.md describes passwords, PostgreSQL and other ways to host it.
 
-Prefect's own `serve()` does not replace this (tried with Prefect 3.8.8): it starts no server, and a run that is active
-when it is stopped stays RUNNING and keeps its concurrency slot.
+Prefect's own `serve()` does not replace this module (tried with Prefect 3.8.8): it starts no server. If it is stopped
+during a run, the run stays RUNNING and keeps its concurrency slot.
 """
 
 import os
@@ -55,7 +55,7 @@ def main(port: int, host: str, home: Path | None) -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Interrupts `main` once: a second Ctrl-C would leave processes running that the first is about to stop."""
+    """Interrupts `main` once. A second Ctrl-C would leave processes running that the first one is about to stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -74,13 +74,13 @@ def _serve(environment: ServeEnvironment) -> None:
     start_worker = ("worker", "start", "--pool", POOL, "--name", f"serve@{socket.gethostname()}")
     worker = Child("worker", start_worker, environment.for_clients())
     with (
-        # Opened first: a Ctrl-C while Python imports parts of httpx would look like an error.
+        # Opened first, because a Ctrl-C while Python imports parts of httpx would look like an error.
         httpx.Client(base_url=f"{environment.url}/api", timeout=30, trust_env=False, auth=environment.auth) as api,
         running(server),
     ):
         if not _wait_until_healthy(api, server):
             raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")
-        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # rejected if it exists, which is fine
+        api.post("/work_pools/", json={"name": POOL, "type": "process"})  # fails if the pool exists, which is fine
         _close_zombies(environment, api, SERVE_ENDED)
         _deploy(environment)
         with running(worker):
@@ -109,7 +109,7 @@ def _deploy(environment: ServeEnvironment) -> None:
 
 
 def _close_zombies(environment: ServeEnvironment, api: httpx.Client, because: str) -> None:
-    """Closes nights whose process is gone; each would block the next ones. Must run while no worker does."""
+    """Closes nights whose process is gone, because they would block later nights. No worker may run meanwhile."""
     if not find_nights(api, *UNFINISHED):
         return
     succeeded, output = run(environment.for_clients(), "flows.zombies", "--because", because, "--min-age", "0")
@@ -129,7 +129,7 @@ def _describe(environment: ServeEnvironment) -> str:
 
 
 def _supervise(environment: ServeEnvironment, api: httpx.Client, server: Child, worker: Child) -> None:
-    """Restarts the server and the worker when they die. Returns only by Ctrl-C, or when one exits too often."""
+    """Restarts the server and the worker when they die. Ends only by Ctrl-C, or if one of them exits too often."""
     while True:
         if not server.is_alive:
             server.report_exit()

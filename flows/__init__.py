@@ -1,1 +1,1 @@
-"""Wiring: the nightly flow and the command line. Heavy lifting belongs in `recsys`."""
+"""The Prefect flows and the command line. They call `recsys`, which contains all computation."""

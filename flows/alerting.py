@@ -1,4 +1,4 @@
-"""Sends alerts about runs that failed or crashed: Prefect calls these hooks, whichever way the run was started."""
+"""Hooks that send alerts about failed and crashed runs. Prefect calls them for every run, however it was started."""
 
 import logging
 from typing import Any, Protocol
@@ -17,25 +17,27 @@ from recsys.home import Home
 from recsys.runs.resume import read_step
 from recsys.settings import Settings
 
-KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by name of the state
+KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by the name of the state
 
 logger = logging.getLogger("recsys.alerting")
 
 
-class AFlow(Protocol):
+class NamedFlow(Protocol):
+    """The attribute of Prefect's flow that is used here."""
+
     name: str
 
 
-class AFlowRun(Protocol):
-    """The part of Prefect's flow run that is used here."""
+class AnyFlowRun(Protocol):
+    """The attributes of Prefect's flow run that are used here."""
 
     id: UUID
     parameters: dict[str, Any]
     parent_task_run_id: UUID | None
 
 
-def alert_on_failure(flow: AFlow, flow_run: AFlowRun, state: State[Any]) -> None:
-    """A hook. It ignores the nights of a backfill, because the backfill reports them."""
+def alert_on_failure(flow: NamedFlow, flow_run: AnyFlowRun, state: State[Any]) -> None:
+    """Hook: sends the alert about a run. Skips the nights of a backfill, because the backfill reports them."""
     if flow_run.parent_task_run_id is not None:
         return
     try:
@@ -48,7 +50,7 @@ def alert_on_failure(flow: AFlow, flow_run: AFlowRun, state: State[Any]) -> None
 ALERTING: dict[str, Any] = {"on_failure": [alert_on_failure], "on_crashed": [alert_on_failure]}  # for @flow(**ALERTING)
 
 
-def alert_about(flow: str, flow_run: AFlowRun, state: State[Any]) -> None:
+def alert_about(flow: str, flow_run: AnyFlowRun, state: State[Any]) -> None:
     """Sends the alert about a run that ended in this state."""
     settings = read_settings()
     home, error = home_of(flow_run.parameters), _error_of(state)
@@ -67,12 +69,12 @@ def alert_about(flow: str, flow_run: AFlowRun, state: State[Any]) -> None:
 
 
 def find_prefect_secrets() -> tuple[str, ...]:
-    """The secrets in Prefect's settings: they may come from a profile, not only from the environment."""
+    """Finds the secrets in Prefect's settings, which may come from a profile or from the environment."""
     return tuple(find_secrets(get_current_settings().to_environment_variables(exclude_unset=True)))
 
 
 def home_of(parameters: dict[str, Any]) -> Home:
-    """The home in the parameters of a run, or that of the environment."""
+    """The home in the parameters of a run, else the home in the environment."""
     settings = parameters.get("settings")
     within = settings.get("home") if isinstance(settings, dict) else getattr(settings, "home", None)
     given = parameters.get("home") or within

@@ -1,4 +1,4 @@
-"""Past nights as a Prefect flow: each is a subflow. The work is in `recsys.backfill`."""
+"""The backfill as a Prefect flow, in which each night is a subflow. The work is in `recsys.backfill`."""
 
 from dataclasses import asdict
 from datetime import datetime, timedelta

@@ -18,7 +18,7 @@ from recsys.settings import Settings
 @flow(name="check", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @with_final_states
 def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | None:
-    """Returns the result of each rule, in the form that `recsys check --json` prints.
+    """Returns the result of each rule, in the format of `recsys check --json`.
 
     Raises: DataRefused if a night would refuse the source.
     """

@@ -1,4 +1,4 @@
-"""The final states of runs in Prefect: each outcome that a person must distinguish has a state of its own."""
+"""The final states of runs in Prefect. Each outcome that operators must distinguish has its own state."""
 
 import atexit
 import functools
@@ -15,18 +15,18 @@ from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NAMES: dict[type[RecsysError], str] = {DataRefused: "Data refused", GateHeld: "Held back"}  # of states
+NAMES: dict[type[RecsysError], str] = {DataRefused: "Data refused", GateHeld: "Held back"}  # names of states
 
 
 def with_final_states(function: Callable[P, R]) -> Callable[P, R]:
-    """Turns a RecsysError into a final state with its message; the caller of the flow still gets the error.
+    """Converts a RecsysError to a final state with its message. The caller of the flow still gets the error.
 
-    A run that finds the home busy is cancelled, because another run is doing the same work.
+    If the home is busy, the run is cancelled, because another run is doing the same work.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "PREFECT__FLOW_RUN_ID" in os.environ:  # a process that a worker has started for this run
+        if "PREFECT__FLOW_RUN_ID" in os.environ:  # a worker has started this process for the run
             atexit.register(_silence_exit)
         try:
             return function(*args, **kwargs)
@@ -37,8 +37,10 @@ def with_final_states(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _silence_exit() -> None:
-    """Silences stderr while the interpreter exits: nanobind would list every DuckDB object that a Prefect thread still
-    holds, a page of harmless warnings in the log of the worker.
+    """Silences stderr while the interpreter exits.
+
+    Otherwise, nanobind writes a page of harmless warnings to the log of the worker, one for every DuckDB object that a
+    Prefect thread still holds.
     """
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

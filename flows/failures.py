@@ -1,6 +1,6 @@
-"""Alerts about failed runs: their settings, and the alert of a run that Prefect does not watch.
+"""Alerts about failed runs: their settings, and the alerts for runs without Prefect.
 
-The hooks of runs that Prefect watches are in `flows.alerting`.
+The hooks for runs with Prefect are in `flows.alerting`.
 """
 
 import logging
@@ -25,7 +25,8 @@ logger = logging.getLogger("recsys.alerting")
 def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
     """Sends the alert about a run in this process that ended with `error`. A failure to send it is only logged.
 
-    There is none for Ctrl-C, where a person is present, nor for a home that is busy with the same work.
+    No alert is sent for Ctrl-C, because a person is present. None is sent for a busy home, because another run does the
+    same work.
     """
     if isinstance(error, KeyboardInterrupt | HomeBusy):
         return
@@ -47,7 +48,7 @@ def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
 
 
 def find_run(flow: str, home: Home, error: object) -> Run | None:
-    """The run that an error ended: the one that it names, else the newest run of the home if it is unfinished."""
+    """Finds the run that ended with `error`: the run that it names, else the newest run of the home if unfinished."""
     if isinstance(error, RecsysError) and error.run:
         return error.run
     last = None
@@ -58,7 +59,7 @@ def find_run(flow: str, home: Home, error: object) -> Run | None:
 
 
 def read_settings() -> Any:
-    """The settings in the environment. A misspelt variable is only logged, so that the other sinks still work.
+    """Reads the settings in the environment. A misspelt variable is only logged, so that the other sinks still work.
 
     Raises: UsageError for invalid settings. The message does not contain their values, which may be secrets.
     """
@@ -82,7 +83,7 @@ def _variable(*loc: int | str) -> str:
 
 
 def _find_misspelt(fields: Iterable[str]) -> list[str]:
-    """A message for each RECSYS_ALERT variable that is not a setting."""
+    """Returns a message for each RECSYS_ALERT variable that is not a setting."""
     known = {_variable(field) for field in fields}
     given = {name.upper() for name in os.environ if name.upper().startswith(f"{PREFIX}_")}
     return [f"{name} is not a setting; the settings are {', '.join(sorted(known))}" for name in sorted(given - known)]

@@ -1,4 +1,4 @@
-"""Starts what a command asks for: as a Prefect flow where a server answers, else as a plain function."""
+"""Starts the work of a command: as a Prefect flow if a server answers, else as a plain function."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from recsys.settings import Settings
 def run_nightly(settings: Settings) -> Summary:
     """Runs one night, watched by Prefect if a server is configured and answers.
 
-    Raises: as `recsys.nightly.run_night`.
+    Raises: the errors of `recsys.nightly.run_night`.
     """
     if choose_server():
         from flows.nightly import nightly
@@ -30,7 +30,7 @@ def run_nightly(settings: Settings) -> Summary:
 def run_backfill(first: datetime, last: datetime, step: timedelta, settings: Settings) -> list[Filled]:
     """Runs the missing nights between two moments, watched by Prefect if a server is configured and answers.
 
-    Raises: as `recsys.backfill.backfill`.
+    Raises: the errors of `recsys.backfill.backfill`.
     """
     if choose_server():
         from flows.backfill import backfill
@@ -44,7 +44,7 @@ def run_backfill(first: datetime, last: datetime, step: timedelta, settings: Set
 
 @contextmanager
 def alerting(flow: str, settings: Settings) -> Iterator[None]:
-    """Sends an alert if the block fails: without a server, no hook of Prefect does."""
+    """Sends an alert if the block fails. It replaces the hooks, which Prefect does not call without a server."""
     try:
         yield
     except BaseException as error:

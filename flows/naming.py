@@ -21,7 +21,7 @@ def name_of_backfill() -> str:
 
 
 def name_of(given: Any) -> str:
-    """The name for settings, or for a dict of settings; None stands for the settings of the environment."""
+    """The name for settings, or for a dict of settings. None means the settings in the environment."""
     settings = _parse_settings(given)
     moment = f" before {settings.as_of:%Y-%m-%d %H:%M}" if settings.as_of else ", all ratings"
     return f"{_source_of(settings)}{moment}"

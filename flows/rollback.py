@@ -34,7 +34,7 @@ def rollback(
 ) -> str:
     """Returns the id of the run that is published afterwards.
 
-    Raises: UsageError if there is no such run, or nothing to release; PublishError; HomeBusy.
+    Raises: UsageError if there is no such run, or if there is nothing to release; PublishError; HomeBusy.
     """
     place = Home((home or Settings().home).absolute())
     if release:

@@ -1,4 +1,4 @@
-"""Which Prefect server watches this process, if any. Prefect itself is imported only where it is configured."""
+"""Finds the Prefect server that watches this process, if any. Prefect is imported only if it is configured."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def find_server() -> str | None:
-    """The address of the configured Prefect API, from the environment or a Prefect profile; None if there is none."""
+    """Returns the address of the configured Prefect API, from the environment or a Prefect profile, or None."""
     if "PREFECT_API_URL" in os.environ:
         return os.environ["PREFECT_API_URL"] or None
     if not any(path.exists() for path in _configuration_files()):
@@ -22,7 +22,7 @@ def find_server() -> str | None:
 
 
 def is_reachable(address: str) -> bool:
-    """Whether a Prefect API answers at `address` within a few seconds; one that asks for a password does."""
+    """Whether a Prefect API answers at `address` within a few seconds. A request for a password is an answer."""
     import httpx
 
     try:
@@ -33,7 +33,7 @@ def is_reachable(address: str) -> bool:
 
 
 def choose_server() -> str | None:
-    """The Prefect server that watches this night, or None; the log says in one line when there is none."""
+    """Returns the address of the Prefect server that watches this night, or None. The reason for None is logged."""
     address = find_server()
     if address is None:
         logger.info("no Prefect server is configured; the night runs without one")
@@ -44,6 +44,6 @@ def choose_server() -> str | None:
 
 
 def _configuration_files() -> list[Path]:
-    """Where Prefect reads settings from, beside the environment."""
+    """The files from which Prefect reads settings, in addition to the environment."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     return [Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"), Path("prefect.toml")]

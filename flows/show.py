@@ -1,7 +1,7 @@
 """The artifacts of a night in the Prefect UI: progress bars, figures, the verdict of the gate, a plot, links to files.
 
-They are made from the files of the run, so a refused night has them too. A failure to create one is logged and does not
-end the night.
+They are made from the files of the run, so a refused night has artifacts, too. A failure to create one is logged and
+does not end the night.
 """
 
 import base64
@@ -34,13 +34,13 @@ from recsys.runs.summary import ERRORS, LISTS, in_files
 from recsys.warehouse.lookup import list_runs, read_figures
 
 SECONDS = 2.0  # between two updates of a bar
-NIGHTS = 30  # of the plot
+NIGHTS = 30  # maximum number in the plot
 
 logger = logging.getLogger("recsys.show")
 
 
 def has_server() -> bool:
-    """Whether a Prefect server is configured, and so a UI."""
+    """Whether a Prefect server, and therefore a UI, is configured."""
     return bool(PREFECT_API_URL.value())
 
 
@@ -62,7 +62,7 @@ def show(run: Run) -> None:
 
 
 def attempt(part: Callable[..., object], *args: object) -> None:
-    """Calls `part` and logs its failure, which must not end a night."""
+    """Calls `part`. A failure is logged and does not end the night."""
     try:
         part(*args)
     except Exception as error:
@@ -99,7 +99,7 @@ def key_of(label: str) -> str:
 
 
 def show_metrics(run: Run) -> None:
-    """A table of tonight's model, the champion and the baselines on the holdout, one row each."""
+    """Creates a table of tonight's model, the champion and the baselines on the holdout, one row each."""
     rows = list(tabulate(run))
     if rows:
         create_table_artifact(
@@ -108,7 +108,7 @@ def show_metrics(run: Run) -> None:
 
 
 def tabulate(run: Run) -> Iterator[dict[str, Any]]:
-    """The rows of that table; a figure that no model has gets no column."""
+    """Yields the rows of that table. Figures that no model has are left out."""
     figures: dict[str, dict[str, float]] = {}
     for row in read_metrics(run):
         if row.slice == "all" and row.split.startswith("holdout") and row.metric in ERRORS | LISTS:
@@ -122,17 +122,17 @@ def tabulate(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def show_verdict(run: Run) -> None:
-    """The verdict of the night and its reason, the result of the gate, and links to files."""
+    """Creates a page with the verdict of the night and its reason, the result of the gate, and links to files."""
     create_markdown_artifact("\n".join(describe(run)), key="verdict", description=f"Night {run.run_id}")
 
 
 def describe(run: Run) -> Iterator[str]:
-    """Markdown, line by line."""
+    """Yields the lines of that page, in Markdown."""
     verdict, reason = find_verdict(run)
     outcome = describe_run(run, verdict=verdict, reason=None)
     yield f"# {verdict}"
     if reason:
-        yield f"\n{_inert(reason)}\n"
+        yield f"\n{_escape_markdown(reason)}\n"
     yield f"- run `{run.run_id}`, data `{outcome.dataset}`, snapshot `{outcome.snapshot}`, as of {outcome.as_of}"
     yield f"- model {outcome.model or 'not chosen yet'}"
     yield from _describe_gate(run)
@@ -142,7 +142,7 @@ def describe(run: Run) -> Iterator[str]:
 
 
 def find_verdict(run: Run) -> tuple[str, str | None]:
-    """The verdict and the reason from `runs`, or from the run's folder if they could not be recorded there."""
+    """Reads the verdict and the reason from the table `runs`, or from the run's folder if the table lacks them."""
     try:
         for row in list_runs(run.home, NIGHTS).iter_rows(named=True):
             if row["run_id"] == run.run_id:
@@ -161,8 +161,8 @@ def _describe_gate(run: Run) -> Iterator[str]:
     if gate["champion"]:
         yield f"- compared with run `{gate['champion']}`, which was served"
     else:
-        yield f"- compared with no champion: {_inert(gate['not_compared'])}"
-    yield from (f"- **broken**: {_inert(one)}" for one in gate["broken"])
+        yield f"- compared with no champion: {_escape_markdown(gate['not_compared'])}"
+    yield from (f"- **broken**: {_escape_markdown(one)}" for one in gate["broken"])
     if not gate["broken"]:
         yield "- every limit holds"
     if gate["forced"]:
@@ -170,7 +170,7 @@ def _describe_gate(run: Run) -> Iterator[str]:
 
 
 def show_trend(run: Run) -> None:
-    """A plot of the newest nights of the data set."""
+    """Creates a plot of the newest nights of the data set."""
     if not run.findings.exists():
         return
     dataset = read_json(run.findings)["dataset"]
@@ -187,7 +187,7 @@ def show_trend(run: Run) -> None:
 
 
 def show_images(pictures: dict[str, Path]) -> None:
-    """Creates image artifacts from PNG files, by key. The image is embedded, because the UI cannot read our files."""
+    """Creates image artifacts from PNG files, by key. Images are embedded, because the UI cannot read local files."""
     for key, path in pictures.items():
         encoded = base64.b64encode(path.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{encoded}", key=key, description=path.stem)
@@ -199,6 +199,6 @@ def show_rows(rows: Iterable[dict[str, Any]], key: str, description: str) -> Non
         attempt(lambda: create_table_artifact(list(rows), key=key, description=description))
 
 
-def _inert(text: str) -> str:
-    """Escapes Markdown in a text that quotes a source."""
+def _escape_markdown(text: str) -> str:
+    """Escapes Markdown in a text that may quote the source."""
     return re.sub(r"([\\`*_{}\[\]()<>#|!])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The steps of a night as Prefect tasks, so that the UI shows the state, the log and the seconds of each."""
+"""The steps of a night as Prefect tasks, so that the UI shows the state, log and duration of each step."""
 
 import functools
 from typing import Any, ParamSpec, TypeVar, cast
@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 
 class TaskExecutor(Executor):
-    """Executes each step as a task run. A step whose result was kept by an earlier attempt ends in the state Cached."""
+    """Executes each step as a task run. A step with a result from an earlier attempt ends in the state Cached."""
 
     def __call__(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `Executor`; retries are Prefect's, so that the UI shows them as such."""
+        """Like `Executor`, but Prefect retries the step, so that the UI shows each retry."""
 
         @functools.wraps(step.function)
         def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -43,5 +43,5 @@ class TaskExecutor(Executor):
 
 
 def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether the source may be reachable again in a moment; a misspelt name is not retried."""
+    """Whether the error may be temporary: the source was unreachable. A misspelt name, for example, is not retried."""
     return isinstance(state.result(raise_on_failure=False), SourceOutage)

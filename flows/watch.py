@@ -36,7 +36,7 @@ def watch(
         Field(description="Folder of warehouse.duckdb. If empty: the setting of the worker."),
     ] = None,
 ) -> Any:
-    """Returns the text of `recsys status --max-age`; ends in the state Late if the last good night is too old."""
+    """Returns the text of `recsys status --max-age`. Ends in the state Late if the last good night is too old."""
     found = run_watchdog(Home((home or Settings().home).absolute()), max_age_hours)
     return render(found) if found.ok else _late(found)
 
@@ -46,7 +46,7 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
 
     Sends an alert for each closed run, and one for each missing night.
 
-    Raises: NotPublished, after an alert, if there is a warehouse that cannot be read.
+    Raises: NotPublished, after an alert, if the warehouse exists but cannot be read.
     """
     if has_server():
         for zombie in close_zombies():
@@ -64,7 +64,7 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
 
 
 def _send_late_alert(home: Home, last_success: str | None, reason: str, max_age_hours: float) -> None:
-    """Sends one alert for the night missing after `last_success`, and repeats it every `max_age_hours`."""
+    """Sends one alert for the missing night after `last_success`, and repeats it every `max_age_hours`."""
     if home.last_late_alert.exists():
         sent = read_json(home.last_late_alert)
         since = datetime.now(UTC) - datetime.fromisoformat(sent["at"])

@@ -1,7 +1,7 @@
 """Zombies: flow runs that Prefect shows as running although their process is gone. They are closed as crashed.
 
-A worker reports how its runs ended. A worker that is killed, by a power cut or for lack of memory, reports nothing: its
-runs stay RUNNING, and the limit of one night at a time then cancels every later night.
+Workers report the final states of their runs. A worker that is killed, by a power cut or for lack of memory, reports
+nothing. Its runs stay RUNNING, and the limit of one night at a time then cancels every later night.
 
     python -m flows.zombies        closes them on the server of PREFECT_API_URL; run it on the worker's machine
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POOL = "nights"  # as in prefect.yaml
 WORKER_ENDED = "the worker that ran this night ended"
-WORKER = "prefect.worker.name"  # the label in which Prefect keeps the worker that started a run
+WORKER = "prefect.worker.name"  # the label with the name of the worker that started a run
 PROC = Path("/proc")
 
 logger = logging.getLogger("recsys.zombies")
@@ -37,8 +37,8 @@ class Zombie:
     """A flow run that was closed because its process is gone."""
 
     flow_run_id: UUID
-    name: str  # Prefect's, as "amber-lynx"
-    was: str  # the type of its state before, as "RUNNING"
+    name: str  # given by Prefect, such as "amber-lynx"
+    was: str  # the type of its previous state, such as "RUNNING"
     pid: int | None  # of the process that is gone; None if Prefect has no record of it
     message: str  # of its new state, as shown in the UI
 
@@ -46,11 +46,11 @@ class Zombie:
 def close_zombies(
     pool: str = POOL, because: str = WORKER_ENDED, min_age: timedelta = timedelta(minutes=1)
 ) -> list[Zombie]:
-    """Closes as CRASHED the flow runs of `pool` whose process is gone, and the subflows within them; returns them.
+    """Closes the flow runs of `pool` whose process is gone, and their subflows, as CRASHED. Returns them.
 
-    `min_age` is how long a run must have been in its state: a run that is being started has no process yet, and a run
-    that has just ended may not have been reported yet. Runs of a worker on another host (named `worker@host`) and pools
-    of other types than process are left alone.
+    `min_age` is the minimum time that a run must have been in its state: a run that is starting has no process yet, and
+    a run that has just ended may not have been reported yet. Runs of workers on other hosts (named `worker@host`) are
+    skipped, and so are pools of other types than process.
     """
     from prefect.client.orchestration import get_client
 
@@ -68,10 +68,10 @@ def close_zombies(
 
 
 def find_process(flow_run_id: str, recorded_pid: str | None) -> int | None:
-    """The id of the process on this machine that runs a flow run; None if it is gone.
+    """Returns the id of the process on this machine that executes a flow run; None if it is gone.
 
-    Process ids are reused, so the environment of the process must name this flow run. Without a recorded id, all
-    processes are searched. Without /proc, the recorded id alone decides.
+    Process ids are reused, so the environment of the process must contain this flow run. Without a recorded id, all
+    processes are searched. Without /proc, only the recorded id is checked.
     """
     if not PROC.is_dir():
         return int(recorded_pid) if recorded_pid and _exists(int(recorded_pid)) else None
@@ -80,7 +80,7 @@ def find_process(flow_run_id: str, recorded_pid: str | None) -> int | None:
 
 
 def find_parent(pid: int) -> int | None:
-    """The id of the parent of a process; None if the process is gone or there is no /proc."""
+    """Returns the id of the parent of a process; None if the process is gone, or if there is no /proc."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])  # names may contain spaces
     return None
@@ -88,10 +88,10 @@ def find_parent(pid: int) -> int | None:
 
 def _runs(pid: int, flow_run_id: str) -> bool:
     folder = PROC / str(pid)
-    with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process has just ended
         try:
             return f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode() in (folder / "environ").read_bytes().split(b"\0")
-        except PermissionError:  # of another user: leaving a dead run open is better than closing a living one
+        except PermissionError:  # another user's process: leaving a dead run open is better than closing a live one
             return b"prefect" in (folder / "cmdline").read_bytes()
     return False
 
@@ -157,7 +157,7 @@ def _close(client: "SyncPrefectClient", run: "FlowRun", because: str) -> Iterato
 
 
 def send_alert_of(zombie: Zombie) -> None:
-    """Logs a closed run and sends its alert. A subflow has none of its own: its parent run is reported."""
+    """Logs a closed run and sends its alert. A subflow gets no alert, because its parent run is reported."""
     from prefect.client.orchestration import get_client
 
     from flows.alerting import alert_about

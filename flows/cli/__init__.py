@@ -1,1 +1,1 @@
-"""The command line `recsys`, a module for each group of commands: they parse, call `recsys` or a flow, and print."""
+"""The command line `recsys`, a module per group of commands. Commands parse, call `recsys` or a flow, and print."""

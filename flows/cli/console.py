@@ -23,13 +23,13 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, the convention of shells for Ctrl
 EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
 PIPE_WIDTH = 160  # columns of a table that is written to a file or a pipe
 
-received_signal: list[int] = []  # the exit code of the signal that ended this process, if one did
+received_signal: list[int] = []  # the exit code of the signal that ended this process, if any
 
 Command = Callable[..., None]
 
 
 def report_errors(command: Command) -> Command:
-    """Adds `--debug` to a command, and reports errors as one paragraph instead of a traceback."""
+    """Adds `--debug` to a command, and reports an error as one paragraph instead of a traceback."""
 
     @click.option("--debug", is_flag=True, help="Show debug logs, and the traceback of an error.")
     @functools.wraps(command)
@@ -74,7 +74,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def configure_process(*, debug: bool) -> None:
-    """Sets up logging to stderr, and the environment variables that torch and Prefect read when they are imported."""
+    """Configures logging to stderr, and the environment variables that torch and Prefect read on import."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
@@ -93,8 +93,8 @@ def configure_process(*, debug: bool) -> None:
 def run_program(main: Callable[[], None]) -> None:
     """Runs `main` as the whole program, and exits without finalising the interpreter.
 
-    Finalising takes most of a second once torch or Great Expectations is loaded, and makes nanobind print a page of
-    warnings about DuckDB objects that Prefect's threads still hold. Functions registered with `atexit` still run.
+    Finalising takes most of a second after torch or Great Expectations is loaded. It also makes nanobind print a page
+    of warnings about DuckDB objects that Prefect's threads still hold. Functions registered with `atexit` still run.
     """
     exit_code: list[int] = [1]
     atexit.register(_exit_now, exit_code)  # registered first, so it runs last
@@ -124,7 +124,7 @@ def _exit_now(exit_code: list[int]) -> None:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The exit code of an error that a signal caused. DuckDB raises one of its own when a signal interrupts a query."""
+    """The exit code of an error that a signal caused. DuckDB raises its own error if a signal interrupts a query."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return received_signal[-1] if received_signal else EXIT_TERMINATED

@@ -102,7 +102,7 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
 
     place = home_of(home)
     if user_ids:
-        with locked(place, "a request to forget"):  # a running night would publish the rows that it has already read
+        with locked(place, "a request to forget"):  # because a running night would still publish rows it has read
             (forgotten.remember if undo else forgotten.forget)(user_ids, place)
     listed = forgotten.read_forgotten(place)
     if as_json:
@@ -144,7 +144,7 @@ def generate(size: str, path: Path, seed: int, as_json: bool) -> None:
 
 
 def print_check(run: Run, as_json: bool) -> None:
-    """Prints the results of the checks; nothing if the run ended before them."""
+    """Prints the results of the checks. Prints nothing if the run ended before them."""
     from recsys.checks.report import describe_check, render_check
 
     if as_json:

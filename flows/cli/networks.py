@@ -106,7 +106,7 @@ def plan_work(
     epochs: Any,
     **options: Any,
 ) -> list[tuple[Any, Any, Path | None]]:
-    """Plan, settings and folder for each source. All are validated before the first network is trained.
+    """Returns plan, settings and folder for each source. All are validated before the first network is trained.
 
     Raises: UsageError for an invalid argument.
     """

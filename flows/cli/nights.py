@@ -24,7 +24,7 @@ from recsys.errors import UsageError
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone
+class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers only
     """A time between nights, such as 1d, 12h or 30m."""
 
     name = "step"

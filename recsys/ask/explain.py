@@ -1,6 +1,8 @@
-"""Explain a movie's place in a user's list: the parts of its score, its expected stars, and the movies behind it.
+"""Explain a movie's place in a user's list: the parts of its score, its expected stars, and the reasons for it.
 
-Reads the ranker saved in the folder of the published run. Shapes: B = 1 user, I items, C = 1 candidate, P parts.
+Uses the ranker that is saved in the folder of the published run.
+
+Shapes: B = 1 user, I items, C = 1 candidate, P parts.
 """
 
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ class Explanation:
     rating_hat: float  # expected stars
     parts: pl.DataFrame  # (part, value, weight, adds); the sum of `adds` is the score
     stars: pl.DataFrame  # (stars, probability)
-    affinity: float | None  # by EASE, whose part is its logarithm except for new movies; None without EASE
+    affinity: float | None  # by EASE; its logarithm is the EASE part, except for new movies. None without EASE
     because: pl.DataFrame  # (movie_id, title, year, rating, share); the sum of all shares is the affinity
 
     def as_json(self) -> dict[str, Any]:
@@ -50,10 +52,10 @@ class Explanation:
 
 
 def explain(home: Home, user_id: int, asked: str) -> Explanation:
-    """Explain the score of the movie with this title or id for this user, by the published run.
+    """Explain the score that the published run gives to the movie with this title or id for this user.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is missing or damaged; ModelError if its
-    network is; UsageError if the user or the movie is unknown.
+    Raises: NotPublished if there are no lists, or if the folder of their run is missing or damaged; ModelError if its
+    network is missing or damaged; UsageError if the user or the movie is unknown.
     """
     place = lookup.find_place(home, user_id, asked)
     vocabulary, ranker = _load(home.run(place.run_id))
@@ -99,7 +101,7 @@ def _parts(ranker: Ranker, users: Users, item_idx: Tensor) -> tuple[pl.DataFrame
 
 
 def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.DataFrame:
-    """Return (movie_id, title, year, rating) of the movies the user has rated, in order of index."""
+    """Return (movie_id, title, year, rating) of the movies that the user has rated, in order of index."""
     own = users.histories
     rated = pl.DataFrame({"movie_id": vocabulary.movie_ids[own.items.numpy() - 1], "rating": own.stars.numpy()})
     named = rated.join(movies, on="movie_id", how="left", maintain_order="left")
@@ -107,7 +109,7 @@ def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.Dat
 
 
 def _by_share(rated: pl.DataFrame, shares: Tensor | None) -> pl.DataFrame:
-    """Sort by descending share; empty without EASE."""
+    """Return the rated movies by descending share. Empty without EASE."""
     if shares is None:
         return rated.head(0).with_columns(share=pl.lit(0.0))
     return rated.with_columns(share=pl.Series(shares.numpy())).sort("share", "movie_id", descending=[True, False])

@@ -1,7 +1,7 @@
-"""Fold in a new user: compute the list that a saved ranker gives to a user known only by a few ratings.
+"""Fold in a new user: compute the list that a saved ranker gives to a user with a few ratings.
 
-It repeats the arithmetic of `rank.score` for one user in numpy, which is imported in a tenth of the time of torch, so
-that `recsys recommend --ratings` answers at once; a test keeps both equal.
+The arithmetic of `rank.score` is repeated for one user in numpy. Numpy is imported in a tenth of the time of torch, so
+that `recsys recommend --ratings` answers at once. A test checks that both give equal results.
 
 Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
 """
@@ -42,7 +42,7 @@ class Asker:
 
 
 class SavedRanker:
-    """The files of `rank.saved_ranker`; only the arrays needed for one user are read."""
+    """The files of `rank.saved_ranker`. Only the arrays needed for one user are read."""
 
     def __init__(self, folder: Path) -> None:
         """Raises: NotPublished if the files have another format version."""
@@ -69,7 +69,7 @@ class SavedRanker:
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
     """Return the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
-    Rated movies and movies that rules close for all users are left out; caps and diversity are not applied. Ties go to
+    Rated movies and movies that rules close for all users are left out. Caps and diversity are not applied. Ties go to
     the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
@@ -102,7 +102,7 @@ def _candidates(mean_I: Floats, may_be_shown_I: npt.NDArray[np.bool_], n: int) -
 
 
 def _log_affinity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
-    """Return (I,) the scores of one retriever, with new movies at the mean of their neighbours."""
+    """Return (I,) the scores of one retriever. A new movie has the weighted mean of its neighbours' scores."""
     kind = ranker.retrievers[name]
     if kind == "towers":
         score_I = ranker.array(f"{name}.item_IW") @ ranker.rows(f"{name}.user_UW", [0])[0]

@@ -11,15 +11,15 @@ from recsys.errors import NotPublished, UsageError
 from recsys.home import Home
 from recsys.warehouse.lookup import check_published, next_night, reading, select
 
-SEGMENTS_NAMED = 12  # in error messages; an edition has dozens of segments
+SEGMENTS_NAMED = 12  # maximum in error messages, because an edition has dozens of segments
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
     """Return a user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
-    It is empty if the user's ratings and the rules leave no movie.
+    The list is empty if the user's ratings and the rules exclude all movies.
 
-    Raises: NotPublished if there are no lists yet; UsageError if the user is unknown, naming the default lists.
+    Raises: NotPublished if there are no lists yet; UsageError, which names the default lists, if the user is unknown.
     """
     with reading(home) as connection:
         check_published(connection, home)
@@ -32,7 +32,7 @@ def recommend_default(home: Home, segment: str) -> pl.DataFrame:
 
     `segment` is "all" or properties in any order: gender=F age=25.
 
-    Raises: NotPublished if there are no default lists; UsageError if there is none for this segment, naming others.
+    Raises: NotPublished if there are no default lists; UsageError, which names others, if this segment has none.
     """
     with reading(home) as connection:
         check_published(connection, home)

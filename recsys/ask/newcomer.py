@@ -30,10 +30,10 @@ class Newcomer:
 def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int | None = None) -> Newcomer:
     """Return the best `n` movies for ratings such as "Toy Story=5,Heat=4" and a segment such as "gender=F age=25".
 
-    Nothing is trained, and torch is not imported. Ratings of movies that the published run does not know are ignored.
+    Nothing is trained, and torch is not imported. Ratings of movies that are not in the published run are ignored.
 
-    Raises: NotPublished if there are no lists, or the folder of their run is missing or damaged; UsageError if the
-    ratings cannot be parsed, or a title or the segment is unknown.
+    Raises: NotPublished if there are no lists, or if the folder of their run is missing or damaged; UsageError if the
+    ratings cannot be parsed, or if a title or the segment is unknown.
     """
     run_id, movies = lookup.read_served(home)
     run = home.run(run_id)

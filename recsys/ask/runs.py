@@ -1,4 +1,4 @@
-"""One run as the warehouse records it, for programs that look at earlier nights."""
+"""The record of one run in the warehouse, for programs that inspect earlier nights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +19,20 @@ LISTS = (
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What the warehouse knows of one run. Moments are UTC."""
+    """The record of one run. Moments are UTC."""
 
     run_id: str
     record: dict[str, Any]  # its row of `runs`, by column
     metrics: pl.DataFrame  # model, split, slice, metric, value
     steps: pl.DataFrame  # step, seconds
-    lists: pl.DataFrame  # user_id, rank, movie_id, score; empty if recommendation_history does not hold them
-    folder: Path  # settings, log, gate and Data Docs of the run, as long as they are kept
+    lists: pl.DataFrame  # user_id, rank, movie_id, score; empty if they are not in recommendation_history
+    folder: Path  # settings, log, gate and Data Docs of the run, until they are deleted
 
 
 def open_run(home: Home, run_id: str | None = None) -> RecordedRun:
-    """Reads the record of a run, by default of the run that is being served.
+    """Read the record of a run, by default of the run that is being served.
 
-    Raises: NotPublished if nothing is served, or if the warehouse cannot be read; UsageError if there is no such run.
+    Raises: NotPublished if no run is served, or if the warehouse cannot be read; UsageError if there is no such run.
     """
     if run_id is None:
         served = find_served(home)

@@ -1,8 +1,8 @@
-"""Find movies by typed titles, tolerant of articles, accents, punctuation, numerals, typing errors and the year.
+"""Find movies by typed titles. Articles, accents, punctuation, numerals, the year and spelling may differ.
 
-The names of a movie are its published title, the text in parentheses in it and, with less weight, the parts before and
-after a colon or a dash. Names are compared in a normal form: "Matrix, The" is "the matrix", "Amélie" is "amelie",
-"Godfather: Part II, The" is "the godfather part 2".
+A movie has several names: its title, the title without text in parentheses, this text and, with a lower weight, the
+parts before and after a colon or a dash. Names are compared in a normal form: "Matrix, The" is "the matrix", "Amélie"
+is "amelie", "Godfather: Part II, The" is "the godfather part 2".
 """
 
 import logging
@@ -17,26 +17,28 @@ from recsys.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-MIN_SIMILARITY = 0.75  # a movie below this similarity is not accepted as a match
+MIN_SIMILARITY = 0.75  # movies with a lower similarity do not match
+# Similarities and factors of inexact matches. The product of the first three is above LETTERS.
 OTHER_ARTICLE = 0.98  # "the heat" for Heat, ranked after The Heat; a query without an article matches both
 PART = 0.97  # "star wars" for Star Wars: Episode IV - A New Hope, ranked after full matches
-OTHER_YEAR = 0.97  # a year off by one (premiere and release differ); the product of the three is above LETTERS
-LETTERS = 0.9  # times the share of common letters, for inexact matches
+OTHER_YEAR = 0.97  # a year off by one, because the years of premiere and release may differ
+LETTERS = 0.9  # multiplied by the share of common letters
 OTHER_NUMBER = 0.74  # upper bound if numbers differ: "Toy Story 4" is similar to Toy Story 2, but is another movie
 WORDS = 0.8  # "private ryan" for Saving Private Ryan: all words occur, and there are at least two
-SHORTLIST = 200  # names with the most common letters, which are compared in detail
+SHORTLIST = 200  # the names with the most letters in common, which are compared in detail
 SUGGESTED = 3  # titles in an error message
 
 YEAR = re.compile(r"^(?P<title>.*\S)\s*(?P<bracket>\()?\b(?P<year>(?:18|19|20)\d\d)(?(bracket)\))\s*$")
 
-# All of these are articles after a comma, but only some in front: Die Hard, I Am Legend, As Good as It Gets.
+# After a comma, all of these are articles. At the start of a title, only some are: not the first word of Die Hard, I Am
+# Legend or As Good as It Gets.
 TRAILING = r"(?i)^(.*), (the|an?|l[aeo]s?|l'|el|il|i|gli|une?|una|d[aeio]|der|das|d[ei]n|det|die|eine?|het|os?|as)$"
 LEADING = r"^(?:the|an?|l[aeo]s?|l|el|il|une?|una|der|das|den|det|eine?) (.+)$"
 ALSO_KNOWN_AS = r"(?i)^a\.? ?k\.? ?a\.?:? "
 
 ROMAN = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
 WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen")
-NUMBERED = ("part", "episode", "chapter", "volume", "vol")  # after these words, I and one are numbers as well
+NUMBERED = ("part", "episode", "chapter", "volume", "vol")  # after these words, "I" and "one" are numbers, too
 NUMBERS = {  # words have a blank on each side, so that adjacent words match
     **{f" {numeral} ": f" {value} " for value, numeral in enumerate(ROMAN, start=2)},
     **{f" {word} ": f" {value} " for value, word in enumerate(WRITTEN, start=2)},
@@ -55,7 +57,7 @@ class Query:
 
     name: str
     year: int | None = None
-    only_exact: bool = False  # if a year at the end is taken as a part of the title
+    only_exact: bool = False  # for a query whose final year is read as part of the title
 
     @property
     def bare(self) -> str:
@@ -66,17 +68,17 @@ def find_movies(asked: str, movies: pl.DataFrame, limit: int = 5) -> pl.DataFram
     """Return the movies most similar to the query, best first: the columns of `movies` and similarity (0 to 1).
 
     `movies` has movie_id, title, year and other columns, including n_ratings if known. `asked` is a movie_id or a title
-    with an optional year, which may be off by one. A number that is both a movie_id and a title is the id. Ties go to
-    the movie with more ratings, then to the lower movie_id.
+    with an optional year, which may be off by one. A number that is both a movie_id and a title is read as the id. Ties
+    go to the movie with more ratings, then to the lower movie_id.
     """
     by_id = _by_id(asked, movies)
     return by_id if len(by_id) else _find(asked, movies, _name(movies), limit)
 
 
 def find_movie(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
-    """Return the best match as a row of `find_movies`; log if there were several matches or only an inexact one.
+    """Return the best match as a row of `find_movies`. Log if there were several matches or only an inexact one.
 
-    Raises: UsageError if there is none, naming the nearest titles.
+    Raises: UsageError, which names the nearest titles, if there is no match.
     """
     return _take(asked, movies, _name(movies))
 
@@ -139,14 +141,14 @@ def _stars(title: str, text: str, levels: Sequence[float]) -> float:
 
 
 def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
-    """Return the best match; log if there were several matches or only an inexact one. Raises: UsageError."""
+    """Return the best match. Log if there were several matches or only an inexact one. Raises: UsageError."""
     matches = _find(asked, movies, names, SUGGESTED, only_exact=True)
     by_id = _by_id(asked, movies)
     if len(by_id):
         if len(matches):
             logger.info("'%s' is read as a movie_id: %s; not: %s", asked, _describe(by_id), _list(matches))
         return by_id
-    if len(matches):  # the slower comparisons only find less similar movies
+    if len(matches):  # the slower comparisons would only find less similar movies
         movie = matches.head(1)
         others = matches[1:].filter(pl.col("similarity") == movie["similarity"].item())
         if len(others):
@@ -182,7 +184,7 @@ def _by_id(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
 def _find(
     asked: str, movies: pl.DataFrame, names: pl.DataFrame, limit: int, *, only_exact: bool = False
 ) -> pl.DataFrame:
-    """Like find_movies, by title only."""
+    """Like `find_movies`, but by title only."""
     similar = pl.concat(_compare(query, names, only_exact) for query in _parse(asked))
     best = similar.group_by("row").agg(similarity=pl.col("similarity").max().round(4))
     found = movies.with_row_index("row").join(best, on="row").drop("row")
@@ -200,7 +202,7 @@ def _parse(asked: str) -> list[Query]:
 
 
 def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFrame:
-    """Return (row, similarity) for every matching name; a movie can occur several times."""
+    """Return (row, similarity) for every matching name. A movie can occur several times."""
     compact, bare = query.name.replace(" ", ""), query.bare.replace(" ", "")
     if not compact:
         return pl.DataFrame(schema={"row": pl.UInt32, "similarity": pl.Float64})
@@ -226,7 +228,7 @@ def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFram
 
 
 def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
-    """Return the names with the most common letters in the same order."""
+    """Return the names with the most letters in common with the query, in the same order."""
     if query.year is not None:
         names = names.filter(pl.col("year").is_between(query.year - 1, query.year + 1))
     nearest = process.extract(query.name, names["name"].to_list(), scorer=fuzz.ratio, limit=SHORTLIST)
@@ -253,7 +255,7 @@ def _numbers(name: pl.Expr) -> pl.Expr:
 
 
 def _name(movies: pl.DataFrame) -> pl.DataFrame:
-    """Return the names of all movies: (row, year, weight, name); a movie has several names, which can be equal."""
+    """Return the names of all movies: (row, year, weight, name). A movie has several names, which can be equal."""
     title = pl.col("title")
     whole = movies.lazy().select("title", "year", row=pl.int_range(pl.len(), dtype=pl.UInt32))
     bracketed = whole.filter(title.str.contains("(", literal=True))

@@ -37,7 +37,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Job:
-    """A comparison that is ready to run: data are loaded, splits are valid, the folder is writable."""
+    """A comparison that is ready to run: the data are loaded, the splits are valid, and the folder is writable."""
 
     plan: Plan
     settings: Settings
@@ -46,10 +46,10 @@ class Job:
 
 
 def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
-    """Load the data and validate everything before the first network is trained; `out` defaults to a new folder.
+    """Load the data and validate everything before the first network is trained. `out` defaults to a new folder.
 
-    Raises: UsageError if the folder holds a comparison under other conditions or cannot be written, or a split does not
-    exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
+    Raises: UsageError if the folder has a comparison under other conditions or cannot be written, or if a split does
+    not exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
     """
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     with writing_to(folder):
@@ -62,10 +62,11 @@ def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
 
 
 def compare(job: Job) -> Comparison:
-    """Train and measure everything in the plan; finished trials in the folder are not repeated.
+    """Train and measure everything in the plan. Finished trials in the folder are not repeated.
 
-    A network that fails has a row with the failure. Raises: UsageError if the folder cannot be written; HomeBusy if
-    another process uses it.
+    If a network fails, its row has the error.
+
+    Raises: UsageError if the folder cannot be written; HomeBusy if another process uses it.
     """
     plan, settings, data, folder = job.plan, job.settings, job.data, job.folder
     with alone(folder, "comparison"), writing_to(folder):
@@ -81,7 +82,7 @@ def compare(job: Job) -> Comparison:
 
 
 def check_complete(found: list[Comparison]) -> None:
-    """Raises: ModelError if a network failed. Called last, so that all results are reported first."""
+    """Check that no network failed. Called last, so that all results are reported first. Raises: ModelError."""
     failed = sorted({f"{row.model} on {one.dataset}" for one in found for row in one.rows if row.failures})
     if failed:
         raise ModelError(
@@ -118,7 +119,7 @@ def _describe(how: SplitConfig | Provided) -> str:
 
 
 def _conditions(data: Data, plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Return everything that must be equal for two trials to be comparable."""
+    """Return the settings and inputs that must be equal for two trials to be comparable."""
     return {
         "snapshot": data.snapshot,
         "as_of": str(settings.as_of),

@@ -21,7 +21,7 @@ from recsys.train.choose import Learner
 
 @dataclass(frozen=True)
 class Data:
-    """A source as a night would load it."""
+    """The data of a source, loaded as in a night."""
 
     archive: Archive
     snapshot: str
@@ -33,7 +33,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Parts:
-    """A split. Epochs are chosen on `validation` with training on `fitted`; the final training uses both."""
+    """A split. Epochs are chosen by training on `fitted` and measuring on `validation`. Final training uses both."""
 
     fitted: pl.DataFrame
     validation: pl.DataFrame
@@ -46,7 +46,7 @@ class Parts:
 
 
 def load_data(settings: Settings) -> Data:
-    """Fetch, read and check the source of `settings`, like a night.
+    """Fetch, read and check the source of `settings`, as in a night.
 
     Raises: DataRefused with the run if the data are refused; the errors of fetching and reading.
     """
@@ -59,9 +59,9 @@ def load_data(settings: Settings) -> Data:
 
 
 def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
-    """Cut the data by one split and seed; of a provided split only the validation part is drawn.
+    """Cut the data by one split and seed. In a provided split, only the validation part is drawn.
 
-    Raises: DataRefused if a part would be empty, or holdout and train overlap.
+    Raises: DataRefused if a part would be empty, or if holdout and train overlap.
     """
     if isinstance(how, SplitConfig):
         rest, holdout = cut_holdout(data.ratings, how, seed)
@@ -79,8 +79,8 @@ def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
 def make_learner(data: Data, parts: Parts, settings: Settings, seed: int) -> Learner:
     """Make the learner of a split. Its vocabulary has the ids of train and of the source's users and movies.
 
-    Ids of the holdout alone are unknown. Users and movies without training ratings are included, so that models can use
-    their features.
+    Ids that occur only in the holdout are unknown. Users and movies without training ratings are included, so that
+    models can use their features.
     """
     known = (parts.train.select("user_id", "movie_id"), data.users.select("user_id"), data.movies.select("movie_id"))
     vocabulary = fit_vocabulary(pl.concat(known, how="diagonal"))

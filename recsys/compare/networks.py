@@ -1,4 +1,4 @@
-"""Tables of the networks and of their configs."""
+"""The tables of `recsys networks`: all networks, and the config of one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from recsys.models import MODELS, NetworkConfig
 
 
 def list_networks() -> pl.DataFrame:
-    """Return a row per network: name, whether it predicts stars, description, figure reported by its write-up."""
+    """Return a row per network: its name, whether it predicts stars, its description, its write-up's figure."""
     return pl.DataFrame(
         {
             "network": name,
@@ -34,7 +34,7 @@ def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
 
 
 def list_knobs(config: NetworkConfig) -> pl.DataFrame:
-    """Return a row per field of the config: value, range searched by `recsys tune`, description."""
+    """Return a row per field of the config: its value, the range that `recsys tune` searches, its description."""
     rows = list(_knobs(config, ""))
     return pl.DataFrame(rows, schema=dict.fromkeys(("knob", "value", "searched", "what"), pl.String))
 

@@ -1,7 +1,7 @@
-"""Measure how well a score alone orders all movies that a user has not rated, without candidates or other scores.
+"""Measure how well a single score orders all movies that a user has not rated.
 
-Ordering by expected stars alone makes poor lists, because a movie with a few high ratings comes first. Published lists
-are ordered differently, see `recsys.rank`.
+Expected stars alone make poor lists, because movies with a few high ratings come first. Published lists are ordered
+differently; see `recsys.rank`.
 
 Shapes: B users, C movies with a rating in train, N places of a list.
 """
@@ -18,7 +18,7 @@ from recsys.models import Interactions, Pairs
 from recsys.retrieve.histories import Histories, gather_histories
 from recsys.train.choose import Learner
 
-SAMPLE = 1_000  # users; scoring every movie for all users would take longer than training
+SAMPLE = 1_000  # maximum number of users; scoring every movie for all users would take longer than training
 PAIRS_PER_BLOCK = 2_000_000
 PLACES = 10
 
@@ -30,9 +30,9 @@ def measure_order(
 ) -> float | None:
     """Return the NDCG@10 of lists of unseen movies ordered by `score`, or None if no user has a relevant movie.
 
-    It is the mean over users with a training rating and a relevant movie in `holdout` (user_id, movie_id, rating):
-    one with `relevant_from` stars or more. At most `SAMPLE` of these users are drawn by the learner's seed. Ties go to
-    the lower movie index. Everything is on the CPU.
+    It is the mean over users with a training rating and a relevant movie in `holdout` (user_id, movie_id, rating). A
+    movie with `relevant_from` stars or more is relevant. If there are more than `SAMPLE` such users, the learner's seed
+    draws a sample. Ties go to the lower movie index. Tensors must be on the CPU.
     """
     vocabulary, histories = learner.vocabulary, gather_histories(train, learner.sizes())
     relevant = holdout.filter(pl.col("rating") >= relevant_from).select("user_id", "movie_id").unique()

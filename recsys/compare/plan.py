@@ -24,7 +24,7 @@ EVERYTHING = (*MODELS, *BASELINES)
 
 @dataclass(frozen=True)
 class Plan:
-    """Every network on every split, once per seed. The seed draws both the split and the network's weights."""
+    """Every network is trained on every split, once per seed. The seed draws the split and the network's weights."""
 
     models: tuple[str, ...]
     splits: dict[str, SplitConfig | Provided]  # by name in the results
@@ -40,7 +40,7 @@ def plan_comparison(
     settings: Settings,
     files: tuple[Path | None, Path | None] = (None, None),
 ) -> Plan:
-    """Parse the options of the command; `files` are a train and a holdout file, which replace `splits`.
+    """Parse the options of the command. `files` are a train and a holdout file, which replace `splits`.
 
     Raises: UsageError for invalid options.
     """
@@ -63,7 +63,7 @@ def plan_comparison(
 
 
 def _check_config(settings: Settings, named: tuple[str, ...]) -> None:
-    """Raises: UsageError if the config is invalid, or belongs to a network that is not compared."""
+    """Raises: UsageError if the config is invalid, or if its network is not compared."""
     if settings.config is None:
         return
     if settings.config.model not in named:
@@ -74,7 +74,7 @@ def _check_config(settings: Settings, named: tuple[str, ...]) -> None:
 def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Path | None]:
     """Return the folder for the results of each source: `out`, or a subfolder of it per source if there are several.
 
-    Without sources, the source of the settings is used. Without `out`, each gets a new folder of the home.
+    Without sources, the source of the settings is used. Without `out`, each source gets a new folder in the home.
 
     Raises: UsageError if two sources would share a folder.
     """

@@ -1,4 +1,4 @@
-"""`recsys compare --find-lr`: suggest a learning rate for each network, and draw the curve behind it."""
+"""`recsys compare --find-lr`: suggest a learning rate for each network, and draw its loss by rate."""
 
 import logging
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rates:
-    """Suggested rates; `failures` are networks whose loss is not finite at any rate."""
+    """Suggested rates. `failures` are the errors of networks whose loss is not finite at any rate."""
 
     folder: Path
     suggested: dict[str, float]  # by network

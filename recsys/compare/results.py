@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over seeds and the `half_width` of its 95% interval, which is None for a single seed."""
+    """A mean over seeds, and the `half_width` of its 95% interval, which is None for a single seed."""
 
     mean: float
     half_width: float | None
@@ -55,7 +55,7 @@ def estimate(values: list[float]) -> Figure:
 
 
 def summarise(trials: Iterable[Trial]) -> list[Row]:
-    """Return a row per split and network, in the order of the trials; means are over the trials with the metric."""
+    """Return a row per split and network, in the order of the trials. Means are over the trials with the metric."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.split, trial.model), []).append(trial)
@@ -77,7 +77,7 @@ class TrialStore:
     """Stores finished trials, one file each, so that an interrupted comparison can be resumed."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Raises: UsageError if `folder` holds trials under other conditions, which are not comparable."""
+        """Raises: UsageError if `folder` has trials under other conditions, which are not comparable."""
         self.folder = folder
         there = folder / "conditions.json"
         kept = _read(there) if there.exists() else conditions
@@ -92,12 +92,12 @@ class TrialStore:
         write_json(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
-        """Return the stored trial, or run and store it. Failed trials are not stored; unreadable ones are run again."""
+        """Return the stored trial, or run and store it. Failed trials are not stored. Damaged trials are run again."""
         path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
         if path.exists():
             try:
                 return Trial(**_read(path))
-            except TypeError:  # None or other fields
+            except TypeError:  # not JSON, or JSON with other fields
                 logger.warning("%s is damaged; the trial is run again", path)
         trial = run()
         if trial.failure is None:
@@ -106,7 +106,7 @@ class TrialStore:
 
 
 def _read(path: Path) -> Any:
-    """Return None if the file is not JSON."""
+    """Read a JSON file. Return None if it is not JSON."""
     try:
         return read_json(path)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The search space of `recsys tune`, as declared next to each field of a network's config.
+"""The search space of `recsys tune`, which the fields of a network's config declare.
 
 A field declares `json_schema_extra={"search": [low, high, kind]}`, where kind is "linear", "log", "int" or "int_log",
-or `{"search": [choice, choice, ...]}`. Other fields are not searched. Neither are fields that disable a part of the
-network: those that are None, or 0 in a logarithmic range.
+or `{"search": [choice, choice, ...]}`. Other fields are not searched. A field is not searched either if its value
+disables a part of the network: None, or 0 in a logarithmic range.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Field:
         return self.is_range and (self.default is None or (self.default == 0 and self.search[-1].endswith("log")))
 
     def suggest(self, trial: "Trial") -> Any:
-        """Suggest a value. The range is widened to include the default, which is the first trial."""
+        """Suggest a value. The range is extended to include the default, which the first trial uses."""
         if not self.is_range:
             return trial.suggest_categorical(self.path, list(dict.fromkeys([*self.search, self.default])))
         low, high, kind = self.search

@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
 
-STARS = {  # in stars or comparable: lower is better
+STARS = {  # mostly in stars; lower is better
     "mae_median": "MAE median",
     "mae_rounded": "MAE rounded",
     "mae_mode": "MAE mode",
@@ -29,7 +29,7 @@ DROP_ORDER = (  # columns to drop on a narrow terminal, in this order
 )  # fmt: skip
 
 MISSING_RANKS_LAST = 1e9
-UNLIMITED_WIDTH = 10_000  # characters; measurements are limited to the width of the console
+UNLIMITED_WIDTH = 10_000  # characters; rich measures tables only up to the width of its console
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
@@ -59,7 +59,7 @@ def _place(row: Row) -> tuple[float, float, str]:
 
 
 def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as fit, and the names of the others; figures are never truncated."""
+    """Return the table with as many columns as fit, and the names of the others. Figures are never truncated."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
     for key in (*DROP_ORDER, None):
@@ -107,13 +107,13 @@ def _legend(rows: list[Row]) -> Iterator[str]:
         yield (
             f"Means over {n} seeds, ± half of the 95% interval (Student's t). The seed draws the network's weights, "
             "the validation part and the random split; the other splits are equal for all seeds. Random splits of a "
-            "data set share most rows, so the intervals are for another split of it, not for other data."
+            "data set share most rows, so the intervals apply to other splits of this data set, not to other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (
-        "ECE: the mean difference of predicted probability and observed share that a rating is above a level. NDCG@10 "
-        "by score: all unseen movies, ordered by the network alone. Expected stars alone make poor lists; nights blend "
-        "them with other scores."
+        "ECE: the mean difference between the predicted probability and the observed share of ratings above a level. "
+        "NDCG@10 by score: all unseen movies, ordered by the network alone. Expected stars alone make poor lists; "
+        "nights blend them with other scores."
     )
     for criterion in dict.fromkeys(row.criterion for row in rows if row.criterion):
         names = dict.fromkeys(row.model for row in rows if row.criterion == criterion)

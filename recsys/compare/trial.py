@@ -30,7 +30,7 @@ Slices = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of a trial, or its `failure`."""
+    """The result of a trial, or the error of a failed trial in `failure`."""
 
     split: str
     model: str
@@ -47,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials of one split and seed have in common."""
+    """The data and options shared by all trials of one split and seed."""
 
     split: str
     parts: Parts
@@ -58,7 +58,7 @@ class Setting:
 
 
 def run_trial(name: str, setting: Setting) -> Trial:
-    """Run a trial. Errors are recorded in the trial instead of raised, so that the other trials run."""
+    """Run a trial. Errors are recorded in the trial instead of raised, so that the other trials still run."""
     try:
         return _run_baseline(name, setting) if name in BASELINES else _run_network(name, setting)
     except Exception as error:
@@ -69,7 +69,7 @@ def run_trial(name: str, setting: Setting) -> Trial:
 
 
 def train_network(name: str, setting: Setting) -> tuple[Network, Choice]:
-    """Choose epochs on validation (or take them from the config), then train on everything but the holdout.
+    """Choose epochs on validation, or take them from the config. Then train on everything except the holdout.
 
     The network is returned on the CPU.
     """
@@ -88,8 +88,8 @@ def _run_network(name: str, setting: Setting) -> Trial:
     network, choice = train_network(name, setting)
     seconds = time.monotonic() - start
     known, asked = (setting.learner.encode(part) for part in (setting.parts.train, setting.parts.holdout))
-    trial = _measure_rater if isinstance(network, RatingNetwork) else _measure_orderer
-    measured = trial(network, known, asked, setting)
+    measure = _measure_ratings if isinstance(network, RatingNetwork) else _measure_own_error
+    measured = measure(network, known, asked, setting)
     order = _order(partial(score, network), known, setting)
     cost = {
         "parameters": float(sum(weight.numel() for weight in network.parameters())),
@@ -101,7 +101,7 @@ def _run_network(name: str, setting: Setting) -> Trial:
     )
 
 
-def _measure_rater(network: Network, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, Any]:
+def _measure_ratings(network: Network, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, Any]:
     assert isinstance(network, RatingNetwork)
     prediction, levels_K = predict(network, asked), network.levels()
     metrics = judge(prediction, asked, levels_K)
@@ -112,7 +112,7 @@ def _measure_rater(network: Network, known: Interactions, asked: Interactions, s
     }
 
 
-def _measure_orderer(network: Network, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, Any]:
+def _measure_own_error(network: Network, known: Interactions, asked: Interactions, setting: Setting) -> dict[str, Any]:
     with seeded(setting.learner.seed):  # some networks draw negatives to compute their error
         error = mean_error(network, asked)
     return {"metrics": {OWN_ERROR: error}, "criterion": network.criterion}

@@ -1,6 +1,6 @@
 """`recsys tune`: hyperparameter search on validation. All trials are stored.
 
-The default config of the network is the first trial, so the best one is never worse.
+The first trial is the default config of the network, so the best trial is never worse than the default.
 """
 
 import csv
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because numbers of epochs differ
+STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because their epochs differ in number
 TRIALS_BEFORE_PRUNING = 5
 STEPS_BEFORE_PRUNING = 3
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trial so far, and the folder of all trials."""
+    """The best trial so far, and the folder with all trials."""
 
     folder: Path
     model: str
@@ -52,10 +52,10 @@ class Tuned:
 
 
 def tune(model: str, settings: Settings, minutes: float, max_trials: int | None = None) -> Tuned:
-    """Search for `minutes` or `max_trials` more trials on a validation part of train, without using the holdout.
+    """Search for `minutes`, or for `max_trials` more trials, on a validation part of train, without the holdout.
 
-    The objective is the MAE of the median, or the own error of a network that predicts no ratings; it is minimised. A
-    second call with the same data and settings resumes the search; a killed trial is run again.
+    The search minimises the MAE of the median, or the own error of a network that predicts no ratings. Another call
+    with the same data and settings resumes the search. A killed trial is run again.
 
     Raises: UsageError if the network does not exist or has nothing to search; ModelError if no trial succeeded;
     HomeBusy if the same search is running; the errors of reading.
@@ -89,7 +89,7 @@ class Search:
     folder: Path
 
     def run(self, deadline: float, max_trials: int | None) -> Tuned:
-        """Run trials until `deadline`, in time.monotonic(); the first trial of a search may end after it."""
+        """Run trials until `deadline`, in time.monotonic(). The first trial of a search may end after it."""
         study = self._open()
         n_tried = 0
         while n_tried != max_trials and self._try_one(study, deadline):
@@ -98,7 +98,7 @@ class Search:
         return self._best(study)
 
     def _open(self) -> "Study":
-        """Open the stored study and queue the trials of a killed search again."""
+        """Open the stored study, and queue the interrupted trials of a killed search again."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -122,15 +122,15 @@ class Search:
         return study
 
     def _try_one(self, study: "Study", deadline: float) -> bool:
-        """Run a trial; return False if there was no time left. Diverging trials count as worse than all others."""
+        """Run a trial. Return False if there was no time left. A diverging trial ranks behind all others."""
         import optuna
 
-        has_any = _has_best(study)
-        if has_any and time.monotonic() > deadline:
+        has_best = _has_best(study)
+        if has_best and time.monotonic() > deadline:
             return False
         trial = study.ask()
         config = with_values(self.default, {field.path: field.suggest(trial) for field in self.fields})
-        watch = _watch(trial, config.training.epochs, deadline if has_any else float("inf"))
+        watch = _watch(trial, config.training.epochs, deadline if has_best else float("inf"))
         try:
             metrics = self._measure(config, f"trial {trial.number}", watch)
         except OutOfTimeError:
@@ -192,7 +192,7 @@ class Search:
 
 
 class OutOfTimeError(Exception):
-    """Time ran out during a training; the trial stays open, and the next call queues it again."""
+    """The deadline passed during a training. The trial stays open, and the next call queues it again."""
 
 
 def objective(metrics: dict[str, float]) -> float:
@@ -223,13 +223,13 @@ def _has_best(study: "Study") -> bool:
 
 
 def _name(model: str, data: Data, settings: Settings, default: NetworkConfig) -> str:
-    """Name the folder of a search; it is resumed only if data, split, seed and search space are equal."""
-    shaping = {
+    """Name the folder of a search. A search is resumed only if data, split, seed and search space are equal."""
+    description = {
         "split": settings.split.model_dump(mode="json"),
         "seed": settings.seed,
         "as_of": str(settings.as_of),
         "default": default.model_dump(mode="json"),
         "space": [(field.path, field.search) for field in search_space(default)],
     }
-    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
     return f"{model}-{data.archive.dataset}-{data.snapshot}-{digest}"

@@ -1,4 +1,4 @@
-"""Evaluate tonight's model on the holdout, overall and by slice, compare it with the champion, and apply the gate.
+"""Evaluate tonight's model on the holdout, overall and by slice; compare it with the champion; apply the gate.
 
 The metrics themselves are in `recsys.metrics`.
 """

@@ -1,6 +1,6 @@
 """Compare tonight's model with the champion, the model being served, on the same rows of tonight's holdout.
 
-The allowed differences are in recsys/evaluate/gate.py. Shapes: B ratings, U users.
+recsys/evaluate/gate.py checks whether the differences are within their limits. Shapes: B ratings, U users.
 """
 
 import logging
@@ -40,17 +40,17 @@ from recsys.warehouse.outcome import MetricRow
 
 logger = logging.getLogger(__name__)
 
-CHAMPION = "champion"  # its model name in `metrics`
-AGAINST = "against=champion"  # slice of tonight's figures on the common rows
+CHAMPION = "champion"  # the model name of its rows in `metrics`
+AGAINST = "against=champion"  # the slice of tonight's figures on the common rows
 KEY = ["user_id", "movie_id"]
-MIN_COMMON_SHARE = 0.5  # of tonight's holdout; below it, the champion was trained with another split
-MIN_USERS = 20  # per comparison; the bootstrap needs this many users
-TRUTH = "rating="  # slices by true rating are not compared: a better model may have larger errors on low ratings
+MIN_COMMON_SHARE = 0.5  # of tonight's holdout; with less, the champion was trained with another split
+MIN_USERS = 20  # per comparison, as required by the bootstrap
+TRUTH = "rating="  # slices by true rating are not compared, because a better model may be worse on low ratings
 
 
 @dataclass(frozen=True)
 class HoldoutModel:
-    """A model evaluated on a holdout, with the data and settings it was trained with.
+    """A model that is evaluated on a holdout, with its training data and settings.
 
     learned: the canonical ratings that it was trained on.
     """
@@ -76,9 +76,10 @@ def compare_champion(
 ) -> Comparison:
     """Evaluate the champion's network and lists on tonight's holdout, and write the figures.
 
-    The champion's network is the one trained without its own holdout. Random splits draw by (user_id, movie_id) and
-    hold out the same pairs every night; rows that the champion was trained on anyway are left out for both models. If
-    there is no champion, or it cannot be compared fairly, the log and the result say why.
+    The champion's network is the one that was trained without its own holdout. A random split depends on the pair
+    (user_id, movie_id), so it holds out the same pairs every night. If the champion was trained on a row nevertheless,
+    the row is left out for both models. If there is no champion, or if a comparison would be unfair, the reason is
+    logged and returned.
     """
     try:
         served = open_served(run)
@@ -103,7 +104,7 @@ def compare_champion(
 
 
 def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
-    """Load the model that a run evaluated on its holdout. Raises: the errors of reading missing or damaged files."""
+    """Load the model that a run evaluated on its holdout. Raises: errors of reading missing or damaged files."""
     saved, vocabulary = SavedModel(served.holdout_model), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, learner.levels)
     config_of_run = read_json(served.config)
@@ -114,7 +115,10 @@ def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
 
 
 def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> pl.DataFrame:
-    """Return the rows of tonight's holdout that the champion was not trained on. Raises: ModelError if too few."""
+    """Return the rows of tonight's holdout that the champion was not trained on.
+
+    Raises: ModelError if there are too few.
+    """
     common = holdout.join(champion.learned.select(KEY), on=KEY, how="anti", maintain_order="left")
     if len(common) < MIN_COMMON_SHARE * len(holdout):
         raise ModelError(
@@ -125,7 +129,7 @@ def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> 
 
 
 def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.DataFrame) -> tuple[Measured, Measured]:
-    """Measure both models. Lists are for users that both know, without pairs that either model was trained on."""
+    """Measure both models. Lists are for users known to both, without pairs that either model was trained on."""
     seen = pl.concat([champion.learned, candidate.learned])
     known = candidate.learned.select("user_id").unique().sort("user_id")["user_id"].to_numpy()
     asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
@@ -142,7 +146,7 @@ def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.Da
 def _measure(
     model: HoldoutModel, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int
 ) -> Measured:
-    """Measure one model. Coverage is relative to the `n_movies` that tonight's lists can contain, for both models."""
+    """Measure one model. For both, coverage is relative to the `n_movies` that tonight's lists can contain."""
     rows = model.learner.encode(common)
     levels_K = model.network.levels().cpu()
     prediction = predict(model.network, rows).cpu()
@@ -176,23 +180,23 @@ def _place(ranker: Ranker, asked: Ids, hidden: Histories, vocabulary: Vocabulary
 def _pair(
     ours: Measured, theirs: Measured, candidate: HoldoutModel, common: pl.DataFrame, min_slice_users: int
 ) -> Iterator[Paired]:
-    """Yield differences by user: errors of all rows, errors of each slice with enough users, then NDCG."""
+    """Yield the differences by user: errors of all rows, errors of each slice with enough users, then NDCG."""
     users, user_B = np.unique(common["user_id"].to_numpy(), return_inverse=True)
-    less_B = ours.error_B - theirs.error_B
+    difference_B = ours.error_B - theirs.error_B
     rows, train = candidate.learner.encode(common), candidate.learner.encode(candidate.learned)
     slices = rating_slices(train, rows, candidate.network.levels().cpu(), candidate.learner.features)
     parts = ((name, part.numpy()) for name, part in slices if not name.startswith(TRUTH))
     for name, part in (("all", np.arange(len(common))), *parts):
         count_U = np.bincount(user_B[part], minlength=len(users)).astype(np.float64)
         if (count_U > 0).sum() >= (MIN_USERS if name == "all" else min_slice_users):
-            less_U = np.bincount(user_B[part], less_B[part], len(users)).astype(np.float64)
-            yield Paired("mae_median", name, less_U, count_U)
+            sum_U = np.bincount(user_B[part], difference_B[part], len(users)).astype(np.float64)
+            yield Paired("mae_median", name, sum_U, count_U)
     if len(ours.ndcg) >= MIN_USERS:
-        less_U, count_U = np.zeros(len(users)), np.zeros(len(users))
+        sum_U, count_U = np.zeros(len(users)), np.zeros(len(users))
         place = np.searchsorted(users, ours.ndcg["user_id"].to_numpy())
-        less_U[place] = ours.ndcg["ndcg_at_10"].to_numpy() - theirs.ndcg["ndcg_at_10"].to_numpy()
+        sum_U[place] = ours.ndcg["ndcg_at_10"].to_numpy() - theirs.ndcg["ndcg_at_10"].to_numpy()
         count_U[place] = 1
-        yield Paired("ndcg_at_10", "all", less_U, count_U)
+        yield Paired("ndcg_at_10", "all", sum_U, count_U)
 
 
 def _rows(

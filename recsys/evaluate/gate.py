@@ -15,14 +15,14 @@ from recsys.warehouse.outcome import MetricRow
 
 logger = logging.getLogger(__name__)
 
-DIGITS = 4  # of figures and suggested limits in messages
+DIGITS = 4  # decimal places of the limits that messages suggest
 
 Figures = dict[tuple[str, str], float]  # by model and metric
 
 
 @dataclass(frozen=True)
 class BrokenLimit:
-    """A limit that tonight's model exceeds, and the setting that would let it pass."""
+    """A limit that tonight's model breaks, and the setting that would let it pass."""
 
     what: str
     next_step: str = "no limit lets it pass"
@@ -32,18 +32,18 @@ class BrokenLimit:
 
 
 def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, config: GateConfig) -> None:
-    """Hold the model back if it exceeds a limit of `config`, alone or compared with the champion, or after a rollback.
+    """Hold the model back if it breaks a limit of `config`, or after a rollback that is not released yet.
 
-    A rollback holds all later nights until it is released. The findings are written to gate.json first. With
-    `force_publish` they are only logged.
+    Limits apply to the figures of the model and to their differences from the champion. The findings are written to
+    gate.json first. With `force_publish`, they are only logged.
 
-    Raises: GateHeld with every exceeded limit.
+    Raises: GateHeld with every broken limit.
     """
-    # holdout, or holdout_time where the newest ratings were held out
+    # the split is holdout, or holdout_time if the newest ratings were held out
     of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
-    broken = [*_after_rollback(run), *_alone(figures, network, config), *find_regressions(comparison, config)]
+    broken = [*_after_rollback(run), *_find_broken(figures, network, config), *find_regressions(comparison, config)]
     found = {
         "champion": comparison.champion,
         "not_compared": comparison.why_not,
@@ -73,8 +73,8 @@ def _after_rollback(run: Run) -> Iterator[BrokenLimit]:
         )
 
 
-def _alone(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yield the limits on tonight's figures alone that are exceeded; NaN exceeds every limit."""
+def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
+    """Yield the limits on tonight's figures that are broken, without those relative to the champion. NaN breaks all."""
     mae_median = figures[network, "mae_median"]
     if not mae_median <= config.max_mae_median:
         yield BrokenLimit(
@@ -98,38 +98,38 @@ def _alone(figures: Figures, network: str, config: GateConfig) -> Iterator[Broke
 
 
 def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yield regressions whose whole bootstrap interval exceeds the limit, and losses of coverage."""
-    beside = f"run {comparison.champion}"
+    """Yield regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage."""
+    champion = f"run {comparison.champion}"
     for one in comparison.overall:
         if one.metric == "mae_median" and not one.low <= config.max_mae_regression:
-            yield _worse("holdout MAE", one, beside, config.max_mae_regression, "MAX_MAE_REGRESSION")
+            yield _worse("holdout MAE", one, champion, config.max_mae_regression, "MAX_MAE_REGRESSION")
         if one.metric == "ndcg_at_10" and not -one.high <= config.max_ndcg_regression:
-            yield _worse("holdout NDCG@10", one, beside, config.max_ndcg_regression, "MAX_NDCG_REGRESSION")
+            yield _worse("holdout NDCG@10", one, champion, config.max_ndcg_regression, "MAX_NDCG_REGRESSION")
     worse = [one for one in comparison.slices if not one.low <= config.max_slice_mae_regression]
     if worse:
         others = f" (of {len(worse)} slices above the limit)" if len(worse) > 1 else ""
         what = f"holdout MAE of {worse[0].slice}{others}"
-        yield _worse(what, worse[0], beside, config.max_slice_mae_regression, "MAX_SLICE_MAE_REGRESSION")
+        yield _worse(what, worse[0], champion, config.max_slice_mae_regression, "MAX_SLICE_MAE_REGRESSION")
     ratio, least = comparison.coverage_ratio, config.min_coverage_ratio
     if ratio is not None and comparison.coverage and not ratio >= least:
         ours, theirs = comparison.coverage
         yield BrokenLimit(
-            f"holdout coverage@10 {ours:.4f} is {ratio:.4f} of {theirs:.4f}, that of {beside}, and below the limit of "
-            f"{least:g}",
+            f"holdout coverage@10 {ours:.4f} is {ratio:.4f} of {theirs:.4f}, that of {champion}, and below the limit "
+            f"of {least:g}",
             _lower_limit("MIN_COVERAGE_RATIO", ratio),
         )
 
 
-def _worse(what: str, one: Difference, beside: str, allowed: float, setting: str) -> BrokenLimit:
+def _worse(what: str, one: Difference, champion: str, allowed: float, setting: str) -> BrokenLimit:
     by, at_least = (one.value, one.low) if one.metric == "mae_median" else (-one.value, -one.high)
     return BrokenLimit(
-        f"{what} is worse than that of {beside} by {by:.4f} (at least {at_least:.4f}); the limit is {allowed:g}",
+        f"{what} is worse than that of {champion} by {by:.4f} (at least {at_least:.4f}); the limit is {allowed:g}",
         _raise_limit(setting, at_least),
     )
 
 
 def _raise_limit(setting: str, value: float) -> str:
-    """Name the setting that lets `value` pass, rounded up."""
+    """Name the setting that lets `value`, rounded up, pass."""
     return (
         _passes(setting, math.ceil(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else BrokenLimit.next_step
     )

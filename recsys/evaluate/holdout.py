@@ -23,12 +23,12 @@ from recsys.train.loop import ROWS_PER_PREDICTION, predict
 
 logger = logging.getLogger(__name__)
 
-BASELINE = "popularity"  # the most rated movies, not the retriever of that name, which is personalised
+BASELINE = "popularity"  # the most rated movies, unlike the retriever of the same name, which is personalised
 LIST_LENGTH = 50  # recall_at_50 needs 50 places, whatever n is published
 
 
 def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
-    """Return metrics by model name: `network`, then every baseline fitted on the same `train`."""
+    """Return metrics by model name: `network`, then every baseline fitted to the same `train`."""
     levels_K = network.levels().cpu()
     errors = {"network": judge(predict(network, holdout).cpu(), holdout, levels_K)}
     for name, baseline in fit_baselines(train, network.sizes).items():
@@ -47,7 +47,7 @@ def mean_error(network: Network, rows: Interactions) -> float:
 
 
 def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> dict[str, float]:
-    """Return the errors of every decoder and the calibration metrics. On the CPU."""
+    """Return the errors of every decoder, and the calibration metrics. Tensors must be on the CPU."""
     errors = prediction_metrics(prediction, holdout.level_idx, levels_K)
     return errors | calibration_metrics(prediction.p_BK, holdout.level_idx)
 
@@ -55,7 +55,7 @@ def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> di
 def measure_details(
     network: RatingNetwork, train: Interactions, holdout: Interactions, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Return metrics by slice of the ratings, then predicted and observed shares by bin of probability."""
+    """Return metrics by slice of the ratings, then the predicted and observed shares by bin of probability."""
     levels_K = network.levels().cpu()
     prediction = predict(network, holdout).cpu()
     bins = reliability(prediction.p_BK, holdout.level_idx)
@@ -66,11 +66,11 @@ def measure_details(
 
 
 def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner, n: int) -> ListQuality:
-    """Measure lists of the ranker, of each retriever alone, and of the most rated movies.
+    """Measure the lists of the ranker, of each single retriever, and of the most rated movies.
 
-    Lists have `n` movies and are made for users with a rating in `train`, which the ranker was fitted to; movies rated
-    there are left out. A holdout movie with `config.relevant_from` stars or more is relevant. The learner's seed draws
-    the bootstrap samples.
+    Lists have `n` movies and are made for users with a rating in `train`, which the ranker was fitted to. Movies rated
+    in `train` are left out. A holdout movie with `config.relevant_from` stars or more is relevant. The learner's seed
+    draws the bootstrap samples.
     """
     vocabulary = learner.vocabulary
     known = pl.DataFrame({"user_id": vocabulary.user_ids[ranker.histories.sizes()[1:] > 0]})
@@ -89,7 +89,8 @@ def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, le
 def _list_as_served(ranker: Ranker, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
     """Return (user_id, rank, movie_id) with at least LIST_LENGTH places, the first `n` of which are the served list.
 
-    With diversity, the selection depends on the length of the list, so a longer list is appended to the served one.
+    With diversity, the selection depends on the length of the list. A longer list is therefore appended to the served
+    one.
     """
 
     def ranked(length: int) -> pl.DataFrame:

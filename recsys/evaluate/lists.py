@@ -13,12 +13,12 @@ from recsys.metrics.bootstrap import bootstrap_interval
 from recsys.metrics.lists import Catalogue, list_metrics, metric_values, user_metrics
 from recsys.models import Interactions
 
-JUDGED = "network"  # the lists that get intervals and slices
+JUDGED = "network"  # the source of the lists that are measured with intervals and slices
 
 
 @dataclass(frozen=True)
 class ListQuality:
-    """Figures of lists: `metrics` by source of the lists, `slices` of the network's lists by slice."""
+    """Figures of lists: `metrics` by source of the lists, and `slices` of the network's lists, by slice."""
 
     metrics: dict[str, dict[str, float]]
     slices: dict[str, dict[str, float]]
@@ -33,7 +33,7 @@ def judge_lists(
     listable: Tensor,
     seed: int,
 ) -> ListQuality:
-    """Measure `lists` by their source. The network's also get slices and 95% intervals of each mean over users.
+    """Measure `lists`, by their source. The network's lists also get slices, and 95% intervals of means over users.
 
     Lists (user_id, rank, movie_id) contain `listable` items, (I,) bool, for the users of `train`; `relevant` holds the
     relevant (user_id, movie_id) pairs of these users. Intervals are named ndcg_at_10_low and ndcg_at_10_high.

@@ -1,4 +1,4 @@
-"""`recsys evaluate`: learn from one file of ratings alone and predict another, to verify the figures independently."""
+"""`recsys evaluate`: train on one file of ratings and predict another, to verify the figures independently."""
 
 import logging
 from pathlib import Path
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 def evaluate_files(
     train: Path, holdout: Path, settings: Settings, *, predictions: Path | None, lists: Path | None
 ) -> dict[str, Any]:
-    """Learn from the ratings in `train` alone, predict every row of `holdout`, and return a report.
+    """Train on the ratings in `train` only, predict every row of `holdout`, and return a report.
 
-    Network and epochs are chosen on a part of `train`; the order of its rows does not matter. The rating scale and the
-    features of users and movies come from the source. `predictions` gets (user_id, movie_id, rating_mean,
-    rating_median), in the order of `holdout`. `lists` gets (user_id, rank, movie_id, score) for every user of either
-    file, without movies rated in `train`. The report has metrics if `holdout` has ratings.
+    The network and its epochs are chosen on a part of `train`. The order of rows in `train` does not matter. The rating
+    scale and the features of users and movies come from the source. The file `predictions` gets (user_id, movie_id,
+    rating_mean, rating_median), in the order of `holdout`. The file `lists` gets (user_id, rank, movie_id, score) for
+    every user of either file, without movies rated in `train`. The report has metrics if `holdout` has ratings.
 
     Raises: UsageError if a file cannot be read; DataRefused if its columns or ratings are invalid.
     """
@@ -73,7 +73,7 @@ def evaluate_files(
 
 
 def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
-    """Check the output paths. Raises: UsageError if one would overwrite another file, or cannot be written."""
+    """Check the output paths. Raises: UsageError if one would overwrite another file or cannot be written."""
     targets = [path for path in (predictions, lists) if path]
     named = [path.resolve() for path in (train, holdout, *targets)]
     if len(set(named[-len(targets) :] if targets else ())) < len(targets) or set(named[:2]) & set(named[2:]):
@@ -120,15 +120,15 @@ def _predict(network: RatingNetwork, asked: pl.DataFrame, learner: Learner) -> p
 
 
 def _list(ranker: Ranker, user_ids: pl.Series, n: int, learner: Learner) -> pl.DataFrame:
-    """Return the lists of these users; users unknown to the training file and the source get the default list."""
+    """Return the lists of these users. Users that neither `train` nor the source has get the default list."""
     asked = user_ids.unique().sort().to_frame("user_id")
     known = pl.concat(list_blocks(rank_movies(ranker, n, reasons=0), learner.vocabulary))
-    strangers = asked.filter(learner.vocabulary.encode_users(asked["user_id"].to_numpy()) == 0)
-    for_anybody = list_for_segment(ranker, (), n, learner.vocabulary)
+    unknown = asked.filter(learner.vocabulary.encode_users(asked["user_id"].to_numpy()) == 0)
+    default = list_for_segment(ranker, (), n, learner.vocabulary)
     columns = ("user_id", "rank", "movie_id", "score")
-    of_strangers = strangers.join(for_anybody, how="cross").select(columns)
+    of_unknown = unknown.join(default, how="cross").select(columns)
     of_known = known.join(asked, on="user_id", how="semi").select(columns)
-    return pl.concat([of_known, of_strangers]).sort("user_id", "rank")
+    return pl.concat([of_known, of_unknown]).sort("user_id", "rank")
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

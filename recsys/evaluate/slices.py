@@ -16,8 +16,8 @@ from recsys.metrics.errors import prediction_metrics
 from recsys.metrics.lists import mean_metrics
 from recsys.models import Interactions
 
-# First count of each bucket; a count of 0 is a new user or movie. Fixed, so that nights can be compared.
-USER_ACTIVITY = (1, 21, 51, 101, 201, 501)  # training ratings of the user; MovieLens asks for twenty
+# Lowest count of each bucket. A count of 0 is a new user or movie. Buckets are fixed, so that nights can be compared.
+USER_ACTIVITY = (1, 21, 51, 101, 201, 501)  # training ratings of the user; MovieLens asks every user for twenty
 MOVIE_POPULARITY = (1, 11, 51, 201, 1001)  # training ratings of the movie
 USER_GROUPS = ("gender", "age")  # user features that lists are sliced by
 LIST_METRICS = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10")
@@ -28,8 +28,8 @@ def measure_slices(
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of `prediction` for each nonempty slice of `holdout`, with its number of rows `n`. On the CPU.
 
-    A rating counts in each genre of its movie. Slices by true rating show which ratings are missed; a predictor cannot
-    know them, so they do not measure how predictable ratings are.
+    A rating counts in each genre of its movie. Slices by true rating show which ratings have large errors. They do not
+    measure how predictable ratings are, because a predictor does not have the true rating.
     """
     measured = {}
     for name, rows in rating_slices(train, holdout, levels_K, features):
@@ -84,7 +84,7 @@ def rating_slices(
 
 
 def _counts(train_idx: Tensor, asked_idx: Tensor) -> Tensor:
-    """Return (B,) how often each of `asked_idx` occurs in `train_idx`; 0 for the unknown index 0."""
+    """Return (B,) the number of times that each of `asked_idx` occurs in `train_idx`; 0 for the unknown index 0."""
     counts = torch.bincount(train_idx, minlength=int(asked_idx.max()) + 1 if len(asked_idx) else 0)
     return torch.where(asked_idx == 0, 0, counts[asked_idx])
 

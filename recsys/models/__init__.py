@@ -1,6 +1,13 @@
 """The networks, one module each, and `MODELS`, which lists them by name.
 
 The training loop and everything that depends on it belong in `recsys.train`.
+
+Several networks reimplement published write-ups. Docstrings refer to these by number:
+
+first   softmax, mlp_deep, nmf
+second  recurrent, recurrent_gru, wide_deep
+third   dot_sgd, dot_bias_one_cycle
+fourth  dot, dot_bias, mlp
 """
 
 from collections.abc import Callable
@@ -42,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reported:
-    """The figure that the write-up of a network reports."""
+    """A figure from the write-up of a network."""
 
     figure: str  # e.g. "MSE 0.7646"
     conditions: str  # data, holdout, epochs
@@ -50,7 +57,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Variant:
-    """A named network: its default config for a number of ratings and of levels, its config type and its class."""
+    """A named network: a function that returns its default config, its config type, and its class."""
 
     configure: Callable[[int, int], NetworkConfig]  # (n_ratings, n_levels)
     config_type: type[NetworkConfig]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # at runtime, networks import this module
+if TYPE_CHECKING:  # a circular import at runtime: networks import this module
     from recsys.models.network import Interactions, Sizes
 
-MOVIE_DAMPING = 25.0  # number of ratings at the global mean that are added to every movie
-USER_DAMPING = 10.0  # likewise for every user; both values are from Koren and Bell, see `fit_baselines`
+MOVIE_DAMPING = 25.0  # every movie gets this many additional ratings at the global mean
+USER_DAMPING = 10.0  # the same for every user; both values are from Koren and Bell, see `fit_baselines`
 
 RATING_BASELINES = ("global_mean", "user_mean", "movie_mean", "bias")
 BASELINES = (*RATING_BASELINES, "popularity")  # popularity ranks movies but predicts no stars
@@ -19,7 +19,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # user_idx (B,), item_idx (B,) -> 
 
 
 def fit_baselines(train: "Interactions", sizes: "Sizes") -> dict[str, Predict]:
-    """Fit every rating baseline on `train`, by name; ids without a rating get the global mean.
+    """Fit every rating baseline to `train` and return them by name. Ids without a rating get the global mean.
 
     Source of `bias`: Koren and Bell, "Advances in Collaborative Filtering", Recommender Systems Handbook (2011), 5.2.1.
     """

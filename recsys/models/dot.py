@@ -1,4 +1,4 @@
-"""The dot product of a user vector and a movie vector, without biases or bounds: the first step of two write-ups.
+"""The dot product of a user vector and a movie vector, without biases or bounds.
 
 Shapes: B batch, D embedding_dim.
 """
@@ -13,7 +13,7 @@ from recsys.models.layers import he_normal_table
 from recsys.models.network import Pairs, Sizes, TrainingConfig, batch_size_for
 from recsys.models.tables import TableConfig, TableNetwork
 
-SMALL = 0.05  # upper bound of the initial values in the second write-up
+MAX_INITIAL = 0.05  # upper bound of the initial values "uniform", which `dot_sgd` uses
 
 
 class DotConfig(TableConfig):
@@ -24,13 +24,13 @@ class DotConfig(TableConfig):
 
 
 def dot(n_ratings: int, n_levels: int) -> DotConfig:
-    """V1 of the last write-up, with batches of 64 there; larger data sets get the same number of steps."""
+    """V1 of the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 
 
 def dot_sgd(n_ratings: int, n_levels: int) -> DotConfig:
-    """The network of the third write-up: small positive values, three epochs of plain SGD.
+    """The network of the third write-up: small positive initial values, three epochs of plain SGD.
 
     The learning rate was chosen on validation. It is proportional to the batch size, since the loss is a mean.
     """
@@ -63,5 +63,5 @@ def _table(n_rows: int, config: DotConfig) -> nn.Embedding:
     if config.initial == "he_normal":
         return he_normal_table(n_rows, config.embedding_dim)
     table = nn.Embedding(n_rows, config.embedding_dim)
-    nn.init.uniform_(table.weight, 0.0, SMALL)
+    nn.init.uniform_(table.weight, 0.0, MAX_INITIAL)
     return table

@@ -1,4 +1,4 @@
-"""Dot product with biases, scaled to the range of stars by a sigmoid: V2 of the last write-up, and the third's learner.
+"""Dot product with biases, scaled to the range of stars by a sigmoid.
 
 Shapes: B batch, D embedding_dim.
 """
@@ -20,7 +20,7 @@ class DotBiasConfig(TableConfig):
 
 
 def dot_bias(n_ratings: int, n_levels: int) -> DotBiasConfig:
-    """V2 of the last write-up, with batches of 64 there; larger data sets get the same number of steps."""
+    """V2 of the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotBiasConfig(
         training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant")
@@ -28,7 +28,7 @@ def dot_bias(n_ratings: int, n_levels: int) -> DotBiasConfig:
 
 
 def dot_bias_one_cycle(n_ratings: int, n_levels: int) -> DotBiasConfig:
-    """The learner of the third write-up: a wider range, one cycle, a small weight decay."""
+    """The network of the third write-up: a wider range, a one-cycle schedule, a small weight decay."""
     training = TrainingConfig(
         epochs=5,
         batch_size=batch_size_for(n_ratings, steps=350),

@@ -1,7 +1,7 @@
 """Embedding tables for the features of users, movies and rating times.
 
-Shapes: B batch, R rows (users or movies), V values of a feature, D dim of one feature, W sum of the dims, E a vector
-and its bias.
+Shapes: B batch, R rows (users or movies), V values of a feature, D length of one feature's vectors, W sum of these
+lengths, E length of a vector with its bias.
 """
 
 from typing import cast
@@ -20,7 +20,7 @@ Dims = dict[str, int]  # vector length by feature; features that are not named a
 
 
 class FeatureTable(nn.Module):
-    """The table of one feature; the vector of a row is the mean of the vectors of its values."""
+    """The table of one feature. The vector of a row is the mean of the vectors of its values."""
 
     offsets: Tensor
     values: Tensor
@@ -38,18 +38,18 @@ class FeatureTable(nn.Module):
         return F.embedding_bag(self.values, self.weight, self.offsets, mode="mean", include_last_offset=True)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """Values are identified by name, so that a warm start finds them at any index."""
+        """Identify values by name, because their indices may change from night to night."""
         return {"weight": np.array(["not known", *(f"value {name}" for name in self.names)])}
 
     def shares(self, row_idx: Tensor) -> Tensor:
-        """(V,): the share of each value among these rows; a row of three values adds a third to each. Sums to 1."""
+        """(V,): the share of each value among these rows. A row with three values adds a third to each. Sums to 1."""
         n_R = torch.bincount(row_idx, minlength=len(self.offsets) - 1)
         counts_R = self.offsets.diff()
         weights = (n_R / counts_R).repeat_interleave(counts_R)
         return torch.bincount(self.values, weights, minlength=len(self.weight)) / len(row_idx)
 
     def zero_unseen(self, row_idx: Tensor) -> None:
-        """Zero the vectors of values that none of these rows has, since they are never trained."""
+        """Zero the vectors of values that do not occur in these rows, because they are never trained."""
         seen_R = torch.zeros(len(self.offsets) - 1, dtype=torch.bool, device=row_idx.device)
         seen_R[row_idx] = True
         zero_unseen(self.weight, self.values[seen_R.repeat_interleave(self.offsets.diff())])
@@ -67,7 +67,7 @@ class SideTables(nn.Module):
         self.width = dims[name] + sum(dims[feature] for feature in self.features)
 
     def forward(self, row_idx: Tensor, hidden_share: float) -> Tensor:
-        """(B,) -> (B, W). In training, a share of the id vectors is set to zero, as for ids without ratings."""
+        """(B,) -> (B, W). In training, a random share of the id vectors is zeroed, as for ids without ratings."""
         own_BD = F.embedding(row_idx, self.own)
         if self.training and hidden_share > 0:
             own_BD = own_BD * (torch.rand(len(row_idx), 1, device=row_idx.device) >= hidden_share)
@@ -89,7 +89,7 @@ class SideTables(nn.Module):
 class FeatureSum(nn.Module):
     """For each row, the sum of the vectors and biases of its features; zeros if the data set has none of them."""
 
-    nothing: Tensor  # (R, 1)
+    zero_R1: Tensor
 
     def __init__(
         self, n_rows: int, features: dict[str, Feature], names: tuple[str, ...], embedding_dim: int, std: float
@@ -99,28 +99,28 @@ class FeatureSum(nn.Module):
             {name: FeatureTable(one, embedding_dim + 1, std) for name, one in features.items() if name in names}
         )
         self.width = embedding_dim + 1
-        self.register_buffer("nothing", torch.zeros(n_rows, 1), persistent=False)
+        self.register_buffer("zero_R1", torch.zeros(n_rows, 1), persistent=False)
         with torch.no_grad():
             for table in self._tables():
                 table.weight[:, -1] = 0.0
                 table.weight[0] = 0.0  # "not known"
 
     def prepare(self, row_idx: Tensor) -> None:
-        """Note which values training sees. row_idx: (N,), of the training ratings."""
+        """Record the share of each value in training, and zero the other values. row_idx: (N,), of training ratings."""
         for table in self._tables():
             table.zero_unseen(row_idx)
         self._shares = [table.shares(row_idx) for table in self._tables()]
 
     def forward(self) -> Tensor:
         """(R, E): the sums of all rows."""
-        total: Tensor = sum((table() for table in self._tables()), self.nothing.expand(-1, self.width))
+        total: Tensor = sum((table() for table in self._tables()), self.zero_R1.expand(-1, self.width))
         return total
 
     def squares(self) -> Tensor:
-        """(): mean squared length of the vectors used by a training rating."""
+        """(): mean squared length of the vectors that a training rating uses."""
         of_tables = zip(self._tables(), self._shares, strict=True)
         squares = ((share_V * table.weight.square().sum(1)).sum() for table, share_V in of_tables)
-        return sum(squares, self.nothing.new_zeros(()))
+        return sum(squares, self.zero_R1.new_zeros(()))
 
     def _tables(self) -> list[FeatureTable]:
         return cast(list[FeatureTable], list(self.tables.values()))
@@ -143,7 +143,7 @@ class DateTables(nn.Module):
         return torch.cat(vectors, 1) if vectors else rated_at.new_zeros(len(rated_at), 0, dtype=torch.float32)
 
     def zero_unseen(self, rated_at: Tensor) -> None:
-        """Zero the vectors of hours, months, ... without a training rating; predictions may still use them."""
+        """Zero the vectors of hours, months, ... without a training rating, because predictions may use them."""
         index_of = date_features(rated_at)
         for name, table in self.tables.items():
             zero_unseen(table, index_of[name])

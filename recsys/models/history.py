@@ -1,4 +1,4 @@
-"""The training history as sums of vectors over each user's movies and over each movie's users.
+"""Sums of vectors over each user's movies and over each movie's users in the training ratings.
 
 Shapes: B batch, U users, I items, E length of a row, N training ratings.
 """
@@ -15,9 +15,10 @@ from recsys.models.network import Interactions, Sizes
 
 
 class History:
-    """Training ratings grouped by user and by item; the opinion of a rating is its stars above the bias baseline.
+    """Training ratings grouped by user and by item.
 
-    Every sum over a user's movies (or a movie's users) is scaled by their number to the power -½.
+    The opinion of a rating is the difference between its stars and the prediction of the bias baseline. A sum over n
+    movies or users is multiplied by n^-½.
     """
 
     def __init__(self, train: Interactions, sizes: Sizes) -> None:
@@ -30,7 +31,7 @@ class History:
         self._scale_I1 = torch.bincount(items, minlength=sizes.n_items).float().clamp(min=1).rsqrt()[:, None]
 
     def opinion(self, rows: Interactions) -> Tensor:
-        """(B,) stars above the prediction of the bias baseline."""
+        """(B,): stars minus the prediction of the bias baseline."""
         return self._levels_K[rows.level_idx] - self._expected(rows.user_idx, rows.item_idx)
 
     def sum_over_items(self, vectors_IE: Tensor, *, by_opinion: bool = False) -> Tensor:

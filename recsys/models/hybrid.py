@@ -1,4 +1,4 @@
-"""Ids and features of user, movie and rating time: a vector for each, and dense layers over all of them.
+"""A vector for each id and each feature of user, movie and rating time, and dense layers over all of them.
 
 Shapes: B batch, K rating levels, D product_dim, T outputs (K for softmax, K - 1 for ordinal); S, M and C: total widths
 of the vectors of a user, of a movie and of a date.
@@ -42,7 +42,7 @@ class HybridConfig(NetworkConfig):
         "set lacks, are ignored.",
     )
     product_dim: int = Field(
-        32, ge=1, description="Length of the product of the projected user and movie, an input of the dense layers."
+        32, ge=1, description="Length of the projected user and movie vectors, whose product is an input of the layers."
     )
     hidden_dims: tuple[int, ...] = Field((128, 64), description="Widths of the dense layers.")
     head: Literal["ordinal", "softmax"] = Field(
@@ -86,7 +86,7 @@ class HybridNetwork(RatingNetwork):
     """Dense layers over the vectors of the user, the movie, their features and the date, and a product of projections.
 
     An id without ratings has a zero vector and keeps its features. The product models how a user's taste fits a movie's
-    traits, which dense layers alone learn badly.
+    traits, which dense layers alone learn poorly.
 
     Source: features with ids after Covington, Adams and Sargin, "Deep Neural Networks for YouTube Recommendations"
     (RecSys 2016); product with dense layers after He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering"

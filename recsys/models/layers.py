@@ -13,9 +13,9 @@ TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal distributi
 
 
 class Dropout(nn.Module):
-    """Inverted dropout that takes eight decisions from one 64-bit random number, eight times faster on a CPU.
+    """Inverted dropout that makes eight decisions per 64-bit random number, which is eight times as fast on a CPU.
 
-    The dropped share is `p` rounded to 1/256.
+    The dropped share is `p`, rounded to a multiple of 1/256.
     """
 
     def __init__(self, p: float) -> None:
@@ -31,9 +31,10 @@ class Dropout(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm with Keras's averages, over about 100 batches instead of 10, which would be too noisy after dropout.
+    """Batch norm with the defaults of Keras: its averages are over about 100 batches.
 
-    A batch of one row has no variance, so it is normalised by the averages as in prediction.
+    Torch's default of about 10 batches is too noisy after dropout. A batch of one row has no variance, so it is
+    normalised by the averages, as in prediction.
     """
 
     def __init__(self, width: int) -> None:
@@ -65,9 +66,10 @@ def initialise_as_keras(module: nn.Module) -> None:
 
 
 def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
-    """(R, dim): normal values with standard deviation √(2 / R), truncated at two deviations before truncation.
+    """(R, dim): values from a truncated normal distribution with standard deviation √(2 / R).
 
-    Keras uses the number of rows as the fan-in of an embedding, so a longer table starts with smaller values.
+    The distribution is truncated at two of the standard deviations that it had before. Keras uses the number of rows as
+    the fan-in of an embedding, so a longer table starts with smaller values.
 
     Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, 2.2.
     """
@@ -78,9 +80,10 @@ def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
 
 
 def scale_to_stars(logit_B: Tensor, levels: tuple[float, ...], widened: float = 0.0) -> Tensor:
-    """Scale logits to stars by a sigmoid, (B,) -> (B,), from the lowest to the highest level, each `widened` outwards.
+    """Scale logits to stars by a sigmoid, (B,) -> (B,).
 
-    Computed in float32 even under autocast, because bfloat16 would resolve 1/64 of a star only.
+    The range goes from the lowest to the highest level, and is extended by `widened` stars at both ends. The result is
+    computed in float32 even under autocast, because bfloat16 resolves only 1/64 of a star.
     """
     low, high = levels[0] - widened, levels[-1] + widened
     return low + (high - low) * torch.sigmoid(logit_B.float())

@@ -1,4 +1,4 @@
-"""Dense layers over a user and a movie vector: the small network of the last write-up, the three layers of the first.
+"""Dense layers over a user vector and a movie vector: one as in the fourth write-up, or three as in the first.
 
 Shapes: B batch, D_u user_dim, D_i item_dim, H hidden_dim.
 """
@@ -22,7 +22,7 @@ class MlpConfig(TableConfig):
 
 
 def mlp(n_ratings: int, n_levels: int) -> MlpConfig:
-    """The last write-up, with batches of 64 there; larger data sets get the same number of steps."""
+    """As in the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return MlpConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 
@@ -67,7 +67,7 @@ def mlp_deep(n_ratings: int, n_levels: int) -> DeepMlpConfig:
 
 
 class DeepMlpNetwork(TableNetwork):
-    """The layers of the softmax classifier with one number as output, to be rounded to the nearest level."""
+    """The layers of the softmax classifier with one number as output, which is rounded to the nearest level."""
 
     def __init__(self, config: DeepMlpConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:
         super().__init__(sizes, config.l2)

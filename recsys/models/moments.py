@@ -1,7 +1,7 @@
 """Effects of the rating time: a bias per user and day, a user's mood over their history, and a vector per week.
 
-Each part is trained on the times of the training ratings. It adds nothing for a time that training has not seen or
-that is unknown.
+The effects are learned from the times of the training ratings. Days and weeks without training ratings have no effect,
+and neither has an unknown time.
 
 Shapes: B batch, D embedding_dim, E = D + 1 (a vector and its bias), N training ratings, U users.
 """
@@ -18,12 +18,13 @@ from recsys.encode.dates import DAY_SECONDS
 from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 
-DAY_BITS, SECOND_BITS = 20, 34  # enough for 2,800 and 540 years; the rest of 63 bits is for the user
+# Low bits of a 63-bit key, for the day (enough for 2,800 years) or the second (540 years). The high bits hold the user.
+DAY_BITS, SECOND_BITS = 20, 34
 NO_ROW = -1  # key of the row for unknown weeks
 
 
 class SizedByTraining(nn.Module):
-    """A module whose table lengths depend on the training ratings; loading takes them from the saved tensors."""
+    """A module whose table lengths depend on the training ratings. Loading resizes the tables to the saved tensors."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for name, tensor in (*self._parameters.items(), *self._buffers.items()):
@@ -34,7 +35,7 @@ class SizedByTraining(nn.Module):
 
 
 class MomentsConfig(NetworkConfig):
-    """Settings of the time effects; penalties are on the squares of the values used by a rating, None omits a part."""
+    """Settings of the time effects. Penalties are on the squares of the values a rating uses; None omits a part."""
 
     l2_days: float | None = Field(
         None,
@@ -43,7 +44,7 @@ class MomentsConfig(NetworkConfig):
         json_schema_extra={"search": [0.03, 0.5, "log"]},
     )
     min_ratings_per_day: int = Field(
-        5, ge=1, description="Least number of ratings on a day for a user to have a bias for it; fewer are noise."
+        5, ge=1, description="Minimum number of a user's ratings on a day for a bias; fewer ratings are mostly noise."
     )
     l2_mood: float | None = Field(
         None,
@@ -81,7 +82,7 @@ class Moments(nn.Module):
                 part.prepare(train)
 
     def forward(self, pairs: Pairs, vectors_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector of each pair."""
+        """Return (B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector."""
         score_B = vectors_BD.new_zeros(len(pairs))
         penalty = score_B.new_zeros(())
         for part, l2 in ((self.days, self.config.l2_days), (self.mood, self.config.l2_mood)):
@@ -109,11 +110,11 @@ class DayBias(SizedByTraining):
         super().__init__()
         self.min_ratings = min_ratings
         self.register_buffer("keys", torch.zeros(1, dtype=torch.int64))
-        self.bias = nn.Parameter(torch.zeros(1, 1))  # row 0: no such day
+        self.bias = nn.Parameter(torch.zeros(1, 1))  # row 0: any other day
 
     def prepare(self, train: Interactions) -> None:
         keys, counts = _day_key(train).unique(return_counts=True)
-        self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # row 0 is for no day
+        self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # row 0 matches no day
         self.bias = nn.Parameter(torch.zeros(len(self.keys), 1, device=self.keys.device))
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -137,12 +138,12 @@ class Mood(SizedByTraining):
 
     It is constant after the newest rating, so tonight's lists use the latest mood.
 
-    Source: after the splines of user biases over time in Koren, "Collaborative Filtering with Temporal Dynamics"
-    (KDD 2009); here over the number of ratings instead of days, since most people rate in a few sessions.
+    Source: the splines of user biases over time in Koren, "Collaborative Filtering with Temporal Dynamics" (KDD 2009);
+    here over the number of ratings instead of days, because most people rate in a few sessions.
     """
 
     moments: Tensor  # (N,) int64, ascending: (user, second) of each training rating
-    first: Tensor  # (U + 1,) int64: where a user's moments begin
+    first: Tensor  # (U + 1,) int64: index of each user's first moment
     first_knot: Tensor  # (U,) int64
 
     def __init__(self, n_users: int, ratings_per_knot: int) -> None:
@@ -171,7 +172,7 @@ class Mood(SizedByTraining):
         return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """Knots are identified by user and number: new ratings come after the earlier ones and add knots at the end."""
+        """Identify knots by user and number: new ratings follow the earlier ones, so they only append knots."""
         first_U = self.first_knot.cpu().numpy()
         n_knots = len(self.knots)
         number = np.arange(n_knots) - np.repeat(first_U, np.diff(first_U, append=n_knots))
@@ -182,12 +183,12 @@ class Mood(SizedByTraining):
         key_B = _second_key(pairs)
         earlier_B = torch.searchsorted(self.moments, key_B)
         until_B = torch.searchsorted(self.moments, key_B, right=True)
-        first_B = self.first[pairs.user_idx]  # subtracted as integers: places over all users exceed float32
+        first_B = self.first[pairs.user_idx]  # subtracted as integers, because float32 cannot hold large positions
         return ((earlier_B - first_B) + (until_B - first_B)) / 2
 
 
 class WeekVectors(SizedByTraining):
-    """A vector per week that is multiplied with both the user and the movie: what is popular at the time."""
+    """A vector per week that is multiplied with the user vector and the movie vector. It models current popularity."""
 
     first_week: Tensor  # () int64, counted from 1970
 
@@ -195,7 +196,7 @@ class WeekVectors(SizedByTraining):
         super().__init__()
         self.init_std = init_std
         self.register_buffer("first_week", torch.zeros((), dtype=torch.int64))
-        self.vectors = nn.Parameter(torch.zeros(1, embedding_dim + 1))  # row 0: no such week
+        self.vectors = nn.Parameter(torch.zeros(1, embedding_dim + 1))  # row 0: any other week
 
     def prepare(self, train: Interactions) -> None:
         week_N = train.rated_at // (7 * DAY_SECONDS)

@@ -1,4 +1,4 @@
-"""The interface of all networks, and the data that they take.
+"""The interface of all networks, and the data types of its arguments.
 
 Shapes: B batch, K rating levels, U users and I items (index 0 of both is "unknown").
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from recsys.metrics.decode import Prediction, decode_mean, decode_median
 from recsys.settings import Config
 
-MIN_SPREAD = 0.05  # stars; an overfitted network would otherwise be too certain about other ratings
+MIN_SPREAD = 0.05  # stars; without it, an overfit network would be too certain about new ratings
 
 
 class TrainingConfig(Config):
@@ -42,7 +42,7 @@ class TrainingConfig(Config):
 
 
 def batch_size_for(n_ratings: int, steps: int, least: int = 32) -> int:
-    """The power of two that gives about this number of steps per epoch, at least `least`."""
+    """Return the power of two, at least `least`, that gives about `steps` batches per epoch."""
     return max(least, int(2 ** round(math.log2(n_ratings / steps))))
 
 
@@ -63,10 +63,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Pairs:
-    """(user, movie) pairs: what may be known of a rating before it is given.
+    """(user, movie) pairs with a time: the input of a prediction.
 
-    user_idx, item_idx: (B,) int64. rated_at: (B,) int64, seconds since 1970 in UTC, the time of the rating or the time
-    for which it is predicted; 0 if unknown.
+    user_idx, item_idx: (B,) int64. rated_at: (B,) int64, seconds since 1970 in UTC. It is the time of the rating, or
+    the time for which a rating is predicted; 0 if unknown.
     """
 
     user_idx: Tensor
@@ -88,15 +88,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Interactions(Pairs):
-    """Ratings: pairs with the level given. level_idx: (B,) int64, index into `Sizes.levels`."""
+    """Ratings: pairs with their level. level_idx: (B,) int64, index into `Sizes.levels`."""
 
     level_idx: Tensor
 
 
 class Network(nn.Module, ABC):
-    """A network that ranks movies for a user by a score; `RatingNetwork` derives the score from a predicted rating.
+    """A network that ranks movies for a user by a score. `RatingNetwork` derives the score from a predicted rating.
 
-    Subclasses are constructed from (config, sizes, features).
+    Constructors of subclasses take (config, sizes, features).
     """
 
     criterion: str  # name of the mean of `errors`
@@ -110,7 +110,7 @@ class Network(nn.Module, ABC):
         return torch.tensor(self.sizes.levels, device=next(self.parameters()).device)
 
     def prepare(self, train: Interactions) -> Interactions:
-        """Take what the network needs of the training ratings; called once, before the first step.
+        """Prepare the network for the training ratings; called once, before the first step.
 
         Returns the rows from which batches are taken: `train`, unless the network learns from other rows.
         """
@@ -121,11 +121,11 @@ class Network(nn.Module, ABC):
         """Mean loss per row of the batch including regularisation, a scalar."""
 
     def freeze(self) -> None:
-        """Compute what all predictions share; called after training steps and before predictions."""
+        """Compute the tables that all predictions share; called after training steps and before predictions."""
 
     @abstractmethod
     def score(self, pairs: Pairs) -> Tensor:
-        """(B,) float32: a user's movies are ranked by it in descending order."""
+        """(B,) float32: the movies of a user are ranked by descending score."""
 
     @abstractmethod
     def errors(self, rows: Interactions) -> Tensor:
@@ -157,13 +157,13 @@ class RatingNetwork(Network):
 class NumberNetwork(RatingNetwork):
     """A network that predicts one number of stars, trained by squared error, as in most write-ups.
 
-    The number is used as the mean of a normal distribution, rounded to the levels, whose standard deviation is the
-    network's error on recent training batches. Its median is the level nearest to the number.
+    The predicted distribution is a normal distribution rounded to the levels. Its mean is the number, and its standard
+    deviation is the network's error on recent training batches. Its median is the level nearest to the number.
     """
 
     criterion = "MSE"
     spread: Tensor  # (), stars
-    n_steps: Tensor  # (), training steps behind `spread`
+    n_steps: Tensor  # (), number of training steps so far
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
@@ -196,7 +196,7 @@ class NumberNetwork(RatingNetwork):
         return self._distribution(self.stars(pairs))
 
     def errors(self, rows: Interactions) -> Tensor:
-        """Squared errors of the number, on which it is trained and which the write-ups report."""
+        """Squared errors of the number. Training minimises them, and the write-ups report them."""
         return (self.stars(rows) - self.levels()[rows.level_idx]).square()
 
     def _distribution(self, stars_B: Tensor) -> Tensor:

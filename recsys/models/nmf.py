@@ -19,7 +19,7 @@ class NmfConfig(TableConfig):
 
 
 def nmf(n_ratings: int, n_levels: int) -> NmfConfig:
-    """Chosen on validation parts (docs/experiments.md), since the write-up only names the method."""
+    """Chosen on validation parts (docs/experiments.md), because the write-up only names the method."""
     training = TrainingConfig(
         epochs=8,
         batch_size=batch_size_for(n_ratings, steps=350),
@@ -32,7 +32,7 @@ def nmf(n_ratings: int, n_levels: int) -> NmfConfig:
 class NmfNetwork(TableNetwork):
     """stars = ⟨p_u, q_i⟩ with non-negative vectors.
 
-    A step may make values negative; they are set to 0 before anything is computed from them.
+    A training step can make values negative. They are set to 0 before they are used.
 
     Source: Lin, "Projected Gradient Methods for Nonnegative Matrix Factorization", Neural Computation 19 (2007);
     here with stochastic steps, and on the observed ratings only.
@@ -67,7 +67,7 @@ class NmfNetwork(TableNetwork):
 
 
 def _positive_table(n_rows: int, dim: int, levels: tuple[float, ...]) -> nn.Embedding:
-    """Uniform values from 0, such that the mean dot product is the middle of the levels."""
+    """Uniform values from 0, scaled so that the mean dot product is the middle of the levels."""
     table = nn.Embedding(n_rows, dim)
     middle = (levels[0] + levels[-1]) / 2
     nn.init.uniform_(table.weight, 0.0, 2 * math.sqrt(middle / dim))

@@ -28,12 +28,12 @@ from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_
 
 
 class OrdinalConfig(MomentsConfig):
-    """Settings of the network; penalties are on the squares of the rows used by a rating, None omits that part."""
+    """Settings of the network. Penalties are on the squares of the rows a rating uses; None omits a part."""
 
     embedding_dim: int = Field(
         47,
         ge=1,
-        description="Length of the vectors; with their bias, 48 floats fill whole vector registers.",
+        description="Length of the vectors. With its bias, a vector has 48 floats, which fill whole SIMD registers.",
         json_schema_extra={"search": [15, 95, "int"]},
     )
     l2: float = Field(
@@ -75,7 +75,8 @@ def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
     """The network without opinions, features and time effects.
 
     Chosen on validation parts of three data sets (docs/experiments.md). The likelihood has one term per threshold, so
-    the penalty grows with their number; it falls with the number of ratings. About 90 steps per epoch for any size.
+    the penalty grows with the number of thresholds. It decreases with the number of ratings. An epoch has about 90
+    steps for any data set.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
     batch_size = batch_size_for(n_ratings, 90, least=64)
@@ -88,7 +89,7 @@ def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
 
 
 def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
-    """The whole network; the penalties of the parts that `ordinal_basic` lacks were chosen likewise."""
+    """The full network. The penalties of the parts that `ordinal_basic` lacks were chosen in the same way."""
     basic = ordinal_basic(n_ratings, n_levels)
     scale = (n_levels - 1) / 4
     return basic.model_copy(
@@ -109,9 +110,9 @@ class OrdinalNetwork(RatingNetwork):
     score = ⟨user vector, item vector⟩ + biases + mood of u at the time + bias of u's day + ⟨both vectors, week⟩,
     user vector = p_u + f_u + |N(u)|^-½ Σ (y_j + e_uj w_j), item vector = q_i + f_i + |N(i)|^-½ Σ (x_v + e_vi z_v),
     where N(u) are the items that u rated and N(i) the users who rated i, in the training ratings only. The opinion e is
-    the stars of a rating above the bias baseline. The opinion of a training rating is excluded from its own prediction,
-    but not from the biases against which other opinions are measured. f is the sum of the feature vectors of a user or
-    a movie, the only information on ids without ratings. The last element of each vector is its bias.
+    the stars of a rating minus the bias baseline. The opinion of a training rating is excluded from its own prediction,
+    but not from the baseline, which affects other opinions. f is the sum of the feature vectors of a user or a movie,
+    the only information on ids without ratings. The last element of each vector is its bias.
 
     Source: implicit history and opinions after Koren, "Factorization Meets the Neighborhood" (KDD 2008), here on both
     sides; time effects after Koren (KDD 2009); thresholds after the cumulative logit model, McCullagh, "Regression
@@ -180,7 +181,7 @@ class OrdinalNetwork(RatingNetwork):
         return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
 
     def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Remove each rating's own opinion from the two sums that predict it, since a holdout rating is in neither."""
+        """Remove each rating's own opinion from the two sums that predict it, as neither contains a holdout rating."""
         assert self._history is not None
         share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
         own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
@@ -198,7 +199,7 @@ class OrdinalNetwork(RatingNetwork):
         return score_B[:, None] - levels_BT, penalty
 
     def _penalty(self, batch: Interactions) -> Tensor:
-        """L2 over the rows of the batch, each weighted by its count; counting is cheaper than gathering."""
+        """L2 penalty on the rows used by the batch, weighted by their counts. Counting is cheaper than gathering."""
         config = self.config
         n_U = torch.bincount(batch.user_idx, minlength=self.sizes.n_users).float()
         n_I = torch.bincount(batch.item_idx, minlength=self.sizes.n_items).float()
@@ -211,7 +212,7 @@ class OrdinalNetwork(RatingNetwork):
         return penalty
 
     def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Each penalty with its rows of users and of items."""
+        """Yield each penalty with the user rows and the item rows that it applies to."""
         config = self.config
         yield config.l2, self.user[:, :-1], self.item[:, :-1]
         yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]
@@ -237,5 +238,5 @@ def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
 
 
 def _weighted_squares(weights_R: Tensor, rows: Tensor) -> Tensor:
-    """(): weighted sum of the squared row lengths. No matrix product, whose precision autocast would reduce."""
+    """(): weighted sum of the squared row lengths. A matrix product would lose precision under autocast."""
     return (weights_R * rows.square().sum(1)).sum()

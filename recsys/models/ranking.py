@@ -1,4 +1,4 @@
-"""The base of networks that only rank movies: a vector of the user at a time, a table of movies, a dot product.
+"""The base of networks that only rank movies, by the dot product of a user's vector at a time and a movie's vector.
 
 Shapes: B batch, N negatives of each row, U users, I items, R rows of either, W width of a row (a vector, then biases).
 """

@@ -35,15 +35,15 @@ def recurrent(n_ratings: int, n_levels: int) -> RecurrentConfig:
 
 
 def recurrent_gru(n_ratings: int, n_levels: int) -> RecurrentConfig:
-    """The same network with the other recurrent layer of the write-up."""
+    """The same network with a GRU, the other recurrent layer of the write-up."""
     return recurrent(n_ratings, n_levels).model_copy(update={"cell": "gru"})
 
 
 class RecurrentNetwork(TableNetwork):
-    """stars = low + (high - low) · sigmoid(dense(dropout(norm(h)))), h the state after the user and then the movie.
+    """stars = low + (high - low) · sigmoid(dense(dropout(norm(h)))), with h the state after reading user and movie.
 
-    The write-up replaces a dense layer by a recurrent one and does not state its sequence. With a single step over both
-    vectors the recurrent weights would be unused, so there are two steps.
+    The write-up replaces a dense layer with a recurrent one and does not state its sequence. A single step over both
+    vectors would not use the recurrent weights, so there are two steps.
     """
 
     def __init__(self, config: RecurrentConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:

@@ -1,6 +1,8 @@
-"""Keys of the rows and names of the columns of a network's tables, by id instead of index, for warm starts.
+"""Keys for the rows and names for the columns of a network's tables, by which warm starts match them.
 
-Shapes: U users and I items, with index 0, the unknown, first; R rows of any table.
+Keys are ids instead of indices, because indices change from night to night.
+
+Shapes: U users and I items, including index 0, the unknown; R rows of any table.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -23,7 +25,7 @@ class HasRowKeys(Protocol):
 
 @runtime_checkable
 class HasColumnNames(Protocol):
-    """A module with tables whose columns may have another meaning on another night."""
+    """A module with tables whose columns may change their meaning from night to night."""
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
         """The column names of each such parameter, by its name in this module."""

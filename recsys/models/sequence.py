@@ -18,7 +18,7 @@ from recsys.models.network import Interactions, NetworkConfig, Pairs, Sizes, Tra
 from recsys.models.ranking import RankingNetwork, mean_for_unseen
 from recsys.models.timeline import Timeline, in_order_of_time
 
-NO_CHANCE = -1e9  # a score; finite, because all drawn items may be the right one
+MASKED = -1e9  # score of a masked item; finite, because every drawn item may be masked
 STATES_AT_ONCE = 1024  # histories per batch, sorted by length, so that few steps are padding
 
 
@@ -26,11 +26,11 @@ class SequenceConfig(NetworkConfig):
     embedding_dim: int = Field(64, ge=1, description="Length of the movie vectors, used both as input and for scores.")
     state_dim: int = Field(64, ge=1, description="Units of the recurrent layer.")
     window: int = Field(
-        50, ge=2, description="Consecutive movies of a training row. A prediction reads the newest, one fewer."
+        50, ge=2, description="Consecutive movies of a training row. A prediction reads the newest `window - 1` movies."
     )
     n_negatives: int = Field(
         ge=1,
-        description="Movies drawn per step as negatives; if it is at least the number of movies, all are used.",
+        description="Number of movies drawn per step as negatives. With at most this many movies, all are used.",
     )
     popularity_exponent: float = Field(
         0.5, ge=0, description="Movies are drawn in proportion to this power of their count; 0 is uniform."
@@ -54,7 +54,7 @@ def sequence(n_ratings: int, n_levels: int) -> SequenceConfig:  # the levels do 
 
 @dataclass(frozen=True)
 class Windows(Interactions):
-    """Windows of consecutive interactions of one user, given by the first one. place: (B,) int64 into the timeline."""
+    """Windows of consecutive interactions of a user; a row is the first one. place: (B,) int64, its timeline index."""
 
     place: Tensor
 
@@ -62,10 +62,10 @@ class Windows(Interactions):
 class SequenceNetwork(RankingNetwork):
     """score = ⟨state of the user's history, q_i⟩ + c_i; the same table q is used for input and for scores.
 
-    The history at a time contains the training interactions before it, none of the same second; if the time is unknown,
+    The history at a time contains the training interactions before it, and none in the same second. At an unknown time,
     it contains all of them. In training, each interaction in a window is predicted from the earlier ones in the window.
-    A window may start anywhere in a history, so an empty history, as of the unknown user, stands for any time. A movie
-    without a training interaction has the mean row of the others.
+    Windows start anywhere in a history. The state of an empty history, such as the unknown user's, is therefore trained
+    on movies from all parts of histories. A movie without a training interaction has the mean row of the others.
 
     Source: Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks"
     (ICLR 2016), here with a user's history instead of a session, and a softmax over drawn movies as the loss.
@@ -100,7 +100,7 @@ class SequenceNetwork(RankingNetwork):
     def loss(self, batch: Interactions) -> Tensor:
         """Mean of -log P(item | earlier items in the window) over all interactions in the windows.
 
-        In training, each window is shifted randomly by up to half of its length, so that windows start anywhere.
+        In training, each window is shifted at random by up to half of its length, so that windows start anywhere.
         """
         assert isinstance(batch, Windows), "batches must be taken from the rows that prepare() returned"
         begin_B, end_B = self.timeline.offsets[batch.user_idx], self.timeline.offsets[batch.user_idx + 1]
@@ -113,14 +113,14 @@ class SequenceNetwork(RankingNetwork):
         return self._next_item_loss(state_BLD[inside_BL], self.timeline.item_at(place_BL)[inside_BL])
 
     def _read(self, item_BM: Tensor) -> Tensor:
-        """Items in order of time -> (B, M + 1, D): the user's vector before the first and after each of them."""
+        """Read items in order of time; return (B, M + 1, D), the user's vector before the first and after each item."""
         item_BL = F.pad(item_BM, (1, 0))  # index 0 marks the start of a history
         state_BLH, _ = self.reader(self.dropout(F.embedding(item_BL, self.item)))
         user_BLD: Tensor = self.to_item(self.dropout(state_BLH))
         return user_BLD
 
     def _next_item_loss(self, state_BD: Tensor, item_B: Tensor) -> Tensor:
-        """Cross-entropy over all watched items if there are few, else over the drawn items and the right one."""
+        """Cross-entropy over all watched items if there are few, else over the drawn items and the target."""
         assert self._sampler is not None, "prepare() comes before training"
         if self.config.n_negatives >= len(self.watched.items):
             logits_BI = state_BD @ self.item.T + self.item_bias.squeeze(1)
@@ -128,11 +128,11 @@ class SequenceNetwork(RankingNetwork):
         item_N = self._sampler.draw(self.config.n_negatives)
         bias_N = self._sampler.correct(F.embedding(item_N, self.item_bias).squeeze(1), item_N)
         drawn_BN = torch.addmm(bias_N, state_BD, F.embedding(item_N, self.item).T)
-        drawn_BN = drawn_BN.masked_fill(item_N == item_B[:, None], NO_CHANCE)
-        right_B = (state_BD * F.embedding(item_B, self.item)).sum(1) + F.embedding(item_B, self.item_bias).squeeze(1)
-        right_B = self._sampler.correct(right_B, item_B)
-        # cross-entropy of the right one against the drawn ones, without concatenating them
-        return F.softplus(torch.logsumexp(drawn_BN, 1) - right_B).mean()
+        drawn_BN = drawn_BN.masked_fill(item_N == item_B[:, None], MASKED)
+        target_B = (state_BD * F.embedding(item_B, self.item)).sum(1) + F.embedding(item_B, self.item_bias).squeeze(1)
+        target_B = self._sampler.correct(target_B, item_B)
+        # cross-entropy of the target against the drawn items, without concatenating them
+        return F.softplus(torch.logsumexp(drawn_BN, 1) - target_B).mean()
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -142,7 +142,7 @@ class SequenceNetwork(RankingNetwork):
         self.user_table = self._rows_at(users, self.timeline.offsets[1:])
 
     def user_rows(self, pairs: Pairs) -> Tensor:
-        """Looked up if the time is after the whole history; otherwise each distinct (user, history) is read once."""
+        """(B, W): looked up for times after the whole history. Other histories are read, each distinct one once."""
         place_B, end_B = self.timeline.places(pairs)
         rows_BW = self.user_table[pairs.user_idx]
         early = (place_B < end_B).nonzero().squeeze(1)
@@ -153,7 +153,7 @@ class SequenceNetwork(RankingNetwork):
         return rows_BW
 
     def _rows_at(self, user_idx: Tensor, place_B: Tensor) -> Tensor:
-        """(B, W): after the interactions of each user before a place in the timeline."""
+        """(B, W): the rows of users after their interactions before a place in the timeline."""
         n_B = place_B - self.timeline.offsets[user_idx]
         order = n_B.argsort()
         parts = [self._read_before(place_B[part], n_B[part]) for part in order.split(STATES_AT_ONCE)]
@@ -161,7 +161,7 @@ class SequenceNetwork(RankingNetwork):
         return F.pad(rows_BW, (0, 1), value=1.0)
 
     def _read_before(self, place_B: Tensor, n_B: Tensor) -> Tensor:
-        """(B, D): after reading the newest of the n interactions before each place."""
+        """(B, D): the states after reading the newest of the n interactions before each place."""
         n_read_B = n_B.clamp(max=self.config.window - 1)
         step_M = torch.arange(int(n_read_B.max()), device=place_B.device)
         item_BM = self.timeline.item_at((place_B - n_read_B)[:, None] + step_M)

@@ -52,8 +52,8 @@ def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published wi
 class SoftmaxNetwork(RatingNetwork):
     """A softmax classifier; dropout acts on the output of a dense layer and is followed by batch norm.
 
-    Source: the network of the write-up; initial values are those of Keras, which it used (embeddings uniform in
-    ±0.05, dense layers Glorot uniform with zero bias).
+    Source: the first write-up. Initial values are those of Keras, which it uses: embeddings uniform in ±0.05, dense
+    layers Glorot uniform with zero bias.
     """
 
     def __init__(self, config: SoftmaxConfig, sizes: Sizes, features: Features = NO_FEATURES) -> None:

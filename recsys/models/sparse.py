@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def from_offsets(offsets: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Build a CSR matrix; the entries of row r are those from offsets[r] to offsets[r + 1], with ascending columns."""
+    """Build a CSR matrix. The entries of row r are offsets[r] to offsets[r + 1], with ascending columns."""
     with warnings.catch_warnings():
         # torch warns once per process that CSR support is in beta; only products are used here
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
@@ -21,8 +21,8 @@ def group_rows(rows: Tensor, values: Tensor, n_rows: int) -> tuple[Tensor, Tenso
 
 
 def entries_of(offsets: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries of some rows, in their order: the position in `rows` and the value of each. rows: (R,) int64."""
+    """Return the entries of `rows` in order: for each, its position in `rows` and its value. rows: (R,) int64."""
     sizes = offsets[rows + 1] - offsets[rows]
     place = torch.repeat_interleave(sizes)
-    first = offsets[rows] - (sizes.cumsum(0) - sizes)  # minus the number of entries of earlier rows
+    first = offsets[rows] - (sizes.cumsum(0) - sizes)  # minus the number of entries in the rows before
     return place, values[first[place] + torch.arange(len(place), device=place.device)]

@@ -1,4 +1,4 @@
-"""The base of the write-ups' networks that predict one number: tables of vectors, their penalty, unknown ids.
+"""The base of the networks from write-ups that predict one number: tables of vectors, their penalty, unknown ids.
 
 Shapes: B batch, R rows of a table, D its width.
 """
@@ -19,9 +19,9 @@ class TableConfig(NetworkConfig):
 class TableNetwork(NumberNetwork):
     """A network that looks users and movies up in tables.
 
-    Ids without a training rating get the mean row of the others, weighted by their numbers of ratings. This predicts
-    about the mean rating; a row of zeros could mean any number of stars. The penalty is that of Keras's
-    `embeddings_regularizer`: on all rows in every step, independent of the batch.
+    Ids without a training rating get the mean row of the others, weighted by their numbers of ratings. Their prediction
+    is then close to the mean rating; with a row of zeros, it would be arbitrary. The penalty is Keras's
+    `embeddings_regularizer`: it is on all rows in every step, independent of the batch.
     """
 
     def __init__(self, sizes: Sizes, l2: float) -> None:
@@ -31,7 +31,7 @@ class TableNetwork(NumberNetwork):
 
     @abstractmethod
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """The tables with a row per user, and those with a row per movie."""
+        """Return the tables with a row per user, and those with a row per movie."""
 
     def prepare(self, train: Interactions) -> Interactions:
         n_users, n_items = self.sizes.n_users, self.sizes.n_items
@@ -53,7 +53,7 @@ class TableNetwork(NumberNetwork):
 
 
 def sum_of_squares(tables: list[nn.Embedding]) -> Tensor:
-    """Sum over all tables, a scalar. A matrix product is fastest; autocast must not reduce its precision."""
+    """(): sum over all tables. A matrix product is fastest; it is exempt from autocast to keep its precision."""
     flat = [table.weight.view(-1) for table in tables]
     with torch.autocast(flat[0].device.type, enabled=False):
         return torch.stack([numbers @ numbers for numbers in flat]).sum()

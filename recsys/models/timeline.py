@@ -11,11 +11,11 @@ from recsys.models.moments import SizedByTraining
 from recsys.models.negatives import mix
 from recsys.models.network import Interactions, Pairs
 
-MOMENT_BITS = 40  # bits for the time in a number of user and time; seconds since 1970 need 34 for the next 500 years
+MOMENT_BITS = 40  # low bits of a key, for the time; seconds since 1970 need 34 bits for the next 500 years
 
 
 class Timeline(SizedByTraining):
-    """Interactions by user and time; those of user u are from offsets[u] to offsets[u + 1].
+    """Interactions by user and time. Those of user u have the indices offsets[u] to offsets[u + 1].
 
     They are saved with the weights, because scores for an earlier time need them.
     """
@@ -35,21 +35,21 @@ class Timeline(SizedByTraining):
         self.offsets = F.pad(torch.bincount(ordered.user_idx, minlength=n_users).cumsum(0), (1, 0))
 
     def places(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B,) the place where the user's interactions before the time end, and (B,) where all of theirs end.
+        """Return (B,) the end of the user's interactions before the time, and (B,) the end of all their interactions.
 
-        Interactions of the same second are not before it. If the time is unknown, all interactions are before it.
-        Interactions at an unknown time are before every time.
+        Interactions in the same second are excluded. If the time is unknown, all interactions are included.
+        Interactions at an unknown time are included for every time.
         """
         end_B = self.offsets[pairs.user_idx + 1]
         return torch.where(pairs.rated_at > 0, torch.searchsorted(self.moments, _moments(pairs)), end_B), end_B
 
     def item_at(self, place: Tensor) -> Tensor:
-        """The items at these places, of the same shape; arbitrary items for places out of range."""
+        """Return the items at these places, in the same shape. Items for places out of range are arbitrary."""
         return self.items[place.clamp(0, len(self.items) - 1)]
 
 
 def in_order_of_time(train: Interactions) -> Interactions:
-    """Sort by user, then by time; interactions of one second are in a pseudo-random but fixed order."""
+    """Sort by user, then by time. Interactions in the same second are in a pseudo-random but fixed order."""
     order = mix(mix(train.user_idx) ^ train.item_idx).argsort(stable=True)
     order = order[train.rated_at[order].argsort(stable=True)]
     return train.take(order[train.user_idx[order].argsort(stable=True)])

@@ -19,7 +19,8 @@ from recsys.models.ranking import RankingNetwork, mean_for_unseen
 class TripletConfig(NetworkConfig):
     embedding_dim: int = Field(64, ge=1, description="Length of the user and of the movie vector.")
     loss: Literal["margin", "bpr"] = Field(
-        description="If a positive scores d above a negative: margin max(0, margin - d), bpr log(1 + e^(margin - d))."
+        description="Loss of a positive that scores d above a negative. margin: max(0, margin - d), bpr: log(1 + "
+        "e^(margin - d))."
     )
     margin: float = Field(ge=0, description="Required difference between the scores of a positive and a negative.")
     n_negatives: int = Field(
@@ -33,12 +34,12 @@ class TripletConfig(NetworkConfig):
 
 
 def triplet(n_ratings: int, n_levels: int) -> TripletConfig:  # the levels do not matter
-    """The network of the write-up, with a margin. What it does not state was chosen on validation."""
+    """The network of the write-up, with a margin. Everything that it leaves open was chosen on validation."""
     return TripletConfig(loss="margin", margin=1.0, popularity_exponent=0.25, l2=0.03, training=_training(n_ratings))
 
 
 def triplet_bpr(n_ratings: int, n_levels: int) -> TripletConfig:
-    """Bayesian personalised ranking. What the source does not state was chosen on validation.
+    """Bayesian personalised ranking. Everything that the source leaves open was chosen on validation.
 
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit
     Feedback" (UAI 2009).

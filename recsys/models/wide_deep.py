@@ -1,6 +1,6 @@
 """The wide & deep network of the second write-up: crossed features in parallel with dense layers.
 
-Shapes: B batch, R rows (users or movies), D both vectors together, V columns of a crossed table.
+Shapes: B batch, R rows (users or movies), D length of both vectors together, V columns of a crossed table.
 """
 
 import torch
@@ -70,7 +70,7 @@ class WideDeepNetwork(TableNetwork):
         self.deep_layers.apply(initialise_as_keras)
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
-        """Columns are named by value, so that a warm start copies a crossed table only if they are unchanged."""
+        """Name columns by their values, so that a warm start copies a crossed table only if they are unchanged."""
         return {"user_wide.weight": self._values_of_items, "item_wide.weight": self._values_of_users}
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
@@ -103,7 +103,7 @@ def zero_table(n_rows: int, width: int) -> nn.Embedding:
 
 
 def crossed_columns(n_rows: int, features: dict[str, Feature], names: tuple[str, ...]) -> Tensor:
-    """(R, V) float32: a column of ones, then one per value of each available feature; a feature's values sum to 1."""
+    """(R, V) float32: a column of ones, then one per value of each available feature. A feature's values sum to 1."""
     available = [features[name] for name in names if name in features]
     return torch.cat([torch.ones(n_rows, 1), *(_shares(n_rows, feature) for feature in available)], dim=1)
 

@@ -14,17 +14,17 @@ from recsys.home import Run
 
 FORMAT = 1  # version of a saved ranker's files; increased when older code would misread newer files
 
-ROUNDING = 1e-4  # error of the mean of equal stars
+ROUNDING = 1e-4  # stars; tolerance of comparisons with a user's mean, which has rounding errors
 REASONS = 3  # reasons (because_movie_ids) per recommendation
 
-EVERYBODY = "all"  # the segment of users about whom nothing is known
+EVERYBODY = "all"  # the segment of users without known properties
 FEW_RATINGS = 10  # users with fewer ratings are served_by "few ratings"
-MIN_STARS = 0.1  # lower bound: networks of the write-ups may predict negative stars
+MIN_STARS = 0.1  # lower bound, because networks from write-ups may predict negative stars
 MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars
 
 
 def name_service(n_ratings: int, *, is_stated: bool) -> str:
-    """Return what a list is based on: the published column `served_by`."""
+    """Return the value of the published column `served_by`, which names the basis of a list."""
     if n_ratings:
         return "history" if n_ratings >= FEW_RATINGS else "few ratings"
     return "features" if is_stated else "default"
@@ -32,7 +32,7 @@ def name_service(n_ratings: int, *, is_stated: bool) -> str:
 
 @contextmanager
 def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
-    """Report errors from reading the saved ranker of `run`; `purpose` says what it is needed for.
+    """Report errors from reading the saved ranker of `run`. `purpose` completes the message "…, so …".
 
     Raises: NotPublished if its files are missing, damaged or of another version.
     """

@@ -1,4 +1,4 @@
-"""Compiled rules: mask movies for a block of users at once, and count what each rule removes.
+"""Compiled rules: mask movies for a block of users at once, and count the movies that each rule removes.
 
 Shapes: B users of one block, N places of a list, U users, I items (index 0 is "unknown"), G genres (0 is "none").
 """
@@ -19,7 +19,7 @@ from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.selection import Caps, make_caps, select_places
 
 USERS_AT_ONCE = 128  # with a matrix of forbidden movies in memory: 45 MB at 87,000 movies
-FEW = 0.1  # share of all movies; below it, writing to columns is faster than a pass over the block
+MAX_INDEXED_SHARE = 0.1  # share of all movies; below it, writing single columns is faster than a pass over the block
 
 
 class Filter(Protocol):
@@ -29,7 +29,7 @@ class Filter(Protocol):
         """Set the scores of forbidden movies to -inf, in place. user_idx_B: int64."""
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
-        """Return (B, N) bool. item_BN: int64, item_idx."""
+        """Return (B, N) bool, whether each item is forbidden for its user. item_BN: int64, item_idx."""
 
     def to(self, device: torch.device) -> "Filter":
         """Return a copy with its tensors on `device`."""
@@ -43,10 +43,10 @@ class MovieFilter:
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
         closed = self.closed_I.nonzero().squeeze(1)
-        if len(closed) < FEW * len(self.closed_I):
+        if len(closed) < MAX_INDEXED_SHARE * len(self.closed_I):
             score_BI.index_fill_(1, closed, -torch.inf)
         else:
-            score_BI += _as_loss(self.closed_I)
+            score_BI += _additive_mask(self.closed_I)
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         return self.closed_I[item_BN]
@@ -93,9 +93,9 @@ class GenreFilter:
             sets_SG, set_R = forbidden_BG[rows].unique(
                 dim=0, return_inverse=True
             )  # few distinct sets: many users share one
-            loss_SI = _as_loss(sets_SG.float() @ self.has_GI > 0)
+            mask_SI = _additive_mask(sets_SG.float() @ self.has_GI > 0)
             for row, place in zip(rows.tolist(), set_R.tolist(), strict=True):
-                score_BI[row] += loss_SI[place]
+                score_BI[row] += mask_SI[place]
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
         has_BNG = self.has_GI.T[item_BN] > 0
@@ -114,7 +114,7 @@ class GenreFilter:
 
 @dataclass(frozen=True, eq=False)
 class Eligibility:
-    """Which movies may be listed for which user, and how many of a group; rules by their name in `metrics`."""
+    """The movies that may be listed for each user, and the caps on groups. Rules are named as in `metrics`."""
 
     filters: dict[str, Filter]  # min_ratings, blocked[0], ..., eligible[0], ...
     caps: Caps  # all caps together
@@ -134,8 +134,8 @@ class Eligibility:
     def count_removed(self, user_idx_B: Tensor, naive_BN: Tensor) -> dict[str, int]:
         """Count the places that each rule removes from lists made without any rules.
 
-        Rules are counted independently: a movie that two rules forbid counts for both. A cap removes what exceeds it,
-        counted from rank 1.
+        Rules are counted independently: a movie that two rules forbid counts for both. A cap removes the lowest ranks
+        that exceed it.
 
         user_idx_B: (B,) int64. naive_BN: (B, N) int64, the best unseen items by rank, padded with -1.
         """
@@ -166,7 +166,7 @@ class Eligibility:
 
 
 def no_rules(n_items: int) -> Eligibility:
-    """Allow everything but the unknown item."""
+    """Allow everything except the unknown item."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return Eligibility({}, make_caps(nothing, nothing, nothing, n_items), {}, torch.arange(n_items) == 0)
 
@@ -197,13 +197,13 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
     return eligibility
 
 
-def _as_loss(forbidden: Tensor) -> Tensor:
-    """Return -inf or 0, float32; adding it is faster than writing to many places of a large block."""
+def _additive_mask(forbidden: Tensor) -> Tensor:
+    """Return -inf where forbidden, else 0, float32. Adding this is faster than writing to many places of a block."""
     return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -torch.inf)
 
 
 def _close(closed_I: Tensor) -> MovieFilter:
-    """Close these movies; the unknown item is not counted as a movie."""
+    """Close these movies. The unknown item is excluded, so that it is not counted as a movie."""
     closed_I[0] = False
     return MovieFilter(closed_I)
 
@@ -224,18 +224,18 @@ def _make_filter(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | 
         return _close(has_GI[[genre_idx.get(name, 0) for name in table["genre"]]].any(dim=0))
     user_idx = torch.from_numpy(vocabulary.encode_users(table["user_id"].to_numpy()))
     if "movie_id" in table.columns:
-        what = torch.from_numpy(vocabulary.encode_movies(table["movie_id"].to_numpy()))
+        forbidden_idx = torch.from_numpy(vocabulary.encode_movies(table["movie_id"].to_numpy()))
     else:
-        what = torch.tensor([genre_idx.get(name, 0) for name in table["genre"]], dtype=torch.int64)
-    known = (user_idx > 0) & (what > 0)
-    offsets, values = group_rows(user_idx[known], what[known], vocabulary.n_users)
+        forbidden_idx = torch.tensor([genre_idx.get(name, 0) for name in table["genre"]], dtype=torch.int64)
+    known = (user_idx > 0) & (forbidden_idx > 0)
+    offsets, values = group_rows(user_idx[known], forbidden_idx[known], vocabulary.n_users)
     if "movie_id" in table.columns:
         return PairFilter(offsets, values, vocabulary.n_movies)
     return GenreFilter(offsets, values, has_GI)
 
 
 def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
-    """Return (G, I) float32, 1 where the item has the genre; row 0 stands for no genre and is empty."""
+    """Return (G, I) float32, 1 where the item has the genre. Row 0 is for no genre and is empty."""
     if genres is None:
         return torch.zeros(1, n_items)
     assert len(genres.offsets) == n_items + 1, "genres do not match the vocabulary"
@@ -246,7 +246,7 @@ def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
 
 
 def _make_caps(rules: Sequence[Rule], vocabulary: Vocabulary) -> Caps:
-    """Groups of different rules are different groups, even if their names are equal."""
+    """Combine the caps of all rules. Groups of different rules are different groups, even if their names are equal."""
     tables = [rule.table.with_columns(pl.lit(place).alias("rule")) for place, rule in enumerate(rules)]
     if not tables:
         nothing = torch.zeros(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Fit a ranker: retrievers on train, and the weights of the parts of a score on validation."""
+"""Fit a ranker: its retrievers to the training ratings, and the weights of the parts of a score to validation."""
 
 import hashlib
 import logging
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 
 SIZES = (0, 1, 3, 5, 10)  # numbers of visible ratings for which weights are learned
 FULL_HISTORY = 20  # from this many ratings on, weights are learned from whole histories
-MAX_CANDIDATES = 100  # per user, to learn from; lower ranks hardly matter to a list
+MAX_CANDIDATES = 100  # per user, for learning weights; lower ranks have little influence on a list
 POPULARITY = "popularity"  # the only retriever that ignores the user's ratings
 PRIOR_RATINGS = 3  # with this many, a user's ratings count as much as popularity
-USERS = 3_000  # of validation, drawn by the seed; fewer are enough to learn five weights
+USERS = 3_000  # of validation, drawn by the seed; more than enough to learn five weights
 
 
-_kept: dict[str, Ranker] = {}  # at most one: the last ranker fitted with `keep`, by its inputs
+_kept: dict[str, Ranker] = {}  # at most one: the last ranker fitted with `keep`, by the hash of its inputs
 
 
 def fit_ranker(
@@ -51,8 +51,8 @@ def fit_ranker(
 ) -> Ranker:
     """Fit the retrievers to `train`, the ratings that `network` was trained on.
 
-    With `keep`, the result stays in memory for the next call, which reuses it if its inputs are the same: a night ranks
-    with the same retrievers in two steps, and fitting them takes minutes on the largest editions.
+    With `keep`, the result stays in memory for the next call, which reuses it if the inputs are the same. Two steps of
+    a night rank with the same retrievers, and fitting them takes minutes on the largest editions.
     """
     key = _digest(train, learner, config)
     kept = _kept.pop(key, None)
@@ -64,7 +64,7 @@ def fit_ranker(
 
 
 def _digest(train: Interactions, learner: Learner, config: RankConfig) -> str:
-    """Identify everything that a ranker depends on, apart from its network and weights."""
+    """Return a hash of everything that a ranker depends on, except its network and weights."""
     settings = (learner.sizes(), learner.features.content_hash(), learner.seed, learner.device, config)
     digest = hashlib.sha256(repr(settings).encode())
     for column in vars(train).values():
@@ -104,10 +104,11 @@ def learn_weights(
 
 
 def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
-    """Learn the weights that put the relevant movies of `validation` first. The ranker must not know `validation`.
+    """Learn the weights that rank the relevant movies of `validation` first.
 
-    Weights for few ratings are learned from the same users with all but that many ratings hidden, as users unknown to
-    the network. Movies they have rated are still left out of their lists.
+    The ranker must not be fitted to `validation`. Weights for users with few ratings are learned from the same users:
+    all but a few of their ratings are hidden, and the network treats them as unknown users. All movies that they have
+    rated are still left out of their lists.
     """
     relevant = torch.tensor(ranker.network.sizes.levels)[validation.level_idx] >= ranker.config.relevant_from
     rows = validation.take(relevant.nonzero().squeeze(1))
@@ -133,8 +134,8 @@ def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) ->
 def prior_weights(parts: Sequence[str], size: int) -> dict[str, float]:
     """Return the prior weights of the parts for users with `size` ratings.
 
-    With more ratings, the retrievers that read them weigh more and popularity weighs less. Expected stars weigh as in
-    the planning figures of docs/experiments.md.
+    With more ratings, popularity has a lower weight and the other retrievers have higher ones. The weight of expected
+    stars is from docs/experiments.md.
     """
     trust = size / (size + PRIOR_RATINGS)
     readers = [part for part in parts if part not in (POPULARITY, STARS, LIKES)]
@@ -171,7 +172,7 @@ def _fit_retriever(
 def _label_candidates(
     ranker: Ranker, asked: Tensor, relevant: Interactions, size: int, seed: int
 ) -> LabelledCandidates:
-    """Return the candidates of these users if only `size` of their ratings were known, marked as relevant or not."""
+    """Return the candidates of users with all but `size` of their ratings hidden, labelled as relevant or not."""
     users = ranker.users(asked)
     if size < FULL_HISTORY:
         users = replace(users, user_idx=torch.zeros_like(asked), histories=users.histories.shorten(size, seed))

@@ -27,12 +27,12 @@ def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.
 
 
 def list_alone(ranker: Ranker, retriever: str, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (user_id, rank, movie_id) of the best unseen movies by one retriever alone."""
+    """Return (user_id, rank, movie_id) of the best unseen movies by a single retriever."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_alone(ranker, retriever, n))
 
 
 def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (rank, movie_id, score) for a user with these properties, e.g. gender=F, and nothing else known."""
+    """Return (rank, movie_id, score) for an unknown user with these properties, e.g. gender=F."""
     block = rank_users(ranker, make_new_user(ranker, stated), n, reasons=0)
     movie_ids = vocabulary.movie_ids[block.item_idx.numpy() - 1]
     return pl.DataFrame({"rank": block.rank.int().numpy(), "movie_id": movie_ids, "score": block.score.numpy()})
@@ -57,7 +57,7 @@ def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[
 
 
 def _movie_lists(items: Tensor, vocabulary: Vocabulary) -> pl.Series:
-    """Convert rows padded with zeros to a column of lists of movie ids; vectorised, because there are millions."""
+    """Convert rows padded with zeros to a column of lists of movie ids. Vectorised, because there are millions."""
     is_there = items.numpy() > 0
     ends = np.concatenate([[0], is_there.sum(axis=1).cumsum()]).astype(np.int32)
     movie_ids = vocabulary.movie_ids[items.numpy()[is_there] - 1]

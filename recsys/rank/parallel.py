@@ -1,4 +1,4 @@
-"""Run independent pieces of work on several cores and yield the results in order."""
+"""Run independent pieces of work on several cores, and yield the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,24 +16,24 @@ Result = TypeVar("Result")
 def map_in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], device: torch.device) -> Iterator[Result]:
     """Yield `work(piece)` for each piece, in order.
 
-    On a CPU, pieces run in as many threads as torch has, each with one torch thread. This keeps all cores busy when
-    only part of the work is torch, and makes sums independent of the number of cores. At most one piece per thread and
-    one more result are in memory.
+    On a CPU, pieces run in as many threads as torch would use, and torch uses one thread for each. All cores are then
+    busy even if only part of the work is torch, and sums do not depend on the number of cores. Memory holds at most one
+    piece per thread and one more result.
     """
     workers = torch.get_num_threads() if device.type == "cpu" else 1
     if workers == 1:
         yield from map(work, pieces)
         return
-    under_way: deque[Future[Result]] = deque()
+    running: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="piece") as pool:
         for piece in pieces:
-            under_way.append(pool.submit(_alone, work, piece))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            running.append(pool.submit(_with_one_thread, work, piece))
+            if len(running) > workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
-def _alone(work: Callable[[Piece], Result], piece: Piece) -> Result:
+def _with_one_thread(work: Callable[[Piece], Result], piece: Piece) -> Result:
     with one_thread():
         return work(piece)

@@ -17,8 +17,8 @@ from recsys.rank.score import blend, find_candidates, penalise, score_parts
 from recsys.rank.selection import select_places
 from recsys.retrieve.retriever import Users
 
-SCORES_PER_BLOCK = 2**22  # all movies times the users of a block: 16 MB per retriever
-MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower; above 32 MB, malloc maps new memory for every block
+SCORES_PER_BLOCK = 2**22  # number of movies times users per block: 16 MB per retriever
+MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower; for blocks above 32 MB, malloc maps new memory every time
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[B
 
     Candidates are the best `config.candidates` movies by the mean of the retrievers. The score is the weighted sum of
     the logarithms of the retrievers' affinities, the expected stars and the probability of relevant stars; weights
-    depend on the user's number of ratings. Lists are shorter for users who have rated nearly everything. Ties go to
-    the lower index.
+    depend on the user's number of ratings. Lists are shorter for users who have rated almost all movies. Ties go to the
+    lower index.
     """
 
     def rank(user_idx: Tensor) -> Block:
@@ -67,7 +67,7 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
 
 
 def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield user_idx, rank and item_idx of the `n` best unseen movies by one retriever alone, block by block.
+    """Yield user_idx, rank and item_idx of the `n` best unseen movies by a single retriever, block by block.
 
     Ties go to the lower index.
     """
@@ -102,7 +102,7 @@ class _Places:
 
 
 def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
-    """Fill the lists from `n_candidates`; retry with four times as many for users whose list caps leave short."""
+    """Fill the lists from `n_candidates` per user. Retry with four times as many if caps leave a list too short."""
     found = find_candidates(ranker, users, n_candidates)
     parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
     score_BC = blend(ranker, users, parts_BCP)
@@ -117,7 +117,7 @@ def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
         diversity=ranker.config.diversity,
     )
     is_place_BN, column_BN = column_BN >= 0, column_BN.clamp(min=0)
-    # diversity only decides which movies are selected; the order is by score
+    # diversity only affects the selection of movies; the order is by score
     order_BN = (
         score_BC.gather(1, column_BN).masked_fill(~is_place_BN, -torch.inf).argsort(dim=1, descending=True, stable=True)
     )

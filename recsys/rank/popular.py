@@ -20,7 +20,7 @@ def rank_popular(histories: Histories, n: int) -> Iterator[tuple[Tensor, Tensor,
     """
     counts = histories.counts()
     by_count = counts.argsort(descending=True, stable=True)
-    # the length of the longest history plus n bounds how many movies are needed
+    # no user needs more movies than n plus the length of the longest history
     for user_idx in torch.arange(1, len(histories)).split(USERS_PER_BLOCK):
         own = histories.take(user_idx)
         candidate_C = by_count[: int(min(n + own.sizes().max(), (counts > 0).sum()))]

@@ -1,4 +1,4 @@
-"""Read the rules of the settings, each a small table or a select, and validate them before training starts."""
+"""Read the rules in the settings and validate them before training starts. A rule is a small table or a select."""
 
 import logging
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) ->
 
     Ids that the source does not have are dropped with a warning, because catalogues change.
 
-    Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that its kind of rule
-    does not allow, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.
+    Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that are invalid for its
+    kind of rule, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.
     """
     reader = _Reader(config, {"movies": movies, "users": users, "ratings": ratings})
     return Rules(
@@ -84,36 +84,36 @@ class _Reader:
         return tuple(self._read_one(f"{kind}[{place}]", kind, entry) for place, entry in enumerate(entries))
 
     def _read_one(self, name: str, kind: str, entry: str) -> Rule:
-        called = f"rules.{name}"
+        label = f"rules.{name}"
         if is_select(entry):
             table = run_select(
-                called, entry, self.tables, max_seconds=self.config.max_seconds, max_rows=self.config.max_rows
+                label, entry, self.tables, max_seconds=self.config.max_seconds, max_rows=self.config.max_rows
             )
         else:
-            called = f"{called} ({entry})"
-            table = _read_file(called, Path(entry), self.config.max_rows)
-        _check_columns(called, table, FORMS[kind])
-        table = _cast(called, table).unique()
+            label = f"{label} ({entry})"
+            table = _read_file(label, Path(entry), self.config.max_rows)
+        _check_columns(label, table, FORMS[kind])
+        table = _cast(label, table).unique()
         if kind == "caps":
-            _check_caps(called, table)
+            _check_caps(label, table)
         if "genre" in table.columns:
-            self._check_genres(called, table["genre"])
-        known = self._drop_unknown(called, table)
+            self._check_genres(label, table["genre"])
+        known = self._drop_unknown(label, table)
         if kind == "eligible" and known.is_empty():
-            raise UsageError(f"{called} has no movie of the source, so nothing could be shown. Next: add movies to it")
-        logger.info("%s: %d rows with %s", called, len(known), ", ".join(known.columns))
+            raise UsageError(f"{label} has no movie of the source, so nothing could be shown. Next: add movies to it")
+        logger.info("%s: %d rows with %s", label, len(known), ", ".join(known.columns))
         return Rule(name, known.sort(known.columns))
 
-    def _check_genres(self, called: str, genres: pl.Series) -> None:
+    def _check_genres(self, label: str, genres: pl.Series) -> None:
         known = pl.read_parquet(self.tables["movies"], columns=["genres"])["genres"].explode().drop_nulls().unique()
         unknown = genres.filter(~genres.is_in(known.implode())).unique().sort()
         if len(unknown):
             raise UsageError(
-                f"{called} has the genre {unknown[0]!r}, but the source only has {', '.join(known.sort())}. "
+                f"{label} has the genre {unknown[0]!r}, but the source only has {', '.join(known.sort())}. "
                 "Next: correct the spelling"
             )
 
-    def _drop_unknown(self, called: str, table: pl.DataFrame) -> pl.DataFrame:
+    def _drop_unknown(self, label: str, table: pl.DataFrame) -> pl.DataFrame:
         for column, source in (("user_id", "users"), ("movie_id", "movies")):
             if column in table.columns:
                 ids = pl.read_parquet(self.tables[source], columns=[column])
@@ -121,60 +121,60 @@ class _Reader:
                 if len(unknown):
                     logger.warning(
                         "%s has %d %s that the source does not have, e.g. %s %d; they are ignored",
-                        *(called, len(unknown), source, column, unknown.min()),
+                        *(label, len(unknown), source, column, unknown.min()),
                     )
                 table = table.join(ids, on=column, how="semi")
         return table
 
 
-def _read_file(called: str, path: Path, max_rows: int) -> pl.DataFrame:
+def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
     try:
         if not path.is_file():
             raise UsageError(
-                f"{called} is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"
+                f"{label} is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"
             )
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False, n_rows=max_rows + 1)
         elif path.suffix == ".csv":
-            texts = dict.fromkeys(TEXT_COLUMNS, pl.String)  # a group may be called 1900
+            texts = dict.fromkeys(TEXT_COLUMNS, pl.String)  # a group may have the name 1900
             table = pl.read_csv(path, glob=False, n_rows=max_rows + 1, infer_schema_length=None, schema_overrides=texts)
         else:
-            raise UsageError(f"{called} has the suffix '{path.suffix}'. Next: give a .csv or .parquet file")
+            raise UsageError(f"{label} has the suffix '{path.suffix}'. Next: give a .csv or .parquet file")
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{called} cannot be read: {error}. Next: correct the path or the file") from None
+        raise UsageError(f"{label} cannot be read: {error}. Next: correct the path or the file") from None
     if len(table) > max_rows:
-        raise UsageError(f"{called} has more than {max_rows:,} rows. Next: shorten it, or raise rules.max_rows")
+        raise UsageError(f"{label} has more than {max_rows:,} rows. Next: shorten it, or raise rules.max_rows")
     return table
 
 
-def _check_columns(called: str, table: pl.DataFrame, forms: tuple[tuple[str, ...], ...]) -> None:
-    """Refuse extra columns: if `user_id` were misspelt, a block for one user would apply to all users."""
+def _check_columns(label: str, table: pl.DataFrame, forms: tuple[tuple[str, ...], ...]) -> None:
+    """Refuse unknown columns. Otherwise, a block for one user with a misspelt `user_id` would apply to all users."""
     if {*table.columns} not in [{*form} for form in forms]:
         allowed = " or ".join(f"({', '.join(form)})" for form in forms)
-        raise UsageError(f"{called} has the columns ({', '.join(table.columns)}). Next: give it exactly {allowed}")
+        raise UsageError(f"{label} has the columns ({', '.join(table.columns)}). Next: give it exactly {allowed}")
 
 
-def _cast(called: str, table: pl.DataFrame) -> pl.DataFrame:
+def _cast(label: str, table: pl.DataFrame) -> pl.DataFrame:
     for column, empty in zip(table.columns, table.null_count().row(0), strict=True):
         if empty:
-            raise UsageError(f"{called} has {empty:,} rows with an empty {column}. Next: fill or remove them")
+            raise UsageError(f"{label} has {empty:,} rows with an empty {column}. Next: fill or remove them")
     for column in table.columns if len(table) else ():  # a CSV without rows has no types
         if column in INTEGER_COLUMNS:
-            _check_whole(called, table[column], INTEGER_COLUMNS[column])
+            _check_whole(label, table[column], INTEGER_COLUMNS[column])
         elif not _is_text(table.schema[column], with_numbers=column == "group_name"):
             kind, wanted = table.schema[column], TEXT_COLUMNS[column]
-            raise UsageError(f"{called} has {column} of type {kind}. Next: write it as {wanted}")
+            raise UsageError(f"{label} has {column} of type {kind}. Next: write it as {wanted}")
     integers = [name for name in table.columns if name in INTEGER_COLUMNS]
     return table.with_columns(pl.col(integers).cast(pl.Int32), pl.exclude(integers).cast(pl.String))
 
 
-def _check_whole(called: str, values: pl.Series, least: int) -> None:
+def _check_whole(label: str, values: pl.Series, least: int) -> None:
     if not values.dtype.is_integer():
-        raise UsageError(f"{called} has {values.name} of type {values.dtype}. Next: write it as whole numbers")
+        raise UsageError(f"{label} has {values.name} of type {values.dtype}. Next: write it as whole numbers")
     wrong = values.filter(~values.is_between(least, 2**31 - 1))
     if len(wrong):
         raise UsageError(
-            f"{called} has {len(wrong):,} rows with {values.name} outside of {least} to {2**31 - 1}, e.g. {wrong[0]}. "
+            f"{label} has {len(wrong):,} rows with {values.name} outside of {least} to {2**31 - 1}, e.g. {wrong[0]}. "
             "Next: correct them"
         )
 
@@ -183,11 +183,11 @@ def _is_text(kind: pl.DataType, *, with_numbers: bool) -> bool:
     return isinstance(kind, (pl.String, pl.Categorical, pl.Enum)) or (with_numbers and kind.is_integer())
 
 
-def _check_caps(called: str, table: pl.DataFrame) -> None:
+def _check_caps(label: str, table: pl.DataFrame) -> None:
     limits = table.group_by("group_name").agg(pl.col("at_most").unique().sort())
     conflicting = limits.filter(pl.col("at_most").list.len() > 1).sort("group_name")
     if len(conflicting):
         group, (few, many, *_) = conflicting.row(0)
         raise UsageError(
-            f"{called} has both {few} and {many} as at_most of the group {group!r}. Next: give each group one limit"
+            f"{label} has both {few} and {many} as at_most of the group {group!r}. Next: give each group one limit"
         )

@@ -22,8 +22,8 @@ def find_reasons(
 ) -> Tensor:
     """Return (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
-    The largest share comes first; rows are padded with 0. `user_P` ascends. Movies that the user rated below their own
-    mean are not used as reasons. Without EASE there are no exact shares, so no reasons are given.
+    The largest share comes first. Rows are padded with 0. `user_P` must ascend. Movies that the user rated below their
+    own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -60,13 +60,13 @@ def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
 
 
 def _largest_shares(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
-    """Return (B, N, n) by descending share; ties go to the lower index. For small n, argmax is faster than sorting."""
+    """Return (B, N, n) by descending share. Ties go to the lower index. For small n, argmax is faster than sorting."""
     shares, own = shares_BNR.numpy(), own_BR.numpy()
     users = np.arange(len(own))[:, None]
     because_BNn = np.zeros((*shares.shape[:2], n), dtype=np.int64)
     for nth in range(min(n, own.shape[1])):
         best_BN = shares.argmax(axis=2)
-        loudest_BN1 = np.take_along_axis(shares, best_BN[:, :, None], axis=2)
-        because_BNn[:, :, nth] = np.where(loudest_BN1[:, :, 0] > 0, own[users, best_BN], 0)
+        largest_BN1 = np.take_along_axis(shares, best_BN[:, :, None], axis=2)
+        because_BNn[:, :, nth] = np.where(largest_BN1[:, :, 0] > 0, own[users, best_BN], 0)
         np.put_along_axis(shares, best_BN[:, :, None], -np.inf, axis=2)
     return torch.from_numpy(because_BNn)

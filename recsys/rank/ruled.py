@@ -1,4 +1,4 @@
-"""Apply rules to a ranker, and count what they remove.
+"""Apply rules to a ranker, and count the places that they remove.
 
 Shapes: B users of one block, N movies or places.
 """
@@ -15,7 +15,7 @@ from recsys.rank.ranker import Ranker
 from recsys.rank.read_rules import Rules
 from recsys.train.choose import Learner
 
-PAIRS_AT_ONCE = 2**18  # of users and movies, checked per rule: about 20 MB with 20 genres
+PAIRS_AT_ONCE = 2**18  # (user, movie) pairs that a rule checks at once: about 20 MB with 20 genres
 
 
 def apply_rules(ranker: Ranker, rules: Rules, learner: Learner) -> Ranker:
@@ -42,8 +42,8 @@ def count_removed(ranker: Ranker, n: int) -> dict[str, int]:
 def count_available(ranker: Ranker, user_idx: Tensor) -> Tensor:
     """Return (U,) int64: the number of unseen movies that the rules allow for each of these users, ignoring caps.
 
-    It is counted from the rules, independently of the scores that lists are made from, so that the audit finds lists
-    that are too short.
+    The count depends on the rules only, not on the code that makes lists, so the audit can detect lists that are too
+    short.
     """
     rules = ranker.eligibility
     seen = PairFilter(ranker.histories.offsets, ranker.histories.items, ranker.histories.n_items)

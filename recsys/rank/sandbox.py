@@ -1,4 +1,4 @@
-"""Run a SQL select from the settings in a sandbox: it can read the night's tables and nothing else."""
+"""Run a SQL select from the settings in a sandbox, where it can only read the night's tables."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.errors import UsageError
 
-MEMORY = "2GB"  # grouping 32M ratings by movie or by user takes a tenth of it
+MEMORY = "2GB"  # grouping 32M ratings by movie or by user needs a tenth of this
 SELECT = re.compile(r"\s*(select|with|from)[\s(*]", re.IGNORECASE)
 
 
@@ -22,7 +22,7 @@ def is_select(text: str) -> bool:
 
 
 def run_select(name: str, text: str, tables: dict[str, Path], *, max_seconds: float, max_rows: int) -> pl.DataFrame:
-    """Return the rows of `text`, a single select; `tables` are the Parquet files that it can read, by view name.
+    """Return the rows of `text`, a single select. `tables` are the Parquet files that it can read, by view name.
 
     The select has no access to other files, the network, extensions or Python variables. It cannot write, and its
     memory is limited to `MEMORY`. Errors refer to it as `name`.
@@ -62,7 +62,7 @@ def _restrict(connection: duckdb.DuckDBPyConnection, tables: dict[str, Path]) ->
     connection.execute("set allowed_paths = $paths", {"paths": [str(path) for path in tables.values()]})
     connection.execute("set python_enable_replacements = false")
     connection.execute("set enable_progress_bar = false")
-    connection.execute("set timezone = 'UTC'")  # rated_at is the same on every machine
+    connection.execute("set timezone = 'UTC'")  # so that rated_at is the same on every machine
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
 

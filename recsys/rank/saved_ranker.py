@@ -32,7 +32,7 @@ KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popu
 
 
 def save_ranker(ranker: Ranker, folder: Path) -> None:
-    """Write the files; ranker.json comes last, so that a folder with one is complete."""
+    """Write the files. ranker.json is written last, so that a folder with a ranker.json is complete."""
     arrays = {f"{name}.{key}": value for name, one in ranker.retrievers.items() for key, value in one.tensors().items()}
     arrays |= {f"new_movies.{key}": value for key, value in vars(ranker.new_movies).items()}
     arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
@@ -57,7 +57,7 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
 def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
     """Load what `save_ranker` wrote, on the CPU. `network` is the one that the ranker was saved with.
 
-    Rules on single users and caps are not saved; only rules that hold for all users apply to the loaded ranker.
+    Caps and rules for single users are not saved. The loaded ranker applies only the rules for all users.
 
     Raises: NotPublished if the files have another format version.
     """

@@ -30,9 +30,9 @@ class Candidates:
 
 
 def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
-    """Return the `n` best unseen movies of each user by the mean of all retrievers."""
+    """Return the `n` best unseen movies of each user, by the mean of the log-affinities of all retrievers."""
     by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
-    # a single retriever's tensor is masked in place below; the candidates' own scores are not affected
+    # the tensor of a single retriever is masked in place below, which does not affect the scores of candidates
     mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
     device = mean_BI.device
     mean_BI[users.seen.user_of_each().to(device), users.seen.items.to(device)] = -torch.inf

@@ -1,4 +1,4 @@
-"""Select the places of a list one by one from scored candidates, with caps on groups and with diversity.
+"""Fill the places of lists one by one from scored candidates, with caps on groups and with diversity.
 
 Shapes: B users, C candidates, N places, I items, G groups, D dimensions, A users whose list is not full yet.
 
@@ -33,7 +33,7 @@ class Caps:
 
 
 def make_caps(item_idx: Tensor, group_idx: Tensor, at_most_G: Tensor, n_items: int) -> Caps:
-    """Build caps from unique memberships (item_idx, group_idx) in any order; groups that cannot exceed are dropped.
+    """Build caps from unique memberships (item_idx, group_idx) in any order. Groups within their cap are dropped.
 
     item_idx, group_idx: (M,) int64.
     """
@@ -62,7 +62,7 @@ def select_places(
     candidates; similarity is the largest cosine with a movie already in the list, at least 0. The value of successive
     places therefore never increases.
 
-    score_BC: floating, -inf for no candidate. item_BC: (B, C) int64. vectors_ID: floating.
+    score_BC: floating, -inf if there is no candidate. item_BC: (B, C) int64. vectors_ID: floating.
     """
     assert 0 <= diversity < 1, f"diversity {diversity} is not in [0, 1)"
     assert bool((score_BC < torch.inf).all()), "scores must be below infinity and not NaN"
@@ -100,7 +100,7 @@ def _in_parts(
 def _fill_in_turn(
     score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, similarity: _Similarity | None
 ) -> Tensor:
-    """Take the best remaining candidate of each open list; place it if its groups have room, else drop it.
+    """Take the best remaining candidate of each list that is not full. Place it if its groups have room, else drop it.
 
     A full group stays full, so no candidate is considered twice.
     """

@@ -1,4 +1,4 @@
-"""Similar movies: watched by the same users, rated similarly, with similar content.
+"""Similar movies: movies with the same users, similar ratings and similar content.
 
 Shapes: I items, B items of one block, N places, D width of a profile, U sampled users.
 """
@@ -40,8 +40,8 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
 
     Similarity is the mean of three cosines: of the item vectors of retrieval (who watches it), of the expected stars of
     a sample of users (who likes it), and of the content (genres, decade, title words). The first two are centred on the
-    mean of all movies and shrunk if the other movie has few ratings; otherwise the most popular movies would be similar
-    to everything. Ties go to the lower index.
+    mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if the
+    other movie has few ratings. Ties go to the lower index.
     """
     counts = ranker.counts
     item_I = (counts > 0).nonzero().squeeze(1)
@@ -74,7 +74,7 @@ def _profiles(ranker: Ranker) -> Iterator[Tensor]:
 
 
 def _expected_stars(ranker: Ranker) -> Tensor:
-    """Return (I, U) for the users with the most ratings, whom the network knows best."""
+    """Return (I, U) for the users with the most ratings, for whom the network has the most data."""
     user_U = ranker.histories.sizes().argsort(descending=True, stable=True)[:USERS_ASKED]
     item_I = torch.arange(ranker.histories.n_items)
     user_idx, item_idx = user_U.repeat(len(item_I)), item_I.repeat_interleave(len(user_U))

@@ -18,7 +18,7 @@ MAX_STEPS = 100  # of L-BFGS, which usually converges after about twenty
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights by `by_size[size][part]`, for users with at least `size` ratings and fewer than the next size."""
+    """`by_size[size][part]` are the weights for users with at least `size` ratings and fewer than the next size."""
 
     by_size: dict[int, dict[str, float]]  # ascending, from 0
 
@@ -42,12 +42,12 @@ class Weights:
         return cls(dict(sorted((int(size), row) for size, row in by_size.items())))
 
 
-NO_WEIGHTS = Weights({})  # of a ranker whose weights are not learned yet
+NO_WEIGHTS = Weights({})  # for a ranker whose weights are not learned yet
 
 
 @dataclass(frozen=True)
 class LabelledCandidates:
-    """Candidates of some users, each marked as relevant or not."""
+    """Candidates of some users, each labelled as relevant or not."""
 
     parts_BCP: Tensor
     is_candidate_BC: Tensor  # bool
@@ -57,9 +57,9 @@ class LabelledCandidates:
 def fit_weights(labelled: LabelledCandidates, prior_P: Tensor, doubt_users: float) -> Tensor:
     """Return (P,) float64: the weights that maximise the mean log-softmax of the relevant candidates of each user.
 
-    A penalty keeps the weights near the prior: the squared differences, in units of each part's spread, times
-    `doubt_users` over the number of users with a relevant candidate. The problem is convex, so the solution is unique.
-    Without such users the result is `prior_P`; a part that is constant over all candidates gets 0.
+    A penalty keeps the weights near the prior. It is the sum of squared differences, in units of each part's spread,
+    times `doubt_users` divided by the number of users with a relevant candidate. The problem is convex, so the solution
+    is unique. Without such users, the result is `prior_P`. A part that is constant over all candidates gets 0.
 
     Source: Cao, Qin, Liu, Tsai and Li, "Learning to Rank: From Pairwise Approach to Listwise Approach" (ICML 2007).
     """

@@ -44,7 +44,7 @@ class AuditInputs:
 
     @property
     def blocked(self) -> Path:
-        """(user_id, movie_id, genre), null is any"""
+        """(user_id, movie_id, genre); null matches any value"""
         return self.folder / "blocked.parquet"
 
     @property
@@ -53,7 +53,7 @@ class AuditInputs:
         return self.folder / "caps.parquet"
 
 
-CROSSED = ("gender", "age")  # properties that segments combine; occupations would make hundreds of segments
+CROSSED = ("gender", "age")  # properties that segments combine; with occupations, there would be hundreds of segments
 LISTS = pa.schema(
     [
         pa.field("user_id", pa.int32()),
@@ -88,7 +88,7 @@ def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> N
 
 
 def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """Write (segment, rank, movie_id, score): the `n` best movies for users of whom only the segment is known."""
+    """Write (segment, rank, movie_id, score): the `n` best movies for each segment of unknown users."""
     segments = name_segments(ranker.properties.names)
     lists = [
         list_for_segment(ranker, stated, n, vocabulary).select(
@@ -108,10 +108,10 @@ def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabu
 def write_audit_inputs(
     ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, to: AuditInputs
 ) -> None:
-    """Write what the audit needs: the movies that may be listed, users with fewer than `n` of them, and the rules.
+    """Write the inputs of the audit: the movies that may be listed, users with fewer than `n` of them, and the rules.
 
-    The movies left to a user are counted independently of the lists, except under caps: then only filling the list
-    shows how many fit.
+    The movies that are left for a user are counted independently of the lists. With caps, they are counted from the
+    lists, because only filling a list shows how many movies fit.
     """
     listable = ranker.listable & ~ranker.eligibility.closed_I
     available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})

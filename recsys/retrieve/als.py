@@ -14,13 +14,13 @@ from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
 from recsys.train.device import make_generator
 
-LEAST_GROWTH = 1.0  # smaller data sets than 100,000 ratings were not measured
+LEAST_GROWTH = 1.0  # data sets below 100,000 ratings were not measured and get the same sizes
 MOST_DIMS = 128  # the cost of a row grows with the cube of this
 VECTORS_PER_BLOCK = 2**13  # including padding: 3 MB at 96 dimensions, which fits into the cache of a core
 
 
 class Als(Retriever):
-    """Scores movies by the product of vectors; a user's vector is solved from their history, so new users work too.
+    """Scores movies by dot products. A user's vector is computed from their history, so new users get scores, too.
 
     The fit minimises Σ over rated pairs c (1 - ⟨p_u, q_i⟩)² + unobserved · Σ over all pairs ⟨p_u, q_i⟩²
     + l2 · Σ over rows (n + unobserved · number of pairs of the row) |row|². Here c is the confidence in a rating,
@@ -53,7 +53,7 @@ class Als(Retriever):
 
 
 def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed: int) -> Als:
-    """Alternate `config.iterations` times: solve the user vectors from the items', then the item vectors."""
+    """Alternate `config.iterations` times: solve the user vectors for fixed item vectors, then the item vectors."""
     dim, unobserved = choose_sizes(config, len(histories.items))
     item_ID = torch.randn(histories.n_items, dim, generator=make_generator(seed)) * config.init_std / dim**0.5
     item_ID, weighted = item_ID.to(device), _with_confidence(histories, config)
@@ -80,11 +80,11 @@ def _with_confidence(histories: Histories, config: AlsConfig) -> Histories:
 
 
 def _solve(weighted: Histories, other_ID: Tensor, unobserved: float, config: AlsConfig) -> Tensor:
-    """Solve the vectors of all rows, (R, D), with the others fixed: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
+    """Solve the vectors of all rows, (R, D), for fixed others: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
     dim, device = other_ID.shape[1], other_ID.device
     everywhere_DD = unobserved * other_ID.T @ other_ID
     solved_RD = torch.zeros(len(weighted), dim, device=device)
-    # a row takes one vector for each rating, and at least `dim` for its matrix
+    # a row needs one vector for each rating, and at least `dim` vectors for its matrix
     for rows_B in split_by_size(weighted.sizes(), VECTORS_PER_BLOCK, min_size=dim):
         q_BLD, c_BL1 = _padded(weighted.take(rows_B), other_ID)
         weighted_BLD = c_BL1 * q_BLD

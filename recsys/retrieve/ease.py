@@ -1,6 +1,6 @@
-"""EASE: every movie is regressed on all others; a movie's score is a sum over the movies that the user has rated.
+"""EASE: every movie is regressed on all others. A movie's score is a sum over the movies that the user has rated.
 
-Shapes: I items, B users of one block, H items of the head, T of the tail, W weights kept per tail item.
+Shapes: I items, B users of one block, H items of the head, T items of the tail, W weights kept per tail item.
 """
 
 import logging
@@ -27,9 +27,9 @@ TAIL_WEIGHTS = 100  # strongest weights kept per tail item
 class Ease(Retriever):
     """Item-item weights with a zero diagonal: dense among the head items, a few for each tail item.
 
-    Up to `EaseConfig.max_items` items, all are head items and this is EASE. In a larger catalogue the head holds the
-    most rated items; every other item is regressed on the head and keeps its strongest weights, and ratings of tail
-    items do not contribute to scores.
+    With up to `EaseConfig.max_items` items, all items are head items, and this is plain EASE. In a larger catalogue,
+    the head consists of the most rated items. Every tail item is regressed on the head and keeps its strongest weights.
+    Ratings of tail items do not contribute to scores.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019).
     """
@@ -58,7 +58,7 @@ class Ease(Retriever):
         return affinity_BI
 
     def shares(self, rated: Tensor, item: Tensor) -> Tensor:
-        """Return (…, N, R) float32 on the CPU: the share of each rated movie in each item's affinity, its sum over R.
+        """Return (…, N, R) float32 on the CPU: the share of each rated movie in each item's affinity, the sum over R.
 
         rated: (…, R), item: (…, N) item_idx, for one user or a batch. The unknown item has no shares.
         """
@@ -85,7 +85,7 @@ class Ease(Retriever):
 
     @cached_property
     def _weights_to(self) -> npt.NDArray[np.float32]:
-        """(H, H): row h holds what each item adds to h, contiguous, because `shares` reads rows."""
+        """(H, H): row h has the weight of each item in the affinity of h. Contiguous, because `shares` reads rows."""
         return np.ascontiguousarray(self.weights_HH.cpu().numpy().T)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ class Ease(Retriever):
 def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> Ease:
     """Fit the ridge regression of every movie on all others, in closed form from P = (XᵀX + l2)⁻¹.
 
-    Memory: three float32 matrices of H x H. If the catalogue is larger than the head, the log says so.
+    Memory: three float32 matrices of H x H. A catalogue that is larger than the head is logged.
     """
     l2 = config.l2 or 500 * max(1.0, len(histories.items) / 100_000) ** 0.3
     head_H, tail_T = _part(histories.counts(), config.max_items)
@@ -125,7 +125,7 @@ def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> 
 
 
 def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
-    """Split items into head and tail, ascending. A small catalogue is all head, including items without ratings."""
+    """Split items into head and tail, ascending. A small catalogue has no tail: all items are in the head."""
     if len(counts_I) <= max_items:
         return torch.arange(len(counts_I)), torch.empty(0, dtype=torch.int64)
     by_count = counts_I.argsort(descending=True, stable=True)[: int((counts_I > 0).sum())]
@@ -133,7 +133,7 @@ def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
     if len(tail_T):
         logger.info(
             "EASE: %d rated movies exceed the limit of %d: the most rated, with %.1f%% of the ratings, are regressed "
-            "on each other, and the others on them with %d weights each",
+            "on each other; every other movie is regressed on these and keeps its %d strongest weights",
             len(by_count),
             max_items,
             100 * counts_I[head_H].sum() / counts_I.sum(),
@@ -143,7 +143,7 @@ def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
 
 
 def _gram(left: sparse.csr_array, right: sparse.csr_array) -> Tensor:
-    """Return the dense counts of users who rated both columns of each pair, a sparse product on the CPU."""
+    """Return the number of users who rated both items of each pair, dense, by a sparse product on the CPU."""
     return torch.from_numpy((left.T @ right).toarray())
 
 
@@ -166,7 +166,7 @@ def _strongest(weights_HT: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(sorted_K: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the position of each wanted number in `sorted_K`, and whether it is there."""
+    """Return the position of each wanted number in `sorted_K`, and whether it is present."""
     if not len(sorted_K):
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
     if int(sorted_K[-1]) == len(sorted_K) - 1:  # every index is at its own position

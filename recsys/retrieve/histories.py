@@ -1,4 +1,4 @@
-"""Rated items by user, in the form that all code for lists uses.
+"""Rated items by user, the format that all code for lists uses.
 
 Shapes: U users, I items (index 0 of both is "unknown"), B users of one block, N ratings.
 """
@@ -17,7 +17,7 @@ from recsys.models.sparse import from_offsets
 
 @dataclass(frozen=True)
 class Histories:
-    """One list of items per user, on the CPU: those of user u are items[offsets[u]:offsets[u + 1]]."""
+    """One list of items per user, on the CPU. Those of user u are items[offsets[u]:offsets[u + 1]]."""
 
     offsets: Tensor  # (U + 1,) int64
     items: Tensor  # (N,) int64, ascending within a user
@@ -32,7 +32,7 @@ class Histories:
         return self.items[self.offsets[user_idx] : self.offsets[user_idx + 1]]
 
     def take(self, user_idx: Tensor) -> "Histories":
-        """Return the histories of these users; user b of the result is user_idx[b]."""
+        """Return the histories of these users. User b of the result is user_idx[b]."""
         sizes = self.sizes()[user_idx]
         offsets = _offsets(sizes)
         rows = torch.arange(int(offsets[-1])) + (self.offsets[user_idx] - offsets[:-1]).repeat_interleave(sizes)
@@ -42,7 +42,7 @@ class Histories:
         """Keep `n` ratings of each user, drawn by `seed`, or all of them if there are fewer."""
         users = self.user_of_each()
         order = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(seed))
-        order = order[users[order].argsort(stable=True)]  # by user, and at random within one
+        order = order[users[order].argsort(stable=True)]  # by user, in random order within a user
         place = torch.arange(len(order)) - self.offsets[:-1].repeat_interleave(self.sizes())
         kept = order[place < n].sort().values
         return Histories(_offsets(self.sizes().clamp(max=n)), self.items[kept], self.stars[kept], self.n_items)
@@ -54,7 +54,7 @@ class Histories:
         return Histories(_offsets(sizes), self.user_of_each()[order], self.stars[order], len(self))
 
     def sizes(self) -> Tensor:
-        """(U,) how many items each user has rated."""
+        """Return (U,) the number of items that each user has rated."""
         return self.offsets.diff()
 
     def user_of_each(self) -> Tensor:
@@ -78,7 +78,7 @@ class Histories:
 
 
 def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
-    """Group interactions by user, each (user, item) pair once; the last row of a repeated pair wins."""
+    """Group interactions by user, with each (user, item) pair once. The last row of a repeated pair is used."""
     levels_K, n_users, n_items = torch.tensor(sizes.levels), sizes.n_users, sizes.n_items
     keys, order = (train.user_idx.cpu() * n_items + train.item_idx.cpu()).sort(stable=True)
     is_last = torch.ones(len(keys), dtype=torch.bool)
@@ -89,9 +89,9 @@ def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
 
 
 def split_by_size(sizes_R: Tensor, limit: int, min_size: int = 0) -> Iterator[Tensor]:
-    """Yield rows of nonzero size in blocks of similar size, so that padding a block to its longest row wastes little.
+    """Yield the rows of nonzero size in blocks of similar sizes, so that little padding is needed.
 
-    A block holds at most `limit` numbers after padding, or one row; a row counts as `min_size` at least.
+    A block has one row, or at most `limit` numbers after padding. A row counts as at least `min_size` numbers.
     """
     order = sizes_R.argsort(stable=True)
     sizes, first = sizes_R[order].tolist(), int((sizes_R == 0).sum())

@@ -1,6 +1,6 @@
 """Popularity of movies among all users and among users with the same gender, age or occupation.
 
-Shapes: U users, I items, B users of one block, F properties (plus one row shared by all users).
+Shapes: U users, I items, B users of one block, F properties (in `shares_FI` plus one row for all users).
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ STATED: tuple[UserFeature, ...] = ("gender", "age", "occupation")  # stated at s
 
 @dataclass(frozen=True)
 class Properties:
-    """What users state about themselves, as zeros and ones; column f is `names[f]`, e.g. gender=F."""
+    """The stated properties of users, as zeros and ones. Column f is `names[f]`, e.g. gender=F."""
 
     names: tuple[str, ...]
     of_users_UF: Tensor  # float32
@@ -61,10 +61,10 @@ class Popularity(Retriever):
 def fit_popularity(
     histories: Histories, properties: Properties, config: PopularityConfig, device: torch.device
 ) -> Popularity:
-    """Fit a ridge regression of "has rated the movie" on the properties; `config.l2` shrinks their effects."""
-    matrix, rates = histories.matrix(), (histories.sizes() > 0).float()
-    known_UF, everybody = properties.of_users_UF * rates[:, None], rates.sum().clamp(min=1)
-    share_I = histories.counts() / everybody
+    """Fit a ridge regression of "has rated the movie" on the properties. `config.l2` shrinks their effects."""
+    matrix, rates_U = histories.matrix(), (histories.sizes() > 0).float()
+    known_UF, n_raters = properties.of_users_UF * rates_U[:, None], rates_U.sum().clamp(min=1)
+    share_I = histories.counts() / n_raters
     n_F, rated_FI = known_UF.sum(0), torch.from_numpy((matrix.T @ known_UF.numpy()).T)
     gram_FF = known_UF.T @ known_UF + config.l2 * torch.eye(len(n_F))
     effect_FI = torch.linalg.solve(gram_FF, rated_FI - n_F[:, None] * share_I)

@@ -14,9 +14,9 @@ from recsys.retrieve.scales import MIN_AFFINITY
 
 @dataclass(frozen=True)
 class Users:
-    """A block of users, known to the model or not, with their ratings and properties.
+    """A block of users with their ratings and properties. They may be unknown to the model.
 
-    A user with an index above 0 has the history that the model was fitted to.
+    The history of a user with an index above 0 is the one that the model was fitted to.
     """
 
     user_idx: Tensor  # (B,) int64; 0 for users unknown to the network
@@ -38,9 +38,9 @@ class Retriever(ABC):
 
     @abstractmethod
     def log_affinity(self, users: Users) -> Tensor:
-        """Return (B, I) float32 on the retriever's device: higher is more likely. Seen movies are scored like others.
+        """Return (B, I) float32 on the retriever's device: higher is more likely. Seen movies get scores like others.
 
-        The tensor is new; the caller may modify it in place.
+        The tensor is new, so the caller may modify it in place.
         """
 
     @abstractmethod
@@ -49,5 +49,5 @@ class Retriever(ABC):
 
 
 def log_affinity(affinity: Tensor) -> Tensor:
-    """Return the elementwise logarithm; values below `MIN_AFFINITY` are raised to it."""
+    """Return the elementwise logarithm, after raising values below `MIN_AFFINITY` to it."""
     return affinity.clamp(min=MIN_AFFINITY).log()

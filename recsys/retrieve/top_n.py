@@ -6,7 +6,7 @@ Shapes: B rows, I columns, N places, K largest values, G groups of columns, W co
 import torch
 from torch import Tensor
 
-LEAST_WIDTH = 8  # of a group; with narrower groups, finding the best groups costs more than it saves
+LEAST_WIDTH = 8  # of a group; with narrower groups, finding the best groups takes longer than it saves
 
 
 def top_columns(score_BI: Tensor, n: int) -> Tensor:
@@ -28,7 +28,7 @@ def top_columns(score_BI: Tensor, n: int) -> Tensor:
 
 
 def _largest(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return (B, K) the largest values, descending, and their columns: like topk, in half the time for wide rows.
+    """Return (B, K) the largest values, descending, and their columns. Takes half the time of topk for wide rows.
 
     The `k` groups with the largest maxima contain the `k` largest values: each of these groups has a value that is at
     least as large as any value outside of them.

@@ -12,7 +12,7 @@ from recsys.retrieve.retriever import Retriever, Users
 
 
 class Towers(Retriever):
-    """Score movies by a ranking network, which learns the logarithm of P(watched) / P(drawn as a negative)."""
+    """Scores movies by a ranking network, whose score is a log-affinity; see `NegativeSampler.correct`."""
 
     def __init__(self, user_UW: Tensor, item_IW: Tensor) -> None:
         self.user_UW, self.item_IW = user_UW, item_IW

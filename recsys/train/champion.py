@@ -1,4 +1,4 @@
-"""Find the published network from which a night may start its training."""
+"""Find the published network for a warm start."""
 
 import logging
 from datetime import datetime
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: WarmStartConfig) -> Champion | None:
     """Return the network of the last published run on the same data set, or None if training must start from scratch.
 
-    The reason for None is logged: no run has been published, the network is a different one, it was trained on ratings
-    after tonight's `as_of`, or it was trained on users who have since asked to be forgotten.
+    The reason for None is logged: no run has been published, its network is different, or the network was trained on
+    ratings after tonight's `as_of` or on users who have since asked to be forgotten.
     """
     try:
         champion = _find(run, levels, config)
@@ -34,7 +34,7 @@ def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: W
 
 
 def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champion:
-    """Raises: ModelError with the reason if there is no champion or it cannot be used."""
+    """Raises: ModelError if there is no champion, or if it cannot be used."""
     served = open_served(run)
     saved, vocabulary = SavedModel(served.tonight_model), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, levels)
@@ -43,7 +43,7 @@ def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champ
 
 
 def open_served(run: Run) -> Run:
-    """Open the last published run on the same data set as `run`, if it knows nothing that `run` must not know.
+    """Open the last published run on the same data set, if it was trained only on data that `run` may use.
 
     Raises: ModelError if there is none, if it was trained on ratings after the `as_of` of `run`, or on users who have
     since asked to be forgotten; NotPublished, OSError, ValueError or KeyError if its files are missing or damaged.
@@ -53,7 +53,7 @@ def open_served(run: Run) -> Run:
     if published is None:
         raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
     served = _reopen(published[0], run)
-    _check_knows_no_more(read_json(served.findings), tonight, served)
+    _check_not_newer(read_json(served.findings), tonight, served)
     return served
 
 
@@ -64,7 +64,7 @@ def _reopen(run_id: str, run: Run) -> Run:
     return served
 
 
-def _check_knows_no_more(there: dict[str, Any], tonight: dict[str, Any], served: Run) -> None:
+def _check_not_newer(there: dict[str, Any], tonight: dict[str, Any], served: Run) -> None:
     if datetime.fromisoformat(there["as_of"]) > datetime.fromisoformat(tonight["as_of"]):
         raise ModelError(
             f"run {served.run_id} was trained on ratings before {there['as_of']}, but tonight may only use those "

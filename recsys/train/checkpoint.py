@@ -1,7 +1,7 @@
-"""Checkpoints from which a killed training is resumed: one file of tensors and JSON for each running training.
+"""Checkpoints, from which a killed training is resumed: one file of tensors and JSON for each running training.
 
-The file name is a hash of everything that determines the result, so only the same training can resume from it. The file
-is removed when training succeeds. Because it holds weights of users, `recsys forget` removes all checkpoints.
+The file name is a hash of everything that determines the result, so only the same training resumes from it. The file is
+removed when training succeeds. `recsys forget` removes all checkpoints, because they contain weights of users.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from recsys.train.device import generator_states, set_generator_states
 
 logger = logging.getLogger(__name__)
 
-OLD_SECONDS = 7 * 24 * 3600.0  # older checkpoints are removed: a training killed a week ago is not resumed
+OLD_SECONDS = 7 * 24 * 3600.0  # older checkpoints are removed and not resumed
 SLOW_SECONDS = 1.0  # if a write takes longer, checkpoints are no longer written after every epoch
 PAUSE_SECONDS = 30.0  # minimum time between two slow writes, which limits their cost to about 3% of the time
 DAMAGE = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
@@ -51,7 +51,7 @@ class TrainingState:
 
     network: Network
     optimizer: torch.optim.Optimizer
-    order: torch.Generator  # orders the rows
+    order: torch.Generator  # shuffles the rows
     epochs: list[Epoch]
     best: dict[str, Tensor]  # weights of the best epoch so far; empty without validation
 
@@ -61,7 +61,7 @@ class TrainingState:
 
 
 class Checkpoint:
-    """The file that keeps the state of one training between its epochs."""
+    """The file with the state of one training after its last saved epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,14 +69,14 @@ class Checkpoint:
         self._written = -PAUSE_SECONDS  # when the last write ended
 
     def save(self, state: TrainingState) -> None:
-        """Write the state after an epoch; if writing is slow, at most twice a minute."""
+        """Write the state after an epoch. Slow writes happen at most twice a minute."""
         start = time.monotonic()
         if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
             return
         tensors = _tensors(state)
         facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "tensors": len(tensors)}
         try:
-            # not synced: damage by a power cut is detected on reading and costs no more than a missing checkpoint
+            # not synced: damage by a power cut is detected on reading, and training then starts over
             with replacing(self.path, synced=False) as aside:
                 save_file(tensors, aside, metadata={"training": json.dumps(facts)})
         except (OSError, SafetensorError) as error:
@@ -109,15 +109,15 @@ class Checkpoint:
             self.path.unlink()
 
 
-def open_checkpoint(folder: Path | None, shaping: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
-    """Open the checkpoint of the training that `shaping` and `data` determine; None without a folder.
+def open_checkpoint(folder: Path | None, description: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
+    """Open the checkpoint of the training with this description and data. Return None without a folder.
 
     Checkpoints older than a week are removed.
     """
     if folder is None:
         return None
     remove_old(folder)
-    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode())
     for column in data:
         digest.update(f"{column.dtype}{tuple(column.shape)}".encode())
         digest.update(column.detach().cpu().contiguous().numpy().data)
@@ -133,7 +133,7 @@ def remove_old(folder: Path) -> None:
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    """All tensors of the state, named `part.name`. The best weights are omitted if they are the current ones."""
+    """Return all tensors of the state, named `part.name`. The best weights are omitted if they are the current ones."""
     parts = {
         "network": state.network.state_dict(),
         "best": {} if _is_best(state.epochs) else state.best,

@@ -32,7 +32,7 @@ OWN_ERROR = "own_error"  # metric of a network that predicts no ratings: the mea
 
 @dataclass(frozen=True)
 class Learner:
-    """What all fits of a night have in common."""
+    """The data and options shared by all trainings of a night."""
 
     vocabulary: Vocabulary
     levels: tuple[float, ...]  # possible ratings in stars, ascending
@@ -45,7 +45,7 @@ class Learner:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
 
     def encode(self, ratings: pl.DataFrame) -> Interactions:
-        """Convert canonical ratings to indices. Ids outside the vocabulary become 0 (unknown); rated_at is optional."""
+        """Convert canonical ratings to indices. Ids outside the vocabulary become 0 (unknown). rated_at is optional."""
         level_idx = np.searchsorted(np.array(self.levels, dtype=np.float32), ratings["rating"].to_numpy())
         known = torch.from_numpy(level_idx.clip(max=len(self.levels) - 1))
         pairs = self.encode_pairs(ratings)
@@ -66,7 +66,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Choice:
-    """The network, config and number of epochs chosen on validation; `tried` holds the metrics of every candidate."""
+    """The network, config and number of epochs chosen on validation. `tried` has the metrics of every candidate."""
 
     model: str
     config: NetworkConfig
@@ -75,7 +75,7 @@ class Choice:
 
     @classmethod
     def from_json(cls, described: Any) -> "Choice":
-        """The choice from its fields as JSON."""
+        """Parse a choice from its fields as JSON."""
         config = MODELS[described["model"]].config_type.model_validate(described["config"])
         return cls(described["model"], config, described["epochs"], described["tried"])
 
@@ -102,10 +102,10 @@ def choose_trained(
     candidates: Sequence[str] = CANDIDATES,
     tuned: TunedConfig | None = None,
 ) -> tuple[Choice, Network]:
-    """Train `model` (`auto`: each candidate) on `train` and keep the lowest MAE of the median on `validation`.
+    """Train `model`, or every candidate for `auto`, on `train`. Choose the lowest MAE of the median on `validation`.
 
     `tuned` overrides both `model` and `candidates`. A single model may be one that predicts no ratings. The returned
-    network has the weights of its best epoch and is trained on `train` alone.
+    network is trained on `train` only and has the weights of its best epoch.
 
     Raises: UsageError if `tuned` is not a valid config of its network, or belongs to a network other than `model`.
     """
@@ -161,16 +161,16 @@ def fit_seeded(
     watch: Callable[[Epoch], None] | None = None,
     champion: Champion | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """Train a network from the learner's seed, independently of earlier random draws; return it and its epochs.
+    """Train a network from the learner's seed, independently of earlier random draws. Return it and its epochs.
 
     See `fit_network`. If the learner has a checkpoint folder, a killed training is resumed from its last epoch. With a
-    champion, which must be the same kind of network, training starts from its weights and is shortened accordingly.
+    champion, which must be the same kind of network, training starts from its weights and has fewer epochs.
     """
     device = pick_device(learner.device)
     rows, unseen = train.to(device), validation.to(device) if validation else None
     with seeded(learner.seed):
         network = MODELS[name].build(config, learner.sizes(), learner.features).to(device)
-    shaping = _describe_training(name, config, learner, device, stop_after, champion)
+    description = _describe_training(name, config, learner, device, stop_after, champion)
     data = [*vars(train).values(), *(vars(validation).values() if validation else ())]
     training, start = config.training, None
     if champion:
@@ -185,7 +185,7 @@ def fit_seeded(
             validation=unseen,
             stop_after=stop_after,
             label=label,
-            checkpoint=open_checkpoint(learner.checkpoints, shaping, data),
+            checkpoint=open_checkpoint(learner.checkpoints, description, data),
             start=start,
             watch=watch,
         )
@@ -200,8 +200,8 @@ def _describe_training(
     stop_after: int | None,
     champion: Champion | None,
 ) -> dict[str, object]:
-    """Everything but the ratings that determines the result of a training; checkpoints are named by it."""
-    shaping: dict[str, object] = {
+    """Return everything except the data that determines the result of a training. It identifies a checkpoint."""
+    description: dict[str, object] = {
         "model": name,
         "config": config.model_dump(mode="json"),
         "sizes": asdict(learner.sizes()),
@@ -214,12 +214,12 @@ def _describe_training(
     }
     if champion:
         ids = [each.content_hash() for each in (learner.vocabulary, champion.vocabulary)]
-        shaping |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump(), "vocabularies": ids}
-    return shaping
+        description |= {"champion": champion.run_id, "schedule": champion.schedule.model_dump(), "vocabularies": ids}
+    return description
 
 
 def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | None = None) -> NetworkConfig:
-    """Return the tuned config, or else the network's default config for this number of ratings.
+    """Return the tuned config if there is one, else the network's default config for this number of ratings.
 
     Raises: UsageError if `tuned` is not a valid config of its network.
     """

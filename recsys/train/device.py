@@ -8,13 +8,13 @@ import torch
 
 from recsys.errors import UsageError
 
-ORDER = 0x9E3779B9  # arbitrary: the order of rows must not reuse the random numbers of the initial weights
+ORDER = 0x9E3779B9  # arbitrary; with it, the order of rows and the initial weights use different random numbers
 
 
 def pick_device(name: str) -> torch.device:
     """Return the device with this name; `auto` is CUDA if available, else the CPU.
 
-    `auto` never selects mps: torch has neither float64 nor sparse matrix products there, and it is untested.
+    `auto` never selects mps, which is untested and supports neither float64 nor sparse matrix products.
 
     Raises: UsageError if the requested device is not available.
     """
@@ -28,7 +28,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, half: bool) -> AbstractContextManager[object]:
-    """Compute matrix products in bfloat16 if `half` is true; weights, sums and losses stay float32."""
+    """Compute matrix products in bfloat16 if `half` is true. Weights, sums and losses remain float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
 
 
@@ -41,12 +41,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def make_generator(seed: int) -> torch.Generator:
-    """A separate generator on the CPU, unaffected by draws elsewhere, including in other threads."""
+    """Make a separate generator on the CPU, which is unaffected by other draws, including those in other threads."""
     return torch.Generator().manual_seed((seed ^ ORDER) % 2**63)
 
 
 def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of torch's global generators, from which networks draw: those of the CPU and of the device."""
+    """Return the states of torch's global generators, which networks use: those of the CPU and of the device."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
@@ -66,19 +66,19 @@ class _Threads(threading.local):
 _threads = _Threads()
 _lock = threading.Lock()
 _inside = 0  # number of threads within `one_thread`
-_before = 1  # torch's original number of threads, restored by the last of them for threads that start later
+_before = 1  # torch's number of threads outside of all blocks, which `one_thread` restores
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run the block with one torch thread, so that sums are identical on any number of cores.
 
-    Training steps are too short to gain from a second thread (measured). Torch stores its number of threads per Python
-    thread, and once more for threads that start later. Blocks may therefore be nested and may run in several threads
-    at once; the original number is restored for all of them.
+    Training steps are too short to gain from a second thread (measured). Torch keeps one number of threads for each
+    Python thread, and another for threads that start later. Both are restored after the block. Blocks may be nested,
+    and may run in several threads at once.
     """
     if _threads.depth:
-        yield  # an outer block of this thread has set it already
+        yield  # an outer block of this thread has already set the number
         return
     before = _enter()
     _threads.depth += 1
@@ -90,9 +90,9 @@ def one_thread() -> Iterator[None]:
 
 
 def _enter() -> int:
-    global _inside, _before  # noqa: PLW0603 - the state is torch's, one for the process; this mirrors it
+    global _inside, _before  # noqa: PLW0603 - mirrors a state of torch that is global to the process
     with _lock:
-        mine = torch.get_num_threads()  # always called: in a new thread the first call initialises its number
+        mine = torch.get_num_threads()  # always called, because the first call in a new thread initialises the number
         if _inside == 0:
             _before = mine
         _inside += 1

@@ -13,17 +13,17 @@ from recsys.train.device import make_generator, one_thread, seeded
 from recsys.train.loop import gradient_step, shuffled_batches, steps_per_epoch
 from recsys.train.step import clip_gradient, make_optimizer, set_rate
 
-LOWEST, HIGHEST = 1e-6, 10.0  # below, no network of this project learns anything; above, all diverge
+LOWEST, HIGHEST = 1e-6, 10.0  # with lower rates, no network of this project learns; with higher rates, all diverge
 N_STEPS = 100
 SMOOTHING = 0.7  # weight of earlier steps in the smoothed loss
 PROBE_ROWS = 4096
-SAFETY = 10.0  # the rate with the lowest loss is already too high: it undoes what was learned before
+SAFETY = 10.0  # divides the rate with the lowest loss, which is too high: it undoes earlier progress
 EXPLODED = 4.0  # stop at this multiple of the lowest smoothed loss: higher rates learn nothing
 
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """The smoothed loss at each rate, ascending, up to where it exploded, and the suggested rate."""
+    """The smoothed loss at each rate, and the suggested rate. Rates ascend and end before the loss exploded."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
@@ -35,10 +35,10 @@ def find_learning_rate(
 ) -> LearningRateCurve:
     """Run the learning rate range test on a copy of the untrained `network`; all draws come from `seed`.
 
-    The loss is measured on the same few thousand rows after each step, because the loss of a step's own batch varies
-    more between batches than low rates change it. The suggestion is a tenth of the rate with the lowest loss, the only
-    usual rule that gave consistent results across seeds (docs/experiments.md). Take it as a starting point: a constant
-    schedule often needs a lower rate, and one_cycle may tolerate a higher one.
+    The loss is measured on the same few thousand rows after each step. The loss of a step's own batch would be too
+    noisy: it differs more from batch to batch than low rates change it. The suggestion is a tenth of the rate with the
+    lowest loss, the only usual rule that gave consistent results across seeds (docs/experiments.md). Take it as a
+    starting point: a constant schedule often needs a lower rate, and one_cycle may tolerate a higher one.
 
     Raises: ModelError if the loss is not finite even at the lowest rate.
 
@@ -76,7 +76,7 @@ def find_learning_rate(
 
 
 def _endless(rows: Interactions, training: TrainingConfig, seed: int) -> Iterator[Interactions]:
-    """Batches as `fit_network` takes them, epoch after epoch without end."""
+    """Yield batches in the order of `fit_network`, for an unlimited number of epochs."""
     order = make_generator(seed)
     while True:
         yield from shuffled_batches(rows, steps_per_epoch(rows, training), order)

@@ -1,9 +1,9 @@
 """The training loop shared by all networks, and prediction in batches.
 
-Reproducibility: the order of rows comes from a generator of its own, the network draws from torch's global generators,
-and nothing else draws from them. The same seed gives bit-identical weights on one kind of CPU with one version of
-torch, in any process and with any number of threads. On CUDA the draws are the same, but the order of floating-point
-sums is not, so weights agree to a few digits only.
+Reproducibility: the order of rows comes from a separate generator. Only the network draws from torch's global
+generators. The same seed gives bit-identical weights on one kind of CPU with one version of torch, in any process and
+with any number of threads. On CUDA, the draws are the same but the order of floating-point sums is not, so weights
+agree to a few digits only.
 """
 
 import logging
@@ -27,7 +27,7 @@ __all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "scor
 logger = logging.getLogger(__name__)
 
 ROWS_PER_PREDICTION = 65_536  # pairs per prediction batch: large enough for speed, small compared with the data
-CHECK_EVERY_STEPS = 50  # check the losses and report progress; on a GPU each check waits for the queued steps
+CHECK_EVERY_STEPS = 50  # steps between checks of the loss and reports; on a GPU, a check waits for all queued steps
 
 Start = Callable[[Network], None]
 
@@ -46,14 +46,14 @@ def fit_network(
     half: bool | None = None,
     watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train `network` in place, on the device of `train`; return its epochs.
+    """Train `network` in place, on the device of `train`. Return its epochs.
 
     With `validation`, the weights of the epoch with the lowest validation error are kept. `stop_after` stops after that
     many epochs without changing the learning rate schedule, so that an epoch chosen on validation can be reproduced on
     more data. `start` may change the prepared network before its first step. `half` computes products in bfloat16, the
-    default on CUDA. `watch` is called after each epoch and may raise to stop training. `generator` orders the rows; by
-    default it is seeded by torch.initial_seed(). With a `checkpoint`, each epoch is saved until training ends, and a
-    killed training is resumed after its last epoch with the same result.
+    default on CUDA. `watch` is called after each epoch and may raise to stop training. `generator` shuffles the rows;
+    by default, it is seeded by torch.initial_seed(). With a `checkpoint`, the state is saved after each epoch, and a
+    killed training is resumed after its last saved epoch, with the same result.
 
     Raises: ModelError soon after a loss is not finite, or at the end of training if a weight is not finite.
     """
@@ -76,7 +76,7 @@ def fit_network(
 
 
 def _prepare(network: Network, train: Interactions, start: Start | None) -> Interactions:
-    """The rows from which training batches are taken."""
+    """Prepare the network; return the rows from which training batches are taken."""
     with one_thread():
         rows = network.prepare(train)
         if start:
@@ -85,7 +85,7 @@ def _prepare(network: Network, train: Interactions, start: Start | None) -> Inte
 
 
 def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -> Iterator[Interactions]:
-    """The rows in random order, in `n_steps` batches of nearly equal size, so that no batch has just a row or two."""
+    """Yield the rows in random order, in `n_steps` batches of nearly equal size, so that no batch is tiny."""
     permutation = torch.randperm(len(rows), generator=order).to(rows.user_idx.device)
     return (rows.take(part) for part in permutation.tensor_split(n_steps))
 
@@ -108,7 +108,7 @@ def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
 
 @torch.no_grad()
 def score(network: Network, pairs: Pairs) -> Tensor:
-    """(B,) scores of any number of pairs, in batches of bounded size."""
+    """Return (B,), the scores of any number of pairs, in batches of bounded size."""
     network.eval()
     return torch.cat([network.score(part) for part in _parts(pairs)])
 
@@ -117,7 +117,7 @@ P = TypeVar("P", bound=Pairs)
 
 
 def _parts(pairs: P) -> Iterator[P]:
-    """Batches in order; at least one, so that empty input gives empty output."""
+    """Yield batches in order; at least one, so that empty input gives empty output."""
     for first in range(0, max(1, len(pairs)), ROWS_PER_PREDICTION):
         yield pairs.take(slice(first, first + ROWS_PER_PREDICTION))
 

@@ -21,7 +21,7 @@ from recsys.version import code_version
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of meta.json; increased when an older reader would misread a newer file
+FORMAT = 2  # version of meta.json; increased when older code would misread a newer file
 
 Metrics = dict[str, dict[str, float]]  # by split, then by metric
 
@@ -42,7 +42,7 @@ class SavedModel:
 
 
 class Meta(Config):
-    """The content of meta.json, which describes the weights next to it."""
+    """The content of meta.json, which describes the saved weights."""
 
     format: int
     model: str  # its name in MODELS
@@ -71,9 +71,9 @@ def save_model(
     metrics: Metrics | None = None,
     champion: str | None = None,
 ) -> SavedModel:
-    """Save a network; meta.json is written last, so that a folder with a meta.json is complete.
+    """Save a network. meta.json is written last, so that a folder with a meta.json is complete.
 
-    `metrics` (by split) are added to those of validation; `champion` is the run that training started from, if any.
+    `metrics`, by split, are added to those on validation. `champion` is the run that training started from, if any.
     """
     saved = SavedModel(folder)
     with replacing(saved.weights) as aside:
@@ -120,9 +120,9 @@ def read_meta(saved: SavedModel) -> Meta:
 
 
 def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None = None) -> RatingNetwork:
-    """Load a saved network on the CPU, ready to predict. `levels`, if given, must be those it was trained on.
+    """Load a saved network on the CPU, ready to predict. `levels`, if given, must be those that it was trained on.
 
-    If another version of the code saved it, this is only logged: the weights fit, but their meaning may have changed.
+    A network that another version of the code saved is loaded, and the version is logged.
 
     Raises: ModelError if the folder has no model, or one that is damaged, has another format, or was trained with
     another vocabulary or on other levels.

@@ -15,16 +15,16 @@ END_DIVISOR = 25e4  # the last rate is the peak divided by this
 
 
 def make_optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD, fused: one pass over all weights per step, which matters when steps are short."""
+    """Make a fused AdamW or SGD, which needs one pass over all weights per step. This matters for short steps."""
     kind = torch.optim.SGD if training.optimizer == "sgd" else torch.optim.AdamW
     return kind(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
 
 
 def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
-    """The learning rate of step 0 <= `step` < `n_steps`.
+    """Return the learning rate of a step, 0 <= `step` < `n_steps`.
 
     Source: Smith and Topin, "Super-Convergence" (2018), with the shape of torch's OneCycleLR: half a cosine up to the
-    peak over the first 30% of the steps, half a cosine down over the others.
+    peak over the first 30% of the steps, then half a cosine down.
     """
     peak = training.learning_rate
     if training.schedule == "constant" or n_steps == 1:
@@ -44,19 +44,19 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradient(network: Network, longest: float | None) -> None:
-    """Scale the joint gradient of all weights down to the norm `longest` if it is longer; None leaves it as it is."""
-    if longest is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), longest)
+def clip_gradient(network: Network, max_norm: float | None) -> None:
+    """Scale the gradient of all weights together down to the norm `max_norm` if it is larger; None does nothing."""
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), max_norm)
 
 
 def is_finite(losses: Tensor) -> bool:
-    """Whether one or several losses are finite; on a GPU this waits for the queued steps."""
+    """Whether one or several losses are finite. On a GPU, this waits for the queued steps."""
     return bool(losses.isfinite().all()) if losses.dim() else math.isfinite(losses.item())
 
 
 def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, training: TrainingConfig) -> ModelError:
-    """The error for an epoch's `losses`, one of which is not finite; the step after that loss has not been taken."""
+    """Return the error for an epoch's `losses`, one of which is not finite. On a CPU, no step follows that loss."""
     values = torch.stack(losses).tolist()
     step = next(number for number, value in enumerate(values) if not math.isfinite(value))
     before = f" after {values[step - 1]:.4g} in the previous step" if step else ""
@@ -68,7 +68,7 @@ def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, t
 
 
 def check_weights(network: Network, label: str, training: TrainingConfig) -> None:
-    """Check the weights after the last step, whose effect no loss shows. Raises: ModelError if one is not finite."""
+    """Check the weights after the last step, which no loss reflects. Raises: ModelError if one is not finite."""
     wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
     if wrong:
         raise ModelError(
@@ -78,14 +78,14 @@ def check_weights(network: Network, label: str, training: TrainingConfig) -> Non
 
 
 def _describe_largest(network: Network) -> str:
-    """The largest weight and the largest gradient, by name, to show where training diverged."""
+    """Name the largest weight and the largest gradient, to show where training diverged."""
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
     return f"The largest weight is {_largest(weights)}, the largest gradient {_largest(gradients)}."
 
 
 def _largest(tensors: dict[str, Tensor]) -> str:
-    """The first tensor with a value that is not finite, else the one with the largest value."""
+    """Name the first tensor with a value that is not finite, else the tensor with the largest value."""
     if not tensors:
         return "none"
     sizes = {name: tensor.abs().max().item() for name, tensor in tensors.items()}

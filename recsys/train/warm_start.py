@@ -1,7 +1,8 @@
-"""Start training from the weights of the published network: table rows are matched by id, other weights copied.
+"""Warm starts: start training from the weights of the published network.
 
-Rows are matched by id and not by index because each night has its own vocabulary, without forgotten users. It pays
-for nights on large data sets: on ML-1M, 4 epochs of a warm start are as accurate as 13 from scratch.
+Table rows are matched by id, and other weights are copied. Indices cannot be used, because each night has its own
+vocabulary, without forgotten users. Warm starts save time on large data sets: on ML-1M, 4 epochs of a warm start are as
+accurate as 13 from scratch.
 
 Shapes: R rows of any table.
 """
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Champion:
-    """The published network, the facts needed to start from it, and the schedule of the warm start."""
+    """The published network, its config and vocabulary, and the schedule of the warm start."""
 
     run_id: str
     model: str
@@ -38,7 +39,8 @@ class Champion:
 def check_alike(model: str, config: NetworkConfig, champion: Champion) -> None:
     """Check that the champion is the same kind of network with the same sizes.
 
-    Penalties and other fractions may differ, since they depend on the number of ratings; so may the training config.
+    Penalties and other fractions may differ, because they depend on the number of ratings. The training config may
+    differ, too.
 
     Raises: ModelError if it is a different network or has other sizes.
     """
@@ -60,7 +62,7 @@ def _structure(config: NetworkConfig) -> dict[str, object]:
 
 
 def shorten(training: TrainingConfig, epochs: int, config: WarmStartConfig) -> TrainingConfig:
-    """The training config of a warm start, given that training from scratch takes `epochs`."""
+    """Return the training config of a warm start, if training from scratch takes `epochs`."""
     shorter = max(1, round(epochs * config.epoch_share))
     rate = training.learning_rate * config.learning_rate_share
     return training.model_copy(update={"epochs": shorter, "learning_rate": rate})
@@ -71,9 +73,10 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
     """Copy the champion's weights into a `network` of the same kind that is prepared for `train`.
 
     Tables: rows whose key (user, movie, a user's day, ...) occurs in both networks are copied. New users and movies
-    start at the mean of the copied rows. Users and movies without a rating in `train` keep their prepared rows, like
-    the unknown id. All other weights and the averages of batch norm are copied. Weights that the champion lacks (a
-    users table is new) or that differ in shape or columns (a genre is new) keep their prepared values and are logged.
+    start at the mean of the copied rows. Users and movies without a rating in `train` keep their prepared rows, as does
+    the unknown id. All other weights and the averages of batch norm are copied. Weights keep their prepared values and
+    are logged if the champion lacks them (the source has a new users table), or if their shape or columns differ (the
+    source has a new genre).
     """
     users = _keys(vocabulary.user_ids, train.user_idx)
     items = _keys(vocabulary.movie_ids, train.item_idx)
@@ -99,7 +102,7 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
 
 
 def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
-    """(R,): ids by index, 0 for the unknown; ids not in `seen_idx` become negative and so match no other key."""
+    """Return (R,), ids by index, 0 for the unknown. Ids that are not in `seen_idx` become negative and match no key."""
     keys = np.concatenate(([0], ids)).astype(np.int64)
     if seen_idx is None:
         return keys
@@ -108,7 +111,7 @@ def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
 
 
 def _carry_over(ours: Tensor, theirs: Tensor, keys: Keys, their_keys: Keys, *, fill: bool) -> None:
-    """Copy rows with the same key; with `fill`, other rows with a positive key get the mean of the copied ones."""
+    """Copy rows with the same key. With `fill`, other rows with a positive key get the mean of the copied rows."""
     _, here, there = np.intersect1d(keys, their_keys, assume_unique=True, return_indices=True)
     ours[torch.from_numpy(here).to(ours.device)] = theirs[torch.from_numpy(there).to(ours.device)]
     if fill:
@@ -130,7 +133,7 @@ def _log(vocabulary: Vocabulary, champion: Champion, left: list[str]) -> None:
     users = len(np.intersect1d(vocabulary.user_ids, champion.vocabulary.user_ids))
     movies = len(np.intersect1d(vocabulary.movie_ids, champion.vocabulary.movie_ids))
     logger.info(
-        "warm start from run %s, which knows %d of %d users and %d of %d movies%s",
+        "warm start from run %s, whose network has %d of %d users and %d of %d movies%s",
         champion.run_id,
         users,
         len(vocabulary.user_ids),

@@ -157,7 +157,7 @@ def test_explain_needs_the_folder_of_the_run(served: Home) -> None:
     for words in (("explain", "1", "2"), ("recommend", "--ratings", "2=5")):
         shown = invoke(served, *words)
         assert shown.exit_code == 1
-        assert "does not hold what its lists were made with" in shown.stderr
+        assert "has no saved ranker" in shown.stderr
 
 
 def test_path_instead_of_a_list_is_wrong_usage(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_a_ui_that_is_gone_ends_nothing(caplog: pytest.LogCaptureFixture, monkey
 
     monkeypatch.setattr("flows.show.create_progress_artifact", refuse)
     Bars()("ordinal for tonight", 1.0)
-    assert "Prefect's UI does not get it: gone" in caplog.text
+    assert "the Prefect UI does not show it: gone" in caplog.text
 
 
 @pytest.mark.parametrize("label", ["ordinal for tonight", "ALS: round 3/8", "Ünïcode"])

@@ -62,7 +62,7 @@ def test_a_night_starts_from_the_published_network(served: Home, caplog: pytest.
         with caplog.at_level(logging.INFO, logger="recsys.train.warm_start"):
             warm = tonight.train(WARM)
         assert read_meta(warm).champion == last.run_id
-        assert f"warm start from run {last.run_id}, which knows 60 of 60 users and 40 of 40 movies" in caplog.text
+        assert f"warm start from run {last.run_id}, whose network has 60 of 60 users and 40 of 40 movies" in caplog.text
         assert any((weights[name] != value).any() for name, value in load_file(warm.weights).items())
         champion = find_champion(run, tonight.choice, tonight.learner.levels, WARM)
         assert champion

@@ -151,8 +151,8 @@ def test_weights_of_another_size_start_from_scratch_and_are_logged(caplog: pytes
     assert not torch.equal(warm.user_embedding.weight, fresh.user_embedding.weight)
     (line,) = (record.getMessage() for record in caplog.records if record.name == "recsys.train.warm_start")
     assert line.startswith(
-        f"warm start from run {RUN}, which knows 30 of 50 users and 25 of 35 movies; missing or different there, so "
-        "trained from scratch: head.0.weight, head.0.bias, "
+        f"warm start from run {RUN}, whose network has 30 of 50 users and 25 of 35 movies; missing or different there, "
+        "so trained from scratch: head.0.weight, head.0.bias, "
     )
 
 
