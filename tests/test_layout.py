@@ -1,4 +1,4 @@
-"""The layout of `recsys/`: which room may import which, and how large a module, a function and a folder may be."""
+"""The layout of `recsys/`: the allowed imports between rooms, and the limits of modules, functions and folders."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_conventions import ROOT, list_imports
 
-# Each room may import itself and those above it. "flat" is every module in recsys/ but the last three.
+# Each room may import itself and the rooms above it. "flat" is every module directly in recsys/ except the last three.
 ROOMS = (
     "flat",
     "settings",
@@ -85,7 +85,7 @@ def test_no_modules_import_each_other() -> None:
     graph: dict[str, set[str]] = {}
     for module, imported in ARROWS:
         graph.setdefault(module, set()).add(imported)
-    assert {*TopologicalSorter(graph).static_order()} <= {*MODULES}  # raises CycleError where there is a circle
+    assert {*TopologicalSorter(graph).static_order()} <= {*MODULES}  # raises CycleError if there is a cycle
 
 
 def test_few_files_lie_flat() -> None:

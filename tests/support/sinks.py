@@ -33,7 +33,7 @@ class Sink:
     statuses: list[int] = field(default_factory=list)  # for the next requests, in order; 200 when there are no more
     headers: list[Message] = field(default_factory=list)  # of each request
     said: bytes = b""  # the body of every answer
-    drips: bool = False  # sends header after header without an end
+    drips: bool = False  # sends headers without end
     released: threading.Event = field(default_factory=threading.Event)
 
     def of_kind(self, kind: str, home: Home) -> list[dict[str, Any]]:
@@ -93,8 +93,9 @@ class Mailbox:
 
 @contextmanager
 def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterator[Mailbox]:
-    """A mail server with the part of SMTP that plain-text mail needs. With a certificate, it offers STARTTLS, or uses
-    TLS from the start if `at_once`.
+    """A mail server with the part of SMTP that plain-text mail needs.
+
+    With a certificate, it offers STARTTLS, or uses TLS from the start if `at_once`.
 
     Source: RFC 5321, section 3; RFC 3207, section 4; RFC 4954, section 4.
     """
