@@ -121,7 +121,7 @@ def add_movie(**values: Any) -> Callable[[Tables], None]:
     return lambda tables: tables["movies"].append({"movie_id": len(tables["movies"]) + 1, **good, **values})
 
 
-Broken = tuple[Callable[[Tables], None], int, str]  # what breaks a row, the line that is refused, the rule
+Broken = tuple[Callable[[Tables], None], int, str]  # a change that breaks a row, the refused line, the rule
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ Broken = tuple[Callable[[Tables], None], int, str]  # what breaks a row, the lin
     ids=["movies", "users", "ratings", "tags", "links"],
 )
 def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, table: str, broken: list[Broken]) -> None:
-    """Each rule is broken on a line of its own, so that one check covers all rules of a table."""
+    """Each rule is broken on a separate line, so that one check covers all rules of a table."""
     tables = make_tables()
     for break_it, _, _ in broken:
         break_it(tables)
@@ -183,7 +183,7 @@ def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, tab
     checked = check_ratings(snapshot, run, CONFIG, None)
     assert read_quarantine(run) == sorted((table, line, rule) for _, line, rule in broken)
     assert broken_rules(run) == Counter(rule for *_, rule in broken)
-    bare_rows = {"user_age", "user_gender"}  # a user without a profile is still one
+    bare_rows = {"user_age", "user_gender"}  # such a user loses the profile but stays in `users`
     n_lost = sum(rule not in bare_rows for *_, rule in broken)
     for name, schema in TABLES.items():
         path = getattr(checked, name)
@@ -263,7 +263,7 @@ def test_an_unusable_repetition_does_not_replace_a_usable_rating(tmp_path: Path,
 def test_only_ratings_before_as_of_are_used(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     as_of = START + timedelta(minutes=100)
-    repeat("ratings", rated_at=as_of)(tables)  # replaces line 5, but not yet
+    repeat("ratings", rated_at=as_of)(tables)  # replaces line 5, but only from as_of on
     tables["ratings"][599]["rating"] = 9.0
     checked = check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, as_of)
     ratings = pl.read_parquet(checked.ratings)
@@ -330,7 +330,7 @@ def test_a_check_can_be_repeated_in_its_run(tmp_path: Path, run: Run) -> None:
 
 
 def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Path, run: Run) -> None:
-    """Line 5 had another rating until noon; one pair was retracted at noon, another one before ten."""
+    """Line 5 had another rating until noon. One pair was retracted at noon, another one before 10:00."""
     noon, ten = START + timedelta(hours=12), START + timedelta(hours=10)
     tables = make_tables()
     current = tables["ratings"][4]
@@ -351,7 +351,7 @@ def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Pa
 
 
 def test_the_default_as_of_given_explicitly_has_the_same_result(tmp_path: Path, run: Run) -> None:
-    """Also if the last event is a retraction, and another one is dated after the run."""
+    """This holds even if the last event is a retraction and another one is dated after the run."""
     taken_back = START + timedelta(days=2)
     old = {"user_id": 1, "movie_id": 21, "rating": 3.0, "rated_at": START}
     announced = old | {"user_id": 2, "until": AFTER_THE_RUN}
@@ -447,7 +447,7 @@ def test_no_setting_is_named_if_none_would_help(tmp_path: Path, run: Run) -> Non
         check_ratings(write_tables(tmp_path / "s", tables), run, STRICT, None)
 
 
-def test_a_quote_is_short_and_has_no_braces_but_its_own(tmp_path: Path, run: Run) -> None:
+def test_a_quote_is_short_and_has_no_inner_braces(tmp_path: Path, run: Run) -> None:
     """Braces mark quotes, so that the quote of a forgotten user can be removed from a reason."""
     rejects = [reject("ratings", 601 + n, f'{{"line":"42,{{}}{n}","why":"{"?" * 10_000}"}}') for n in range(7)]
     with pytest.raises(DataRefused) as refusal:

@@ -1,4 +1,4 @@
-"""`recsys check`: output, exit codes and files; in a process of its own where that matters."""
+"""`recsys check`: output, exit codes and files. Tests that depend on the process run it in a separate one."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def run_check(home: Home, source: Path, *options: str, **environment: str) -> Sa
 
 
 def type_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
-    """The same in this process, which has everything imported."""
+    """Runs `recsys check` in this process, which has everything imported."""
     done = CliRunner().invoke(
         main, ["check", "--source", str(source), "--home", str(home.root), *options], env=environment
     )
@@ -56,7 +56,7 @@ def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> P
 
 @dataclass(frozen=True)
 class Passed:
-    """A good source, checked once on a home of its own: the output, and the files afterwards."""
+    """The output and the files of one check of a good source on a new home."""
 
     said: Said
     source: Path
@@ -74,7 +74,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
 
 
 def verdict_of(page: str, table: str, rule: str) -> list[str]:
-    """The last words of a rule's row: figures, limits, verdict."""
+    """The last words of a rule's row: value, limits, verdict."""
     (row,) = (line for line in page.splitlines() if line.split()[:2] == [table, rule])
     return row.split()[-4:]
 

@@ -71,7 +71,7 @@ def test_the_first_night_is_not_compared(home: Home) -> None:
     }
 
 
-def test_a_night_like_the_last_passes_and_is_measured(home: Home, before: Snapshot) -> None:
+def test_a_snapshot_like_the_last_one_passes_and_is_measured(home: Home, before: Snapshot) -> None:
     _, result = check(home, make_tables(31))
     assert result.compared == f"compared with snapshot before, which run {LAST_NIGHT} published"
     assert {verdicts(result)[rule] for rule in ("rating_count_share", "rating_psi", "new_user_share")} == {"pass"}
@@ -114,7 +114,7 @@ def test_a_great_loss_stops_the_night(home: Home, before: Snapshot) -> None:
     assert check_ratings(tonight, make_run(home), allowed, None).counts["ratings"] == 480
 
 
-def test_other_stars_stop_the_night(home: Home, before: Snapshot) -> None:
+def test_a_different_distribution_of_stars_stops_the_night(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = min(row["rating"] + 1, 5.0)
@@ -122,7 +122,7 @@ def test_other_stars_stop_the_night(home: Home, before: Snapshot) -> None:
         check(home, tables)
 
 
-def test_other_users_stop_the_night(home: Home, before: Snapshot) -> None:
+def test_many_new_users_stop_the_night(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in (*tables["ratings"], *tables["users"]):
         row["user_id"] += 20

@@ -1,4 +1,4 @@
-"""The page of the results is complete in itself: it loads nothing, runs nothing and escapes what it shows."""
+"""The page of results is self-contained: it loads no files, runs no scripts and escapes its texts."""
 
 from html.parser import HTMLParser
 from pathlib import Path

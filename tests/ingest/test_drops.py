@@ -60,7 +60,7 @@ def rows(path: Path) -> list[tuple[object, ...]]:
 
 def test_the_latest_rating_wins_and_older_ones_are_kept_for_earlier_times(tmp_path: Path, home: Home) -> None:
     first = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n"
-    late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 came after that of minute 9
+    late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 arrived after that of minute 9
     snapshot = take(drop(tmp_path / "drops", ratings_1=first, ratings_2=late), home)
     assert rows(snapshot.ratings) == [(1, 1, 5.0, 9), (1, 2, 4.0, 1)]
     assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 4), (1, 1, 2.0, 4, 9)]
@@ -162,8 +162,8 @@ def test_the_last_version_of_a_movie_wins(tmp_path: Path, home: Home) -> None:
     older = "movie_id,title,year,genres,updated_at\n1,Heat?,1995,Crime,2020-01-01\n"
     plain = "movie_id,title,year,genres\n2,Big 2,1988,Comedy\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_1=dated, movies_2=older, movies_3=plain)
-    # 1: the latest update, though a later file has an older one
-    # 2: no updates, so the file that sorts last, and movies.csv is before movies-3.csv
+    # 1: the latest update wins, although a later file has an older one
+    # 2: without updates the file wins that sorts last, and movies.csv sorts before movies-3.csv
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat!", "Big 2", "Ran"]
 
 
@@ -173,7 +173,7 @@ def test_contradictions_within_a_file_are_left_to_the_checks(tmp_path: Path, hom
     assert pl.read_parquet(snapshot.movies)["title"].to_list() == ["Cold", "Heat"]
 
 
-def test_users_tags_and_links_come_as_drops_too(tmp_path: Path, home: Home) -> None:
+def test_users_tags_and_links_are_read_from_drops(tmp_path: Path, home: Home) -> None:
     folder = drop(
         tmp_path / "drops",
         ratings=f"{RATED}1,1,3,{at(0)}\n",
@@ -279,7 +279,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
     ratings = folder / "ratings.csv"
 
     class Writer(logging.Handler):
-        """A drop whose file gets another line just before it is read."""
+        """Appends a line to a drop just before it is read."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.args == ("ratings.csv",):
@@ -346,7 +346,7 @@ HEADERS = {
     "users": "user_id,gender,age,occupation,zip_code,updated_at\n",
     "tags": "user_id,movie_id,tag,tagged_at\n",
 }
-TYPES = {"year": pl.Int16, "occupation": pl.String, "zip_code": pl.String}  # of columns that may be all empty
+TYPES = {"year": pl.Int16, "occupation": pl.String, "zip_code": pl.String}  # columns that may be empty in every row
 small = st.integers(1, 3)
 minute = st.integers(0, 5).map(at)
 stars = st.sampled_from(["0.5", "1.0", "3.0", "4.5", "5.0", "9.0"])
@@ -378,7 +378,7 @@ deliveries = st.builds(
 
 
 def deliver(folder: Path, delivery: Delivery, order: random.Random, n_files: int) -> Path:
-    """The same lines shuffled, partly repeated, and distributed over files, some of them Parquet."""
+    """Writes the lines shuffled, partly repeated, and distributed over files, some of which are Parquet."""
     folder.mkdir(parents=True)
     for table, lines in delivery.lines.items():
         spread = lines + [line for line in lines if order.random() < 0.3]
@@ -435,7 +435,7 @@ def minutes(moment: str) -> int:
 
 
 def expected(delivery: Delivery) -> set[tuple[int, int, float, int, int | None]]:
-    """(user, movie, rating, minute, until) of every rating that was ever current, event by event."""
+    """(user, movie, rating, minute, until) of every rating that was ever current, computed event by event."""
     ratings = parsed(delivery.lines["ratings"])
     ends = [
         (int(u), int(m), minutes(t)) for u, m, t in (text.strip().split(",") for text in delivery.lines["retractions"])

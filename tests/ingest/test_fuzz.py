@@ -1,6 +1,6 @@
-"""Random mutations of valid files of every layout raise nothing but our own errors.
+"""Random mutations of valid files of every layout raise only our own errors.
 
-The examples are the same in every run, unless RECSYS_FUZZ_EXAMPLES sets their number; then they are random.
+The examples are the same in every run. If RECSYS_FUZZ_EXAMPLES sets their number, they are random.
 """
 
 import os
@@ -176,7 +176,7 @@ def mutated(draw: st.DrawFn, files: Mapping[str, bytes], most: int = 4) -> dict[
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A folder in which nothing but a home may be created within the context."""
+    """A folder in which only a home may be created within the block."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "sources").mkdir()
@@ -203,7 +203,7 @@ def ingest(path: Path, home: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a name that is mistaken for a path would be written."""
+    """Checks that nothing is written here: a name that is mistaken for a path would create a file in this folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -271,7 +271,7 @@ sizes = st.integers(-1, 10**30).map(str) | any_text | st.just("9" * 5000)
     | st.sampled_from([".", "..", "/", "/dev", "/dev/null", "/dev/zero"])
 )
 def test_any_source(source: str) -> None:
-    """Known names are left out, because they would be fetched; every other name must be refused."""
+    """Known names are left out, because they would be fetched. Every other name must be refused."""
     if source in DATASETS:
         return
     with workshop() as folder, suppress(UsageError, SourceError):

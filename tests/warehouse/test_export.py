@@ -31,7 +31,7 @@ def publish_run(home: Home, run_id: str, **size: Any) -> None:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
-    """Homes to copy, each with one more published run, by that run."""
+    """For each run, a home to copy in which it is the newest published run."""
     folder = tmp_path_factory.mktemp("homes")
     home = Home(folder / "home")
     copies = {}
@@ -205,7 +205,7 @@ def test_keep_never_removes_the_served_run(served: Home, lake: Path) -> None:
 def test_a_forgotten_user_is_removed_by_the_next_export(
     served: Home, lake: Path, publish_next: Callable[[str], None]
 ) -> None:
-    """Before any night runs: from the served run, from tables that were not asked for, and from older runs."""
+    """No night runs in between. The user is removed from the served run, older runs and tables not requested."""
     export(served, lake)
     publish_next(SECOND)
     export(served, lake)

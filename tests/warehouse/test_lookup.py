@@ -206,6 +206,6 @@ def test_a_damaged_warehouse_is_an_error(home: Home) -> None:
         list_runs(home, 10)
 
 
-def test_leaves_no_connection_open(served: Home) -> None:
+def test_no_connection_stays_open(served: Home) -> None:
     recommend(served, 1)
     duckdb.connect(served.warehouse).close()  # for writing: fails while a read-only connection is open in this process

@@ -1,4 +1,4 @@
-"""Publishing, backfilling, restoring and recording: which rows each table has afterwards, and what stays on failure."""
+"""Publishing, backfilling, restoring and recording: the rows of each table afterwards, and what a failure keeps."""
 
 import shutil
 from dataclasses import replace
@@ -210,7 +210,7 @@ class TestBackfill:
         assert select(home, "select verdict, published from runs where run_id = 'r3'") == [("backfilled", False)]
 
     def test_the_lists_of_the_served_run_stay_however_many_are_newer(self, home: Home, tonight: Tonight) -> None:
-        """As after a roll-back. A backfilled run that is too old to be kept stays until the next run publishes."""
+        """A roll-back causes this. A backfilled run that is too old to be kept stays until the next publish."""
         publish(known_until("r1", 1), tonight, home)
         few = replace(tonight, history_runs=2)
         for day in (5, 6):
@@ -311,7 +311,7 @@ def test_a_full_disk_is_detected_before_anything_is_written(home: Home, tonight:
 
 
 class TestOlderVersion:
-    """A warehouse without default lists, similar movies, served_by and n_ratings; an earlier version wrote it."""
+    """A warehouse of an earlier version, without default lists, similar movies, served_by and n_ratings."""
 
     @pytest.fixture
     def older(self, home: Home, r1: None) -> Home:
@@ -409,7 +409,7 @@ class TestForgotten:
         return write_night(tmp_path / "theirs", frames)
 
     def traces(self, home: Home) -> dict[str, int]:
-        """Rows by table in which the id can be read anywhere."""
+        """For each table that mentions the id, the number of rows that do."""
         with duckdb.connect(home.warehouse, read_only=True) as connection:
             tables = [name for (name,) in connection.sql("select table_name from duckdb_tables()").fetchall()]
             counts = {

@@ -204,13 +204,13 @@ def test_a_failure_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_generated_folder_has_ordinary_permissions(folder: Path) -> None:
-    """Unlike the temporary folder that it was written in."""
+    """The temporary folder in which it was written has stricter ones."""
     there = folder.parent / "ordinary"
     there.mkdir()
     assert folder.stat().st_mode == there.stat().st_mode
 
 
-def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
+def test_the_command_reports_the_written_files(tmp_path: Path) -> None:
     path = tmp_path / "made.zip"
     command = [Path(sys.executable).parent / "recsys", "generate", "30x20x100", path, "--seed", "3", "--json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
