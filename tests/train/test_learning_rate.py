@@ -46,7 +46,7 @@ def test_all_draws_come_from_the_seed() -> None:
 
 @pytest.mark.parametrize("name", ["ordinal", "dot_bias"])
 def test_seeds_agree_on_the_suggestion(name: str) -> None:
-    """Within a factor of ten: the order of rows should not decide."""
+    """Suggestions differ at most by a factor of ten, so the order of rows matters little."""
     suggestions = [curve_of(name, seed).suggestion for seed in range(3)]
     assert max(suggestions) <= 10 * min(suggestions)
 
