@@ -24,7 +24,7 @@ CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_fro
 
 @pytest.fixture(scope="module")
 def split() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Users from 51 and movies from 36 have no rating in train."""
+    """Users from 51 on and movies from 36 on have no ratings in train."""
     rated = ratings()
     held_out = (pl.int_range(pl.len()) % 4 == 0) | (pl.col("user_id") > 50) | (pl.col("movie_id") > 35)
     return rated.filter(~held_out), rated.filter(held_out)
@@ -63,7 +63,7 @@ def test_details_are_slices_and_the_reliability_table(
     assert len(table) == len(bins) > 5
     assert next(iter(table)) == "predicted=0-0.1"
     assert list(table.values()) == [{"n": one.n, "predicted": one.predicted, "observed": one.observed} for one in bins]
-    assert sum(figures["n"] for figures in table.values()) == 4 * len(holdout)  # four levels have one above
+    assert sum(figures["n"] for figures in table.values()) == 4 * len(holdout)  # every level except the highest
     assert {"new_user", "new_movie", "rating=4"} < details.keys()
     assert any(name.startswith("genre=") for name in details)
 
@@ -147,7 +147,7 @@ def test_a_pair_held_out_twice_is_one_relevant_movie(split: tuple[pl.DataFrame, 
 
 
 def test_the_least_popular_movies_are_the_worst_list(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
-    """The figures have the right direction."""
+    """This shows that higher values mean better lists."""
     train, holdout = split
     measured = measure(ranker, train, holdout).metrics
     worst = list_popular(ranker.histories, 40, VOCABULARY).with_columns(

@@ -48,7 +48,7 @@ def test_a_fitted_ranker_has_its_inputs(ranker: Ranker) -> None:
     assert {name.partition("=")[0] for name in ranker.properties.names} == {"gender", "age", "occupation"}
 
 
-def test_retrievers_come_in_the_order_of_the_setting() -> None:
+def test_retrievers_are_in_the_order_of_the_setting() -> None:
     config = CONFIG.model_copy(update={"retrievers": ("popularity", "ease")})
     network = indifferent(SIZES.n_users, SIZES.n_items)
     turned = fit_ranker(network, tastes()[0], LEARNER, config, NO_WEIGHTS)
@@ -94,8 +94,8 @@ def silent(ranker: Ranker) -> Weights:
     return learn_ranker_weights(replace(ranker, network=indifferent(SIZES.n_users, SIZES.n_items)), tastes()[1], seed=0)
 
 
-def test_readers_of_ratings_have_weight_if_there_are_ratings(silent: Weights) -> None:
-    """Users like one parity, which only their ratings reveal."""
+def test_retrievers_that_read_ratings_have_weight_only_with_ratings(silent: Weights) -> None:
+    """Each user likes movies of one parity, and only ratings show which one."""
     assert silent.by_size[0]["ease"] == silent.by_size[0]["als"] == 0
     assert silent.by_size[0]["popularity"] > 0
     assert silent.by_size[20]["ease"] > 0.1
@@ -108,7 +108,7 @@ def test_a_network_has_a_weight_only_if_its_predictions_differ(silent: Weights, 
 
 @pytest.mark.parametrize("size", [0, 3, FULL_HISTORY])
 def test_weights_are_learned_from_the_candidates_of_these_users(size: int, ranker: Ranker, taught: Weights) -> None:
-    """All unseen movies of users with a relevant rating are candidates; the held-out ones are relevant."""
+    """All unseen movies of users with a relevant rating are candidates. The held-out ones among them are relevant."""
     held_out = tastes()[1]
     liked = held_out.take((held_out.level_idx >= 3).nonzero().squeeze(1))
     asked = liked.user_idx.unique()
@@ -132,7 +132,7 @@ def test_weights_are_learned_from_the_candidates_of_these_users(size: int, ranke
     assert list(taught.by_size[size].values()) == pytest.approx(expected, abs=1e-4)
 
 
-def test_prior_weights_of_readers_of_ratings_grow_with_ratings() -> None:
+def test_prior_weights_of_retrievers_that_read_ratings_grow_with_ratings() -> None:
     assert prior_weights(("ease", "als", "popularity", "stars", "likes"), 0) == {
         "ease": 0, "als": 0, "popularity": 1, "stars": 2, "likes": 1
     }  # fmt: skip
@@ -182,7 +182,7 @@ def test_blocks_of_any_size_give_the_same_weights(
 
 
 def test_disliked_movies_and_unknown_users_are_ignored(ranker: Ranker, taught: Weights) -> None:
-    """So are users without ratings, the unknown movie, and repeated pairs."""
+    """Users without ratings, the unknown movie, and repeated pairs are ignored too."""
     held_out = tastes()[1]
     disliked = Interactions(
         held_out.user_idx, held_out.item_idx.flip(0), held_out.rated_at, torch.full_like(held_out.level_idx, 2)
@@ -219,7 +219,7 @@ def test_weights_are_learned_with_a_ranker_fitted_to_train_alone(network: Rating
 
 
 def test_learned_weights_improve_lists(ranker: Ranker, taught: Weights) -> None:
-    """The first five have more held-out movies than with popularity alone."""
+    """Their first five places have more held-out movies than lists by popularity alone."""
     held_out = tastes()[1]
     pairs = zip(held_out.user_idx.tolist(), held_out.item_idx.tolist(), held_out.level_idx.tolist(), strict=True)
     liked = {(user, item) for user, item, level in pairs if LEVELS[level] >= 4}
@@ -232,7 +232,7 @@ def test_learned_weights_improve_lists(ranker: Ranker, taught: Weights) -> None:
 
 
 def test_new_users_get_lists_by_their_few_ratings(ranker: Ranker, taught: Weights) -> None:
-    """After eight ratings of one parity, most of the next eight movies have it."""
+    """After eight ratings of movies of one parity, most of the first eight movies have this parity."""
     ready = replace(ranker, weights=taught)
     for parity in (0, 1):
         rated = dict.fromkeys((item for item in range(3, 20) if item % 2 == parity), 5.0)

@@ -67,7 +67,7 @@ def test_a_block_without_lists_has_the_same_columns() -> None:
     assert nothing.schema == next(list_blocks(blocks(), VOCABULARY)).schema
 
 
-# user 10 has rated 100 and 200, user 20 200 and 400; user 30 and the last movie have no rating
+# user 10 has rated 100 and 200, user 20 has rated 200 and 400; user 30 and the last movie have no ratings
 HISTORIES = histories_of({1: [1, 2], 2: [2, 4]}, n_users=4, n_items=6)
 SHARES = {(1, 4): 0.5, (2, 4): 0.25, (4, 1): 0.25}
 
@@ -95,7 +95,7 @@ def test_popular_lists_of_users_with_a_history() -> None:
 
 
 def test_lists_for_users_without_ratings() -> None:
-    """Both women have rated the second movie, one of them the first; the only man the first and the last."""
+    """Both women have rated the second movie, one of them also the first. The only man has rated the first and last."""
     histories = histories_of({1: [1, 2], 2: [2], 3: [1, 5]}, n_users=4, n_items=6)
     values_UF = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     properties = Properties(("gender=F", "gender=M"), values_UF)

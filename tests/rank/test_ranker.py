@@ -44,7 +44,7 @@ WEIGHTS = Weights(
         17: dict(zip(PARTS, (1.0, 0.3, 0.1, 1.0, 0.2), strict=True)),
     }
 )
-# users 1 to 4 and 6 movies; user 3 has rated all four movies that have ratings, user 4 none
+# users 1 to 4 and 6 movies; user 3 has rated all four movies that have ratings, user 4 has rated none
 RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
 HISTORIES = histories_of(RATED, 5, 7)
 
@@ -57,7 +57,7 @@ def ranker() -> Ranker:
 
 @pytest.mark.parametrize("candidates", [1, 5, 15, 300])
 @pytest.mark.parametrize("names", [PARTS[:3], ("ease",), ("popularity", "als")])
-def test_lists_against_a_slow_implementation(ranker: Ranker, candidates: int, names: tuple[str, ...]) -> None:
+def test_lists_equal_those_of_a_slow_implementation(ranker: Ranker, candidates: int, names: tuple[str, ...]) -> None:
     retrievers = {name: ranker.retrievers[name] for name in names}
     turned = replace(ranker, retrievers=retrievers, config=RankConfig(candidates=candidates))
     lists = lists_of(rank_movies(turned, 5))
@@ -122,7 +122,7 @@ def test_lists_are_full_and_have_no_seen_movies(ranker: Ranker, n: int) -> None:
     assert 0 not in lists
 
 
-def test_blocks_hold_rows_by_user_and_rank_of_one_length(ranker: Ranker) -> None:
+def test_rows_of_a_block_are_sorted_by_user_and_rank(ranker: Ranker) -> None:
     for block in rank_movies(ranker, 5):
         columns = (block.user_idx, block.rank, block.item_idx, block.score, block.rating_hat, block.served_by)
         assert len({len(column) for column in (*columns, block.because)}) == 1
@@ -141,7 +141,7 @@ def test_ties_go_to_the_lower_index() -> None:
     histories = histories_of({1: [1], 2: [2, 3, 4, 5]}, 5, 7)
     shares = {(1, 5): 0.5, (1, 4): 0.5, (1, 2): 0.5, (1, 3): 0.7}
     assert items_of(rank_movies(hand_made(shares, histories), 4))[1] == [3, 2, 4, 5]
-    no_affinity = {(1, 2): -0.9, (1, 3): -0.1, (1, 4): -0.5}  # less than none counts as none
+    no_affinity = {(1, 2): -0.9, (1, 3): -0.1, (1, 4): -0.5}  # a negative affinity counts as zero
     assert items_of(rank_movies(hand_made(no_affinity, histories), 4))[1] == [2, 3, 4, 5]
     few = replace(hand_made(no_affinity, histories), config=RankConfig(candidates=1))
     assert items_of(rank_movies(few, 2))[1] == [2, 3]
@@ -187,7 +187,7 @@ def in_blocks_of(size: int, ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 59, 60])
 def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks have at least one user."""
+    """A block has at least one user, even at the smallest size."""
     (whole,) = rank_movies(ranker, 5)
     (alone,) = rank_alone(ranker, "ease", 5)
     in_blocks_of(size, ranker, monkeypatch)
@@ -232,7 +232,7 @@ def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
 
 
 def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
-    """The network of this test knows neither of them."""
+    """The network of this test was trained on neither user."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
@@ -255,7 +255,7 @@ def test_new_users_are_not_shown_movies_they_rated(ranker: Ranker) -> None:
     assert block.rank.tolist() == list(range(1, len(rated) - 29))
 
 
-# ---- catalogues and users at the edge
+# ---- edge cases of catalogues and users
 
 
 def fitted(histories: Histories) -> Ranker:
@@ -303,7 +303,7 @@ BOARDS = [("softmax", 120, 80, 0.0), ("ordinal", 160, 100, 0.5)]
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_users", "n_movies", "disliked"), BOARDS)
 def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_movies: int, disliked: float) -> None:
-    """All movies in all top 10 lists have the user's parity; with `ordinal`, even if half of the ratings are low."""
+    """All top 10 lists have only movies of the user's parity. With `ordinal`, half of the ratings may be low."""
     train, histories = board(n_users, n_movies, disliked)
     config = MODELS[name].configure(len(train), 5)
     torch.manual_seed(0)
@@ -315,7 +315,7 @@ def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_mo
 
 
 def test_affinity_alone_does_not_separate_liked_from_disliked() -> None:
-    """The board with disliked movies above is therefore solved by the rating network."""
+    """So it is the rating network that solves the board with disliked movies above."""
     _, histories = board(160, 100, 0.5)
     ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
     shares = shares_of_right_places(ranker)
