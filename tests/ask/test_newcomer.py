@@ -55,7 +55,7 @@ def test_other_ratings_give_other_lists(served_night: Home, titles: list[str]) -
     assert titles[0] in second or titles[1] in first
 
 
-def test_the_first_n(served_night: Home, titles: list[str]) -> None:
+def test_n_limits_the_list(served_night: Home, titles: list[str]) -> None:
     ten, three, many = (recommend_for(served_night, f"{titles[0]}=5", n=n).rows for n in (None, 3, 500))
     assert three.equals(ten.head(3))
     assert len(many) == 99, "all movies of the source except the rated one"
@@ -121,7 +121,7 @@ def test_without_published_lists_the_query_fails(home: Home) -> None:
         recommend_for(home, "20=5")
 
 
-def test_a_separate_process_gives_the_same_list(served_night: Home, titles: list[str]) -> None:
+def test_the_command_gives_the_same_list_in_a_new_process(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5, {titles[3]}=1"
     words = [str(RECSYS), "recommend", "--ratings", ratings, "--n", "4", "--json", "--home", str(served_night.root)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -26,12 +26,12 @@ WON = {
     "diversity_at_10": "diversity",
     "gini_at_10": "Gini index",
 }
-Point = tuple[str, float]  # a setting and its value; the other is 0
+Point = tuple[str, float]  # a setting and its value; the other setting is 0
 PLACES = 10
 
 
 def measure_trade_off(settings: Settings, seeds: Sequence[int], epochs: int | None, picture: Path) -> str:
-    """Return Markdown: figures on the holdout for each value of each setting; also draw them."""
+    """Return Markdown with figures on the holdout for each value of each setting, and draw them."""
     data = load_data(settings)
     judged: dict[Point, list[Judged]] = defaultdict(list)
     for seed in seeds:

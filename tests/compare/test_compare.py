@@ -94,7 +94,7 @@ def test_a_split_that_leaks_is_refused(data: Data, tmp_path: Path) -> None:
         cut(data, plan.splits["files"], seed=0)
 
 
-def test_a_networks_figures(setting: Setting) -> None:
+def test_figures_of_a_network(setting: Setting) -> None:
     trial = run_trial("softmax", setting)
     network, choice = train_network("softmax", setting)
     assert isinstance(network, RatingNetwork)
@@ -111,7 +111,7 @@ def test_a_networks_figures(setting: Setting) -> None:
     assert sum(one["n"] for one in trial.bins) == 4 * len(asked)
 
 
-def test_a_baselines_figures(setting: Setting) -> None:
+def test_figures_of_a_baseline(setting: Setting) -> None:
     known, asked = (setting.learner.encode(part) for part in (setting.parts.train, setting.parts.holdout))
     levels_K = torch.tensor(setting.learner.levels)
     sizes = setting.learner.sizes()
@@ -148,7 +148,7 @@ def test_a_tuned_config_applies_to_its_network_only(setting: Setting) -> None:
 
 @pytest.mark.parametrize("epochs", ["chosen", "stated"])
 def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
-    """Neither weights, epochs nor ids: the holdout has its own users and movies."""
+    """Weights, epochs and vocabulary do not depend on the holdout, which has users and movies of its own."""
     strangers = pl.col("user_id").is_in([1, 2, 3]) | pl.col("movie_id").is_in([4, 5])
     known = {
         name: part.filter(~strangers) for name, part in vars(setting.parts).items() if name in ("fitted", "validation")
@@ -163,7 +163,7 @@ def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, set
     assert find_leaks(answer, setting.parts.holdout) == []
 
 
-def test_epochs_chosen_on_the_holdout_would_be_found(data: Data, settings: Settings, setting: Setting) -> None:
+def test_choosing_epochs_on_the_holdout_would_be_detected(data: Data, settings: Settings, setting: Setting) -> None:
     def answer(holdout: pl.DataFrame) -> Tensor:
         parts = replace(setting.parts, holdout=holdout, validation=holdout)
         choice = train_network("softmax", make_setting(data, settings, parts, epochs="chosen"))[1]
@@ -216,7 +216,7 @@ def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkey
     second = run(home, "--models", "bias,popularity", "--out", tmp_path, "--json")
     rows = [json.loads(result.stdout)["rows"] for result in (first, second)]
     assert rows[1][0] == rows[0][0]
-    assert second.exit_code == 1  # popularity is fitted with the others
+    assert second.exit_code == 1  # popularity has to be fitted, and fitting fails
     assert rows[1][1]["failures"]
     other = run(home, "--models", "bias", "--out", tmp_path, "--holdout-share", "0.5")
     assert other.exit_code == 2

@@ -1,4 +1,4 @@
-"""`make serve`: what it deploys, schedules and restarts."""
+"""`make serve`: its deployments, schedules and restarts."""
 
 import os
 import signal
@@ -63,8 +63,8 @@ def test_schedule_creates_runs(served: Served) -> None:
 
 
 def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served) -> None:
-    """Exactly the runs without a process are closed: a process may outlive its worker."""
-    reused = create_run(served, "RUNNING", os.getpid())  # the id of a living process that is not of this run
+    """Only runs without a process are closed, because a process may outlive its worker."""
+    reused = create_run(served, "RUNNING", os.getpid())  # a living process that does not belong to this run
     unborn = create_run(served, "PENDING", None)
     dying = create_run(served, "CANCELLING", os.getpid())
     elsewhere = create_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"})
@@ -87,7 +87,7 @@ def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served) -
 
 
 def test_night_survives_a_killed_server(served: Served, tmp_path: Path) -> None:
-    """It was started by `prefect deployment run`. It publishes, and the UI shows its log."""
+    """A night that `prefect deployment run` has started publishes, and the UI shows its log."""
     home = Home(tmp_path / "home")
     environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
     run_id = start_run_by_command(served, "nightly", {"settings": quick_parameters(home.root)}, environment)

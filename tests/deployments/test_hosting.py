@@ -1,4 +1,4 @@
-"""Hosting for several people: addresses, passwords, and which process gets which variable. The image for containers."""
+"""Hosting for several people: addresses, passwords, the environment of each process, and the container image."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def test_server_and_clients_get_only_their_variables(tmp_path: Path) -> None:
 
 
 def test_image_contains_the_files_it_needs() -> None:
-    """Reads the Dockerfile only: there is no container engine here."""
+    """Only reads the Dockerfile, because tests have no container engine."""
     lines = (ROOT / "deployments" / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     not_ignored = (ROOT / "deployments" / "Dockerfile.dockerignore").read_text().splitlines()
