@@ -32,7 +32,7 @@ from tests.support.snapshots import check_ratings
 from tests.support.spoiling import Kind, write_drops
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"  # the section "Bad input"
-ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<says>.*) `` \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<message>.*) `` \|$", re.MULTILINE)
 REFUSED = {
     "refused, 3": (DataRefused,),
     "refused, 2": (UsageError,),
@@ -55,10 +55,10 @@ class Expected:
     """The result and the message of a kind on the page."""
 
     gets: str
-    says: str
+    message: str
 
     def is_in(self, text: str) -> bool:
-        parts = map(re.escape, self.says.split("…"))
+        parts = map(re.escape, self.message.split("…"))
         return re.search(".*".join(parts), text, re.DOTALL) is not None
 
 
@@ -67,7 +67,7 @@ def read_page() -> dict[str, dict[str, Expected]]:
     page = PAGE.read_text(encoding="utf-8").partition("\n## Bad input\n")[2]
     sections = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     named = {section.partition("\n")[0]: ROW.finditer(section.replace("\\|", "|")) for section in sections}
-    return {name: {row["kind"]: Expected(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
+    return {name: {row["kind"]: Expected(row["gets"], row["message"]) for row in rows} for name, rows in named.items()}
 
 
 EXPECTED = {kind: expected for rows in read_page().values() for kind, expected in rows.items()}

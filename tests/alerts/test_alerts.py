@@ -181,7 +181,7 @@ def test_each_attempt_has_the_same_idempotency_key(home: Home, hook: Sink) -> No
 
 
 def test_the_answer_of_a_webhook_that_refuses_is_quoted(home: Home, hook: Sink) -> None:
-    hook.statuses, hook.said = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
+    hook.statuses, hook.answer_body = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
     result = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
     assert result.startswith("OSError: status 403 'invalid_token\\x1b[31mxxx")
     assert len(result) < 300
@@ -487,5 +487,5 @@ def test_an_unreadable_warehouse_counts_as_a_missing_night(
 def test_the_next_command_has_the_options_of_the_run(home: Home) -> None:
     run = home.run("20261121T030000Z")
     write_json(run.config, Settings(source="ml-1m", n=20).model_dump(mode="json"))
-    said = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
-    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in said
+    command = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
+    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in command

@@ -63,13 +63,13 @@ def test_n_limits_the_list(served_night: Home, titles: list[str]) -> None:
 
 def test_a_segment_changes_the_list(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5"
-    unsaid, woman, again = (
+    without_segment, woman, again = (
         recommend_for(served_night, ratings, segment).rows
         for segment in (None, "gender=F age=under 18", " AGE=under 18  gender=f ")
     )
-    assert unsaid["score"].to_list() != woman["score"].to_list()
+    assert without_segment["score"].to_list() != woman["score"].to_list()
     assert woman.equals(again)
-    assert unsaid.equals(recommend_for(served_night, ratings, "all").rows)
+    assert without_segment.equals(recommend_for(served_night, ratings, "all").rows)
 
 
 def test_segment_names_match_the_default_lists(served_night: Home, titles: list[str]) -> None:

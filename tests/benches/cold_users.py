@@ -137,9 +137,9 @@ def list_strangers(ranker: Ranker, users: Users) -> Lists:
     """Make lists by fold-in. All new users have user_idx 0, so a new user begins where ranks restart."""
     for rows in torch.arange(len(users)).split(block_size(ranker)):
         block = rank_users(ranker, users.take(rows), PLACES, reasons=0)
-        whose = (block.rank == 1).cumsum(0) - 1
-        assert int(whose[-1]) == len(rows) - 1, "a user has no list"
-        yield rows[whose], block.rank, block.item_idx
+        user_of_place = (block.rank == 1).cumsum(0) - 1
+        assert int(user_of_place[-1]) == len(rows) - 1, "a user has no list"
+        yield rows[user_of_place], block.rank, block.item_idx
 
 
 def list_most_rated(ranker: Ranker, users: Users) -> Lists:

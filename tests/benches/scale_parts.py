@@ -68,13 +68,13 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     histories = Histories(offsets, items, torch.ones(len(items)), len(movie_ID))
     unused = MODELS["dot"].build(MODELS["dot"].configure(1, 5), Sizes(1, 1, (1.0, 2.0, 3.0, 4.0, 5.0)), NO_FEATURES)
     assert isinstance(unused, RatingNetwork)
-    nothing = torch.empty(0, 1, dtype=torch.int64)
+    no_items = torch.empty(0, 1, dtype=torch.int64)
     ranker = Ranker(
         network=unused,  # a ranker with a single retriever does not use it
         histories=histories,
         properties=gather_properties(NO_FEATURES, len(histories)),
         retrievers={"towers": Towers(user_UD, movie_ID)},
-        new_movies=NewMovies(nothing[:, 0], nothing, nothing.float()),
+        new_movies=NewMovies(no_items[:, 0], no_items, no_items.float()),
         eligibility=no_rules(len(movie_ID)),
         genres_IG=torch.zeros(len(movie_ID), 1),
         weights=NO_WEIGHTS,

@@ -338,9 +338,9 @@ def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Pa
     current["rated_at"] = noon
     tables["ratings"][7]["movie_id"] = 21  # so that movie 1 of user 8 is free
     tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
-    taken_back = before | {"user_id": 8, "movie_id": 1, "rated_at": START}
+    retracted = before | {"user_id": 8, "movie_id": 1, "rated_at": START}
     over = before | {"user_id": 9, "movie_id": 21, "until": ten}
-    snapshot = write_tables(tmp_path / "s", tables, superseded=[before, taken_back, over])
+    snapshot = write_tables(tmp_path / "s", tables, superseded=[before, retracted, over])
     then = pl.read_parquet(check_ratings(snapshot, run, CONFIG, noon).ratings)
     assert len(then) == 601
     assert then.filter(pl.col("user_id") == 5, pl.col("movie_id") == 1)["rating"].to_list() == [1.0]
@@ -352,15 +352,15 @@ def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Pa
 
 def test_the_default_as_of_given_explicitly_has_the_same_result(tmp_path: Path, run: Run) -> None:
     """This holds even if the last event is a retraction and another one is dated after the run."""
-    taken_back = START + timedelta(days=2)
+    retracted = START + timedelta(days=2)
     old = {"user_id": 1, "movie_id": 21, "rating": 3.0, "rated_at": START}
     announced = old | {"user_id": 2, "until": AFTER_THE_RUN}
     tables = make_tables()
     tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
-    superseded = [old | {"until": taken_back}]
+    superseded = [old | {"until": retracted}]
     snapshot = write_tables(tmp_path / "s", tables, superseded=superseded)
     first = check_ratings(snapshot, run, CONFIG, None)
-    assert first.as_of == taken_back + timedelta(seconds=1)
+    assert first.as_of == retracted + timedelta(seconds=1)
     again = check_ratings(snapshot, run, CONFIG, first.as_of)
     assert again == first
     later = write_tables(tmp_path / "t", tables, superseded=[*superseded, announced])

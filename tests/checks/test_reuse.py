@@ -64,7 +64,7 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """A template to copy, because most tests begin with the same check."""
     home = Home(tmp_path_factory.mktemp("judged") / "home")
     snapshot, run = write_snapshot(home), make_run(home, FIRST)
@@ -72,11 +72,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 
 @pytest.fixture
-def judged(elsewhere: Judged, home: Home) -> Judged:
-    folder = elsewhere.snapshot.folder
+def judged(template: Judged, home: Home) -> Judged:
+    folder = template.snapshot.folder
     root = folder.parents[2]
     shutil.copytree(root, home.root)
-    return replace(elsewhere, snapshot=Snapshot(home.root / folder.relative_to(root)))
+    return replace(template, snapshot=Snapshot(home.root / folder.relative_to(root)))
 
 
 def reused_from(run: Run) -> str | None:
@@ -124,12 +124,12 @@ def test_a_third_check_names_the_run_that_computed_the_result(judged: Judged, fi
 
 
 def test_a_refusal_is_reused(snapshot: Snapshot, first: Run, second: Run) -> None:
-    said = []
+    messages = []
     for run in (first, second):
         with pytest.raises(DataRefused) as refusal:
             check_ratings(snapshot, run, CheckConfig(max_bad_share=0, min_ratings=2), None)
-        said.append(str(refusal.value).replace(run.run_id, "run"))
-    assert said[0] == said[1]
+        messages.append(str(refusal.value).replace(run.run_id, "run"))
+    assert messages[0] == messages[1]
     assert reused_from(second) == first.run_id
 
 

@@ -404,7 +404,7 @@ def test_canonical_columns_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "problem"),
     [
         (RATINGS.remove(2), "rating float not null is missing"),
         (RATINGS.append(pa.field("mood", pa.string())), "mood string is not expected"),
@@ -417,7 +417,7 @@ def test_canonical_columns_pass(tmp_path: Path) -> None:
         (pa.schema(list(RATINGS)[::-1]), "the order is rated_at, rating, movie_id, user_id"),
     ],
 )
-def test_the_error_names_wrong_columns(tmp_path: Path, found: pa.Schema, said: str) -> None:
+def test_the_error_names_wrong_columns(tmp_path: Path, found: pa.Schema, problem: str) -> None:
     pq.write_table(found.empty_table(), tmp_path / "ratings.parquet")
     (difference,) = list_wrong_columns(tmp_path / "ratings.parquet", RATINGS)
-    assert said in difference
+    assert problem in difference

@@ -82,8 +82,8 @@ def test_another_seed_starts_another_search(found: Tuned, home: Path) -> None:
 
 def test_the_same_seed_tries_the_same_values(found: Tuned, tmp_path: Path) -> None:
     again = tune("softmax", settings_for(tmp_path), minutes=5, max_trials=4)
-    timeless = [read_trials(one).drop("training_seconds").head(4) for one in (found, again)]
-    assert timeless[1].equals(timeless[0])
+    without_seconds = [read_trials(one).drop("training_seconds").head(4) for one in (found, again)]
+    assert without_seconds[1].equals(without_seconds[0])
 
 
 @pytest.mark.usefixtures("found")  # the checks of its home need not be run again

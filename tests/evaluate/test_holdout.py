@@ -17,7 +17,7 @@ from recsys.rank.ranker import Ranker
 from recsys.settings import EaseConfig, RankConfig
 from recsys.train.loop import predict
 from tests.support.planted import FEATURES, fit, interactions, ratings
-from tests.support.rankers import LEARNER, OLD_WAY, VOCABULARY
+from tests.support.rankers import BLENDED, LEARNER, VOCABULARY
 
 CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_from=4.0)
 
@@ -79,7 +79,7 @@ def test_the_mean_of_a_networks_own_errors(network: RatingNetwork, split: tuple[
 
 @pytest.fixture(scope="module")
 def ranker(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> Ranker:
-    return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, OLD_WAY)
+    return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, BLENDED)
 
 
 def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame, n: int = 10) -> ListQuality:

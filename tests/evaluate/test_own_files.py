@@ -100,8 +100,8 @@ def test_unknown_users_and_movies_are_predicted_as_index_0(evaluated: Evaluated)
     """Features of the source still apply. The last two users have none."""
     strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
     assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
-    of_known, *of_nobody = strangers.select("rating_mean", "rating_median").rows()
-    assert of_nobody[0] == of_nobody[1] != of_known
+    of_known, *of_unknown = strangers.select("rating_mean", "rating_median").rows()
+    assert of_unknown[0] == of_unknown[1] != of_known
 
 
 def test_lists_are_for_every_user_of_either_file(
@@ -109,12 +109,12 @@ def test_lists_are_for_every_user_of_either_file(
 ) -> None:
     lists = evaluated.lists
     assert lists.columns == ["user_id", "rank", "movie_id", "score"]
-    everybody = set(train["user_id"]) | set(holdout["user_id"])
-    assert {*WITHOUT_RATINGS, *UNKNOWN} <= everybody
-    assert set(lists["user_id"]) == everybody
+    all_users = set(train["user_id"]) | set(holdout["user_id"])
+    assert {*WITHOUT_RATINGS, *UNKNOWN} <= all_users
+    assert set(lists["user_id"]) == all_users
     lengths = {user: len(places) for (user,), places in lists.group_by("user_id")}
     unseen = {user: 40 - len(rows) for (user,), rows in train.group_by("user_id")}
-    assert lengths == {user: min(N, unseen.get(user, 40)) for user in everybody}
+    assert lengths == {user: min(N, unseen.get(user, 40)) for user in all_users}
     assert lengths[1] == 2, "the two movies without ratings in train"
 
 

@@ -149,7 +149,7 @@ def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def outdone(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
+def worse_night(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
     """A night that only the comparison with the champion can hold back: the other limits are wide open."""
     return type_night(home, source, WIDE_OPEN, *worse)
 
@@ -253,16 +253,16 @@ def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> 
 
 
 def test_a_model_worse_than_the_champion_is_held_back(
-    outdone: Night, first: Night, home: Home, before: list[Any]
+    worse_night: Night, first: Night, home: Home, before: list[Any]
 ) -> None:
     """SQL reads the verdict, the reason, the champion and the differences."""
-    assert outdone.exit_code == 4
-    run_id, champion = outdone.summary["run_id"], first.summary["run_id"]
-    assert f"holdout MAE is worse than that of run {champion} by 0." in outdone.stderr
-    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in outdone.stderr
+    assert worse_night.exit_code == 4
+    run_id, champion = worse_night.summary["run_id"], first.summary["run_id"]
+    assert f"holdout MAE is worse than that of run {champion} by 0." in worse_night.stderr
+    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in worse_night.stderr
     assert recommendations(home) == before
     recorded = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
-    assert recorded == [("held back", False, champion, outdone.summary["reason"])]
+    assert recorded == [("held back", False, champion, worse_night.summary["reason"])]
     (query,) = re.findall(
         r"### Reading the verdict.*?```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL
     )

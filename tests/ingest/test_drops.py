@@ -417,9 +417,9 @@ def test_order_and_distribution_of_drops_do_not_change_the_snapshot(
 @given(delivery=deliveries)
 def test_the_reference_agrees_with_examples_by_hand(delivery: Delivery) -> None:
     """Tests the reference implementation of the property test itself."""
-    standing = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
-    current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in standing}
-    assert len(current) == len(standing)
+    active = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
+    current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in active}
+    assert len(current) == len(active)
     for user, movie, rating, minute in parsed(delivery.lines["ratings"]):
         if rating <= 5 and (user, movie) in current:
             assert (minute, rating) <= current[user, movie]

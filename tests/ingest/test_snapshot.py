@@ -84,9 +84,9 @@ def test_every_row_has_its_source_line(planted: Planted, tmp_path: Path, home: H
         ("users", "users.dat", "{user_id}::{gender}::"),
     ):
         lines = (path / file).read_text().splitlines()
-        stood = pl.read_parquet(snapshot.lines(table))
-        assert stood["source_file"].unique().to_list() == [file]
-        numbers = stood["source_line"].to_list()
+        source_lines = pl.read_parquet(snapshot.lines(table))
+        assert source_lines["source_file"].unique().to_list() == [file]
+        numbers = source_lines["source_line"].to_list()
         rows = pl.read_parquet(snapshot.table(table)).to_dicts()
         assert len(numbers) == len(rows)
         assert all(lines[n - 1].startswith(key.format(**row)) for n, row in zip(numbers, rows, strict=True))

@@ -47,10 +47,10 @@ def test_ratings_drawn_from_the_probabilities_are_calibrated() -> None:
     p_BK = torch.rand(100_000, 5, generator=generator)
     p_BK /= p_BK.sum(1, keepdim=True)
     drawn = torch.multinomial(p_BK, 1, generator=generator).squeeze(1)
-    fair = calibration_metrics(p_BK, drawn)
-    assert max(fair.values()) < 0.01
+    calibrated = calibration_metrics(p_BK, drawn)
+    assert max(calibrated.values()) < 0.01
     overconfident = p_BK**3 / (p_BK**3).sum(1, keepdim=True)
-    assert all(error > 5 * fair[name] for name, error in calibration_metrics(overconfident, drawn).items())
+    assert all(error > 5 * calibrated[name] for name, error in calibration_metrics(overconfident, drawn).items())
 
 
 def test_the_error_weights_bins_by_their_number_of_statements() -> None:

@@ -217,12 +217,12 @@ def test_masks_and_counts_equal_those_of_a_slow_implementation(
         "blocked[2]": lambda user, movie: movie in blocked,
     }
     for user, movies in zip((1, 2, 3), allowed(eligibility, catalogue), strict=True):
-        assert movies == [movie for movie in MOVIES if not any(says(user, movie) for says in forbidden.values())]
+        assert movies == [movie for movie in MOVIES if not any(forbids(user, movie) for forbids in forbidden.values())]
     naive_BN = torch.tensor([row[:4] for row in naive])
     assert eligibility.count_removed(USERS, naive_BN) == {
         "min_ratings": 0,
         **{
-            name: sum(says(user, MOVIES[item - 1]) for user, row in enumerate(naive, 1) for item in row[:4])
-            for name, says in forbidden.items()
+            name: sum(forbids(user, MOVIES[item - 1]) for user, row in enumerate(naive, 1) for item in row[:4])
+            for name, forbids in forbidden.items()
         },
     }

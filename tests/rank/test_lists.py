@@ -102,13 +102,13 @@ def test_lists_for_users_without_ratings() -> None:
     popularity = fit_popularity(histories, properties, PopularityConfig(l2=0.1), CPU)
     weights = Weights({0: {"popularity": 1.0, "stars": 0.0, "likes": 0.0}})
     ranker = replace(ranker_of(histories, {"popularity": popularity}, weights), properties=properties)
-    for_women, for_men, for_anybody = (
+    for_women, for_men, for_all = (
         list_for_segment(ranker, stated, 10, VOCABULARY) for stated in (("gender=F",), ("gender=M",), ())
     )
     assert for_women.schema == {"rank": pl.Int32, "movie_id": pl.Int32, "score": pl.Float64}
     assert for_women["movie_id"].to_list() == [200, 100, 2**31 - 1]
     assert for_men["movie_id"].to_list() == [100, 2**31 - 1, 200]
-    assert for_anybody["movie_id"].to_list() == [100, 200, 2**31 - 1]
-    assert for_anybody["rank"].to_list() == [1, 2, 3]
-    assert for_anybody["score"].to_list() == pytest.approx([np.log(2 / 3), np.log(2 / 3), np.log(1 / 3)], abs=1e-6)
-    assert list_for_segment(ranker, (), 2, VOCABULARY).equals(for_anybody.head(2))
+    assert for_all["movie_id"].to_list() == [100, 200, 2**31 - 1]
+    assert for_all["rank"].to_list() == [1, 2, 3]
+    assert for_all["score"].to_list() == pytest.approx([np.log(2 / 3), np.log(2 / 3), np.log(1 / 3)], abs=1e-6)
+    assert list_for_segment(ranker, (), 2, VOCABULARY).equals(for_all.head(2))

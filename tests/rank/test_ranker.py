@@ -21,9 +21,9 @@ from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from recsys.train.loop import fit_network, predict
 from tests.support.planted import LEVELS, SIZES, fit, interactions, parts
 from tests.support.rankers import (
+    BLENDED,
     CPU,
     LEARNER,
-    OLD_WAY,
     Place,
     hand_made,
     histories_of,
@@ -83,8 +83,8 @@ def slow_list(ranker: Ranker, user: int, n: int) -> list[Place]:
     for item in best:
         stars, likes = opinion(ranker, user, item)
         of_network = {"stars": math.log(stars), "likes": math.log(max(likes, 1e-4))}
-        said = {name: affinity[name][item].item() for name in affinity} | of_network
-        score[item] = sum(weights[name] * said[name] for name in said)
+        value_by_part = {name: affinity[name][item].item() for name in affinity} | of_network
+        score[item] = sum(weights[name] * value_by_part[name] for name in value_by_part)
     order = sorted(best, key=lambda item: (-score[item], item))[:n]
     return [(item, place, score[item]) for place, item in enumerate(order, start=1)]
 
@@ -237,7 +237,7 @@ def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
     stated = [
-        name for name, is_so in zip(blind.properties.names, blind.properties.of_users_UF[user], strict=True) if is_so
+        name for name, has_it in zip(blind.properties.names, blind.properties.of_users_UF[user], strict=True) if has_it
     ]
     own = ranker.histories.take(torch.tensor([user]))
     ratings = dict(zip(own.items.tolist(), own.stars.tolist(), strict=True))
@@ -310,14 +310,14 @@ def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_mo
     network = MODELS[name].build(config, Sizes(n_users + 1, n_movies + 1, LEVELS), NO_FEATURES)
     assert isinstance(network, RatingNetwork)
     fit_network(network, train, config.training)
-    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
+    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, BLENDED)
     assert shares_of_right_places(replace(ranker, network=network)) == [1.0] * n_users
 
 
 def test_affinity_alone_does_not_separate_liked_from_disliked() -> None:
     """So it is the rating network that solves the board with disliked movies above."""
     _, histories = board(160, 100, 0.5)
-    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
+    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, BLENDED)
     shares = shares_of_right_places(ranker)
     assert 0.4 < sum(shares) / len(shares) < 0.6
 

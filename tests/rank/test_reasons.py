@@ -62,8 +62,8 @@ def test_reasons_equal_those_of_a_slow_implementation(
     for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
         own = histories.of(user)
         shares = dict(zip(own.tolist(), ease.shares(own, torch.tensor([item]))[0].tolist(), strict=True))
-        loudest = sorted((one for one in shares if shares[one] > 0), key=lambda one: (-shares[one], one))[:n]
-        assert because == loudest + [0] * (n - len(loudest))
+        strongest = sorted((one for one in shares if shares[one] > 0), key=lambda one: (-shares[one], one))[:n]
+        assert because == strongest + [0] * (n - len(strongest))
 
 
 def test_without_ease_there_are_no_reasons() -> None:

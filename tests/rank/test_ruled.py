@@ -61,11 +61,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     learner = tonight.learner
     network = load_model(model, learner.vocabulary, learner.levels)
     train = learner.encode(pl.read_parquet(tonight.checked.ratings))
-    unruled = fit_ranker(network, train, learner, settings.rank, weights)
+    without_rules = fit_ranker(network, train, learner, settings.rank, weights)
     user_ids, movie_ids = learner.vocabulary.user_ids, learner.vocabulary.movie_ids
     orders = {
         int(user_ids[user - 1]): [int(movie_ids[item - 1]) for item in items]
-        for user, items in items_of(rank_movies(unruled, learner.vocabulary.n_movies)).items()
+        for user, items in items_of(rank_movies(without_rules, learner.vocabulary.n_movies)).items()
     }
     return Published(home, settings, tonight, orders)
 

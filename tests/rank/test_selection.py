@@ -70,10 +70,10 @@ def slow_list(question: Question, user: int) -> list[int]:
     """Fill one user's list place by place from all remaining candidates."""
     scores, items = question.score_BC[user], question.item_BC[user]
     known = [score for score in scores if score > -math.inf]
-    worth = list(scores)
+    scaled = list(scores)
     if question.diversity > 0 and known:
         span = max(known) - min(known) or 1.0
-        worth = [(1 - question.diversity) * ((score - min(known)) / span) for score in scores]
+        scaled = [(1 - question.diversity) * ((score - min(known)) / span) for score in scores]
     chosen: list[int] = []
     while len(chosen) < question.n:
         best, best_value = -1, -math.inf
@@ -82,7 +82,7 @@ def slow_list(question: Question, user: int) -> list[int]:
                 continue
             vectors = [question.vectors_ID[items[other]] for other in chosen]
             likeness = max([0.0, *(cosine(question.vectors_ID[items[column]], vector) for vector in vectors)])
-            value = worth[column] - question.diversity * likeness if scores[column] > -math.inf else -math.inf
+            value = scaled[column] - question.diversity * likeness if scores[column] > -math.inf else -math.inf
             if value > best_value:
                 best, best_value = column, value
         if best == -1:

@@ -104,8 +104,8 @@ def test_the_offset_and_unit_of_a_part_do_not_matter(labelled: LabelledCandidate
 @pytest.mark.parametrize("junk", [0.0, 1e6, torch.nan, -torch.inf])
 def test_values_of_missing_candidates_do_not_matter(junk: float, labelled: LabelledCandidates) -> None:
     parts_BCP = labelled.parts_BCP.masked_fill(~labelled.is_candidate_BC[:, :, None], junk)
-    spoilt = LabelledCandidates(parts_BCP, labelled.is_candidate_BC, labelled.is_relevant_BC)
-    assert torch.equal(fit(spoilt), fit(labelled))
+    changed = LabelledCandidates(parts_BCP, labelled.is_candidate_BC, labelled.is_relevant_BC)
+    assert torch.equal(fit(changed), fit(labelled))
 
 
 def test_users_without_a_relevant_candidate_are_ignored(labelled: LabelledCandidates) -> None:

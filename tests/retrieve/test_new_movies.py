@@ -138,10 +138,10 @@ def slow_likeness(first: int, second: int) -> float:
 
 
 def test_a_franchise_is_found_by_a_title_word() -> None:
-    kin: list[Movie] = [(f"Batman {numeral}", 1989, ["Action"]) for numeral in ("One", "Two", "Three", "Four")]
+    franchise: list[Movie] = [(f"Batman {numeral}", 1989, ["Action"]) for numeral in ("One", "Two", "Three", "Four")]
     others: list[Movie] = [(f"Picture {letter}", 1989, ["Action"]) for letter in "abcdefgh"]
-    movies = [*others, *kin, ("Batman Returns", 2005, ["Action"])]
-    assert len(kin) + 1 == MIN_MOVIES_PER_WORD
+    movies = [*others, *franchise, ("Batman Returns", 2005, ["Action"])]
+    assert len(franchise) + 1 == MIN_MOVIES_PER_WORD
     shares = shares_of(find_new_movies(features_of(movies), counts_of(*[7] * 12, 0)), 13)
     # all movies share the genre, none the decade; with the word, two cosines of the franchise are 1, of the others one
     assert shares == pytest.approx({**dict.fromkeys(range(1, 9), 1 / 16), **dict.fromkeys(range(9, 13), 2 / 16)})

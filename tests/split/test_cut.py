@@ -62,9 +62,9 @@ def test_files_are_canonical_and_sorted(tmp_path: Path) -> None:
 
 def test_the_order_of_the_source_does_not_matter(tmp_path: Path) -> None:
     ratings = make_ratings()
-    straight = read_parts(split(ratings, tmp_path / "straight"))
+    in_order = read_parts(split(ratings, tmp_path / "straight"))
     shuffled = read_parts(split(ratings.sample(fraction=1.0, shuffle=True, seed=7), tmp_path / "shuffled"))
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
 
 
 def test_the_draw_depends_on_the_pair_only(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_the_hash_is_splitmix64() -> None:
 
 def test_repeated_pairs_are_split_by_content() -> None:
     twice = pl.concat([make_ratings(seed=0), make_ratings(seed=1)])
-    straight = split_validation(twice, 0.1, seed=0)
+    in_order = split_validation(twice, 0.1, seed=0)
     shuffled = split_validation(twice.sample(fraction=1.0, shuffle=True, seed=3), 0.1, seed=0)
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
-    assert len(straight[1]) == 1600
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
+    assert len(in_order[1]) == 1600
 
 
 def rated(*rows: tuple[int, int, int]) -> pl.DataFrame:
@@ -180,10 +180,10 @@ def test_validation_is_cut_like_the_holdout() -> None:
 @pytest.mark.parametrize("config", [SplitConfig(kind="time"), SplitConfig(kind="last")])
 def test_splits_by_time_do_not_depend_on_seed_or_order(config: SplitConfig) -> None:
     ratings = at_random_times()
-    straight = cut_holdout(ratings, config, seed=0)
+    in_order = cut_holdout(ratings, config, seed=0)
     shuffled = cut_holdout(ratings.sample(fraction=1.0, shuffle=True, seed=7), config, seed=1)
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
-    assert straight[0].columns == ratings.columns
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
+    assert in_order[0].columns == ratings.columns
 
 
 def test_the_name_of_the_holdout_says_how_it_was_cut() -> None:

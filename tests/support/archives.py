@@ -18,7 +18,7 @@ Names = Mapping[str, bytes]
 STAND_IN_SIZES = (300, 200, 10_000)  # users, movies, ratings: enough to train on, and quick to write
 
 # Other published files: they are ignored, or listed as not used.
-BESIDE = {
+OTHER_FILES = {
     "ml-100k": {
         "README": b"SUMMARY & USAGE LICENSE\n",
         "u.info": b"943 users\n1682 items\n100000 ratings\n",
@@ -77,8 +77,8 @@ def write_archive(
 def write_edition(folder: Path, name: str, tables: Tables) -> Path:
     """Writes `<name>.zip` with the folder and the other files that GroupLens packs into that edition."""
     edition = DATASETS[name]
-    beside = BESIDE.get(name, {"README.txt": b"Summary\n=======\n"}) | (GENOME if edition.unused else {})
-    files = {**render(edition.layout, **vars(tables)), **beside}
+    others = OTHER_FILES.get(name, {"README.txt": b"Summary\n=======\n"}) | (GENOME if edition.unused else {})
+    files = {**render(edition.layout, **vars(tables)), **others}
     return write_files(folder / edition.file, files, edition.folder or edition.name)
 
 

@@ -31,7 +31,7 @@ Place = tuple[int, int, float]  # item_idx, rank, score
 CPU = torch.device("cpu")
 VOCABULARY = Vocabulary(*(np.arange(1, size, dtype=np.int32) for size in (SIZES.n_users, SIZES.n_items)))
 LEARNER = Learner(VOCABULARY, LEVELS, seed=0, device="cpu", features=FEATURES)  # of the planted ratings
-OLD_WAY = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
+BLENDED = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def indifferent(n_users: int, n_items: int) -> RatingNetwork:
 
 
 def ranker_of(
-    histories: Histories, retrievers: dict[str, Retriever], weights: Weights = OLD_WAY, config: RankConfig | None = None
+    histories: Histories, retrievers: dict[str, Retriever], weights: Weights = BLENDED, config: RankConfig | None = None
 ) -> Ranker:
     """Return a ranker with equal predicted stars for all pairs and without user properties."""
     network = indifferent(len(histories), histories.n_items)

@@ -32,7 +32,7 @@ class Sink:
     received: list[dict[str, Any]] = field(default_factory=list)  # bodies of the requests answered with 200
     statuses: list[int] = field(default_factory=list)  # for the next requests, in order; 200 when there are no more
     headers: list[Message] = field(default_factory=list)  # of each request
-    said: bytes = b""  # the body of every answer
+    answer_body: bytes = b""  # the body of every answer
     drips: bool = False  # sends headers without end
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -58,10 +58,10 @@ def webhook() -> Iterator[Sink]:
             if status == 200:
                 sink.received.append(body)
             self.send_response(status)
-            self.send_header("Content-Length", str(len(sink.said)))
+            self.send_header("Content-Length", str(len(sink.answer_body)))
             self.send_header("Location", "http://127.0.0.1:9/")
             self.end_headers()
-            self.wfile.write(sink.said)
+            self.wfile.write(sink.answer_body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name for it
             pass

@@ -127,26 +127,26 @@ def test_a_training_may_be_killed_twice(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept_if_they_are_not_the_last(tmp_path: Path) -> None:
     """The learning rate is so high that an early epoch is the best."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "epochs": 6}
-    expected, epochs = fit("softmax", None, **wild)
+    fast: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "epochs": 6}
+    expected, epochs = fit("softmax", None, **fast)
     best = min(epochs, key=lambda epoch: epoch.validation_error or 9.0).number
     assert best < 5
     with pytest.raises(Killed):
-        fit("softmax", tmp_path, die_at=5 * 20 + 3, **wild)
+        fit("softmax", tmp_path, die_at=5 * 20 + 3, **fast)
     assert any(name.startswith("best.") for name in load_file(tmp_path / "training.safetensors"))
-    assert same_weights(fit("softmax", tmp_path, **wild)[0], expected)
+    assert same_weights(fit("softmax", tmp_path, **fast)[0], expected)
 
 
 def test_a_training_killed_after_early_stopping_adds_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training is killed after its last epoch and before its checkpoint is removed."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1, "epochs": 6}
-    expected, epochs = fit("softmax", None, **wild)
+    fast: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1, "epochs": 6}
+    expected, epochs = fit("softmax", None, **fast)
     assert len(epochs) < 6
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "remove", lambda self: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            fit("softmax", tmp_path, **wild)
-    network, again = fit("softmax", tmp_path, **wild)
+            fit("softmax", tmp_path, **fast)
+    network, again = fit("softmax", tmp_path, **fast)
     assert again == epochs
     assert same_weights(network, expected)
 

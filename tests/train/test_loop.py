@@ -120,8 +120,8 @@ def test_validation_is_never_trained_on(name: str) -> None:
 def test_implicit_history_comes_from_training_rows_only() -> None:
     train, validation = parts()
     alone, _ = fit("ordinal", train=train, stop_after=1)
-    beside, _ = fit("ordinal", train=train, validation=validation, stop_after=1)
-    assert torch.equal(predict_all(alone), predict_all(beside))
+    with_validation, _ = fit("ordinal", train=train, validation=validation, stop_after=1)
+    assert torch.equal(predict_all(alone), predict_all(with_validation))
 
 
 def test_a_history_that_includes_the_holdout_changes_predictions() -> None:

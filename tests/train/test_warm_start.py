@@ -268,8 +268,8 @@ def test_the_checkpoint_name_depends_on_the_champion(tmp_path: Path, monkeypatch
     monkeypatch.setattr("recsys.train.choose.open_checkpoint", lambda folder, *shaping: opened.append(digest(*shaping)))
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config("nmf", epochs=1)
-    gentle = WarmStartConfig(learning_rate_share=0.1)
-    champions = (None, champion_of("nmf"), champion_of("nmf", seed=4), champion_of("nmf", schedule=gentle))
+    slower = WarmStartConfig(learning_rate_share=0.1)
+    champions = (None, champion_of("nmf"), champion_of("nmf", seed=4), champion_of("nmf", schedule=slower))
     again = champion_of.__wrapped__("nmf")
     opened.clear()  # forgets the checkpoints of training the champions
     for champion in (*champions, again):

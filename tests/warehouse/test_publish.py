@@ -26,7 +26,7 @@ def tonight(tmp_path: Path) -> Tonight:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home to copy: most tests begin with the same published run."""
     folder = tmp_path_factory.mktemp("published")
     home = Home(folder / "home")
@@ -35,9 +35,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture
-def r1(elsewhere: Home, home: Home) -> None:
+def r1(template: Home, home: Home) -> None:
     """Run r1 has been published from `tonight`."""
-    shutil.copytree(elsewhere.root, home.root)
+    shutil.copytree(template.root, home.root)
 
 
 def select(home: Home, statement: str) -> list[tuple[Any, ...]]:

@@ -427,9 +427,9 @@ def test_a_decompression_bomb_is_refused_before_it_takes_memory(
     assert path.stat().st_size < 2**21
     command = [sys.executable, "-c", READ_ALONE, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    said, peak_mib = done.stdout.splitlines()
-    assert re.search(words, said)
-    assert "Next: " in said
+    message, peak_mib = done.stdout.splitlines()
+    assert re.search(words, message)
+    assert "Next: " in message
     assert int(peak_mib) < 500
 
 

@@ -97,9 +97,9 @@ def test_blocks_of_any_size_have_all_ratings(folder: Path, tmp_path: Path, monke
     monkeypatch.setattr("recsys.ingest.synthetic.draws.BLOCK_RATINGS", 1_000)
     monkeypatch.setattr(module, "MOVIES_AT_A_TIME", 300)
     generate(SIZE, tmp_path / "blocks")
-    whole, parted = (pl.read_csv(path / "ratings.csv") for path in (folder, tmp_path / "blocks"))
-    assert parted.select("userId", "movieId").n_unique() == len(whole) == 20_000
-    counts = [ratings["userId"].value_counts().sort("userId") for ratings in (whole, parted)]
+    whole, in_blocks = (pl.read_csv(path / "ratings.csv") for path in (folder, tmp_path / "blocks"))
+    assert in_blocks.select("userId", "movieId").n_unique() == len(whole) == 20_000
+    counts = [ratings["userId"].value_counts().sort("userId") for ratings in (whole, in_blocks)]
     assert counts[0].equals(counts[1])
     assert (tmp_path / "blocks" / "movies.csv").read_bytes().count(b"\r\n") == 2_001
 
