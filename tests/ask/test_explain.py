@@ -136,7 +136,7 @@ def test_unknown_users_and_movies_are_refused(served_night: Home, user_id: int, 
         explain(served_night, user_id, asked)
 
 
-def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Home, tmp_path: Path) -> None:
+def test_a_missing_folder_of_the_run_is_an_error(served_night: Home, tmp_path: Path) -> None:
     """The lists themselves are still served from the warehouse."""
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
@@ -145,6 +145,6 @@ def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Ho
         explain(home, 5, "3")
 
 
-def test_without_published_lists_the_query_fails(home: Home) -> None:
+def test_missing_published_lists_are_an_error(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         explain(home, 5, "3")

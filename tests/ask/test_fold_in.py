@@ -74,7 +74,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("stated", STATED.values(), ids=STATED)
 @pytest.mark.parametrize("ratings", RATINGS.values(), ids=RATINGS)
-def test_fold_in_gives_the_list_of_the_ranker(
+def test_fold_in_gives_the_same_list_as_the_ranker(
     ratings: Mapping[int, float], stated: tuple[str, ...], pair: Pair
 ) -> None:
     for n in (1, 10, 60):
@@ -109,7 +109,7 @@ def test_served_by_depends_on_ratings_and_properties() -> None:
     assert [name_service(n, is_stated=True) for n in (0, 1, 10)] == ["features", "few ratings", "history"]
 
 
-def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) -> None:
+def test_new_movies_are_listed_unless_rules_close_them(pair: Pair, request: pytest.FixtureRequest) -> None:
     """Movies 39 and 40 have no ratings. They are in every list that is long enough, unless rules close them."""
     listed = set(fold_in(pair.saved, {4: 5.0}, (), 60).item_idx.tolist())
     if request.node.callspec.params["pair"] == "ruled":

@@ -95,7 +95,7 @@ def test_invalid_arguments_are_refused(served_night: Home, ratings: str, segment
         recommend_for(served_night, ratings, segment)
 
 
-def test_without_the_folder_of_the_run_there_is_no_list(served_night: Home, tmp_path: Path) -> None:
+def test_a_missing_folder_of_the_run_is_an_error(served_night: Home, tmp_path: Path) -> None:
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
@@ -116,7 +116,7 @@ def test_a_damaged_folder_is_reported_with_its_path(served_night: Home, tmp_path
             asked()
 
 
-def test_without_published_lists_the_query_fails(home: Home) -> None:
+def test_missing_published_lists_are_an_error(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         recommend_for(home, "20=5")
 

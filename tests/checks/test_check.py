@@ -59,7 +59,7 @@ def read_page(run: Run) -> str:
     return (run.data_docs / "index.html").read_text(encoding="utf-8")
 
 
-def test_good_data_are_the_snapshot_itself(tmp_path: Path, run: Run) -> None:
+def test_good_data_are_used_directly_from_the_snapshot(tmp_path: Path, run: Run) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables())
     checked = check_ratings(snapshot, run, STRICT, None)
     assert (checked.ratings, checked.movies, checked.users) == (snapshot.ratings, snapshot.movies, snapshot.users)
@@ -217,7 +217,7 @@ def test_a_table_that_is_useless_for_training_is_refused(
     assert read_result(run)["passed"] is False
 
 
-def test_a_row_names_the_first_rule_it_breaks(tmp_path: Path, run: Run) -> None:
+def test_a_quarantined_row_has_the_first_rule_that_it_breaks(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     tables["ratings"][4].update(rating=9.0, movie_id=99, rated_at=datetime(1980, 1, 1, tzinfo=UTC))
     check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, None)
@@ -288,7 +288,7 @@ def test_an_as_of_before_the_first_rating_is_refused(tmp_path: Path, run: Run) -
         check_ratings(write_tables(tmp_path / "s", make_tables()), run, CONFIG, START)
 
 
-def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
+def test_unreadable_lines_count_as_refused(tmp_path: Path, run: Run) -> None:
     rejects = [reject("ratings", 601 + n) for n in range(7)]
     snapshot = write_tables(tmp_path / "s", make_tables(), rejects)
     assert check_ratings(snapshot, run, CONFIG, None).counts["quarantine"] == 7
@@ -299,7 +299,7 @@ def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
         check_ratings(snapshot, run, STRICT, None)
 
 
-def test_exactly_the_limit_passes(tmp_path: Path, run: Run) -> None:
+def test_a_share_equal_to_the_limit_passes(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"][:6]:
         row["rating"] = 0.0
@@ -388,7 +388,7 @@ def test_tags_after_the_last_rating_are_ignored(tmp_path: Path, run: Run) -> Non
 
 
 @pytest.mark.parametrize(("genres", "refused"), [(None, 0), (["Drama"], 0), (["Comedy"], 20)])
-def test_genres_must_be_those_of_the_edition_if_it_lists_them(
+def test_genres_must_be_in_the_list_of_the_edition_if_there_is_one(
     tmp_path: Path, run: Run, genres: list[str] | None, refused: int
 ) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables(), genres=genres)
@@ -398,7 +398,7 @@ def test_genres_must_be_those_of_the_edition_if_it_lists_them(
     assert broken_rules(run).get("movie_genres_known", 0) == refused
 
 
-def test_each_rule_has_a_limit_of_its_own(tmp_path: Path, run: Run) -> None:
+def test_each_rule_has_its_own_limit(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"][:4]:
         row["rating"] = 9.0
@@ -439,7 +439,7 @@ def test_the_settings_named_in_a_refusal_admit_the_data(
     assert check_ratings(snapshot, run, Settings().check, None).counts["quarantine"] == 9
 
 
-def test_no_setting_is_named_if_none_would_help(tmp_path: Path, run: Run) -> None:
+def test_no_setting_is_named_if_none_would_admit_the_data(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = 9.0

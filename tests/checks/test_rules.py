@@ -339,7 +339,7 @@ def test_compare_snapshots_by_hand(connection: duckdb.DuckDBPyConnection) -> Non
     }
 
 
-def test_compare_snapshots_with_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+def test_compare_snapshots_without_ratings(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("insert into moments values (?, null)", [T2])
     connection.execute("insert into compared_scale values (1), (5)")
     give(connection, "superseded", (1, 1, 3.0, T1, T2))

@@ -129,7 +129,7 @@ def test_figures_of_a_baseline(setting: Setting) -> None:
     assert popular["ndcg_at_10_by_score"] == by_count
 
 
-def test_epochs_are_chosen_on_validation_or_stated(setting: Setting) -> None:
+def test_epochs_are_chosen_on_validation_or_taken_from_the_config(setting: Setting) -> None:
     chosen = train_network("ordinal", replace(setting, epochs="chosen"))[1]
     stated = train_network("ordinal", setting)[1]
     assert stated.epochs == MODELS["ordinal"].configure(len(setting.parts.train), 5).training.epochs
@@ -147,7 +147,7 @@ def test_a_tuned_config_applies_to_its_network_only(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("epochs", ["chosen", "stated"])
-def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
+def test_the_holdout_has_no_effect_on_training(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
     """Weights, epochs and vocabulary do not depend on the holdout, which has users and movies of its own."""
     strangers = pl.col("user_id").is_in([1, 2, 3]) | pl.col("movie_id").is_in([4, 5])
     known = {
@@ -223,7 +223,7 @@ def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkey
     assert "holds a comparison under other conditions: splits was" in other.stderr
 
 
-def test_a_failing_network_has_a_row_and_the_others_run(
+def test_a_failing_network_has_a_row_and_does_not_stop_the_others(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverge("softmax", monkeypatch)
@@ -296,7 +296,7 @@ def test_invalid_options_are_wrong_usage(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_network_in_one_call(home: Path, tmp_path: Path) -> None:
+def test_all_networks_can_be_compared_in_one_call(home: Path, tmp_path: Path) -> None:
     shown = run(home, "--models", "all", "--out", tmp_path, "--json")
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)

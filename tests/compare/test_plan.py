@@ -26,7 +26,7 @@ def test_names_of_baselines_and_networks_are_distinct() -> None:
     assert not {*MODELS} & {*BASELINES}
 
 
-def test_seeds_count_from_the_first() -> None:
+def test_seeds_are_consecutive_from_the_first() -> None:
     assert plan(n_seeds=3).seeds == (3, 4, 5)
 
 

@@ -48,7 +48,7 @@ def test_a_logarithmic_range_is_searched_evenly_in_its_logarithm() -> None:
     assert 0.4 < sum(value < 0.01 for value in drawn) / len(drawn) < 0.6
 
 
-def test_choices() -> None:
+def test_a_list_of_choices_is_searched() -> None:
     assert set(draw(Field("kind", "b", ["a", "b", "c"]))) == {"a", "b", "c"}
 
 

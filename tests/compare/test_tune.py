@@ -112,13 +112,13 @@ def count_values(log: Path) -> int:
     return log.read_text().count('"param_name"') if log.exists() else 0
 
 
-def test_the_search_stops_during_a_training_when_time_is_up(tmp_path: Path) -> None:
+def test_the_search_stops_during_a_training_at_the_time_limit(tmp_path: Path) -> None:
     """The first trial may exceed the time limit, so that there is a result."""
     found = tune("softmax", settings_for(tmp_path), minutes=1e-6)
     assert found.trials == {"complete": 1}
 
 
-def test_one_search_at_a_time(home: Path, found: Tuned) -> None:
+def test_a_second_search_at_the_same_time_is_refused(home: Path, found: Tuned) -> None:
     with (
         FileLock(found.folder.with_name(f".{found.folder.name}.lock")),
         pytest.raises(HomeBusy, match="is already running"),

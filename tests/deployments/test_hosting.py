@@ -40,7 +40,7 @@ def test_incomplete_password_is_refused(auth: str, tmp_path: Path) -> None:
     assert auth not in refusal.value.message
 
 
-def test_addresses(tmp_path: Path) -> None:
+def test_addresses_of_ui_and_api(tmp_path: Path) -> None:
     anywhere = ServeEnvironment("0.0.0.0", 4200, tmp_path, {"PREFECT_UI_URL": "https://nights.example"})
     assert (anywhere.url, anywhere.ui_url) == ("http://127.0.0.1:4200", "https://nights.example")
     assert ServeEnvironment("0.0.0.0", 4200, tmp_path, {}).ui_url not in {

@@ -87,7 +87,7 @@ def test_every_query_returns_the_expected_rows(here: Path, name: str, block: str
     assert answer.last is None or rows[-1] == answer.last
 
 
-def test_the_files_that_a_query_writes(here: Path) -> None:
+def test_queries_write_the_documented_files(here: Path) -> None:
     (block,) = (block for block in blocks("sql") if block.startswith("copy"))
     ask(block)
     header, first, *_ = (here / "lists.csv").read_text(encoding="utf-8").splitlines()
@@ -102,7 +102,7 @@ def test_every_program_prints_the_list_of_user_42(here: Path, block: str) -> Non
     assert printed.getvalue() in ("['Movie 4', 'Movie 5', 'Movie 6']\n", "[4, 5, 6]\n")
 
 
-def test_the_shell_command(here: Path) -> None:
+def test_the_shell_command_runs(here: Path) -> None:
     (line,) = blocks("sh")
     (statement,) = re.findall(r'"(.+)"', line)
     assert ask(statement) == [(4, "Movie 4"), (5, "Movie 5"), (6, "Movie 6")]

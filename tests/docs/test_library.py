@@ -28,7 +28,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", recsys.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
     value = getattr(recsys, name)
     assert name in dir(recsys)
     assert name == "__version__" or value.__doc__
@@ -97,7 +97,7 @@ def test_open_run_by_id_and_by_default_the_served_run(ran: tuple[recsys.Home, Su
     assert served.folder == home.runs / served.run_id
 
 
-def test_a_run_that_does_not_exist_is_named(ran: tuple[recsys.Home, Summary], home: recsys.Home) -> None:
+def test_the_error_names_a_run_that_does_not_exist(ran: tuple[recsys.Home, Summary], home: recsys.Home) -> None:
     with pytest.raises(UsageError, match="has no run '20200101T000000Z'"):
         recsys.open_run(ran[0], "20200101T000000Z")
     with pytest.raises(NotPublished, match="serves no run"):

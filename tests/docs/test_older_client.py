@@ -1,4 +1,4 @@
-"""DuckDB 1.4 without any other package reads the published file."""
+"""DuckDB 1.4, without any other package, reads the published file."""
 
 import json
 import subprocess

@@ -49,7 +49,7 @@ def test_the_picture_shows_the_list_that_the_page_shows_and_needs_no_network() -
     assert "@font-face" not in svg
 
 
-def test_lines_that_are_left_out_become_an_ellipsis() -> None:
+def test_omitted_lines_become_an_ellipsis() -> None:
     text = "Night 1\n\nmodel x\nother 1\nother 2\nmodel y\n"
     assert shorten(text, Shown(keep="^(Night|model)")) == "Night 1\n\nmodel x\n…\nmodel y"
     assert shorten("row 1\n" + 60 * " " + "more of it\nrow 2", Shown(keep="^row")) == "row 1\nrow 2"

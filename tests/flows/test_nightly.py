@@ -359,7 +359,7 @@ def test_the_first_line_names_the_night(first: Night, source: str) -> None:
     assert f"night on {source}, tables in " in first.stderr.splitlines()[0]
 
 
-def test_one_night_at_a_time(tmp_path: Path) -> None:
+def test_a_second_night_at_the_same_time_is_refused(tmp_path: Path) -> None:
     """The other night gets SIGSTOP as soon as it holds the lock."""
     home = Home(tmp_path / "home")
     with started(home, SOURCE) as other:

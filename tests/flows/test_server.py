@@ -38,7 +38,7 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_no_server_is_configured(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_configured_server_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="recsys"):
         assert choose_server() is None
     assert caplog.messages == ["no Prefect server is configured; the night runs without one"]

@@ -45,7 +45,7 @@ def settings(home: Home) -> Settings:
         (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
     ],
 )
-def test_every_end_is_a_row_in_runs(
+def test_every_outcome_is_a_row_in_runs(
     error: BaseException, verdict: str, reason: str, settings: Settings, home: Home
 ) -> None:
     run = end_with(error, settings)
@@ -107,7 +107,7 @@ def test_nights_that_start_in_the_same_second_get_different_names(settings: Sett
     assert [run.run_id for run in runs] == sorted(run.run_id for run in runs)
 
 
-def test_one_night_at_a_time(settings: Settings, home: Home) -> None:
+def test_a_second_night_at_the_same_time_is_refused(settings: Settings, home: Home) -> None:
     with night(settings), pytest.raises(HomeBusy, match=re.escape(str(home.root))), night(settings):
         pytest.fail("two nights at once")
     with night(settings):

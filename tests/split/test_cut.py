@@ -67,7 +67,7 @@ def test_the_order_of_the_source_does_not_matter(tmp_path: Path) -> None:
     assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
 
 
-def test_the_draw_depends_on_the_pair_only(tmp_path: Path) -> None:
+def test_the_draw_depends_only_on_the_pair(tmp_path: Path) -> None:
     one = read_parts(split(make_ratings(seed=0), tmp_path / "one"))
     other = read_parts(split(make_ratings(seed=1), tmp_path / "other"))
     assert [pairs(part) for part in one] == [pairs(part) for part in other]
@@ -136,7 +136,7 @@ def at_random_times(seed: int = 0) -> pl.DataFrame:
     return make_ratings().with_columns(pl.col("rated_at") + pl.duration(days=days))
 
 
-def test_the_newest_share_is_held_out_and_ties_are_broken_by_id() -> None:
+def test_the_newest_ratings_are_held_out_and_ties_are_broken_by_id() -> None:
     ratings = rated((1, 5, 0), (2, 9, 3), (2, 5, 3), (1, 9, 3), (3, 1, 1), (1, 7, 2), (3, 2, 9), (9, 9, 3))
     rest, holdout = cut_holdout(ratings, SplitConfig(kind="time", holdout_share=0.5), seed=0)
     assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (1, 9)}  # of the four of hour 3, that of the lowest user is kept
@@ -186,7 +186,7 @@ def test_splits_by_time_do_not_depend_on_seed_or_order(config: SplitConfig) -> N
     assert in_order[0].columns == ratings.columns
 
 
-def test_the_name_of_the_holdout_says_how_it_was_cut() -> None:
+def test_the_name_of_the_holdout_contains_the_kind_of_split() -> None:
     kinds: tuple[SplitKind, ...] = ("random", "time", "last")
     assert [SplitConfig(kind=kind).holdout for kind in kinds] == ["holdout", "holdout_time", "holdout_last"]
 

@@ -30,7 +30,7 @@ def learner() -> Learner:
     return Learner(fit_vocabulary(ratings()), LEVELS, seed=0, device="cpu")
 
 
-def test_ratings_become_indices() -> None:
+def test_ratings_are_encoded_as_indices() -> None:
     rated = pl.DataFrame(
         {"user_id": [30, 10, 99], "movie_id": [7, 8, 5], "rating": [0.5, 3.5, 5.0]},
         schema={"user_id": pl.Int32, "movie_id": pl.Int32, "rating": pl.Float32},

@@ -18,7 +18,7 @@ from recsys.train.device import (
 CPU = torch.device("cpu")
 
 
-def test_devices() -> None:
+def test_each_device_setting_selects_its_device() -> None:
     assert pick_device("cpu") == CPU
     if torch.cuda.is_available():
         assert pick_device("auto") == pick_device("cuda") == torch.device("cuda")

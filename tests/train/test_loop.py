@@ -117,7 +117,7 @@ def test_validation_is_never_trained_on(name: str) -> None:
         assert same_weights(network, second if best_epoch(epochs).number == 2 else first)
 
 
-def test_implicit_history_comes_from_training_rows_only() -> None:
+def test_implicit_history_comes_only_from_training_rows() -> None:
     train, validation = parts()
     alone, _ = fit("ordinal", train=train, stop_after=1)
     with_validation, _ = fit("ordinal", train=train, validation=validation, stop_after=1)
@@ -350,7 +350,7 @@ def test_predictions_may_be_empty_and_have_no_gradients(name: str) -> None:
 
 
 @every_network
-def test_prediction_is_the_same_twice(name: str) -> None:
+def test_repeated_predictions_are_equal(name: str) -> None:
     """This holds even if the network is still in training mode, in which dropout draws."""
     network = fitted(name)
     assert torch.equal(answer_all(network.train()), answer_all(network))

@@ -113,7 +113,7 @@ def test_the_error_names_the_largest_weight_and_gradient() -> None:
     )
 
 
-def test_weights_broken_by_the_last_step_are_named() -> None:
+def test_weights_that_are_not_finite_after_the_last_step_are_named() -> None:
     config = quick_config("ordinal", epochs=1, batch_size=1000, learning_rate=3e38, schedule="constant")
     with pytest.raises(
         ModelError, match=r"train: weights of .*user_table.* are not finite\. Lower learning_rate, now 3e"

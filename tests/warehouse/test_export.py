@@ -78,7 +78,7 @@ def partitions(lake: Path, table: str = "recommendations") -> list[str]:
     return sorted(path.name for path in (lake / table).iterdir())
 
 
-def test_every_table_of_the_run_is_written_and_named(served: Home, lake: Path) -> None:
+def test_every_table_of_the_run_is_written_and_listed(served: Home, lake: Path) -> None:
     done = export(served, lake)
     assert done.rows == {
         "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
@@ -162,7 +162,7 @@ def test_without_served_lists_nothing_is_exported(home: Home, lake: Path) -> Non
     assert not lake.exists()
 
 
-def test_a_folder_that_cannot_be_written(served: Home, lake: Path) -> None:
+def test_an_unwritable_folder_is_an_error(served: Home, lake: Path) -> None:
     lake.write_text("a file")
     with pytest.raises(UsageError, match=r"cannot be written: .*File exists.* Next: choose a folder"):
         export(served, lake)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_an_error(served: Home, lake: Path, monkeypatch: pytest.M
     assert files_in(lake) == {}
 
 
-def test_one_export_at_a_time(served: Home, lake: Path) -> None:
+def test_a_second_export_at_the_same_time_is_refused(served: Home, lake: Path) -> None:
     lake.mkdir()
     with (
         alone(lake / "_latest.json", "export"),

@@ -132,7 +132,7 @@ class TestPublish:
         assert home.warehouse.stat().st_size < 1.1 * first_bytes
 
     @pytest.mark.usefixtures("r1")
-    def test_failed_audit_keeps_the_old_file_to_the_byte(self, home: Home, tmp_path: Path) -> None:
+    def test_a_failed_audit_leaves_the_old_file_unchanged(self, home: Home, tmp_path: Path) -> None:
         before = home.warehouse.read_bytes()
         frames = make_frames()
         frames["recommendations"] = frames["recommendations"].head(-1)
@@ -209,7 +209,7 @@ class TestBackfill:
         ) == [(2.0, "r3")]
         assert select(home, "select verdict, published from runs where run_id = 'r3'") == [("backfilled", False)]
 
-    def test_the_lists_of_the_served_run_stay_however_many_are_newer(self, home: Home, tonight: Tonight) -> None:
+    def test_the_lists_of_the_served_run_stay_even_if_many_runs_are_newer(self, home: Home, tonight: Tonight) -> None:
         """A roll-back causes this. A backfilled run that is too old to be kept stays until the next publish."""
         publish(known_until("r1", 1), tonight, home)
         few = replace(tonight, history_runs=2)

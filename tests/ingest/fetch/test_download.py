@@ -339,7 +339,7 @@ def test_a_full_disk_is_reported(site: Site, path: Path) -> None:
     check_absent(path)
 
 
-# ---- two downloads of one file: a lock of the same kind holds between threads as between processes
+# ---- two downloads of one file, in two threads: the lock works in the same way between processes
 
 
 def test_a_second_download_waits_and_uses_the_file_of_the_first(

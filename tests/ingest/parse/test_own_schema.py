@@ -189,7 +189,7 @@ def test_a_connection_reads_one_drop_after_another(tmp_path: Path) -> None:
             assert connection.execute("select count(*) from rejects").fetchall() == [(0,)]
 
 
-def test_a_drop_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_drop_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"r\.csv cannot be opened"):
         drop(tmp_path / "r.csv", "ratings")
 
