@@ -119,7 +119,7 @@ def test_repeating_the_same_night_shows_no_difference(nights: Nights) -> None:
     assert (outcome.champion, outcome.reason) == (nights.champion.run.run_id, None)
 
 
-def test_the_figures_are_those_of_the_evaluation(nights: Nights) -> None:
+def test_the_figures_equal_those_of_the_evaluation(nights: Nights) -> None:
     """The champion was not trained on any row of tonight's holdout, so all rows are compared."""
     nights.equal.compare()
     rows, model = nights.equal.rows(), nights.equal.night.choice.model

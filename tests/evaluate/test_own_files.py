@@ -75,7 +75,7 @@ def test_every_row_is_predicted_in_the_order_of_the_holdout(evaluated: Evaluated
     assert predictions["rating_median"].is_in(LEVELS).all()
 
 
-def test_the_figures_are_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
+def test_the_figures_equal_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
     """The figures are recomputed from the file of predictions alone."""
     stars = holdout["rating"].to_numpy().astype(np.float64)
     metrics = evaluated.report["metrics"]["ordinal"]

@@ -430,9 +430,7 @@ def test_a_night_that_fails_without_a_server_sends_its_alert(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), HomeBusy("busy")], ids=repr)
-def test_no_alert_where_a_person_is_present(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_alert_if_a_person_is_present(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alerts = tmp_path / "alerts.jsonl"
     monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))
     with pytest.raises(type(error)), alerting("nightly", Settings(home=tmp_path)):

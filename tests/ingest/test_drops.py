@@ -72,7 +72,7 @@ def test_ties_in_time_go_to_the_higher_rating(tmp_path: Path, home: Home) -> Non
     assert rows(snapshot.superseded) == []
 
 
-def test_a_retraction_ends_earlier_ratings_only(tmp_path: Path, home: Home) -> None:
+def test_a_retraction_ends_only_earlier_ratings(tmp_path: Path, home: Home) -> None:
     rated = f"{RATED}1,1,3,{at(0)}\n1,2,3,{at(0)}\n1,2,5,{at(9)}\n1,3,1,{at(5)}\n2,1,2,{at(0)}\n"
     gone = f"{RETRACTED}1,1,{at(4)}\n1,1,{at(3)}\n1,2,{at(4)}\n1,3,{at(5)}\n9,9,{at(0)}\n"
     snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
@@ -109,7 +109,7 @@ def test_the_scale_has_half_stars_if_one_was_given(
     assert take(drop(tmp_path / "drops", ratings=rated), home).rating_scale == scale
 
 
-def test_the_scale_keeps_half_stars_that_were_all_corrected(tmp_path: Path, home: Home) -> None:
+def test_the_scale_has_half_stars_even_if_all_of_them_were_corrected(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3.5,{at(0)}\n1,2,2.5,{at(0)}\n")
     drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n", retractions=f"{RETRACTED}1,2,{at(1)}\n")
     snapshot = take(folder, home)
@@ -118,7 +118,7 @@ def test_the_scale_keeps_half_stars_that_were_all_corrected(tmp_path: Path, home
 
 
 @pytest.mark.parametrize("bad", ["1,Film B1,1066,Drama,", "1,Film B1,2101,Drama,", "1,  ,1995,Drama,"])
-def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+def test_a_movie_that_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home, bad: str) -> None:
     corrected = f"{DATED}{bad}2021-01-01\n4,Fire,1066,Drama,2021-01-01\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_2=corrected)
     movies = pl.read_parquet(take(folder, home).movies)
@@ -128,7 +128,7 @@ def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path
 
 
 @pytest.mark.parametrize("bad", ["1,F,0,,,", "1,F,121,,,", "1,X,31,,,"])
-def test_a_user_whom_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+def test_a_user_whom_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home, bad: str) -> None:
     users = f"{PROFILES}1,,30,,,2020-01-01\n"
     corrected = f"{PROFILES}{bad}2021-01-01\n2,X,30,,,2021-01-01\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", users=users, users_2=corrected)
@@ -150,7 +150,7 @@ def test_an_update_in_the_future_counts_as_undated(tmp_path: Path, home: Home) -
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat", "Great"]
 
 
-def test_a_rating_that_the_checks_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
+def test_a_rating_that_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home) -> None:
     bad = f"{RATED}1,1,99,{at(5)}\n1,1,4,2999-01-01T00:00:00+00:00\n1,1,4,1970-01-01T00:00:00+00:00\n"
     snapshot = take(drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=bad), home)
     assert pl.read_parquet(snapshot.ratings)["rating"].sort().to_list() == [3.0, 4.0, 4.0, 99.0]

@@ -79,7 +79,7 @@ def test_each_part_has_its_own_penalty(network: WideDeepNetwork) -> None:
     assert network.penalty(batch).item() == pytest.approx(0.01 * deep + 0.02 * wide, rel=1e-5)
 
 
-def test_crossed_weights_start_at_zero_and_dropout_is_in_the_deep_part_only() -> None:
+def test_crossed_weights_start_at_zero_and_dropout_is_only_in_the_deep_part() -> None:
     network = WideDeepNetwork(wide_deep(90_000, 10), SIZES, FEATURES)
     assert (network.user_wide.weight == 0).all()
     assert (network.item_wide.weight == 0).all()

@@ -279,7 +279,7 @@ def fitted(histories: Histories) -> Ranker:
     ],
     ids=["one user, one movie", "and one without ratings", "all seen", "all equal", "no ratings"],
 )
-def test_small_worlds(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
+def test_small_catalogues(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
     ranker = fitted(histories_of(rated, n_users, n_items))
     for n in (1, 1000):
         expected = {user: items[:n] for user, items in lists.items()}

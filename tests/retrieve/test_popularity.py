@@ -59,7 +59,7 @@ def test_users_without_features_have_no_properties(histories: Histories) -> None
     torch.testing.assert_close(affinity_UI[:, 1:], (histories.counts() / n_users)[1:].expand(40, 14))
 
 
-def test_by_hand() -> None:
+def test_affinity_by_hand() -> None:
     """Three of four users rated movie 1, among them both with the property: 0.5 ratings more than expected.
 
     The effect of this property of two users is 0.5 / (2 + l2).

@@ -242,7 +242,7 @@ def test_published_archives_are_recognised(
     assert fetch_archive(str(real_archive(dataset).path), home).dataset == dataset
 
 
-def test_the_hash_of_a_directory_depends_on_its_relevant_files_only(tmp_path: Path, home: Home) -> None:
+def test_the_hash_of_a_directory_depends_only_on_its_relevant_files(tmp_path: Path, home: Home) -> None:
     planted = plant(20, 10, 100)
     path = write_archive(tmp_path / "source", "ml-100k", planted.ratings, planted.movies, planted.users)
     before = fetch_archive(str(path), home)

@@ -98,7 +98,7 @@ def test_stars_are_on_the_scale_and_whole_before_2003(block: Block) -> None:
     assert late["rating"].unique().sort().to_list() == [half / 2 for half in range(1, 11)]
 
 
-def test_times_are_those_of_movielens_and_come_in_sessions(block: Block) -> None:
+def test_times_are_in_the_range_of_movielens_and_in_sessions(block: Block) -> None:
     moments = pl.concat([block.ratings["timestamp"], block.tags["timestamp"]])
     assert moments.is_between(int(draws.OPENED), int(draws.CLOSED)).all()
     day = pl.col("timestamp") // draws.DAY_SECONDS
