@@ -8,7 +8,8 @@
     make bench-lists ARGS="trade-off --source ml-1m"                 diversity, popularity; trade-off.png
     make bench-lists ARGS="publish"                                  lists of 100 for 200,000 users, seven nights
 
-All but the last and `scale` train like a night, with the settings of the environment (RECSYS_RANK__CANDIDATES=500).
+Except `scale` and `publish`, all train like a night, with the settings of the environment (for example
+RECSYS_RANK__CANDIDATES=500).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share, and the order in which groups of tests are handed to the workers."""
+"""Fixtures that all tests share, and the order in which groups of tests start."""
 
 import atexit
 import os
@@ -24,8 +24,9 @@ from tests.support.groups import group_of, is_slow, start_order
 
 @atexit.register
 def silence_exit() -> None:
-    """Discards what is written to stderr while the interpreter shuts down: nanobind lists every DuckDB object that a
-    thread of Prefect still holds, a page of warnings that mean nothing.
+    """Discards stderr while the interpreter shuts down.
+
+    Threads of Prefect still hold DuckDB objects then, and nanobind prints a page of meaningless warnings about them.
     """
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -35,7 +36,7 @@ hypothesis_settings.register_profile("recsys", deadline=None)  # a busy machine 
 hypothesis_settings.load_profile("recsys")
 
 REAL_DATA = Path(os.environ.get("RECSYS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-STAND_IN = "stand-in"  # the property of a test that names a dataset whose stand-in it used
+STAND_IN = "stand-in"  # a property of a test: the name of a dataset that it replaced by its stand-in
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def show_slowest_files(terminalreporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
-    """Lists the seconds that workers spent on each file: the source of the table in tests/support/groups.py."""
+    """Lists the seconds that workers spent on each file, from which the table in tests/support/groups.py is updated."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for report in reports:
         seconds[report.location[0]] += report.duration
@@ -160,7 +161,7 @@ def show_slowest_files(terminalreporter: pytest.TerminalReporter, reports: list[
 
 
 def show_stand_ins(terminalreporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
-    """Says which tests ran on stand-ins: a green run on them must not pass for one on MovieLens."""
+    """Reports which tests ran on stand-ins, so that a pass on stand-ins is not mistaken for a pass on MovieLens."""
     used = {(one.nodeid, name) for one in reports for key, name in one.user_properties if key == STAND_IN}
     if used:
         tests, names = {test for test, _ in used}, {str(name) for _, name in used}

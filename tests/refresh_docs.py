@@ -1,8 +1,8 @@
 """`make refresh-docs`: runs the commands whose output the documentation shows, and writes what they print.
 
-Three kinds of output. Blocks of README.md and docs/asking.md, from a comment to the end of a code fence, are replaced.
-docs/list.svg is drawn. docs/commands.md, docs/settings.md and docs/tables.md are written from the command line, the
-settings and the schema. The comment says what a block was made with:
+It writes three kinds of output. In README.md and docs/asking.md, it replaces the blocks from a comment to the end of a
+code fence. It draws docs/list.svg. It writes docs/commands.md, docs/settings.md and docs/tables.md from the command
+line, the settings and the schema. The comment of a block names its command, date, version and defaults:
 
     <!-- output of `recsys runs`, 2026-11-30, recsys 0.1.0, defaults 1a2b3c4d5e6f -->
 
@@ -53,11 +53,11 @@ class Shown:
     """How much of a command's output is shown; the rest becomes a line with an ellipsis."""
 
     keep: str = ""  # pattern of the lines that are shown; all of them if empty
-    lines: int = 1000  # how many of these at most
+    lines: int = 1000  # the largest number of lines that are shown
 
 
 NIGHT = r"^(Night|ml-100k|Error|Lists|model|(ordinal|bias|ease|als|popularity) +\d|user_id| +1 +[123] )"
-CONTINUED = r"^ {40,}"  # of a row of a table that is wider than the page; left out without an ellipsis
+CONTINUED = r"^ {40,}"  # the continuation of a table row that is wider than the page; left out without an ellipsis
 SHOWN = {
     "recsys nightly": Shown(keep=NIGHT),
     f'recsys explain {USER} "Braveheart"': Shown(lines=22),
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def refresh(command: str, folder: Path) -> str:
-    """A block with what the command prints now, in `folder`."""
+    """A block with the present output of the command, run in `folder`."""
     printed = shorten(run(command, folder), SHOWN.get(command, Shown()))
     prompt = "" if command == "recsys nightly" else f"$ {command}\n"
     made = f"{datetime.now(UTC):%Y-%m-%d}, recsys {__version__}, defaults {hash_defaults()}"
@@ -84,7 +84,7 @@ def refresh(command: str, folder: Path) -> str:
 
 
 def run(command: str, folder: Path) -> str:
-    """What the command prints to stdout, with `data/` in `folder` as its home."""
+    """The stdout of the command, with `data/` in `folder` as its home."""
     archive = REAL_DATA / "ml-100k.zip"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "PREFECT_"))}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"RECSYS_SOURCE": str(archive)} if archive.exists() else {})
@@ -107,7 +107,7 @@ def shorten(text: str, shown: Shown) -> str:
 
 
 def hash_defaults() -> str:
-    """12 hexadecimal digits of every default of a night: settings, and the config of each candidate network."""
+    """12 hexadecimal digits of a hash of all defaults: the settings and the config of each candidate network."""
     settings = Settings.model_construct().model_dump(mode="json", exclude={"home", "resume_hours"})
     configs = {name: MODELS[name].configure(100_000, 5).model_dump(mode="json") for name in CANDIDATES}
     return hashlib.sha256(json.dumps([settings, configs], sort_keys=True).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""A quick proof that this Python runs the project: every module is imported, and a small night is published.
+"""A quick test that this version of Python runs the project: it imports every module and publishes a small night.
 
 `make smoke PYTHON=python3.12 VENV=.venv-3.12` runs it on the second supported version.
 """

@@ -1,4 +1,4 @@
-"""A night as of T uses no rating from T on: its tables do not depend on later ratings, live or backfilled."""
+"""A night as of T, live or backfilled, uses no rating from T on: its tables do not depend on later ratings."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +68,7 @@ def publish_as_of(source: Path, home: Home, **fields: Any) -> str:
 
 
 def read(home: Home, tables: tuple[str, ...] = SERVED) -> Rows:
-    """All rows without run_id, which differs between nights; of the history only the rows as of T."""
+    """All rows without run_id, which differs between nights. Of the history, only the rows as of T are read."""
     rows = {}
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         for table in tables:

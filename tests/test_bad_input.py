@@ -1,7 +1,6 @@
 """Every kind of bad input in docs/data.md has the documented result and leaves the published tables unchanged.
 
-The page lists the expected results: for each kind what happens, and the message, in which … stands for any text.
-`bad_inputs` creates the kinds.
+The page lists the result and the message of each kind; … in a message means any text. `bad_inputs` creates the kinds.
 """
 
 import logging
@@ -32,8 +31,8 @@ from tests.support.servers import Site, serving
 from tests.support.snapshots import check_ratings
 from tests.support.spoiling import Kind, write_drops
 
-PAGE = Path(__file__).parents[1] / "docs" / "data.md"  # its part "Bad input"
-ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<says>.*) `` \|$", re.MULTILINE)
+PAGE = Path(__file__).parents[1] / "docs" / "data.md"  # the section "Bad input"
+ROW = re.compile(r"^\| (?P<kind>.+?) \| (?P<gets>.+?) \| `` (?P<message>.*) `` \|$", re.MULTILINE)
 REFUSED = {
     "refused, 3": (DataRefused,),
     "refused, 2": (UsageError,),
@@ -53,13 +52,13 @@ LENIENT = CheckConfig(max_bad_share=0.1, limits=LimitConfig(**dict.fromkeys(Limi
 
 @dataclass(frozen=True)
 class Expected:
-    """What the page says about a kind."""
+    """The result and the message of a kind on the page."""
 
     gets: str
-    says: str
+    message: str
 
     def is_in(self, text: str) -> bool:
-        parts = map(re.escape, self.says.split("…"))
+        parts = map(re.escape, self.message.split("…"))
         return re.search(".*".join(parts), text, re.DOTALL) is not None
 
 
@@ -68,7 +67,7 @@ def read_page() -> dict[str, dict[str, Expected]]:
     page = PAGE.read_text(encoding="utf-8").partition("\n## Bad input\n")[2]
     sections = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     named = {section.partition("\n")[0]: ROW.finditer(section.replace("\\|", "|")) for section in sections}
-    return {name: {row["kind"]: Expected(row["gets"], row["says"]) for row in rows} for name, rows in named.items()}
+    return {name: {row["kind"]: Expected(row["gets"], row["message"]) for row in rows} for name, rows in named.items()}
 
 
 EXPECTED = {kind: expected for rows in read_page().values() for kind, expected in rows.items()}
@@ -127,7 +126,7 @@ def copy_home(home: Home, to: Path) -> Home:
 
 @dataclass(frozen=True)
 class Ending:
-    """The error with which a night ended, and its run; GateHeld if the data passed."""
+    """The error that ended a night, and its run. The error is GateHeld if the data passed."""
 
     error: RecsysError
     run: Run | None
@@ -204,11 +203,11 @@ def prepare(made: Kind, pristine: Home, home: Home, folder: Path) -> Settings:
         made.damage(here)
     return Settings(
         source=str(source), home=here.root, resume_hours=0, **made.settings
-    )  # some kinds have equal inputs, and must not resume each other's run
+    )  # kinds with equal inputs must not resume each other's run
 
 
 def refuse(handler: Any) -> None:
-    raise AssertionError("no kind of these should ask a server")
+    raise AssertionError("no kind in this group should send a request to a server")
 
 
 def check_recorded(ending: Ending, n_runs: int) -> None:
@@ -249,7 +248,7 @@ def check_passed(ending: Ending, expected: Expected, log: str) -> None:
 def quarantined(
     home: Home, served: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """By group, the quarantine of a night with all kinds of the group at once, under lenient limits."""
+    """For each group, the quarantine of one night with all kinds of the group, under lenient limits."""
     found = {}
     for group, (files, kinds) in ROW_GROUPS.items():
         folder = tmp_path_factory.mktemp("rows")

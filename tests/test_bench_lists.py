@@ -25,7 +25,7 @@ NUMBER = r"-?\d\.\d{4}"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source is checked once on this home."""
+    """A home on which the source is checked only once."""
     return tmp_path_factory.mktemp("home")
 
 

@@ -1,4 +1,4 @@
-"""The conventions of CONTRIBUTING.md that can be checked by reading files, and the manners of the command line."""
+"""The conventions of CONTRIBUTING.md that can be checked by reading files, and the behaviour of the command line."""
 
 import ast
 import re
@@ -91,7 +91,7 @@ def walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def list_writers(tree: ast.AST) -> list[str]:
-    """Expressions that may open a DuckDB file without read_only=True. Databases in memory are allowed anywhere."""
+    """Expressions that may open a DuckDB file without read_only=True. In-memory databases are allowed everywhere."""
     found = [name for name in list_imports(tree) if name == "duckdb.connect"]  # calls must be written out in full
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "duckdb.connect":
@@ -103,7 +103,7 @@ def list_writers(tree: ast.AST) -> list[str]:
     return found
 
 
-def test_help_is_instant() -> None:
+def test_help_imports_little() -> None:
     """`--help` imports only what it needs. Each command imports the rest when it runs."""
     program = (
         "import sys; from flows.cli.main import main; main(['--help'], standalone_mode=False); "
@@ -139,7 +139,7 @@ def test_models_have_the_same_names_everywhere() -> None:
     assert get_args(ModelName) == cli.MODELS
 
 
-def test_make_says_at_once_that_it_sets_up(tmp_path: Path) -> None:
+def test_make_reports_the_setup_before_it_begins(tmp_path: Path) -> None:
     """In a fresh clone, `make run` prints a line before it creates the environment, which takes a minute."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "called: $*"\nexit 3\n', encoding="utf-8")
@@ -167,7 +167,7 @@ def test_every_helper_of_the_tests_is_in_the_index() -> None:
 
 
 def test_no_file_names_a_package_host() -> None:
-    """Each machine has its own settings for where packages come from, so that the project installs behind a mirror."""
+    """The source of packages is a setting of each machine, so that the project can be installed from a mirror."""
     found = [name_of(path) for path in list_project_files() if PACKAGE_HOSTS.search(read(path))]
     assert found == []
 

@@ -36,7 +36,7 @@ def test_a_checkpoint_that_cannot_be_removed_is_reported(home: Home) -> None:
     assert read_forgotten(home).user_ids == [7]
 
 
-def test_the_digest_depends_on_the_set_only(tmp_path: Path) -> None:
+def test_the_digest_depends_only_on_the_set_of_users(tmp_path: Path) -> None:
     one, other = forget([1, 2], Home(tmp_path / "a")), forget([2, 1], Home(tmp_path / "b"))
     assert one.digest == other.digest != forget([3], Home(tmp_path / "b")).digest
 

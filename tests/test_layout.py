@@ -1,4 +1,4 @@
-"""The layout of `recsys/`: which room may import which, and how large a module, a function and a folder may be."""
+"""The layout of `recsys/`: the allowed imports between rooms, and the limits of modules, functions and folders."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_conventions import ROOT, list_imports
 
-# Each room may import itself and those above it. "flat" is every module in recsys/ but the last three.
+# Each room may import itself and the rooms above it. "flat" is every module directly in recsys/ except the last three.
 ROOMS = (
     "flat",
     "settings",
@@ -58,8 +58,8 @@ def room_of(module: str) -> str:
     return ".".join(parts) or "flat"
 
 
-def list_arrows() -> Iterator[tuple[str, str]]:
-    """(module, module it imports), within recsys."""
+def list_import_pairs() -> Iterator[tuple[str, str]]:
+    """Pairs of a module and a module that it imports, within recsys."""
     for module, path in MODULES.items():
         for name in list_imports(ast.parse(path.read_text(encoding="utf-8"))):
             imported = name if name in MODULES else name.rpartition(".")[0]
@@ -67,7 +67,7 @@ def list_arrows() -> Iterator[tuple[str, str]]:
                 yield module, imported
 
 
-ARROWS = sorted(list_arrows())
+IMPORT_PAIRS = sorted(list_import_pairs())
 
 
 def test_every_folder_is_a_room() -> None:
@@ -76,19 +76,19 @@ def test_every_folder_is_a_room() -> None:
 
 
 def test_rooms_import_one_way() -> None:
-    upward = [(low, high) for low, high in ARROWS if ROOMS.index(room_of(low)) < ROOMS.index(room_of(high))]
-    assert upward == []
-    assert len(ARROWS) > len(MODULES)
+    wrong_way = [(low, high) for low, high in IMPORT_PAIRS if ROOMS.index(room_of(low)) < ROOMS.index(room_of(high))]
+    assert wrong_way == []
+    assert len(IMPORT_PAIRS) > len(MODULES)
 
 
 def test_no_modules_import_each_other() -> None:
     graph: dict[str, set[str]] = {}
-    for module, imported in ARROWS:
+    for module, imported in IMPORT_PAIRS:
         graph.setdefault(module, set()).add(imported)
-    assert {*TopologicalSorter(graph).static_order()} <= {*MODULES}  # raises CycleError where there is a circle
+    assert {*TopologicalSorter(graph).static_order()} <= {*MODULES}  # raises CycleError if there is a cycle
 
 
-def test_few_files_lie_flat() -> None:
+def test_the_package_has_few_modules_at_its_top_level() -> None:
     assert len([*PACKAGE.glob("*.py")]) <= MAX_FLAT_FILES
 
 
@@ -102,6 +102,6 @@ def test_modules_and_functions_are_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", sorted({*ROOMS} - ON_TOP))
-def test_every_room_says_what_it_is_for(room: str) -> None:
+def test_every_room_has_a_docstring(room: str) -> None:
     described = ast.get_docstring(ast.parse((PACKAGE / room.replace(".", "/") / "__init__.py").read_text("utf-8")))
     assert described and len(described.split()) >= 8

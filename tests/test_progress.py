@@ -1,4 +1,4 @@
-"""Progress as log lines, because standard error of a test is not a terminal; two tests open a real one."""
+"""Progress as log lines, because stderr of a test is not a terminal. Two tests open a pseudo-terminal."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ def test_a_short_step_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records[0].levelno == logging.INFO
 
 
-def test_a_long_step_logs_how_far_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_step_logs_its_progress(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
     with progress("train", 2000, "ratings", logger) as advance:
         advance(500, "loss 1.2")
@@ -69,7 +69,7 @@ def test_a_terminal_shows_a_bar() -> None:
 
 
 def run_on_terminal(script: str) -> str:
-    """Returns what a Python program writes to a standard error that is a terminal."""
+    """Returns the stderr of a Python program whose stderr is a terminal."""
     main, side = pty.openpty()
     subprocess.run([sys.executable, "-c", script], stderr=side, check=True, env={**os.environ, "TERM": "xterm"})
     shown = os.read(main, 65_536).decode()
@@ -89,7 +89,7 @@ def test_a_short_download_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert re.fullmatch(r"a\.zip: 5\.0 MB in \d+\.\d s, [\d,.]+ MB/s", line)
 
 
-def test_a_long_download_logs_how_far_and_how_fast(
+def test_a_long_download_logs_progress_and_speed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
@@ -131,7 +131,7 @@ def test_a_terminal_shows_size_and_rate() -> None:
     assert "MB/s" in shown
 
 
-def test_the_speed_of_a_resumed_step_counts_only_what_it_does_itself(
+def test_the_speed_of_a_resumed_step_excludes_earlier_work(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "LINE_EVERY_SECONDS", 0.0)
@@ -144,7 +144,7 @@ def test_the_speed_of_a_resumed_step_counts_only_what_it_does_itself(
     assert last.startswith("train: 1,500 of 4,000 ratings in ")
 
 
-def test_speed_has_three_figures_and_the_time_left_follows_from_it() -> None:
+def test_speed_has_three_digits_and_gives_the_time_left() -> None:
     meter = progress_module._Meter("train", 4 * 1_234_567)
     meter.start -= 10.0
     meter.amount = 1_234_567

@@ -7,7 +7,7 @@ from tests.test_conventions import ROOT, list_project_files, name_of, read
 
 MAX_README_LINES = 190
 MAX_COLUMNS = 120
-# Phrases of STYLE.md that plain technical English does without.
+# Phrases that plain technical English avoids.
 RIDDLES = re.compile(
     r"\b(g(o|oes|oing|one) on with|cannot be meant|anew|whoever|nobody knows|somebody's|told (of|to|by|in)|believed in"
     r"|to no end|came to no|hurried|of which it|what there is none of|let be|is begun)\b",
@@ -68,5 +68,5 @@ def is_wide_comment(line: str) -> bool:
 
 
 def as_one_line(text: str) -> str:
-    """The text without line breaks and the marks of comments, so that a phrase is found across lines."""
+    """The text without line breaks and comment marks, so that a phrase is found across lines."""
     return re.sub(r"\s*\n\s*(#|--|>|\*)?\s*", " ", text)

@@ -1,4 +1,4 @@
-"""Alerts: their text, the secrets they never contain, and that each sink receives each one once, on real servers."""
+"""Alerts on real servers: their text, the masking of secrets, and one delivery to each sink."""
 
 import base64
 import json
@@ -101,7 +101,7 @@ def published(reference: Home, home: Home) -> Home:
     return home
 
 
-def test_names_the_lists_that_readers_see(published: Home) -> None:
+def test_an_alert_names_the_served_lists(published: Home) -> None:
     assert alert(published).served == (
         "the lists of run 20261121T030000Z, planted before 1998-04-23 00:00 UTC, published 2026-11-21 03:01 UTC"
     )
@@ -181,14 +181,14 @@ def test_each_attempt_has_the_same_idempotency_key(home: Home, hook: Sink) -> No
 
 
 def test_the_answer_of_a_webhook_that_refuses_is_quoted(home: Home, hook: Sink) -> None:
-    hook.statuses, hook.said = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
+    hook.statuses, hook.answer_body = [403], b"invalid_token\x1b[31m" + b"x" * 10**6
     result = str(send(alert(home), settings(webhook_url=hook.address))["webhook"])
     assert result.startswith("OSError: status 403 'invalid_token\\x1b[31mxxx")
     assert len(result) < 300
 
 
 def test_a_sink_that_answers_without_end_is_abandoned(home: Home, hook: Sink, tmp_path: Path) -> None:
-    """It sends a header now and then, so no network operation times out."""
+    """It sends a header from time to time, so no single network operation times out."""
     hook.drips = True
     sinks = settings(webhook_url=hook.address, file=tmp_path / "alerts.jsonl", timeout_seconds=1, attempts=1)
     begun = time.monotonic()
@@ -212,7 +212,7 @@ def test_mail_has_the_headers_of_an_automatic_message(home: Home, box: Mailbox) 
 def test_a_refused_recipient_is_reported_and_the_other_receives_the_mail(home: Home, box: Mailbox) -> None:
     box.answers = {"RCPT": ["250 ok", "550 unknown"]}
     result = send(alert(home), mail_to(box, "a@example.org", "b@example.org"))
-    (refused,) = {"a@example.org", "b@example.org"} - {*box.recipients}  # both are sent to at the same time
+    (refused,) = {"a@example.org", "b@example.org"} - {*box.recipients}  # both are contacted at the same time
     assert result == {"e-mail": f"OSError: refused for {refused}: 550 unknown"}
     assert len(box.messages) == 1
 
@@ -302,7 +302,7 @@ SECRETS = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://recsys:hunter2%20%2Fpg@db/prefect",
     "HTTPS_PROXY": "http://me:hunter2-of-proxy@proxy.example:3128",
 }
-LEAKS = (  # as messages quote them
+LEAKS = (  # messages that quote secrets
     "said hunter2-of-mail and admin:hunter2-of-prefect",
     "login of hunter2-of-prefect failed",
     "cannot connect to postgresql+asyncpg://recsys:hunter2%20%2Fpg@db/prefect, user recsys with hunter2 /pg",
@@ -332,7 +332,7 @@ def test_secrets_of_the_environment_are_masked_for_every_sink(
 
 
 def test_secrets_of_a_prefect_profile_are_masked(home: Home, hook: Sink) -> None:
-    """They are settings of Prefect but no environment variables."""
+    """These secrets are settings of Prefect, but not environment variables."""
     with temporary_settings({PREFECT_API_AUTH_STRING: "admin:hunter2-of-profile"}):
         assert send(
             alert(home, "401 for hunter2-of-profile"), settings(webhook_url=hook.address), find_prefect_secrets()
@@ -487,5 +487,5 @@ def test_an_unreadable_warehouse_counts_as_a_missing_night(
 def test_the_next_command_has_the_options_of_the_run(home: Home) -> None:
     run = home.run("20261121T030000Z")
     write_json(run.config, Settings(source="ml-1m", n=20).model_dump(mode="json"))
-    said = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
-    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in said
+    command = make_alert("crashed", home, flow="nightly", reason="killed", run=run).next_command
+    assert f"recsys nightly --home {home.root} --source ml-1m --model auto --n 20 --seed 0" in command

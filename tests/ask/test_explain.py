@@ -23,7 +23,7 @@ def ask(home: Home, query: str) -> pl.DataFrame:
 
 
 def places(home: Home) -> pl.DataFrame:
-    """Some published places: the first and last rank of users of all kinds."""
+    """Some published places, from the first to the last rank, of users of all kinds."""
     chosen = f"user_id in ({SILENT}, {QUIET}, 5, 40, 80) and rank in (1, 4, 10)"
     return ask(home, f"select * from recommendations_named where {chosen} order by user_id, rank")
 
@@ -98,7 +98,7 @@ def test_an_unlisted_movie_scores_below_listed_ones(served_night: Home) -> None:
 
 
 def test_a_movie_without_ratings_is_explained(served_night: Home) -> None:
-    """Its parts are those of its neighbours, and it has no shares."""
+    """Its parts come from its neighbours, and it has no shares."""
     one = explain(served_night, 5, "3")
     assert one.affinity == 0
     assert dict(one.parts.select("part", "value").iter_rows())["ease"] > math.log(MIN_AFFINITY)
@@ -136,8 +136,8 @@ def test_unknown_users_and_movies_are_refused(served_night: Home, user_id: int, 
         explain(served_night, user_id, asked)
 
 
-def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Home, tmp_path: Path) -> None:
-    """Lists are still served from the warehouse."""
+def test_a_missing_folder_of_the_run_is_an_error(served_night: Home, tmp_path: Path) -> None:
+    """The lists themselves are still served from the warehouse."""
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
@@ -145,6 +145,6 @@ def test_without_the_folder_of_the_run_nothing_can_be_explained(served_night: Ho
         explain(home, 5, "3")
 
 
-def test_without_published_lists_the_query_fails(home: Home) -> None:
+def test_missing_published_lists_are_an_error(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         explain(home, 5, "3")

@@ -52,7 +52,7 @@ RATINGS: dict[str, dict[int, float]] = {
     "fifteen": {item: 1.0 + item % 5 for item in range(1, 31, 2)},
     "all but two": dict.fromkeys(range(3, 41), 4.0),
 }
-STATED = {"nobody": (), "a woman": ("gender=F",), "a man of 25 who writes": ("gender=M", "age=25", "occupation=writer")}
+STATED = {"none": (), "a woman": ("gender=F",), "a man of 25 who writes": ("gender=M", "age=25", "occupation=writer")}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("stated", STATED.values(), ids=STATED)
 @pytest.mark.parametrize("ratings", RATINGS.values(), ids=RATINGS)
-def test_fold_in_gives_the_list_of_the_ranker(
+def test_fold_in_gives_the_same_list_as_the_ranker(
     ratings: Mapping[int, float], stated: tuple[str, ...], pair: Pair
 ) -> None:
     for n in (1, 10, 60):
@@ -85,7 +85,7 @@ def check_same(pair: Pair, ratings: Mapping[int, float], stated: tuple[str, ...]
     block = rank_users(pair.ranker, make_new_user(pair.ranker, stated, ratings), n)
     folded = fold_in(pair.saved, ratings, stated, n)
     assert folded.item_idx.tolist() == block.item_idx.tolist()
-    # an affinity of little more than MIN_AFFINITY has a logarithm in which float32's rounding shows
+    # the logarithm of an affinity just above MIN_AFFINITY shows the rounding of float32
     np.testing.assert_allclose(folded.score, block.score.numpy(), rtol=0, atol=1e-3)
     np.testing.assert_allclose(folded.rating_hat, block.rating_hat.numpy(), rtol=0, atol=1e-5)
     assert folded.because == [[item for item in row if item] for row in block.because.tolist()]
@@ -109,8 +109,8 @@ def test_served_by_depends_on_ratings_and_properties() -> None:
     assert [name_service(n, is_stated=True) for n in (0, 1, 10)] == ["features", "few ratings", "history"]
 
 
-def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) -> None:
-    """Movies 39 and 40 have no ratings; they are in every list that is long enough, unless rules close them."""
+def test_new_movies_are_listed_unless_rules_close_them(pair: Pair, request: pytest.FixtureRequest) -> None:
+    """Movies 39 and 40 have no ratings. They are in every list that is long enough, unless rules close them."""
     listed = set(fold_in(pair.saved, {4: 5.0}, (), 60).item_idx.tolist())
     if request.node.callspec.params["pair"] == "ruled":
         counts = pair.ranker.counts
@@ -122,14 +122,14 @@ def test_new_movies_and_closed_ones(pair: Pair, request: pytest.FixtureRequest) 
 
 
 def test_ratings_and_properties_change_the_list() -> None:
-    """Weights are those of the largest size reached: `weights_of` has 0, 1, 3 and 10."""
+    """The weights are those of the largest size reached. `weights_of` has the sizes 0, 1, 3 and 10."""
     by_size = weights_of(ALL_THREE).by_size
     assert list(by_size) == [0, 1, 3, 10]
     assert len({tuple(row.values()) for row in by_size.values()}) == 4
 
 
 def test_torch_is_not_imported() -> None:
-    """Importing it takes seconds, and a person waits for this list."""
+    """Importing torch takes seconds, and this list is computed while a person waits."""
     program = "import sys, recsys.ask.fold_in, recsys.ask.newcomer; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]

@@ -55,7 +55,7 @@ def test_other_ratings_give_other_lists(served_night: Home, titles: list[str]) -
     assert titles[0] in second or titles[1] in first
 
 
-def test_the_first_n(served_night: Home, titles: list[str]) -> None:
+def test_n_limits_the_list(served_night: Home, titles: list[str]) -> None:
     ten, three, many = (recommend_for(served_night, f"{titles[0]}=5", n=n).rows for n in (None, 3, 500))
     assert three.equals(ten.head(3))
     assert len(many) == 99, "all movies of the source except the rated one"
@@ -63,13 +63,13 @@ def test_the_first_n(served_night: Home, titles: list[str]) -> None:
 
 def test_a_segment_changes_the_list(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5"
-    unsaid, woman, again = (
+    without_segment, woman, again = (
         recommend_for(served_night, ratings, segment).rows
         for segment in (None, "gender=F age=under 18", " AGE=under 18  gender=f ")
     )
-    assert unsaid["score"].to_list() != woman["score"].to_list()
+    assert without_segment["score"].to_list() != woman["score"].to_list()
     assert woman.equals(again)
-    assert unsaid.equals(recommend_for(served_night, ratings, "all").rows)
+    assert without_segment.equals(recommend_for(served_night, ratings, "all").rows)
 
 
 def test_segment_names_match_the_default_lists(served_night: Home, titles: list[str]) -> None:
@@ -95,7 +95,7 @@ def test_invalid_arguments_are_refused(served_night: Home, ratings: str, segment
         recommend_for(served_night, ratings, segment)
 
 
-def test_without_the_folder_of_the_run_there_is_no_list(served_night: Home, tmp_path: Path) -> None:
+def test_a_missing_folder_of_the_run_is_an_error(served_night: Home, tmp_path: Path) -> None:
     home = Home(tmp_path)
     shutil.copy(served_night.warehouse, home.warehouse)
     run_id, _ = read_served(home)
@@ -116,12 +116,12 @@ def test_a_damaged_folder_is_reported_with_its_path(served_night: Home, tmp_path
             asked()
 
 
-def test_without_published_lists_the_query_fails(home: Home) -> None:
+def test_missing_published_lists_are_an_error(home: Home) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         recommend_for(home, "20=5")
 
 
-def test_a_separate_process_gives_the_same_list(served_night: Home, titles: list[str]) -> None:
+def test_the_command_gives_the_same_list_in_a_new_process(served_night: Home, titles: list[str]) -> None:
     ratings = f"{titles[0]}=5, {titles[3]}=1"
     words = [str(RECSYS), "recommend", "--ratings", ratings, "--n", "4", "--json", "--home", str(served_night.root)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -1,4 +1,4 @@
-"""Typed titles, on MovieLens and on a small made-up catalogue."""
+"""Search for typed titles in MovieLens and in a small made-up catalogue."""
 
 import logging
 import zipfile
@@ -176,7 +176,7 @@ def test_typed_titles_are_found(movies: pl.DataFrame) -> None:
 
 
 def test_titles_are_found_in_ml_latest_small(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
-    """No other title among thousands is closer. Without the archive, the made-up catalogue is used."""
+    """Each typed title is closest to the right one of thousands. Without the archive, the made-up catalogue is used."""
     archive = real_archive("ml-latest-small")
     if archive.is_real:
         with zipfile.ZipFile(archive.path) as zipped:
@@ -187,7 +187,7 @@ def test_titles_are_found_in_ml_latest_small(real_archive: Callable[[str], RealA
 
 
 def test_titles_are_found_in_ml_1m(real_archive: Callable[[str], RealArchive], movies: pl.DataFrame) -> None:
-    """Its titles have no a.k.a. and wrongly encoded accents. There are no rating counts."""
+    """Titles of ML-1M have no a.k.a. and wrongly encoded accents. There are no rating counts."""
     archive = real_archive("ml-1m")
     if archive.is_real:
         assert wrong(IN_1M, read_movies(archive.path.read_bytes(), "ml-1m/movies.dat", "::")) == {}
@@ -207,7 +207,7 @@ def test_the_best_comes_first_with_its_similarity(movies: pl.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("asked", "title", "similarity"),
     [
-        ("heat", "Heat, The", 1.0),  # who types no article means either
+        ("heat", "Heat, The", 1.0),  # a query without an article matches titles with and without one
         ("the heat", "Heat", 0.98),
         ("terminator 2", "Terminator 2: Judgment Day", 0.97),
         ("heat 1994", "Heat", 0.97),

@@ -1,1 +1,1 @@
-"""The measurements of `bench.py` and `bench_lists.py`, one module per question."""
+"""The measurements of `bench.py` and `bench_lists.py`, one module for each question."""

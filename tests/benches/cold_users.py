@@ -44,13 +44,13 @@ class Strangers:
     properties_BF: Tensor
 
     def given(self, n: int, seed: int) -> Users:
-        """Describe the users with `n` ratings given; smaller sets are subsets of larger ones."""
+        """Return the users with `n` given ratings. Smaller sets of given ratings are subsets of larger ones."""
         known = self.histories.shorten(n, seed)
         return Users(torch.zeros(len(known), dtype=torch.int64), known, self.properties_BF, seen=known)
 
 
 def measure_cold_users(settings: Settings, seeds: Sequence[int], epochs: int | None, picture: Path) -> str:
-    """Return Markdown: NDCG@10 by number of given ratings; also draw it."""
+    """Return Markdown with NDCG@10 by number of given ratings, and draw it."""
     data = load_data(settings)
     by_seed: dict[tuple[int, str], list[pl.DataFrame]] = defaultdict(list)
     for seed in seeds:
@@ -92,7 +92,7 @@ def hold_out_users(data: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def gather_strangers(ranker: Ranker, trained: Trained) -> Strangers:
-    """Collect the users of the holdout; they have no training ratings, and an index for their properties only."""
+    """Collect the users of the holdout. They have no training ratings; their index is used only for properties."""
     learner, held = trained.learner, trained.on_holdout.asked
     user_ids = held["user_id"].unique().sort()
     rows = learner.encode(held)
@@ -134,12 +134,12 @@ def find_relevant(strangers: Strangers, users: Users, relevant_from: float) -> t
 
 
 def list_strangers(ranker: Ranker, users: Users) -> Lists:
-    """Make lists by fold-in. All new users have user_idx 0, so users are separated where ranks restart."""
+    """Make lists by fold-in. All new users have user_idx 0, so a new user begins where ranks restart."""
     for rows in torch.arange(len(users)).split(block_size(ranker)):
         block = rank_users(ranker, users.take(rows), PLACES, reasons=0)
-        whose = (block.rank == 1).cumsum(0) - 1
-        assert int(whose[-1]) == len(rows) - 1, "a user has no list"
-        yield rows[whose], block.rank, block.item_idx
+        user_of_place = (block.rank == 1).cumsum(0) - 1
+        assert int(user_of_place[-1]) == len(rows) - 1, "a user has no list"
+        yield rows[user_of_place], block.rank, block.item_idx
 
 
 def list_most_rated(ranker: Ranker, users: Users) -> Lists:

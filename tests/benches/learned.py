@@ -1,4 +1,4 @@
-"""Shared by the benchmarks of lists: a source, networks trained once per seed, and metrics."""
+"""Parts that the benchmarks of lists share: a source, networks trained once per seed, and metrics."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,14 +34,14 @@ class Stage:
         return gather_catalogue(self.train, self.learner.vocabulary, self.learner.features, listable)
 
     def relevant(self, from_stars: float) -> pl.DataFrame:
-        """Return the (user_id, movie_id) pairs to predict that users with training ratings liked."""
+        """Return the liked (user_id, movie_id) pairs among those to predict, of users with training ratings."""
         liked = self.asked.filter(pl.col("rating") >= from_stars).select("user_id", "movie_id").unique()
         return liked.join(self.known.select("user_id").unique(), on="user_id", how="semi")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One seed: a network trained on train and measured on validation, and one trained on both."""
+    """The networks of one seed: one trained on train and measured on validation, and one trained on both."""
 
     on_validation: Stage
     on_holdout: Stage
@@ -50,15 +50,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Judged:
-    """Metrics of one source of lists and seed: by user with a relevant movie, and the means."""
+    """Metrics of one source of lists and one seed: for each user with a relevant movie, and the means."""
 
     users: pl.DataFrame
     metrics: dict[str, float]
 
 
 def train_once(data: Data, parts: Parts, settings: Settings, seed: int, epochs: int | None) -> Trained:
-    """Train like a night: choose epochs on validation, at most `epochs` if given, then train on train and
-    validation.
+    """Train like a night: choose the epochs on validation, then train on train and validation.
+
+    `epochs` limits the number of epochs.
     """
     learner = make_learner(data, parts, settings, seed)
     tuned = _cut_short(settings.model, len(parts.fitted), learner, epochs) if epochs else None
@@ -82,7 +83,7 @@ def make_ranker(trained: Trained, config: RankConfig) -> Ranker:
 
 
 def judge(lists: pl.DataFrame, relevant: pl.DataFrame, stage: Stage, catalogue: Catalogue) -> Judged:
-    """Measure lists (user_id, rank, movie_id) of the users that the network was trained on."""
+    """Measure the lists (user_id, rank, movie_id) of the users on whose ratings the network was trained."""
     known = lists.join(stage.known.select("user_id").unique(), on="user_id", how="semi")
     users = user_metrics(known, relevant)
     return Judged(users, list_metrics(users, known, catalogue))

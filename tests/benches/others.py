@@ -35,7 +35,7 @@ ITERATIONS, ITERATIONS_FIRST = (5, 10, 15, 30), 15
 
 @dataclass(frozen=True)
 class AlsSetting:
-    """The names are those of `implicit`."""
+    """Settings of ALS under the names that `implicit` uses."""
 
     factors: int
     regularization: float
@@ -53,7 +53,7 @@ class Stars(Retriever):
         self.network, self.rated_at, self.n_items = network, rated_at, n_items
 
     def log_affinity(self, users: Users) -> Tensor:
-        """Return expected stars; without other parts no logarithm is needed."""
+        """Return expected stars. Without other parts, no logarithm is needed."""
         user_idx, item_idx = torch.cartesian_prod(users.user_idx, torch.arange(self.n_items)).unbind(1)
         pairs = Pairs(user_idx, item_idx, torch.full_like(user_idx, self.rated_at)).to(self.network.levels().device)
         return predict(self.network, pairs).mean_B.view(len(users), self.n_items)
@@ -79,7 +79,7 @@ def list_by_implicit(histories: Histories, setting: AlsSetting, n: int, stage: S
     seen_UI = sparse.csr_matrix(histories.matrix())
     unrated = (histories.counts() == 0).nonzero().squeeze(1).numpy()
     user_idx = np.arange(1, len(histories))
-    with threadpool_limits(1, "blas"):  # the package requires this; it has its own threads
+    with threadpool_limits(1, "blas"):  # `implicit` requires this, because it has its own threads
         model = AlternatingLeastSquares(**asdict(setting), num_threads=THREADS, random_state=stage.learner.seed)
         model.fit(seen_UI, show_progress=False)
         item_BN, score_BN = model.recommend(user_idx, seen_UI[user_idx], N=n, filter_items=unrated)
@@ -95,7 +95,7 @@ def list_by_implicit(histories: Histories, setting: AlsSetting, n: int, stage: S
 
 
 class Tuner:
-    """Measures NDCG@10 of settings on a stage; each setting is computed once and reused for all sets of users."""
+    """Measures NDCG@10 of settings on a stage. Each setting is computed once and reused for all sets of users."""
 
     def __init__(self, ranker: Ranker, stage: Stage) -> None:
         self.ranker, self.stage = ranker, stage
@@ -103,7 +103,7 @@ class Tuner:
         self.measured: dict[float | AlsSetting, pl.DataFrame] = {}
 
     def ease_l2(self, users: pl.DataFrame) -> float:
-        """Return the best l2 for these users (user_id); ties go to the first, here and below."""
+        """Return the best l2 for these users (user_id). Ties go to the first value, here and below."""
         return max(EASE_L2, key=lambda l2: self.ndcg(l2, users))
 
     def als_setting(self, users: pl.DataFrame) -> AlsSetting:

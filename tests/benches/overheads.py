@@ -17,7 +17,7 @@ RECSYS = str(Path(sys.executable).with_name("recsys"))
 
 
 def measure_overheads(n_runs: int) -> None:
-    """Print a row per way to start a night: medians over `n_runs` runs of the same small night."""
+    """Print a row for each way to start a night: medians over `n_runs` runs of the same small night."""
     with tempfile.TemporaryDirectory() as folder:
         print("| started by | s in all | s in steps | the rest, s | runs |")
         print("|---" * 5 + "|")

@@ -22,7 +22,7 @@ class Measured:
 
 
 def measure_process(command: Sequence[object], env: Mapping[str, str] | None = None) -> Measured:
-    """Run a command that prints one JSON object; if it fails, stop with its log."""
+    """Run a command that prints one JSON object. If it fails, stop with its log."""
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as output:
         start = time.monotonic()
         process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=log, env=env)
@@ -30,7 +30,7 @@ def measure_process(command: Sequence[object], env: Mapping[str, str] | None = N
         seconds = time.monotonic() - start
         log.seek(0)
         text = log.read().decode()
-        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise it counts as running
+        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise `process` is considered running
         if process.returncode != 0:
             raise SystemExit(text)
         output.seek(0)

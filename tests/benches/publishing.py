@@ -19,7 +19,7 @@ HEADER = ("night", "seconds", "CPU, s", "peak MiB", "file, MB", "bytes for each 
 
 
 def measure_publishing(n_users: int, n_movies: int, n: int, *, nights: int, folder: Path | None) -> str:
-    """Return Markdown with a row per night; the history grows by one run per night."""
+    """Return Markdown with a row for each night. The history grows by one run per night."""
     with tempfile.TemporaryDirectory(dir=folder) as inside:
         _run("inputs", Path(inside), n_users, n_movies, n)
         runs = [_run("publish", Path(inside), night, n, nights) for night in range(1, nights + 1)]
@@ -45,8 +45,10 @@ def _row(night: int, measured: Measured, places: int) -> tuple[str, ...]:
 
 
 def write_inputs(folder: Path, n_users: int, n_movies: int, n: int) -> dict[str, float]:
-    """Each user steps through the movies in strides of their own, and scores are like drawn ones, as real lists are
-    no easier to compress.
+    """Write the Parquet files of a night.
+
+    The list of each user steps through the movies with its own stride, and scores have random digits. Real lists are no
+    easier to compress.
     """
     import numpy as np
     import polars as pl

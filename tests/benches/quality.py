@@ -31,7 +31,7 @@ SPLITS = {
     "time": SplitConfig(kind="time", holdout_share=0.1),
 }
 
-AllJudged = dict[str, Judged]  # by who made the lists
+AllJudged = dict[str, Judged]  # by source of the lists
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Chosen:
     """The settings chosen on validation or on a part of its users."""
 
     blend: Weights
-    pairs: dict[str, Weights]  # of each retriever with expected stars
+    pairs: dict[str, Weights]  # the weights of each retriever combined with expected stars
     ease_l2: float
     als: AlsSetting
 
@@ -52,7 +52,7 @@ class Seed:
     """Metrics of one seed."""
 
     holdout: AllJudged
-    validation: AllJudged  # of one half of its users
+    validation: AllJudged  # on one half of the users of validation
     by_all: Chosen
     by_half: Chosen
 
@@ -71,7 +71,7 @@ def measure_quality(
 
 
 def measure_seed(trained: Trained, config: RankConfig) -> Seed:
-    """Choose all settings on validation: on all users for the holdout, and on one half of them for the other half."""
+    """Choose all settings on validation: on all users for the holdout, and on one half to measure the other half."""
     before, after = trained.on_validation, trained.on_holdout
     ranker = fit_ranker(before.network, before.train, trained.learner, config, NO_WEIGHTS)
     tuner = Tuner(ranker, before)
@@ -158,7 +158,7 @@ def describe(seeds: Sequence[Seed], title: str) -> str:
 
 
 def compare(by_seed: Sequence[AllJudged]) -> str:
-    """Return a row per source of lists, the blend first."""
+    """Return a row for each source of lists, with the blend first."""
     pooled = {name: pool_seeds([judged[name].users for judged in by_seed], "ndcg_at_10") for name in by_seed[0]}
     rows = [
         (

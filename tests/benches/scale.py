@@ -31,7 +31,7 @@ class Agreement:
 def measure_scale(
     n_users: int, n_movies: int, dim: int, n: int, *, repeats: int, threads: int, folder: Path | None
 ) -> str:
-    """Return Markdown: seconds and memory of both on the same inputs; `folder` needs a few GB."""
+    """Return Markdown with seconds and memory of both on the same inputs. `folder` needs a few GB."""
     with tempfile.TemporaryDirectory(dir=folder) as inside:
         _run("inputs", Path(inside), threads, n_users, n_movies, dim)
         runs: dict[str, list[Measured]] = {maker: [] for maker in MAKERS}
@@ -55,7 +55,7 @@ def measure_scale(
 
 
 def compare_lists(folder: Path) -> Agreement:
-    """Compare lists by place with float64 scores, which are equal where float32 allows either order."""
+    """Compare lists by place. Where float32 allows different orders, the float64 scores are about equal."""
     user_UD, movie_ID = (np.load(folder / f"{name}.npy").astype(np.float64) for name in ("users", "movies"))
     drawn = np.random.default_rng(0).permutation(np.arange(1, len(user_UD)))[:SAMPLE]
     ours, theirs = (
@@ -73,7 +73,7 @@ def compare_lists(folder: Path) -> Agreement:
 
 
 def _run(part: str, folder: Path, threads: int, *numbers: int) -> Measured:
-    """Run with the same number of threads; implicit has its own and requires a single BLAS thread."""
+    """Run with the same number of threads. `implicit` has its own threads and requires a single BLAS thread."""
     blas = 1 if part == "implicit" else threads
     env: Mapping[str, str] = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),

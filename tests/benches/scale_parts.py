@@ -1,4 +1,4 @@
-"""The processes of `scale`; each imports only what it needs, because imports take memory.
+"""The processes of `scale`. Each imports only the packages that it needs, because imports take memory.
 
 python -m tests.benches.scale_parts inputs FOLDER THREADS USERS MOVIES DIM    vectors and histories as .npy files
 python -m tests.benches.scale_parts ours FOLDER THREADS N                     ours.parquet (user_idx, rank, item_idx)
@@ -28,8 +28,9 @@ Block = tuple[Any, Any, Any]  # user_idx, rank, item_idx as arrays
 
 
 def make_inputs(folder: Path, n_users: int, n_movies: int, dim: int) -> dict[str, float]:
-    """Write normally distributed vectors and about 100 movies per user, popular ones more often. Every movie is
-    rated at least once, because lists leave out unrated movies.
+    """Write normally distributed vectors, and about 100 movies per user, popular ones more often.
+
+    Every movie is rated at least once, because lists leave out unrated movies.
     """
     rng = np.random.default_rng(0)
     for name, rows in (("users", n_users + 1), ("movies", n_movies + 1)):
@@ -65,15 +66,15 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     user_UD, movie_ID, offsets, items = (torch.from_numpy(array) for array in _read(folder))
     histories = Histories(offsets, items, torch.ones(len(items)), len(movie_ID))
-    nobody = MODELS["dot"].build(MODELS["dot"].configure(1, 5), Sizes(1, 1, (1.0, 2.0, 3.0, 4.0, 5.0)), NO_FEATURES)
-    assert isinstance(nobody, RatingNetwork)
-    nothing = torch.empty(0, 1, dtype=torch.int64)
+    unused = MODELS["dot"].build(MODELS["dot"].configure(1, 5), Sizes(1, 1, (1.0, 2.0, 3.0, 4.0, 5.0)), NO_FEATURES)
+    assert isinstance(unused, RatingNetwork)
+    no_items = torch.empty(0, 1, dtype=torch.int64)
     ranker = Ranker(
-        network=nobody,  # not used by a single retriever
+        network=unused,  # a ranker with a single retriever does not use it
         histories=histories,
         properties=gather_properties(NO_FEATURES, len(histories)),
         retrievers={"towers": Towers(user_UD, movie_ID)},
-        new_movies=NewMovies(nothing[:, 0], nothing, nothing.float()),
+        new_movies=NewMovies(no_items[:, 0], no_items, no_items.float()),
         eligibility=no_rules(len(movie_ID)),
         genres_IG=torch.zeros(len(movie_ID), 1),
         weights=NO_WEIGHTS,

@@ -1,4 +1,4 @@
-"""Format figures with intervals as Markdown."""
+"""Formats figures with intervals as Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -33,7 +33,7 @@ def with_difference(values_a: Floats, values_b: Floats) -> str:
 def pool_seeds(by_seed: Sequence[pl.DataFrame], value: str) -> Floats:
     """Return one value per user, sorted by user_id: the mean over the seeds that measured the user.
 
-    Intervals must resample users: three seeds of one user are not three users.
+    Intervals must resample users, because three seeds of one user are not three independent users.
     """
     rows = pl.concat([frame.select("user_id", value) for frame in by_seed])
     return rows.group_by("user_id").agg(pl.col(value).mean()).sort("user_id")[value].to_numpy()

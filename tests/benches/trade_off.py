@@ -20,18 +20,18 @@ GRID = {
     "diversity": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     "popularity_penalty": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
 }
-WON = {
+GAINS = {
     "coverage_at_10": "coverage@10",
     "novelty_at_10": "novelty, bits",
     "diversity_at_10": "diversity",
     "gini_at_10": "Gini index",
 }
-Point = tuple[str, float]  # a setting and its value; the other is 0
+Point = tuple[str, float]  # a setting and its value; the other setting is 0
 PLACES = 10
 
 
 def measure_trade_off(settings: Settings, seeds: Sequence[int], epochs: int | None, picture: Path) -> str:
-    """Return Markdown: figures on the holdout for each value of each setting; also draw them."""
+    """Return Markdown with figures on the holdout for each value of each setting, and draw them."""
     data = load_data(settings)
     judged: dict[Point, list[Judged]] = defaultdict(list)
     for seed in seeds:
@@ -44,7 +44,7 @@ def measure_trade_off(settings: Settings, seeds: Sequence[int], epochs: int | No
             judged[knob, value].append(judge(lists, relevant, stage, catalogue))
     draw(judged, picture)
     return format_table(
-        ("knob", "value", "NDCG@10 (95%)", *WON.values()), [_row(*point, judged[point]) for point in judged]
+        ("knob", "value", "NDCG@10 (95%)", *GAINS.values()), [_row(*point, judged[point]) for point in judged]
     )
 
 
@@ -55,7 +55,7 @@ def turn(config: RankConfig, knob: str, value: float) -> RankConfig:
 
 def _row(knob: str, value: float, by_seed: list[Judged]) -> tuple[str, ...]:
     ndcg = with_interval(pool_seeds([one.users for one in by_seed], "ndcg_at_10"))
-    means = ("" if (of_all := _mean(by_seed, metric)) is None else f"{of_all:.4f}" for metric in WON)
+    means = ("" if (of_all := _mean(by_seed, metric)) is None else f"{of_all:.4f}" for metric in GAINS)
     return (knob, f"{value:g}", ndcg, *means)
 
 
@@ -68,16 +68,16 @@ def _mean(by_seed: list[Judged], metric: str) -> float | None:
 def draw(judged: dict[Point, list[Judged]], path: Path) -> None:
     """Draw a panel per metric and a line per setting, annotated with its values."""
     figure = new_figure(15, 4)
-    for axes, (metric, title) in zip(figure.subplots(1, len(WON)), WON.items(), strict=True):
+    for axes, (metric, title) in zip(figure.subplots(1, len(GAINS)), GAINS.items(), strict=True):
         for knob, values in GRID.items():
             points = [
                 (value, of_all, _mean(judged[knob, value], "ndcg_at_10"))
                 for value in values
                 if (of_all := _mean(judged[knob, value], metric)) is not None
             ]
-            axes.plot([won for _, won, _ in points], [ndcg for *_, ndcg in points], "o-", markersize=3, label=knob)
-            for value, won, ndcg in points:
-                axes.annotate(f"{value:g}", (won, ndcg), fontsize=7, xytext=(2, 3), textcoords="offset points")
+            axes.plot([gain for _, gain, _ in points], [ndcg for *_, ndcg in points], "o-", markersize=3, label=knob)
+            for value, gain, ndcg in points:
+                axes.annotate(f"{value:g}", (gain, ndcg), fontsize=7, xytext=(2, 3), textcoords="offset points")
         axes.set(xlabel=title, ylabel="NDCG@10")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)

@@ -59,7 +59,7 @@ def read_page(run: Run) -> str:
     return (run.data_docs / "index.html").read_text(encoding="utf-8")
 
 
-def test_good_data_are_the_snapshot_itself(tmp_path: Path, run: Run) -> None:
+def test_good_data_are_used_directly_from_the_snapshot(tmp_path: Path, run: Run) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables())
     checked = check_ratings(snapshot, run, STRICT, None)
     assert (checked.ratings, checked.movies, checked.users) == (snapshot.ratings, snapshot.movies, snapshot.users)
@@ -121,7 +121,7 @@ def add_movie(**values: Any) -> Callable[[Tables], None]:
     return lambda tables: tables["movies"].append({"movie_id": len(tables["movies"]) + 1, **good, **values})
 
 
-Broken = tuple[Callable[[Tables], None], int, str]  # what breaks a row, the line that is refused, the rule
+Broken = tuple[Callable[[Tables], None], int, str]  # a change that breaks a row, the refused line, the rule
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ Broken = tuple[Callable[[Tables], None], int, str]  # what breaks a row, the lin
     ids=["movies", "users", "ratings", "tags", "links"],
 )
 def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, table: str, broken: list[Broken]) -> None:
-    """Each rule is broken on a line of its own, so that one check covers all rules of a table."""
+    """Each rule is broken on a separate line, so that one check covers all rules of a table."""
     tables = make_tables()
     for break_it, _, _ in broken:
         break_it(tables)
@@ -183,7 +183,7 @@ def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, tab
     checked = check_ratings(snapshot, run, CONFIG, None)
     assert read_quarantine(run) == sorted((table, line, rule) for _, line, rule in broken)
     assert broken_rules(run) == Counter(rule for *_, rule in broken)
-    bare_rows = {"user_age", "user_gender"}  # a user without a profile is still one
+    bare_rows = {"user_age", "user_gender"}  # such a user loses the profile but stays in `users`
     n_lost = sum(rule not in bare_rows for *_, rule in broken)
     for name, schema in TABLES.items():
         path = getattr(checked, name)
@@ -217,7 +217,7 @@ def test_a_table_that_is_useless_for_training_is_refused(
     assert read_result(run)["passed"] is False
 
 
-def test_a_row_names_the_first_rule_it_breaks(tmp_path: Path, run: Run) -> None:
+def test_a_quarantined_row_has_the_first_rule_that_it_breaks(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     tables["ratings"][4].update(rating=9.0, movie_id=99, rated_at=datetime(1980, 1, 1, tzinfo=UTC))
     check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, None)
@@ -263,7 +263,7 @@ def test_an_unusable_repetition_does_not_replace_a_usable_rating(tmp_path: Path,
 def test_only_ratings_before_as_of_are_used(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     as_of = START + timedelta(minutes=100)
-    repeat("ratings", rated_at=as_of)(tables)  # replaces line 5, but not yet
+    repeat("ratings", rated_at=as_of)(tables)  # replaces line 5, but only from as_of on
     tables["ratings"][599]["rating"] = 9.0
     checked = check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, as_of)
     ratings = pl.read_parquet(checked.ratings)
@@ -288,7 +288,7 @@ def test_an_as_of_before_the_first_rating_is_refused(tmp_path: Path, run: Run) -
         check_ratings(write_tables(tmp_path / "s", make_tables()), run, CONFIG, START)
 
 
-def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
+def test_unreadable_lines_count_as_refused(tmp_path: Path, run: Run) -> None:
     rejects = [reject("ratings", 601 + n) for n in range(7)]
     snapshot = write_tables(tmp_path / "s", make_tables(), rejects)
     assert check_ratings(snapshot, run, CONFIG, None).counts["quarantine"] == 7
@@ -299,7 +299,7 @@ def test_unreadable_lines_count(tmp_path: Path, run: Run) -> None:
         check_ratings(snapshot, run, STRICT, None)
 
 
-def test_exactly_the_limit_passes(tmp_path: Path, run: Run) -> None:
+def test_a_share_equal_to_the_limit_passes(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"][:6]:
         row["rating"] = 0.0
@@ -330,7 +330,7 @@ def test_a_check_can_be_repeated_in_its_run(tmp_path: Path, run: Run) -> None:
 
 
 def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Path, run: Run) -> None:
-    """Line 5 had another rating until noon; one pair was retracted at noon, another one before ten."""
+    """Line 5 had another rating until noon. One pair was retracted at noon, another one before 10:00."""
     noon, ten = START + timedelta(hours=12), START + timedelta(hours=10)
     tables = make_tables()
     current = tables["ratings"][4]
@@ -338,9 +338,9 @@ def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Pa
     current["rated_at"] = noon
     tables["ratings"][7]["movie_id"] = 21  # so that movie 1 of user 8 is free
     tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
-    taken_back = before | {"user_id": 8, "movie_id": 1, "rated_at": START}
+    retracted = before | {"user_id": 8, "movie_id": 1, "rated_at": START}
     over = before | {"user_id": 9, "movie_id": 21, "until": ten}
-    snapshot = write_tables(tmp_path / "s", tables, superseded=[before, taken_back, over])
+    snapshot = write_tables(tmp_path / "s", tables, superseded=[before, retracted, over])
     then = pl.read_parquet(check_ratings(snapshot, run, CONFIG, noon).ratings)
     assert len(then) == 601
     assert then.filter(pl.col("user_id") == 5, pl.col("movie_id") == 1)["rating"].to_list() == [1.0]
@@ -351,16 +351,16 @@ def test_ratings_that_were_replaced_later_count_at_an_earlier_as_of(tmp_path: Pa
 
 
 def test_the_default_as_of_given_explicitly_has_the_same_result(tmp_path: Path, run: Run) -> None:
-    """Also if the last event is a retraction, and another one is dated after the run."""
-    taken_back = START + timedelta(days=2)
+    """This holds even if the last event is a retraction and another one is dated after the run."""
+    retracted = START + timedelta(days=2)
     old = {"user_id": 1, "movie_id": 21, "rating": 3.0, "rated_at": START}
     announced = old | {"user_id": 2, "until": AFTER_THE_RUN}
     tables = make_tables()
     tables["movies"].append({"movie_id": 21, "title": "Heat", "year": 1995, "genres": []})
-    superseded = [old | {"until": taken_back}]
+    superseded = [old | {"until": retracted}]
     snapshot = write_tables(tmp_path / "s", tables, superseded=superseded)
     first = check_ratings(snapshot, run, CONFIG, None)
-    assert first.as_of == taken_back + timedelta(seconds=1)
+    assert first.as_of == retracted + timedelta(seconds=1)
     again = check_ratings(snapshot, run, CONFIG, first.as_of)
     assert again == first
     later = write_tables(tmp_path / "t", tables, superseded=[*superseded, announced])
@@ -388,7 +388,7 @@ def test_tags_after_the_last_rating_are_ignored(tmp_path: Path, run: Run) -> Non
 
 
 @pytest.mark.parametrize(("genres", "refused"), [(None, 0), (["Drama"], 0), (["Comedy"], 20)])
-def test_genres_must_be_those_of_the_edition_if_it_lists_them(
+def test_genres_must_be_in_the_list_of_the_edition_if_there_is_one(
     tmp_path: Path, run: Run, genres: list[str] | None, refused: int
 ) -> None:
     snapshot = write_tables(tmp_path / "s", make_tables(), genres=genres)
@@ -398,7 +398,7 @@ def test_genres_must_be_those_of_the_edition_if_it_lists_them(
     assert broken_rules(run).get("movie_genres_known", 0) == refused
 
 
-def test_each_rule_has_a_limit_of_its_own(tmp_path: Path, run: Run) -> None:
+def test_each_rule_has_its_own_limit(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"][:4]:
         row["rating"] = 9.0
@@ -439,7 +439,7 @@ def test_the_settings_named_in_a_refusal_admit_the_data(
     assert check_ratings(snapshot, run, Settings().check, None).counts["quarantine"] == 9
 
 
-def test_no_setting_is_named_if_none_would_help(tmp_path: Path, run: Run) -> None:
+def test_no_setting_is_named_if_none_would_admit_the_data(tmp_path: Path, run: Run) -> None:
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = 9.0
@@ -447,7 +447,7 @@ def test_no_setting_is_named_if_none_would_help(tmp_path: Path, run: Run) -> Non
         check_ratings(write_tables(tmp_path / "s", tables), run, STRICT, None)
 
 
-def test_a_quote_is_short_and_has_no_braces_but_its_own(tmp_path: Path, run: Run) -> None:
+def test_a_quote_is_short_and_has_no_inner_braces(tmp_path: Path, run: Run) -> None:
     """Braces mark quotes, so that the quote of a forgotten user can be removed from a reason."""
     rejects = [reject("ratings", 601 + n, f'{{"line":"42,{{}}{n}","why":"{"?" * 10_000}"}}') for n in range(7)]
     with pytest.raises(DataRefused) as refusal:

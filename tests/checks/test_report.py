@@ -1,4 +1,4 @@
-"""`recsys check`: output, exit codes and files; in a process of its own where that matters."""
+"""`recsys check`: output, exit codes and files. Tests that depend on the process run it in a separate one."""
 
 import json
 import os
@@ -28,25 +28,25 @@ RECSYS = Path(sys.executable).with_name("recsys")
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     exit_code: int
     stdout: str
     stderr: str
 
 
-def run_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
+def run_check(home: Home, source: Path, *options: str, **environment: str) -> Output:
     rest = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
     command = [str(RECSYS), "check", "--source", str(source), "--home", str(home.root), *options]
     done = subprocess.run(command, env=rest | environment, capture_output=True, text=True, check=False)
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Output(done.returncode, done.stdout, done.stderr)
 
 
-def type_check(home: Home, source: Path, *options: str, **environment: str) -> Said:
-    """The same in this process, which has everything imported."""
+def type_check(home: Home, source: Path, *options: str, **environment: str) -> Output:
+    """Runs `recsys check` in this process, which has everything imported."""
     done = CliRunner().invoke(
         main, ["check", "--source", str(source), "--home", str(home.root), *options], env=environment
     )
-    return Said(done.exit_code, done.stdout, done.stderr)
+    return Output(done.exit_code, done.stdout, done.stderr)
 
 
 def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> Path:
@@ -56,9 +56,9 @@ def write_source(path: Path, broken_lines: Mapping[int, str] | None = None) -> P
 
 @dataclass(frozen=True)
 class Passed:
-    """A good source, checked once on a home of its own: the output, and the files afterwards."""
+    """The output and the files of one check of a good source on a new home."""
 
-    said: Said
+    output: Output
     source: Path
     home: Home
     left: set[Path]
@@ -69,42 +69,42 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     """Shared, because a process with Great Expectations takes five seconds."""
     folder = tmp_path_factory.mktemp("passed")
     source, home = write_source(folder / "good", {1: "1::1::9::978300760"}), Home(folder / "home")
-    said = run_check(home, source)
-    return Passed(said, source, home, {home.warehouse, *home.runs.iterdir()} & {*home.root.rglob("*")})
+    output = run_check(home, source)
+    return Passed(output, source, home, {home.warehouse, *home.runs.iterdir()} & {*home.root.rglob("*")})
 
 
 def verdict_of(page: str, table: str, rule: str) -> list[str]:
-    """The last words of a rule's row: figures, limits, verdict."""
+    """The last words of a rule's row: value, limits, verdict."""
     (row,) = (line for line in page.splitlines() if line.split()[:2] == [table, rule])
     return row.split()[-4:]
 
 
 def test_a_good_source_passes(passed: Passed) -> None:
-    said = passed.said
-    assert said.exit_code == 0, said.stderr
+    output = passed.output
+    assert output.exit_code == 0, output.stderr
     rules = (*ROW_RULES, *SHIFT_RULES)
-    assert all(f" {rule.name} " in said.stdout and rule.demands in said.stdout for rule in rules)
-    assert all(f" {rule.name} " in said.stdout for rule in table_rules(CheckConfig()))
-    assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["1", "0.050%", "0.500%", "quarantined"]
-    assert verdict_of(said.stdout, "ratings", "rating_unique") == ["0", "0.000%", "1.000%", "pass"]
-    assert verdict_of(said.stdout, "ratings", "rating_psi") == ["0.1", "0.25", "not", "compared"]
+    assert all(f" {rule.name} " in output.stdout and rule.demands in output.stdout for rule in rules)
+    assert all(f" {rule.name} " in output.stdout for rule in table_rules(CheckConfig()))
+    assert verdict_of(output.stdout, "ratings", "rating_on_scale") == ["1", "0.050%", "0.500%", "quarantined"]
+    assert verdict_of(output.stdout, "ratings", "rating_unique") == ["0", "0.000%", "1.000%", "pass"]
+    assert verdict_of(output.stdout, "ratings", "rating_psi") == ["0.1", "0.25", "not", "compared"]
     (folder,) = passed.left  # and no warehouse
     assert folder.name.endswith("-check")
-    assert f"1 refused lines in {folder / 'validation' / 'quarantine.parquet'}" in said.stdout
-    assert f"All rules in {folder / 'validation' / 'data_docs' / 'index.html'}" in said.stdout
+    assert f"1 refused lines in {folder / 'validation' / 'quarantine.parquet'}" in output.stdout
+    assert f"All rules in {folder / 'validation' / 'data_docs' / 'index.html'}" in output.stdout
     assert {"config.json", "night.log", "steps.json", "validation"} <= {path.name for path in folder.iterdir()}
-    assert [line.split()[1] for line in said.stderr.splitlines() if line.endswith(" ...")] == [
+    assert [line.split()[1] for line in output.stderr.splitlines() if line.endswith(" ...")] == [
         *("fetch_archive", "write_snapshot", "check_ratings")
     ]
 
 
 def test_a_bad_source_is_refused_and_its_result_is_shown(tmp_path: Path, home: Home) -> None:
     source = write_source(tmp_path / "bad", dict.fromkeys(range(1, 41), "1::1::9::978300760"))
-    said = run_check(home, source)
-    assert said.exit_code == 3
-    assert verdict_of(said.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
-    assert "ratings.dat line 1: {" in said.stderr
-    assert "Traceback" not in said.stderr
+    output = run_check(home, source)
+    assert output.exit_code == 3
+    assert verdict_of(output.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
+    assert "ratings.dat line 1: {" in output.stderr
+    assert "Traceback" not in output.stderr
     again = type_check(home, source, "--json")
     assert again.exit_code == 3
     found = json.loads(again.stdout)
@@ -125,19 +125,19 @@ def test_as_of_and_settings_apply(tmp_path: Path, home: Home) -> None:
     publish(make_outcome("20261120T030000Z"), write_night(home.root / "night", make_frames()), home)
     before = home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns
     source = write_source(tmp_path / "good")
-    said = type_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
-    assert said.exit_code == 3
-    assert "there are at least 7 ratings" in said.stderr
-    assert json.loads(said.stdout)["as_of"] == "1990-01-01T00:00:00+00:00"
+    output = type_check(home, source, "--as-of", "1990-01-01", "--json", RECSYS_CHECK__MIN_RATINGS="7")
+    assert output.exit_code == 3
+    assert "there are at least 7 ratings" in output.stderr
+    assert json.loads(output.stdout)["as_of"] == "1990-01-01T00:00:00+00:00"
     assert (home.warehouse.read_bytes(), home.warehouse.stat().st_mtime_ns) == before
 
 
 def test_an_unreadable_source_shows_no_table(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "torn.zip"
     path.write_bytes(b"not a zip")
-    said = type_check(home, path)
-    assert said.exit_code == 1
-    assert said.stdout == ""
+    output = type_check(home, path)
+    assert output.exit_code == 1
+    assert output.stdout == ""
     with pytest.raises(SourceError) as error:
         check_source(Settings(source=str(path), home=home.root), count_offences)
     assert error.value.run is not None

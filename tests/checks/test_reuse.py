@@ -1,4 +1,4 @@
-"""A check reuses the result of an equal earlier check, and only then."""
+"""A check reuses the result of an earlier check only if both have the same inputs."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def second(home: Home) -> Run:
 
 
 def write_snapshot(home: Home) -> Snapshot:
-    """One rating is off the scale, so that there are a quarantine and a copy of the admitted rows."""
+    """Writes a snapshot with one rating off the scale, so that its check writes a quarantine and a copy of the rest."""
     tables = make_tables()
     tables["ratings"][4]["rating"] = 9.0
     return write_tables(home.snapshots / "planted" / "tonight", tables)
@@ -57,14 +57,14 @@ def snapshot(home: Home) -> Snapshot:
 
 @dataclass(frozen=True)
 class Judged:
-    """A snapshot that the first run of its home has checked, and the result."""
+    """A snapshot and the result of its check by the first run of the home."""
 
     snapshot: Snapshot
     found: dict[str, object]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """A template to copy, because most tests begin with the same check."""
     home = Home(tmp_path_factory.mktemp("judged") / "home")
     snapshot, run = write_snapshot(home), make_run(home, FIRST)
@@ -72,11 +72,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 
 @pytest.fixture
-def judged(elsewhere: Judged, home: Home) -> Judged:
-    folder = elsewhere.snapshot.folder
+def judged(template: Judged, home: Home) -> Judged:
+    folder = template.snapshot.folder
     root = folder.parents[2]
     shutil.copytree(root, home.root)
-    return replace(elsewhere, snapshot=Snapshot(home.root / folder.relative_to(root)))
+    return replace(template, snapshot=Snapshot(home.root / folder.relative_to(root)))
 
 
 def reused_from(run: Run) -> str | None:
@@ -124,12 +124,12 @@ def test_a_third_check_names_the_run_that_computed_the_result(judged: Judged, fi
 
 
 def test_a_refusal_is_reused(snapshot: Snapshot, first: Run, second: Run) -> None:
-    said = []
+    messages = []
     for run in (first, second):
         with pytest.raises(DataRefused) as refusal:
             check_ratings(snapshot, run, CheckConfig(max_bad_share=0, min_ratings=2), None)
-        said.append(str(refusal.value).replace(run.run_id, "run"))
-    assert said[0] == said[1]
+        messages.append(str(refusal.value).replace(run.run_id, "run"))
+    assert messages[0] == messages[1]
     assert reused_from(second) == first.run_id
 
 
@@ -167,7 +167,7 @@ def test_every_setting_is_in_the_key(snapshot: Snapshot, name: str) -> None:
     assert hash_check(snapshot, changed, None) != hash_check(snapshot, CONFIG, None)
 
 
-def test_moment_and_content_are_in_the_key(home: Home, snapshot: Snapshot) -> None:
+def test_as_of_and_content_are_in_the_key(home: Home, snapshot: Snapshot) -> None:
     keys = {hash_check(snapshot, CONFIG, as_of) for as_of in (None, START, START + timedelta(days=1))}
     manifest = snapshot.folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"genres": ["Drama"]}))
@@ -254,7 +254,7 @@ def test_a_time_in_the_future_prevents_reuse(home: Home, first: Run, second: Run
 
 
 def test_a_clock_set_back_prevents_reuse(home: Home, first: Run, second: Run) -> None:
-    """The first run is of a later day, when the rating was no longer in the future."""
+    """The first run has a later date, at which the rating was no longer in the future."""
     snapshot = write_tables(home.snapshots / "planted" / "tonight", date_to("ratings", timedelta(hours=1)))
     later = replace(first, started_at=second.started_at)
     earlier = replace(second, started_at=first.started_at)
@@ -284,7 +284,7 @@ def test_another_previous_snapshot_prevents_reuse(home: Home, judged: Judged, fi
 
 
 def test_the_published_snapshot_reuses_its_result(home: Home, snapshot: Snapshot, first: Run, second: Run) -> None:
-    """It was compared with another snapshot then; now it is unchanged and is not compared."""
+    """The first check compared it with another snapshot. It is now the published one, so it is not compared."""
     write_tables(home.snapshots / "planted" / "before", make_tables())
     publish_snapshot(home, "20261120T030000Z", "before")
     check_ratings(snapshot, first, CONFIG, None)

@@ -1,4 +1,4 @@
-"""Given and expected rows of each rule's statement. Whole checks are in test_check.py."""
+"""Given and expected rows of each rule's statement. test_check.py tests whole checks."""
 
 import math
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ create table links_lines as from ratings_lines;
 
 @pytest.fixture
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Empty tables in place of the views on Parquet, and the same views on them."""
+    """A database with empty tables in place of the Parquet files, and with the usual views on them."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         for statement in GIVEN.split(";\n"):
@@ -201,7 +201,7 @@ def test_link_movie_unique(connection: duckdb.DuckDBPyConnection) -> None:
     ],
 )
 @pytest.mark.parametrize("places", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
-def test_content_decides_which_duplicate_is_kept_and_not_its_line(
+def test_the_duplicate_that_is_kept_depends_on_content_not_on_lines(
     connection: duckdb.DuckDBPyConnection,
     rule: str,
     table: str,
@@ -209,7 +209,7 @@ def test_content_decides_which_duplicate_is_kept_and_not_its_line(
     refused: list[int],
     places: tuple[int, ...],
 ) -> None:
-    """A snapshot's name does not depend on lines."""
+    """The name of a snapshot does not depend on line numbers."""
     give(connection, table, *rows)
     for number, line in enumerate(places):
         connection.execute(f"update {table}_lines set source_line = ? where file_row_number = ?", [line, number])
@@ -276,7 +276,7 @@ def test_the_quarantine_has_rule_file_line_and_row(connection: duckdb.DuckDBPyCo
 
 
 def test_known_ratings(connection: duckdb.DuckDBPyConnection) -> None:
-    """At T2: the ratings before it, and the superseded ones that ended at T2 or later."""
+    """Known at T2 are the ratings before it, and the superseded ones that ended at T2 or later."""
     connection.execute("insert into moments values (?, ?)", [T2, T2])
     give(connection, "ratings", (1, 1, 3.0, T1), (1, 2, 3.0, T2))
     tomorrow = T2 + timedelta(days=1)
@@ -317,7 +317,7 @@ def compare(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def test_compare_snapshots_by_hand(connection: duckdb.DuckDBPyConnection) -> None:
-    """Stars 1, 1, 5 and one off the scale now; 1, 5, 5, 5 before, of users 1 and 2."""
+    """Tonight the stars are 1, 1, 5 and one value off the scale. Before, they were 1, 5, 5, 5, of users 1 and 2."""
     connection.execute("insert into moments values (?, null)", [T2])
     connection.execute("insert into compared_scale values (1), (5)")
     give(connection, "movies", (1, "Heat", 1995, []))
@@ -339,7 +339,7 @@ def test_compare_snapshots_by_hand(connection: duckdb.DuckDBPyConnection) -> Non
     }
 
 
-def test_compare_snapshots_with_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+def test_compare_snapshots_without_ratings(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("insert into moments values (?, null)", [T2])
     connection.execute("insert into compared_scale values (1), (5)")
     give(connection, "superseded", (1, 1, 3.0, T1, T2))
@@ -354,7 +354,7 @@ def test_compare_snapshots_with_nothing(connection: duckdb.DuckDBPyConnection) -
         assert alone[name] is None
 
 
-def test_two_snapshots_of_one_content_do_not_differ(connection: duckdb.DuckDBPyConnection) -> None:
+def test_snapshots_with_the_same_content_do_not_differ(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("insert into moments values (?, null)", [T2])
     connection.execute("insert into compared_scale values (1), (5)")
     give(connection, "ratings", (1, 1, 1.0, T1), (3, 1, 5.0, T1))
@@ -385,26 +385,26 @@ def test_every_rule_has_its_limits_and_every_limit_a_rule() -> None:
     }
 
 
-def test_every_limit_gives_its_reason() -> None:
+def test_every_limit_has_a_reason() -> None:
     for config in (LimitConfig, ShiftConfig):
         assert all(len(field.description or "") > 20 for field in config.model_fields.values())
 
 
 @pytest.mark.parametrize("rule", SHIFT_RULES, ids=lambda rule: rule.name)
-def test_a_limit_holds_at_its_value_and_not_beyond(rule: ShiftRule) -> None:
+def test_a_value_at_the_limit_passes_and_one_beyond_fails(rule: ShiftRule) -> None:
     beyond = 0.4 if rule.at_least else 0.6
     assert rule.holds(0.5, 0.5)
     assert not rule.holds(beyond, 0.5)
     assert rule.holds(beyond, None)
 
 
-def test_canonical_columns_are_not_wrong(tmp_path: Path) -> None:
+def test_canonical_columns_pass(tmp_path: Path) -> None:
     pq.write_table(MOVIES.empty_table(), tmp_path / "movies.parquet")
     assert list_wrong_columns(tmp_path / "movies.parquet", MOVIES) == []
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "problem"),
     [
         (RATINGS.remove(2), "rating float not null is missing"),
         (RATINGS.append(pa.field("mood", pa.string())), "mood string is not expected"),
@@ -417,7 +417,7 @@ def test_canonical_columns_are_not_wrong(tmp_path: Path) -> None:
         (pa.schema(list(RATINGS)[::-1]), "the order is rated_at, rating, movie_id, user_id"),
     ],
 )
-def test_other_columns_are_named(tmp_path: Path, found: pa.Schema, said: str) -> None:
+def test_the_error_names_wrong_columns(tmp_path: Path, found: pa.Schema, problem: str) -> None:
     pq.write_table(found.empty_table(), tmp_path / "ratings.parquet")
     (difference,) = list_wrong_columns(tmp_path / "ratings.parquet", RATINGS)
-    assert said in difference
+    assert problem in difference

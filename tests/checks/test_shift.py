@@ -71,7 +71,7 @@ def test_the_first_night_is_not_compared(home: Home) -> None:
     }
 
 
-def test_a_night_like_the_last_passes_and_is_measured(home: Home, before: Snapshot) -> None:
+def test_a_snapshot_like_the_last_one_passes_and_is_measured(home: Home, before: Snapshot) -> None:
     _, result = check(home, make_tables(31))
     assert result.compared == f"compared with snapshot before, which run {LAST_NIGHT} published"
     assert {verdicts(result)[rule] for rule in ("rating_count_share", "rating_psi", "new_user_share")} == {"pass"}
@@ -102,7 +102,7 @@ def test_a_small_loss_is_a_warning(home: Home, before: Snapshot, caplog: pytest.
     assert "rating_count_share: ratings: warn, found 0.95, warn at 0.99, stop at 0.9" in caplog.messages
 
 
-def test_a_great_loss_stops_the_night(home: Home, before: Snapshot) -> None:
+def test_a_large_loss_stops_the_night(home: Home, before: Snapshot) -> None:
     with pytest.raises(DataRefused) as refusal:
         check(home, shrink(make_tables(), 0.8))
     message = str(refusal.value)
@@ -114,7 +114,7 @@ def test_a_great_loss_stops_the_night(home: Home, before: Snapshot) -> None:
     assert check_ratings(tonight, make_run(home), allowed, None).counts["ratings"] == 480
 
 
-def test_other_stars_stop_the_night(home: Home, before: Snapshot) -> None:
+def test_a_different_distribution_of_stars_stops_the_night(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in tables["ratings"]:
         row["rating"] = min(row["rating"] + 1, 5.0)
@@ -122,7 +122,7 @@ def test_other_stars_stop_the_night(home: Home, before: Snapshot) -> None:
         check(home, tables)
 
 
-def test_other_users_stop_the_night(home: Home, before: Snapshot) -> None:
+def test_many_new_users_stop_the_night(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in (*tables["ratings"], *tables["users"]):
         row["user_id"] += 20
@@ -130,7 +130,7 @@ def test_other_users_stop_the_night(home: Home, before: Snapshot) -> None:
         check(home, tables)
 
 
-def test_ratings_of_unknown_movies_have_their_own_figure(home: Home, before: Snapshot) -> None:
+def test_ratings_of_unknown_movies_have_their_own_metric(home: Home, before: Snapshot) -> None:
     tables = make_tables()
     for row in tables["ratings"][:3]:
         row["movie_id"] = 99
@@ -155,7 +155,7 @@ def test_as_of_does_not_change_the_comparison(home: Home, before: Snapshot) -> N
     assert {row.metric: row.value for row in read_metrics(run)}["rating_count"] == 620
 
 
-def test_the_newest_published_run_of_the_dataset_counts(home: Home, before: Snapshot) -> None:
+def test_the_comparison_is_with_the_newest_published_run_of_the_dataset(home: Home, before: Snapshot) -> None:
     publish_snapshot(home, "newer", "20261120T040000Z")
     publish(
         replace(make_outcome("20261120T050000Z"), snapshot="other", dataset="ml-1m"),
@@ -190,7 +190,7 @@ def test_an_unreadable_warehouse_is_reported(home: Home) -> None:
     assert "cannot be opened" in found.note
 
 
-def test_figures_of_refused_nights_are_in_the_warehouse(home: Home, before: Snapshot) -> None:
+def test_metrics_of_refused_nights_are_in_the_warehouse(home: Home, before: Snapshot) -> None:
     tonight = write(home, "tonight", shrink(make_tables(), 0.5))
     with pytest.raises(DataRefused), night(Settings(home=home.root)) as run:
         check_ratings(tonight, run, CONFIG, None)

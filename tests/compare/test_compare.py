@@ -94,7 +94,7 @@ def test_a_split_that_leaks_is_refused(data: Data, tmp_path: Path) -> None:
         cut(data, plan.splits["files"], seed=0)
 
 
-def test_a_networks_figures(setting: Setting) -> None:
+def test_figures_of_a_network(setting: Setting) -> None:
     trial = run_trial("softmax", setting)
     network, choice = train_network("softmax", setting)
     assert isinstance(network, RatingNetwork)
@@ -111,7 +111,7 @@ def test_a_networks_figures(setting: Setting) -> None:
     assert sum(one["n"] for one in trial.bins) == 4 * len(asked)
 
 
-def test_a_baselines_figures(setting: Setting) -> None:
+def test_figures_of_a_baseline(setting: Setting) -> None:
     known, asked = (setting.learner.encode(part) for part in (setting.parts.train, setting.parts.holdout))
     levels_K = torch.tensor(setting.learner.levels)
     sizes = setting.learner.sizes()
@@ -129,7 +129,7 @@ def test_a_baselines_figures(setting: Setting) -> None:
     assert popular["ndcg_at_10_by_score"] == by_count
 
 
-def test_epochs_are_chosen_on_validation_or_stated(setting: Setting) -> None:
+def test_epochs_are_chosen_on_validation_or_taken_from_the_config(setting: Setting) -> None:
     chosen = train_network("ordinal", replace(setting, epochs="chosen"))[1]
     stated = train_network("ordinal", setting)[1]
     assert stated.epochs == MODELS["ordinal"].configure(len(setting.parts.train), 5).training.epochs
@@ -147,8 +147,8 @@ def test_a_tuned_config_applies_to_its_network_only(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("epochs", ["chosen", "stated"])
-def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
-    """Neither weights, epochs nor ids: the holdout has its own users and movies."""
+def test_the_holdout_has_no_effect_on_training(data: Data, settings: Settings, setting: Setting, epochs: str) -> None:
+    """Weights, epochs and vocabulary do not depend on the holdout, which has users and movies of its own."""
     strangers = pl.col("user_id").is_in([1, 2, 3]) | pl.col("movie_id").is_in([4, 5])
     known = {
         name: part.filter(~strangers) for name, part in vars(setting.parts).items() if name in ("fitted", "validation")
@@ -163,7 +163,7 @@ def test_nothing_is_learned_from_the_holdout(data: Data, settings: Settings, set
     assert find_leaks(answer, setting.parts.holdout) == []
 
 
-def test_epochs_chosen_on_the_holdout_would_be_found(data: Data, settings: Settings, setting: Setting) -> None:
+def test_choosing_epochs_on_the_holdout_would_be_detected(data: Data, settings: Settings, setting: Setting) -> None:
     def answer(holdout: pl.DataFrame) -> Tensor:
         parts = replace(setting.parts, holdout=holdout, validation=holdout)
         choice = train_network("softmax", make_setting(data, settings, parts, epochs="chosen"))[1]
@@ -216,14 +216,14 @@ def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkey
     second = run(home, "--models", "bias,popularity", "--out", tmp_path, "--json")
     rows = [json.loads(result.stdout)["rows"] for result in (first, second)]
     assert rows[1][0] == rows[0][0]
-    assert second.exit_code == 1  # popularity is fitted with the others
+    assert second.exit_code == 1  # popularity has to be fitted, and fitting fails
     assert rows[1][1]["failures"]
     other = run(home, "--models", "bias", "--out", tmp_path, "--holdout-share", "0.5")
     assert other.exit_code == 2
     assert "holds a comparison under other conditions: splits was" in other.stderr
 
 
-def test_a_failing_network_has_a_row_and_the_others_run(
+def test_a_failing_network_has_a_row_and_does_not_stop_the_others(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverge("softmax", monkeypatch)
@@ -296,7 +296,7 @@ def test_invalid_options_are_wrong_usage(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_network_in_one_call(home: Path, tmp_path: Path) -> None:
+def test_all_networks_can_be_compared_in_one_call(home: Path, tmp_path: Path) -> None:
     shown = run(home, "--models", "all", "--out", tmp_path, "--json")
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)

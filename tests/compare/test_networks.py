@@ -13,7 +13,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["networks", *arguments])
 
 
-def test_every_network_has_a_line_of_its_own() -> None:
+def test_every_network_has_a_line() -> None:
     frame = list_networks()
     assert frame["network"].to_list() == list(MODELS)
     assert frame["what"].n_unique() == len(MODELS)
@@ -32,7 +32,7 @@ def test_every_field_has_a_value_and_a_description(name: str) -> None:
     assert (frame["value"] != "").all()
 
 
-def test_values_follow_the_number_of_ratings() -> None:
+def test_values_depend_on_the_number_of_ratings() -> None:
     few, many = (dict(list_knobs(config_of("ordinal", n, 5)).select("knob", "value").rows()) for n in (10**5, 10**7))
     assert float(few["l2"]) > float(many["l2"])
     assert few["features"] == "genres, decade, gender, age, occupation"

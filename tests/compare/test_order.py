@@ -14,7 +14,7 @@ from recsys.models import Interactions, Pairs
 from recsys.train.choose import Learner
 from tests.support.planted import LEVELS, rows_of
 
-# Ids are ten times the indices. Movies 1 to 5 have a training rating, movie 6 has none. User 3 has none either.
+# Ids are ten times the indices. Movies 1 to 5 have training ratings. Movie 6 and user 3 have none.
 VOCABULARY = Vocabulary(np.array([10, 20, 30], dtype=np.int32), np.arange(10, 70, 10, dtype=np.int32))
 LEARNER = Learner(VOCABULARY, LEVELS, seed=0, device="cpu")
 TRAIN = rows_of(torch.tensor([1, 1, 2, 2, 2]), torch.tensor([1, 2, 3, 4, 5]), torch.full((5,), 2))
@@ -37,7 +37,7 @@ def measure(holdout: pl.DataFrame, relevant_from: float = 4.0) -> float | None:
 
 
 def test_ndcg_by_hand() -> None:
-    """User 1 has not seen 3, 4 and 5 and gets 5, 4, 3; user 2 gets 2, 1."""
+    """User 1 has not seen 3, 4 and 5, so the list is 5, 4, 3. The list of user 2 is 2, 1."""
     first, second, third = (1 / math.log2(rank + 1) for rank in (1, 2, 3))
     assert measure(held((1, 4, 5))) == pytest.approx(second / first)
     assert measure(held((1, 3, 5), (1, 5, 4))) == pytest.approx((first + third) / (first + second))
@@ -59,7 +59,7 @@ def test_ties_go_to_the_lower_index() -> None:
     assert flat == 1
 
 
-def test_the_seed_draws_the_users_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_draws_the_users_and_block_size_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     holdout = held((1, 5, 5), (2, 1, 5))  # ranks 1 and 2
     whole = measure(holdout)
     monkeypatch.setattr(order, "PAIRS_PER_BLOCK", 1)
@@ -71,7 +71,7 @@ def test_the_seed_draws_the_users_and_blocks_do_not_matter(monkeypatch: pytest.M
     assert sampled[:20] == sampled[20:]
 
 
-def test_scores_are_for_the_moment_after_the_last_training_rating() -> None:
+def test_scores_are_for_the_time_after_the_last_training_rating() -> None:
     asked = []
 
     def note(pairs: Pairs) -> Tensor:

@@ -16,7 +16,7 @@ def plan(models: str | None = None, splits: str = "random", n_seeds: int = 1) ->
     return plan_comparison(models, splits, n_seeds, "chosen", SETTINGS)
 
 
-def test_networks_keep_their_order_without_repeats() -> None:
+def test_networks_keep_their_order_and_repeats_are_dropped() -> None:
     assert plan("softmax, bias,softmax").models == ("softmax", "bias")
     assert plan("all").models == (*MODELS, *BASELINES)
     assert plan().models == (*SETTINGS.candidates, "bias")
@@ -26,7 +26,7 @@ def test_names_of_baselines_and_networks_are_distinct() -> None:
     assert not {*MODELS} & {*BASELINES}
 
 
-def test_seeds_count_from_the_first() -> None:
+def test_seeds_are_consecutive_from_the_first() -> None:
     assert plan(n_seeds=3).seeds == (3, 4, 5)
 
 
@@ -41,7 +41,7 @@ def test_splits_can_have_shares() -> None:
     assert plan(splits="u1,ub").splits == {name: Provided(name, 0.15) for name in ("u1", "ub")}
 
 
-def test_two_files_replace_splits() -> None:
+def test_train_and_holdout_files_replace_splits() -> None:
     train, holdout = Path("a.parquet"), Path("b.parquet")
     found = plan_comparison(None, None, 1, "stated", SETTINGS, (train, holdout))
     assert found.splits == {"files": Provided("files", 0.15, train, holdout)}

@@ -64,7 +64,7 @@ def test_learning_rates_of_some_networks_and_of_none(tmp_path: Path) -> None:
 
 
 def test_published_and_other_nights_are_drawn(tmp_path: Path) -> None:
-    """A held night has another marker at the same position."""
+    """A night that was held back has another marker at the same position."""
     night = {"run_id": "20261121T030000Z", "model": "network", "metric": "mae_median", "value": 0.63}
     for name, figures in {
         "published": [night | {"verdict": "published"}],

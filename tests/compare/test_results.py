@@ -24,14 +24,14 @@ TRIALS = [
 
 
 def test_an_interval_by_hand() -> None:
-    """Values 0.5, 0.7 and 0.9 have standard deviation 0.2, error 0.2/√3, and t of two degrees at 97.5% is 4.302653."""
+    """0.5, 0.7 and 0.9 have standard deviation 0.2 and error 0.2/√3. t(2) at 97.5% is 4.302653."""
     figure = estimate([0.5, 0.7, 0.9])
     assert figure.mean == pytest.approx(0.7)
     assert figure.n == 3
     assert figure.half_width == pytest.approx(4.302653 * 0.2 / math.sqrt(3), rel=1e-6)
 
 
-def test_one_seed_has_no_interval_and_equal_values_a_zero_one() -> None:
+def test_one_seed_has_no_interval_and_equal_values_one_of_width_zero() -> None:
     assert estimate([0.5]) == Figure(0.5, None, 1)
     assert estimate([0.5, 0.5]) == Figure(0.5, 0.0, 2)
 

@@ -37,7 +37,7 @@ def test_every_network_can_be_searched(name: str) -> None:
 @pytest.mark.parametrize(
     ("search", "kind"), [([8, 128, "int"], int), ([8, 128, "int_log"], int), ([1.0, 99.0, "linear"], float)]
 )
-def test_values_lie_in_the_range(search: list[Any], kind: type) -> None:
+def test_values_are_in_the_range(search: list[Any], kind: type) -> None:
     drawn = draw(Field("size", search[0], search))
     assert {type(value) for value in drawn} == {kind}
     assert search[0] <= min(drawn) < max(drawn) <= search[1]
@@ -48,11 +48,11 @@ def test_a_logarithmic_range_is_searched_evenly_in_its_logarithm() -> None:
     assert 0.4 < sum(value < 0.01 for value in drawn) / len(drawn) < 0.6
 
 
-def test_choices() -> None:
+def test_a_list_of_choices_is_searched() -> None:
     assert set(draw(Field("kind", "b", ["a", "b", "c"]))) == {"a", "b", "c"}
 
 
-def test_a_default_outside_is_part_of_the_space() -> None:
+def test_a_default_outside_the_range_is_in_the_space() -> None:
     assert max(draw(Field("size", 1000, [1, 10, "int"]))) > 10
     assert "z" in draw(Field("kind", "z", ["a", "b"]))
 

@@ -76,19 +76,19 @@ def test_a_second_call_resumes_the_search(found: Tuned, home: Path) -> None:
     assert again.metrics["mae_median"] <= found.metrics["mae_median"]
 
 
-def test_other_data_seeds_or_networks_are_other_searches(found: Tuned, home: Path) -> None:
+def test_another_seed_starts_another_search(found: Tuned, home: Path) -> None:
     assert tune("softmax", settings_for(home, seed=1), minutes=5, max_trials=1).folder != found.folder
 
 
-def test_the_same_seed_tries_the_same(found: Tuned, tmp_path: Path) -> None:
+def test_the_same_seed_tries_the_same_values(found: Tuned, tmp_path: Path) -> None:
     again = tune("softmax", settings_for(tmp_path), minutes=5, max_trials=4)
-    timeless = [read_trials(one).drop("training_seconds").head(4) for one in (found, again)]
-    assert timeless[1].equals(timeless[0])
+    without_seconds = [read_trials(one).drop("training_seconds").head(4) for one in (found, again)]
+    assert without_seconds[1].equals(without_seconds[0])
 
 
 @pytest.mark.usefixtures("found")  # the checks of its home need not be run again
 def test_a_killed_trial_is_repeated(home: Path) -> None:
-    """After kill -9 in the second trial, it is queued again with the same values."""
+    """A trial that is killed with kill -9 is queued again with the same values."""
     before = {*home.glob("tuning/*")}
     command = ["tune", "--model", "softmax", "--source", SOURCE, "--home", str(home), "--minutes", "9", "--seed", "2"]
     program = f"from flows.cli.main import main; main({command!r})"
@@ -112,13 +112,13 @@ def count_values(log: Path) -> int:
     return log.read_text().count('"param_name"') if log.exists() else 0
 
 
-def test_the_search_stops_during_a_training_when_time_is_up(tmp_path: Path) -> None:
-    """The first trial may exceed the time, so that there is a result."""
+def test_the_search_stops_during_a_training_at_the_time_limit(tmp_path: Path) -> None:
+    """The first trial may exceed the time limit, so that there is a result."""
     found = tune("softmax", settings_for(tmp_path), minutes=1e-6)
     assert found.trials == {"complete": 1}
 
 
-def test_one_search_at_a_time(home: Path, found: Tuned) -> None:
+def test_a_second_search_at_the_same_time_is_refused(home: Path, found: Tuned) -> None:
     with (
         FileLock(found.folder.with_name(f".{found.folder.name}.lock")),
         pytest.raises(HomeBusy, match="is already running"),

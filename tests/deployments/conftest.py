@@ -13,7 +13,7 @@ SECRET = "hunter2-of-the-source"
 
 @pytest.fixture(scope="session")
 def hook() -> Iterator[Sink]:
-    """Receives the alerts."""
+    """The web server that receives the alerts."""
     with webhook() as sink:
         yield sink
 
@@ -38,8 +38,8 @@ def serve_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Served]:
-    """On SQLite, without a password. test_restart.py kills it, so it must run last."""
+    """`make serve` on SQLite, without a password. test_restart.py kills it and must therefore run last."""
     with serving(serve_folder, **serve_environment) as served:
         wait_until_up(served)
-        disable_schedules(served, "watch")  # every five minutes: its runs would get in the way of the tests
+        disable_schedules(served, "watch")  # its runs, one every five minutes, would disturb the tests
         yield served

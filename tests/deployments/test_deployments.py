@@ -1,4 +1,4 @@
-"""`make serve`: what it deploys, schedules and restarts."""
+"""`make serve`: its deployments, schedules and restarts."""
 
 import os
 import signal
@@ -63,31 +63,31 @@ def test_schedule_creates_runs(served: Served) -> None:
 
 
 def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served) -> None:
-    """Exactly the runs without a process are closed: a process may outlive its worker."""
-    reused = create_run(served, "RUNNING", os.getpid())  # the id of a living process that is not of this run
-    unborn = create_run(served, "PENDING", None)
+    """Only runs without a process are closed, because a process may outlive its worker."""
+    reused = create_run(served, "RUNNING", os.getpid())  # a living process that does not belong to this run
+    without_process = create_run(served, "PENDING", None)
     dying = create_run(served, "CANCELLING", os.getpid())
-    elsewhere = create_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"})
+    on_other_host = create_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"})
     living = create_run(served, "RUNNING", None)
     with subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": living}) as process:
         served.api.patch(f"/flow_runs/{living}", json={"infrastructure_pid": str(process.pid)}).raise_for_status()
         kill_child(served, "worker start")
         process.kill()
 
-    states = {run: state_of(served, run) for run in (reused, unborn, dying, elsewhere, living)}
+    states = {run: state_of(served, run) for run in (reused, without_process, dying, on_other_host, living)}
     assert [state["type"] for state in states.values()] == ["CRASHED"] * 3 + ["RUNNING"] * 2
-    assert states[unborn]["message"].startswith("the worker that ran this night ended; it has no process.")
+    assert states[without_process]["message"].startswith("the worker that ran this night ended; it has no process.")
     assert f"its process ({os.getpid()}) is gone" in states[reused]["message"]
     log = served.log.read_text()
     assert "the Prefect worker ended: killed by SIGKILL; restarting it" in log
     assert log.count("which was RUNNING: the worker that ran this night ended; its process") == 1
 
     assert {zombie.flow_run_id for zombie in close_zombies_here(served)} == {UUID(living)}
-    served.api.post(f"/flow_runs/{elsewhere}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
+    served.api.post(f"/flow_runs/{on_other_host}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
 
 
 def test_night_survives_a_killed_server(served: Served, tmp_path: Path) -> None:
-    """It was started by `prefect deployment run`. It publishes, and the UI shows its log."""
+    """A night that `prefect deployment run` has started publishes, and the UI shows its log."""
     home = Home(tmp_path / "home")
     environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
     run_id = start_run_by_command(served, "nightly", {"settings": quick_parameters(home.root)}, environment)

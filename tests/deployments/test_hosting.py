@@ -1,4 +1,4 @@
-"""Hosting for several people: addresses, passwords, and which process gets which variable. The image for containers."""
+"""Hosting for several people: addresses, passwords, the environment of each process, and the container image."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def test_incomplete_password_is_refused(auth: str, tmp_path: Path) -> None:
     assert auth not in refusal.value.message
 
 
-def test_addresses(tmp_path: Path) -> None:
+def test_addresses_of_ui_and_api(tmp_path: Path) -> None:
     anywhere = ServeEnvironment("0.0.0.0", 4200, tmp_path, {"PREFECT_UI_URL": "https://nights.example"})
     assert (anywhere.url, anywhere.ui_url) == ("http://127.0.0.1:4200", "https://nights.example")
     assert ServeEnvironment("0.0.0.0", 4200, tmp_path, {}).ui_url not in {
@@ -71,7 +71,7 @@ def test_server_and_clients_get_only_their_variables(tmp_path: Path) -> None:
 
 
 def test_image_contains_the_files_it_needs() -> None:
-    """Reads the Dockerfile only: there is no container engine here."""
+    """Only reads the Dockerfile, because tests have no container engine."""
     lines = (ROOT / "deployments" / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     not_ignored = (ROOT / "deployments" / "Dockerfile.dockerignore").read_text().splitlines()

@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def published(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Any]:
-    """A home with a night from the form of the UI, and its flow run. Without a browser, the form's request is sent."""
+    """A home with a night started from the form in the UI, and its flow run. Without a browser, a request starts it."""
     home = Home(tmp_path_factory.mktemp("published") / "home")
     settings = {"source": SOURCE, "n": 7, "model": "dot", "home": str(home.root)}
     if BROWSER is None:
@@ -61,13 +61,13 @@ def published(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture(scope="module")
 def busy(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, str]]:
-    """A home on which a night of the deployment runs, and the id of its flow run. Its process is stopped."""
+    """A home on which a night of the deployment runs, and the id of its flow run. SIGSTOP suspends its process."""
     home = Home(tmp_path_factory.mktemp("busy"))
     yield home, start_long_night(served, home.root, stop=True)
 
 
 def test_form_describes_its_fields(served: Served) -> None:
-    """Descriptions, bounds and choices. No defaults: they would hide the environment of the worker."""
+    """The form has descriptions, bounds and choices. Defaults are absent: they would override the environment."""
     schema = find_deployment(served)["parameter_openapi_schema"]["definitions"]
     shown = schema["Settings"]["properties"]
     assert list(shown) == ["source", "model", "as_of", "n", "seed", "device", "gate", "home"]
@@ -103,7 +103,7 @@ def test_unknown_setting_fails_the_run_before_the_night(served: Served, tmp_path
     assert not (tmp_path / "home").exists()
 
 
-def test_form_publishes_what_it_asks_for(published: tuple[Home, Any]) -> None:
+def test_night_from_the_form_uses_its_settings(published: tuple[Home, Any]) -> None:
     home, run = published
     assert ask(home, "select max(rank) from recommendations") == [(7,)]
     assert ask(home, "select model, verdict from runs") == [("dot", "published")]
@@ -111,7 +111,7 @@ def test_form_publishes_what_it_asks_for(published: tuple[Home, Any]) -> None:
 
 
 def test_ui_shows_the_night(served: Served, published: tuple[Home, Any]) -> None:
-    """The table of metrics, the verdict with links, a plot of the last nights, and progress bars."""
+    """The UI shows the table of metrics, the verdict with links, a plot of the last nights, and progress bars."""
     home, run = published
     wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     artifacts = {one["key"]: one for one in served.api.post("/artifacts/filter", json=wanted).json()}
@@ -129,7 +129,7 @@ def test_ui_shows_the_night(served: Served, published: tuple[Home, Any]) -> None
 def test_each_failure_has_its_own_state_and_one_alert(
     served: Served, published: tuple[Home, Any], hook: Sink, tmp_path: Path
 ) -> None:
-    """Refused data, held back by the gate, failed. Each alert names the cause, the step and the next command."""
+    """Data refused, held back by the gate, and failed. Each alert names the cause, the step and the next command."""
     home, _ = published
     run_id = published_run(home)
     planted = plant(60, 40, 2000)
@@ -158,7 +158,7 @@ def test_each_failure_has_its_own_state_and_one_alert(
 
 
 def test_missing_night_is_late(served: Served, hook: Sink, tmp_path: Path) -> None:
-    """That there is one alert for each missing night is tested in tests/alerts."""
+    """tests/alerts checks that each missing night causes exactly one alert."""
     state = wait_for_end(served, start_run(served, "watch", {"home": str(tmp_path), "max_age_hours": 26}))
     assert (state["type"], state["name"]) == ("FAILED", "Late")
     assert state["message"].startswith("nothing is published")
@@ -167,7 +167,7 @@ def test_missing_night_is_late(served: Served, hook: Sink, tmp_path: Path) -> No
 
 
 def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str], tmp_path: Path) -> None:
-    """While a night of the deployment runs: the deployment again, its schedule, a backfill, the command line."""
+    """While a night runs, the deployment, its schedule, a backfill and the command line start no other night."""
     home, night = busy
     settings = {"source": SOURCE, "home": str(home.root)}
     again = wait_for_end(served, start_run(served, "nightly", {"settings": settings}))
@@ -193,7 +193,7 @@ def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str], t
 def test_killed_night_is_closed_and_the_next_scheduled_one_runs(
     served: Served, busy: tuple[Home, str], hook: Sink
 ) -> None:
-    """`kill -9` of the night and the worker: the run is closed, one alert is sent, and a cron schedule goes on."""
+    """After `kill -9` of night and worker, the run is closed, one alert is sent, and the cron schedule continues."""
     home, night = busy
     os.kill(int(served.api.get(f"/flow_runs/{night}").json()["infrastructure_pid"]), signal.SIGKILL)
     kill_child(served, "worker start")
@@ -209,7 +209,7 @@ def test_killed_night_is_closed_and_the_next_scheduled_one_runs(
 
 
 def test_night_of_another_process_keeps_a_deployment_waiting(served: Served, tmp_path: Path) -> None:
-    """This process holds the lock of the home, as a night of the command line does."""
+    """This process holds the lock of the home, like a night from the command line."""
     home = Home(tmp_path / "home")
     with locked(home, "a night"):
         state = wait_for_end(served, start_run(served, "nightly", {"settings": quick_parameters(home.root)}))
@@ -218,7 +218,7 @@ def test_night_of_another_process_keeps_a_deployment_waiting(served: Served, tmp
 
 
 def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
-    """Requested in the UI if there is a browser: four nights, two days apart. A second run skips them all."""
+    """Four nights, two days apart, are requested in the UI if there is a browser. A second run skips them all."""
     home = Home(tmp_path / "home")
     settings = quick_parameters(home.root, audit={"max_rows_share": None}, rank={"retrievers": ["popularity"]})
     last = datetime(2000, 12, 20, tzinfo=UTC)
@@ -241,7 +241,7 @@ def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
 
 
 def fill_in_form(served: Served, settings: dict[str, Any]) -> Any:
-    """Starts a night from the form in the browser, and looks at its page when it has ended; returns the flow run."""
+    """Starts a night from the form in the browser and checks its page after the end. Returns the flow run."""
     before = newest_run(served, "nightly")
     with browsing() as page:
         open_form(page, served.address, find_deployment(served)["id"])

@@ -1,6 +1,6 @@
-"""`make serve` after a `kill -9` during a night, this time with a password; and how it stops.
+"""`make serve` after a `kill -9` during a night, with a password, and how it stops.
 
-These tests end the server of the other ones.
+These tests kill the server that the other tests of this folder use.
 """
 
 import os
@@ -43,9 +43,9 @@ def interrupted_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def interrupted_night(served: Served, interrupted_home: Home) -> str:
-    """A night of `served`, which is killed with `kill -9`; returns the id of its flow run.
+    """The id of the flow run of a night of `served`. Both are killed with `kill -9`.
 
-    The server and the worker must die with `make serve`. The night is killed here, as by a power cut.
+    The server and the worker must end with `make serve`. The night is killed here, as a power cut would do.
     """
     night = start_long_night(served, interrupted_home.root, stop=True)
     started = descendants(served.process.pid)
@@ -59,7 +59,7 @@ def interrupted_night(served: Served, interrupted_home: Home) -> str:
 
 @pytest.fixture(scope="module")
 def restarted(interrupted_night: str, serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Served]:
-    """On the same SQLite database, given by its URL so that the tests can look for it."""
+    """`make serve` on the same SQLite database, given by a URL that tests can search for."""
     database = f"sqlite+aiosqlite:///{serve_folder / 'home' / '.prefect' / 'prefect.db'}"
     secrets = {"PREFECT_SERVER_API_AUTH_STRING": AUTH, "PREFECT_API_DATABASE_CONNECTION_URL": database}
     with serving(serve_folder, **serve_environment, **secrets) as served:
@@ -115,7 +115,7 @@ def test_no_secret_is_in_a_command_line_or_log(restarted: Served, serve_folder: 
     assert not [text for text in texts if PASSWORD in text]
 
 
-def test_only_the_server_knows_the_database(restarted: Served) -> None:
+def test_only_the_server_has_the_database_url(restarted: Served) -> None:
     commands = descendants(restarted.process.pid).items()
     environments = {
         name: Path(f"/proc/{pid}/environ").read_text()
@@ -134,7 +134,7 @@ def test_nothing_listens_beyond_this_machine(restarted: Served) -> None:
 
 
 def test_stop_cancels_running_nights(restarted: Served, hook: Sink, tmp_path: Path) -> None:
-    """One of the worker, and one whose worker was killed. There is no alert."""
+    """One night belongs to the worker, the worker of the other one was killed. No alert is sent."""
     start_long_night(restarted, tmp_path)
     started = descendants(restarted.process.pid)
     assert any("prefect.engine" in command for command in started.values()), started

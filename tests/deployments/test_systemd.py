@@ -1,4 +1,4 @@
-"""The systemd units. No systemd runs here: `systemd-analyze` reads them, and the tests start their commands."""
+"""The systemd units. `systemd-analyze` checks them, and the tests start their commands without systemd."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ EXAMPLE = ROOT / "deployments" / "recsys.env.example"
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze; Debian's package is systemd")
 @pytest.mark.parametrize("name", UNITS)
 def test_units_are_valid(name: str, tmp_path: Path) -> None:
-    """All keys, values and programs, with this checkout and its Python in place of /opt/recsys."""
+    """Checks all keys, values and programs, with this checkout and its Python in place of /opt/recsys."""
     for unit in UNITS:
         (tmp_path / f"{unit}.service").write_text(read_unit(unit))
     environment = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
@@ -51,9 +51,9 @@ def test_timer_is_valid(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
-    """With the settings of the example: the server, the preparation of the worker, the worker, and stopping both.
+    """The commands run with the settings of the example: server, preparation of the worker, worker, and stopping both.
 
-    On PostgreSQL where it is installed. The history outlives a `kill -9` of the server and its restart.
+    They use PostgreSQL if it is installed. The history survives a `kill -9` of the server.
     """
     (tmp_path / "home").mkdir()  # StateDirectory of systemd
     with postgres() if POSTGRES else nullcontext() as database:
@@ -93,7 +93,7 @@ def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
 def started(
     command: str, environment: Mapping[str, str], log: Path, *, kill: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a command and stops it with SIGTERM, as systemd does; it must stop. With `kill`, it gets SIGKILL."""
+    """Starts a command and stops it with SIGTERM, as systemd does. With `kill`, sends SIGKILL instead."""
     with log.open("wb") as output:
         process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:

@@ -1,4 +1,4 @@
-"""docs/consumers.md: its tables are those of the warehouse, and every block of SQL and Python runs."""
+"""docs/consumers.md: the listed tables are those of the warehouse, and every block of SQL and Python runs."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ LINES = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.s
 @dataclass(frozen=True)
 class Answer:
     n_rows: int
-    first: tuple[Any, ...]  # the first columns of the row, as far as they do not depend on the time
+    first: tuple[Any, ...]  # the first columns of the row, up to the first that depends on the time
     last: tuple[Any, ...] | None = None
 
 
@@ -68,13 +68,13 @@ def warehouse(here: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask(block: str) -> list[tuple[Any, ...]]:
-    """The rows of a block; a block that attaches the warehouse runs in a database of its own."""
+    """The rows of a block. A block that attaches the warehouse runs in an in-memory database."""
     path = ":memory:" if "attach '" in block else "data/warehouse.duckdb"
     with duckdb.connect(path, read_only=path != ":memory:") as connection:
         return connection.execute(block).fetchall()
 
 
-def test_every_query_has_an_answer_here() -> None:
+def test_every_query_has_an_expected_answer() -> None:
     assert len(blocks("sql")) == len(ANSWERS)
     assert {*re.findall(r"```(\w+)", PAGE)} == {"sql", "python", "sh"}
 
@@ -87,7 +87,7 @@ def test_every_query_returns_the_expected_rows(here: Path, name: str, block: str
     assert answer.last is None or rows[-1] == answer.last
 
 
-def test_the_files_that_a_query_writes(here: Path) -> None:
+def test_queries_write_the_documented_files(here: Path) -> None:
     (block,) = (block for block in blocks("sql") if block.startswith("copy"))
     ask(block)
     header, first, *_ = (here / "lists.csv").read_text(encoding="utf-8").splitlines()
@@ -102,7 +102,7 @@ def test_every_program_prints_the_list_of_user_42(here: Path, block: str) -> Non
     assert printed.getvalue() in ("['Movie 4', 'Movie 5', 'Movie 6']\n", "[4, 5, 6]\n")
 
 
-def test_the_shell_command(here: Path) -> None:
+def test_the_shell_command_runs(here: Path) -> None:
     (line,) = blocks("sh")
     (statement,) = re.findall(r'"(.+)"', line)
     assert ask(statement) == [(4, "Movie 4"), (5, "Movie 5"), (6, "Movie 6")]

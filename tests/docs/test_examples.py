@@ -1,4 +1,4 @@
-"""Every program of docs/examples runs on a published home, and shows what it promises."""
+"""Every program of docs/examples runs on a published home and shows the documented result."""
 
 import contextlib
 import io
@@ -105,7 +105,7 @@ def read_notebook() -> dict[str, Any]:
 
 
 def test_the_notebook_is_valid() -> None:
-    """As nbformat 4.5 requires: every cell has an id of its own. Outputs are left out of the repository."""
+    """nbformat 4.5 requires a unique id for every cell. Outputs are not in the repository."""
     notebook = read_notebook()
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = notebook["cells"]
@@ -159,7 +159,7 @@ def test_the_web_page_shows_the_list_of_a_user(web_page: int) -> None:
 
 
 def test_a_browser_shows_the_web_page(web_page: int) -> None:
-    """Where there is no Chromium, the titles are read from the HTML."""
+    """Without Chromium, the titles are read from the HTML."""
     if BROWSER is None:
         titles = re.findall(r"<li>.*?<b>(.*?)</b>", get(web_page, "/?user_id=42")[1], flags=re.DOTALL)
     else:
@@ -169,6 +169,6 @@ def test_a_browser_shows_the_web_page(web_page: int) -> None:
     assert titles == ["Movie 4", "Movie 5", "Movie 6"]
 
 
-def test_the_web_page_refuses_what_is_no_user(web_page: int) -> None:
+def test_the_web_page_refuses_invalid_user_ids(web_page: int) -> None:
     for path in ("/", "/?user_id=", "/?user_id=1%27+or+1=1", "/?user_id=99999999999"):
         assert get(web_page, path)[0] == 400

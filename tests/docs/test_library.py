@@ -1,4 +1,4 @@
-"""`import recsys` as a library: its public names, their cost, what they answer, and the page that documents them."""
+"""`import recsys` as a library: its public names, the cost of the import, and the page that documents it."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ from tests.support.quick_nights import quick_parameters
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
-SOURCE = "synthetic:100x80x3000"  # movies enough that each user has a whole list left
+SOURCE = "synthetic:100x80x3000"  # enough movies for a full list of unseen ones for every user
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
@@ -28,14 +28,14 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", recsys.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
     value = getattr(recsys, name)
     assert name in dir(recsys)
     assert name == "__version__" or value.__doc__
 
 
 def test_type_checkers_see_the_same_names() -> None:
-    """The imports that only a type checker runs, the table that `__getattr__` reads, and `__all__` agree."""
+    """The imports for type checkers, the table that `__getattr__` reads, and `__all__` have the same names."""
     tree = ast.parse((ROOT / "recsys" / "__init__.py").read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
@@ -56,7 +56,7 @@ def test_the_page_describes_every_public_name() -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[recsys.Home, Summary]:
-    """A home, and what `recsys.run_night` returned for the one night on it."""
+    """A home with one night, and the summary that `recsys.run_night` returned."""
     home = recsys.Home(tmp_path_factory.mktemp("library") / "home")
     return home, recsys.run_night(recsys.Settings.model_validate(quick_parameters(home.root, SOURCE)))
 
@@ -74,8 +74,8 @@ def test_the_first_program_of_the_page_runs(ran: tuple[recsys.Home, Summary], mo
         assert isinstance(frame := found[name], pl.DataFrame) and len(frame)
 
 
-def test_the_second_program_of_the_page_names_what_a_night_returns(ran: tuple[recsys.Home, Summary]) -> None:
-    """A night on a data set is too long for a test; the settings that it names are built, its names are looked up."""
+def test_names_in_the_second_program_of_the_page_exist(ran: tuple[recsys.Home, Summary]) -> None:
+    """A night on a real data set is too long for a test. The settings are built, and the fields are looked up."""
     _, summary = ran
     call, shown = programs()[1].splitlines()
     settings = eval(call.partition("run_night(")[2].removesuffix(")"), {"recsys": recsys, "Path": Path})
@@ -84,7 +84,7 @@ def test_the_second_program_of_the_page_names_what_a_night_returns(ran: tuple[re
     assert (summary.verdict, summary.published) == ("published", True)
 
 
-def test_a_run_is_opened_by_its_id_or_as_the_one_being_served(ran: tuple[recsys.Home, Summary]) -> None:
+def test_open_run_by_id_and_by_default_the_served_run(ran: tuple[recsys.Home, Summary]) -> None:
     home, summary = ran
     served = recsys.open_run(home)
     assert served.run_id == summary.run_id
@@ -97,7 +97,7 @@ def test_a_run_is_opened_by_its_id_or_as_the_one_being_served(ran: tuple[recsys.
     assert served.folder == home.runs / served.run_id
 
 
-def test_a_run_that_does_not_exist_is_named(ran: tuple[recsys.Home, Summary], home: recsys.Home) -> None:
+def test_the_error_names_a_run_that_does_not_exist(ran: tuple[recsys.Home, Summary], home: recsys.Home) -> None:
     with pytest.raises(UsageError, match="has no run '20200101T000000Z'"):
         recsys.open_run(ran[0], "20200101T000000Z")
     with pytest.raises(NotPublished, match="serves no run"):

@@ -1,4 +1,4 @@
-"""DuckDB 1.4 without any other package reads the published file."""
+"""DuckDB 1.4, without any other package, reads the published file."""
 
 import json
 import subprocess
@@ -85,7 +85,7 @@ def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, w
 
 
 def ask(packages: Path, folder: Path, asked: dict[str, Any]) -> Any:
-    """In a process without other packages: -S hides those of this environment."""
+    """Runs READER in a process without other packages: -S hides those of this environment."""
     done = subprocess.run(
         [sys.executable, "-S", "-c", READER],
         input=json.dumps(asked),

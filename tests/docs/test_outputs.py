@@ -1,4 +1,4 @@
-"""Outputs and figures that the documentation shows are those of the present code; `make refresh-docs` renews them."""
+"""Outputs and figures in the documentation are those of the present code. `make refresh-docs` updates them."""
 
 import re
 from pathlib import Path
@@ -22,8 +22,8 @@ def test_generated_pages_are_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == GENERATED[name](), STALE
 
 
-def test_every_block_of_output_says_what_made_it() -> None:
-    """A code fence that shows a command and its output stands below a comment that the script reads."""
+def test_every_block_of_output_names_its_command() -> None:
+    """A code fence with the output of a command is below a comment that the script reads."""
     assert [block["command"].split()[1] for _, block in BLOCKS] == [
         "nightly", "recommend", "recommend", "similar", "explain",
     ]  # fmt: skip
@@ -32,7 +32,7 @@ def test_every_block_of_output_says_what_made_it() -> None:
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[block["command"] for _, block in BLOCKS])
-def test_outputs_are_of_the_present_defaults_and_no_older_release(page: Path, block: re.Match[str]) -> None:
+def test_outputs_are_of_the_present_defaults_and_release(page: Path, block: re.Match[str]) -> None:
     assert block["defaults"] == hash_defaults(), STALE
     assert not is_older(block["version"]), STALE
     assert block["text"].strip()
@@ -49,15 +49,15 @@ def test_the_picture_shows_the_list_that_the_page_shows_and_needs_no_network() -
     assert "@font-face" not in svg
 
 
-def test_lines_that_are_left_out_become_an_ellipsis() -> None:
+def test_omitted_lines_become_an_ellipsis() -> None:
     text = "Night 1\n\nmodel x\nother 1\nother 2\nmodel y\n"
     assert shorten(text, Shown(keep="^(Night|model)")) == "Night 1\n\nmodel x\n…\nmodel y"
     assert shorten("row 1\n" + 60 * " " + "more of it\nrow 2", Shown(keep="^row")) == "row 1\nrow 2"
     assert shorten(text, Shown(lines=2)) == "Night 1\n…"
 
 
-def test_every_table_of_benchmarks_says_when_and_how_it_was_measured() -> None:
-    """In the paragraph above it. Tables of an older release are measured again, or leave the page."""
+def test_every_table_of_benchmarks_has_a_date_and_a_command() -> None:
+    """They are in the paragraph above the table. Tables of an older release must be measured again or removed."""
     paragraphs = BENCHMARKS.split("\n\n")
     above = [paragraphs[place - 1] for place, text in enumerate(paragraphs) if text.startswith("|")]
     captions = [MEASURED.fullmatch(text.strip()) for text in above]
@@ -68,7 +68,7 @@ def test_every_table_of_benchmarks_says_when_and_how_it_was_measured() -> None:
 
 
 def test_only_earlier_releases_make_figures_stale() -> None:
-    """Those of the present version are measured before it is released."""
+    """Figures of the present version are measured before its release."""
     changelog = "## 0.3.0, unreleased\n## 0.2.0, 2026-12-01\n## 0.1.0, 2026-11-21\n"
     assert is_older("0.1.9", "0.3.0", changelog)
     assert not is_older("0.2.0", "0.3.0", changelog)

@@ -26,14 +26,14 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= MAX_LINES
 
 
-def test_the_query_of_the_readme_answers(world: Path) -> None:
+def test_the_query_of_the_readme_runs(world: Path) -> None:
     (query,) = blocks(README)
     with duckdb.connect(world / "data" / "warehouse.duckdb", read_only=True) as connection:
         assert len(connection.execute(query).fetchall()) == 3
 
 
-def test_the_queries_of_the_evaluation_answer(home: Home) -> None:
-    """Slices are those of the last night that published; the comparison with biases is of every night."""
+def test_the_queries_of_the_evaluation_page_run(home: Home) -> None:
+    """Slices are of the last night that published. The comparison with biases has every night."""
     sliced, compared, _ = blocks(EVALUATION)
     night = write_night(home.root / "night", make_frames(n_users=50, n_movies=20))
     for run_id, mae, n in (("20261120T030000Z", 0.9, 500), ("20261121T030000Z", 0.7, 300)):
@@ -61,7 +61,7 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    """Those of the reference are linked from the sections that they belong to."""
+    """Pages of the reference are linked from their sections."""
     pages = {f"docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").glob("*.md")} - {"docs/index.md"}
     linked = {*re.findall(r"\]\((docs/[\w/-]+\.md)\)", README)}
     assert pages <= linked
@@ -69,7 +69,7 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_experiments_are_listed_by_decision() -> None:
-    """That the links lead to their sections is for `tests/docs/test_site.py`."""
+    """tests/docs/test_site.py checks that the links lead to existing sections."""
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     index, *sections = re.split(r"^## (?!Index)", page, flags=re.MULTILINE)
     titles = [section.splitlines()[0].rpartition(" (")[0] for section in sections]

@@ -1,7 +1,7 @@
-"""What README.md and docs/asking.md show, compared with a night on MovieLens 100K.
+"""The outputs in README.md and docs/asking.md are compared with a night on MovieLens 100K.
 
-The night uses a quick network, so the lines have the same form, the figures of all baselines are close to those that
-are shown, and the network's own figures are not compared. Without the real archive only the form is.
+The night uses a quick network, so its figures are not compared. The form of the lines must be the same, and the figures
+of all baselines must be close to those on the pages. Without the real archive, only the form is compared.
 """
 
 import re
@@ -24,7 +24,7 @@ from tests.support.nights import settings_of
 
 pytestmark = pytest.mark.slow
 TOLERANCE = (
-    0.02  # of a figure of README.md, whatever its unit: far more than machines differ, less than a change of the model
+    0.02  # as a share of a figure in README.md: far above differences between machines, below a change of the model
 )
 STAND_INS = {
     "Toy Story": "The Quiet Harbour",
@@ -44,8 +44,8 @@ class RealNight:
     is_real: bool
 
 
-def test_a_night_prints_what_the_pages_show(real_archive: Archives, tmp_path: Path) -> None:
-    """One test, because of the night."""
+def test_a_night_prints_the_outputs_on_the_pages(real_archive: Archives, tmp_path: Path) -> None:
+    """A single test, because the night is slow."""
     archive = real_archive("ml-100k")
     made = make_night(archive, Home(tmp_path / "home"))
     compare_figures(made)
@@ -59,7 +59,7 @@ def make_night(archive: RealArchive, home: Home) -> RealNight:
 
 
 def compare_figures(made: RealNight) -> None:
-    """Each heading that README.md shows is printed, in this order; so is each baseline, with figures close to these."""
+    """Headings are printed in the order of README.md, and so are baselines, with figures close to those shown there."""
     printed = iter(made.printed.splitlines())
     compared = set()
     for line in block_of("recsys nightly").splitlines():
@@ -88,7 +88,7 @@ def compare_examples(made: RealNight) -> None:
 
 
 def check_metric_names(home: Home) -> None:
-    """docs/contract.md names every metric of the night; an ellipsis there stands for any ending or beginning."""
+    """docs/contract.md names every metric of the night. An ellipsis there means any text."""
     table = CONTRACT.split("## Metrics")[1].split("## Files")[0]
     named = {
         name for row in re.findall(r"^\| (`.+?) \|", table, flags=re.MULTILINE) for name in re.findall("`(.+?)`", row)

@@ -1,4 +1,4 @@
-"""The documentation site builds strictly, is complete, and needs nothing from elsewhere."""
+"""The documentation site builds without warnings, is complete, and loads nothing from other sites."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 import recsys
 
 ROOT = Path(__file__).parents[2]
-# what a browser fetches by itself
+# elements whose addresses a browser loads automatically
 LOADED = {
     "link": "href",
     "script": "src",
@@ -27,7 +27,7 @@ LINKED = {"a": "href"}
 
 
 class Page(HTMLParser):
-    """Addresses in a page, and the ids that links may lead to."""
+    """The addresses in a page, and the ids that links can point to."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built in a copy, as `make docs` builds it: a warning ends the build."""
+    """The site, built in a copy of the sources. As in `make docs`, a warning ends the build."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(ROOT / "mkdocs.yml", folder)
     for name in ("docs", "recsys"):
@@ -71,7 +71,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def walk(part: object) -> Iterator[str]:
-    """The paths of a navigation, whatever its depth."""
+    """The paths of a navigation of any depth."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, list):
@@ -81,8 +81,8 @@ def walk(part: object) -> Iterator[str]:
         yield from walk([*part.values()])
 
 
-def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
-    """The generator checks links between Markdown pages; this also covers files, pictures and headings."""
+def test_every_link_has_a_target(site: Path, pages: dict[Path, Page]) -> None:
+    """The generator only checks links between Markdown pages. This test also covers files, pictures and headings."""
     dead = []
     for path, page in pages.items():
         for address in (*page.loaded, *page.linked):
@@ -96,7 +96,7 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None
     assert dead == []
 
 
-def test_no_page_fetches_anything_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+def test_no_page_loads_anything_from_other_sites(site: Path, pages: dict[Path, Page]) -> None:
     fetched = {address for page in pages.values() for address in page.loaded if urlparse(address).netloc}
     assert fetched == set()
     styles = [path.read_text(encoding="utf-8") for path in site.rglob("*.css")]

@@ -22,7 +22,7 @@ def at(moments: list[datetime]) -> dict[str, list[int]]:
 
 
 def test_features_of_a_century_agree_with_datetime() -> None:
-    """The times are a prime number of minutes apart, so all hours and all leap days from 1992 to 2096 occur."""
+    """Times are a prime number of minutes apart, so that all hours and all leap days from 1992 to 2096 occur."""
     first, last = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(LAST_YEAR, 12, 31, 23, 59, 59, tzinfo=UTC)
     moments = [*(first + timedelta(minutes=1009 * n) for n in range(57_000)), last]
     assert moments[-2] < last

@@ -81,7 +81,7 @@ def test_the_order_of_the_rows_does_not_matter(features: Features) -> None:
     assert again.content_hash() == features.content_hash()
 
 
-def test_saved_and_loaded_is_the_same(features: Features, tmp_path: Path) -> None:
+def test_saved_and_loaded_features_are_equal(features: Features, tmp_path: Path) -> None:
     features.save(tmp_path)
     loaded = Features.load(tmp_path)
     assert loaded.content_hash() == features.content_hash()

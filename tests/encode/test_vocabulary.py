@@ -61,7 +61,7 @@ def test_all_fitted_ids_are_known(user_ids: list[int]) -> None:
     assert (vocabulary.encode_movies(user_ids) > 0).all()
 
 
-def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+def test_a_saved_and_loaded_vocabulary_is_equal(tmp_path: Path) -> None:
     vocabulary = make_vocabulary([-3, 10, 30], [5, 2**31 - 1])
     vocabulary.save(tmp_path / "vocabulary")
     loaded = Vocabulary.load(tmp_path / "vocabulary")

@@ -1,4 +1,4 @@
-"""Comparison of tonight's model with the champion: the rows, the champion, and nights without comparison."""
+"""Comparison of tonight's model with the champion: the compared rows, the champion, and nights without comparison."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from recsys.warehouse.outcome import MetricRow
 from tests.support.archives import write_archive
 from tests.support.nights import Night, prepare, settings_of
 
-N_USERS, N_MOVIES = 80, 60  # known to the champion; later there are some more
+N_USERS, N_MOVIES = 80, 60  # those that the champion was trained on; a later night has more
 GROWN = plant(N_USERS + 10, N_MOVIES + 5, 3000)
 FIRST = (pl.col("user_id") <= N_USERS) & (pl.col("movie_id") <= N_MOVIES)
 
@@ -82,9 +82,9 @@ def publish(candidate: Candidate) -> None:
 @dataclass(frozen=True)
 class Nights:
     champion: Candidate
-    first: Comparison  # of the champion, before there was one
-    equal: Candidate  # the same night again
-    grown: Candidate  # a later one, with users and movies that the champion does not know
+    first: Comparison  # of the first night, which had no champion
+    equal: Candidate  # a repetition of the first night
+    grown: Candidate  # a later night with users and movies that the champion was not trained on
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def test_repeating_the_same_night_shows_no_difference(nights: Nights) -> None:
     assert (outcome.champion, outcome.reason) == (nights.champion.run.run_id, None)
 
 
-def test_the_figures_are_those_of_the_evaluation(nights: Nights) -> None:
-    """The champion was trained on none of tonight's holdout, so all of its rows are compared."""
+def test_the_figures_equal_those_of_the_evaluation(nights: Nights) -> None:
+    """The champion was not trained on any row of tonight's holdout, so all rows are compared."""
     nights.equal.compare()
     rows, model = nights.equal.rows(), nights.equal.night.choice.model
     for metric in ("mae_median", "rmse_mean", "log_loss", "ndcg_at_10", "coverage_at_10"):
@@ -153,7 +153,7 @@ def test_differences_are_in_metrics_by_slice(nights: Nights) -> None:
 
 
 def test_a_later_night_is_compared_on_rows_unknown_to_the_champion(nights: Nights, tmp_path: Path) -> None:
-    """New ratings move the threshold of the draw, so a few rows that the champion was trained on are held out."""
+    """New ratings change the threshold of the draw, so a few rows that the champion was trained on are now held out."""
     held_out, rest = pl.read_parquet(nights.grown.parts.holdout), nights.grown.parts.read_rest()
     moved = rest.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")[:20]
     other = Split(tmp_path)
@@ -225,7 +225,7 @@ def test_a_missing_or_damaged_champion_is_not_compared(
 
 
 def test_a_champion_with_another_split_is_not_compared(nights: Nights, tmp_path: Path) -> None:
-    """The champion was trained on three quarters of what another seed holds out."""
+    """The champion was trained on three quarters of the rows that another seed holds out."""
     everything = pl.concat([nights.equal.parts.read_rest(), pl.read_parquet(nights.equal.parts.holdout)])
     rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed=1)
     other = Split(tmp_path)
@@ -243,7 +243,7 @@ def test_a_champion_with_another_rating_scale_is_not_compared(nights: Nights) ->
 
 
 def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
-    """As in a backfill."""
+    """This happens in a backfill."""
     findings = read_json(nights.equal.run.findings)
     with instead(nights.equal.run.findings, None):
         write_json(nights.equal.run.findings, findings | {"as_of": "1999-01-01T00:00:00+00:00"})

@@ -22,7 +22,7 @@ ALONE = Comparison(why_not="no run has published yet")
 def metric_rows(
     mae_median: float = 0.7, rmse: float = 0.9, bias_rmse: float = 0.95, coverage: float = 0.2
 ) -> list[MetricRow]:
-    """Return the rows of one night; those of validation and of a genre exceed every limit and must be ignored."""
+    """Return the rows of one night. Those of validation and of a genre exceed every limit, and must be ignored."""
     return [
         MetricRow("softmax", "validation", "all", "mae_median", 9.0),
         MetricRow("ordinal", "validation", "all", "mae_median", 9.0),
@@ -39,7 +39,7 @@ def metric_rows(
 
 
 def reason(home: Home, rows: list[MetricRow], config: GateConfig = CONFIG, comparison: Comparison = ALONE) -> str:
-    """Return why the model is held back; empty if it passes."""
+    """Return the reason why the model is held back. It is empty if the model passes."""
     try:
         check_gate(rows, comparison, make_run(home), config)
     except GateHeld as error:
@@ -51,8 +51,8 @@ def test_a_good_model_passes(home: Home) -> None:
     assert reason(home, metric_rows()) == ""
 
 
-def test_a_holdout_by_time_is_checked_equally(home: Home) -> None:
-    """Its split has another name."""
+def test_a_holdout_by_time_is_checked_in_the_same_way(home: Home) -> None:
+    """The split of its metrics has another name."""
     rows = [replace(row, split="holdout_time") if row.split == "holdout" else row for row in metric_rows(rmse=0.96)]
     assert "holdout RMSE 0.9600 stars is not below 0.9500" in reason(home, rows)
 
@@ -61,7 +61,7 @@ def test_an_error_at_the_limit_passes(home: Home) -> None:
     assert reason(home, metric_rows(mae_median=0.9)) == ""
 
 
-def test_a_large_error_alone_is_held(home: Home) -> None:
+def test_a_large_error_alone_is_held_back(home: Home) -> None:
     message = reason(home, metric_rows(mae_median=0.91234))
     assert "ordinal is held back: holdout MAE 0.9123 stars is above the gate 0.9000 (" in message
     assert "(RECSYS_GATE__MAX_MAE_MEDIAN=0.9124 lets it pass)" in message
@@ -69,7 +69,7 @@ def test_a_large_error_alone_is_held(home: Home) -> None:
 
 
 @pytest.mark.parametrize("rmse", [0.95, 0.96])
-def test_not_beating_the_bias_baseline_alone_is_held(home: Home, rmse: float) -> None:
+def test_an_error_above_the_bias_baseline_alone_is_held_back(home: Home, rmse: float) -> None:
     message = reason(home, metric_rows(rmse=rmse))
     assert (
         f"ordinal is held back: holdout RMSE {rmse:.4f} stars is not below 0.9500, that of the bias baseline ("
@@ -97,7 +97,7 @@ def test_every_exceeded_limit_is_reported_with_a_next_step(home: Home) -> None:
 
 
 @pytest.mark.parametrize("broken", ["mae_median", "rmse", "bias_rmse", "coverage"])
-def test_a_nan_figure_is_held(home: Home, broken: str) -> None:
+def test_a_nan_metric_is_held_back(home: Home, broken: str) -> None:
     assert "nan" in reason(home, metric_rows(**{broken: math.nan}))
 
 
@@ -108,7 +108,7 @@ def test_held_back_is_exit_code_4(home: Home) -> None:
     assert held.value.verdict == "held back"
 
 
-def test_low_coverage_is_held(home: Home) -> None:
+def test_low_coverage_is_held_back(home: Home) -> None:
     assert reason(home, metric_rows(coverage=0.01)) == ""
     message = reason(home, metric_rows(coverage=0.0079))
     assert "coverage@10 0.0079 is below 0.5 of 0.0200, that of lists of the most rated movies" in message
@@ -156,7 +156,7 @@ REGRESSIONS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
-def test_a_regression_alone_is_held(home: Home, name: str) -> None:
+def test_a_regression_alone_is_held_back(home: Home, name: str) -> None:
     given, expected, setting = REGRESSIONS[name]
     message = reason(home, metric_rows(), CONFIG, against(**given))
     assert f"ordinal is held back: holdout {expected}" in message
@@ -184,7 +184,7 @@ def test_the_regression_limits_are_settings(home: Home) -> None:
     )
 
 
-def test_a_nan_difference_is_held(home: Home) -> None:
+def test_a_nan_difference_is_held_back(home: Home) -> None:
     message = reason(home, metric_rows(), CONFIG, against(mae=math.nan))
     assert "(at least nan); the limit is 0.005 (no limit lets it pass)" in message
 
@@ -209,7 +209,7 @@ def test_force_publish_logs_the_exceeded_limits(home: Home, caplog: pytest.LogCa
     assert not read_json(make_run(home).gate)["forced"]
 
 
-def test_nights_are_held_after_a_rollback(home: Home) -> None:
+def test_nights_are_held_back_after_a_rollback(home: Home) -> None:
     rolled_back = make_outcome("20261122T090000Z", verdict="rolled back", reason="by hand, from run B to run A")
     record(rolled_back, home)
     message = reason(home, metric_rows())

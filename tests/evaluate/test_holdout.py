@@ -17,14 +17,14 @@ from recsys.rank.ranker import Ranker
 from recsys.settings import EaseConfig, RankConfig
 from recsys.train.loop import predict
 from tests.support.planted import FEATURES, fit, interactions, ratings
-from tests.support.rankers import LEARNER, OLD_WAY, VOCABULARY
+from tests.support.rankers import BLENDED, LEARNER, VOCABULARY
 
 CONFIG = RankConfig(retrievers=("ease",), ease=EaseConfig(l2=20.0), relevant_from=4.0)
 
 
 @pytest.fixture(scope="module")
 def split() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Users from 51 and movies from 36 have no rating in train."""
+    """Users from 51 on and movies from 36 on have no ratings in train."""
     rated = ratings()
     held_out = (pl.int_range(pl.len()) % 4 == 0) | (pl.col("user_id") > 50) | (pl.col("movie_id") > 35)
     return rated.filter(~held_out), rated.filter(held_out)
@@ -63,7 +63,7 @@ def test_details_are_slices_and_the_reliability_table(
     assert len(table) == len(bins) > 5
     assert next(iter(table)) == "predicted=0-0.1"
     assert list(table.values()) == [{"n": one.n, "predicted": one.predicted, "observed": one.observed} for one in bins]
-    assert sum(figures["n"] for figures in table.values()) == 4 * len(holdout)  # four levels have one above
+    assert sum(figures["n"] for figures in table.values()) == 4 * len(holdout)  # every level except the highest
     assert {"new_user", "new_movie", "rating=4"} < details.keys()
     assert any(name.startswith("genre=") for name in details)
 
@@ -79,7 +79,7 @@ def test_the_mean_of_a_networks_own_errors(network: RatingNetwork, split: tuple[
 
 @pytest.fixture(scope="module")
 def ranker(split: tuple[pl.DataFrame, pl.DataFrame], network: RatingNetwork) -> Ranker:
-    return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, OLD_WAY)
+    return fit_ranker(network, interactions(split[0]), LEARNER, CONFIG, BLENDED)
 
 
 def measure(ranker: Ranker, train: pl.DataFrame, holdout: pl.DataFrame, n: int = 10) -> ListQuality:
@@ -147,7 +147,7 @@ def test_a_pair_held_out_twice_is_one_relevant_movie(split: tuple[pl.DataFrame, 
 
 
 def test_the_least_popular_movies_are_the_worst_list(split: tuple[pl.DataFrame, pl.DataFrame], ranker: Ranker) -> None:
-    """The figures have the right direction."""
+    """This shows that higher values mean better lists."""
     train, holdout = split
     measured = measure(ranker, train, holdout).metrics
     worst = list_popular(ranker.histories, 40, VOCABULARY).with_columns(

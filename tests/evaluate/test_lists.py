@@ -36,7 +36,7 @@ LISTABLE = torch.arange(VOCABULARY.n_movies) > 0  # all but the unknown
 
 def test_the_catalogue_has_the_listable_movies() -> None:
     catalogue = gather_catalogue(TRAIN, VOCABULARY, Features({}, {"genres": GENRES}), LISTABLE)
-    # a pair that is there twice is one user
+    # a repeated pair counts as one user
     assert catalogue.movies.rows() == [
         (10, 3),
         (20, 1),

@@ -16,11 +16,11 @@ from recsys.settings import Settings
 from recsys.split.own_file import read_ratings
 from tests.support.planted import LEVELS, ratings
 
-SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and what is known of users and movies
+SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and the features of users and movies
 IDS = ("user_id", "movie_id")
 N = 10
-STRANGERS = (58, 59, 60)  # of whom the source knows who they are, but for the ratings
-NOBODY = (1000, 1001)  # whom it does not know
+WITHOUT_RATINGS = (58, 59, 60)  # users with features in the source, but without ratings in train
+UNKNOWN = (1000, 1001)  # users that the source does not have
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def evaluate(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame, model: st
 
 @pytest.fixture(scope="module")
 def train() -> pl.DataFrame:
-    """User 1 rated all movies except 39 and 40, which have no ratings; users 58 to 60 have none."""
+    """User 1 rated all movies except 39 and 40, which have no ratings. Users 58 to 60 have no ratings."""
     rated = ratings().select(*IDS, "rating").filter((pl.col("user_id") <= 57) & (pl.col("movie_id") <= 38))
     rest = rated.filter(pl.col("user_id") != 1)
     whole = pl.DataFrame({"user_id": [1] * 38, "movie_id": range(1, 39), "rating": [4.0] * 38}).cast(rated.schema)
@@ -75,8 +75,8 @@ def test_every_row_is_predicted_in_the_order_of_the_holdout(evaluated: Evaluated
     assert predictions["rating_median"].is_in(LEVELS).all()
 
 
-def test_the_figures_are_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
-    """They are recomputed from the file alone."""
+def test_the_figures_equal_those_of_the_predictions(evaluated: Evaluated, holdout: pl.DataFrame) -> None:
+    """The figures are recomputed from the file of predictions alone."""
     stars = holdout["rating"].to_numpy().astype(np.float64)
     metrics = evaluated.report["metrics"]["ordinal"]
     off_mean, off_median = (evaluated.predictions[f"rating_{of}"].to_numpy() - stars for of in ("mean", "median"))
@@ -97,11 +97,11 @@ def test_the_report_has_the_choice_and_is_json(evaluated: Evaluated) -> None:
 
 
 def test_unknown_users_and_movies_are_predicted_as_index_0(evaluated: Evaluated) -> None:
-    """Features of the source still apply; the last two have none."""
+    """Features of the source still apply. The last two users have none."""
     strangers = evaluated.predictions.filter((pl.col("user_id") > 57) & (pl.col("movie_id") > 38))[-3:]
     assert strangers.select(IDS).rows() == [(58, 39), (1000, 2000), (1001, 2001)]
-    of_known, *of_nobody = strangers.select("rating_mean", "rating_median").rows()
-    assert of_nobody[0] == of_nobody[1] != of_known
+    of_known, *of_unknown = strangers.select("rating_mean", "rating_median").rows()
+    assert of_unknown[0] == of_unknown[1] != of_known
 
 
 def test_lists_are_for_every_user_of_either_file(
@@ -109,12 +109,12 @@ def test_lists_are_for_every_user_of_either_file(
 ) -> None:
     lists = evaluated.lists
     assert lists.columns == ["user_id", "rank", "movie_id", "score"]
-    everybody = set(train["user_id"]) | set(holdout["user_id"])
-    assert {*STRANGERS, *NOBODY} <= everybody
-    assert set(lists["user_id"]) == everybody
+    all_users = set(train["user_id"]) | set(holdout["user_id"])
+    assert {*WITHOUT_RATINGS, *UNKNOWN} <= all_users
+    assert set(lists["user_id"]) == all_users
     lengths = {user: len(places) for (user,), places in lists.group_by("user_id")}
     unseen = {user: 40 - len(rows) for (user,), rows in train.group_by("user_id")}
-    assert lengths == {user: min(N, unseen.get(user, 40)) for user in everybody}
+    assert lengths == {user: min(N, unseen.get(user, 40)) for user in all_users}
     assert lengths[1] == 2, "the two movies without ratings in train"
 
 
@@ -131,19 +131,19 @@ def test_lists_are_sorted_without_repeats_or_rated_movies(evaluated: Evaluated, 
 
 def test_unknown_users_get_popular_movies(evaluated: Evaluated, train: pl.DataFrame) -> None:
     counts = train.group_by("movie_id").len().sort("len", "movie_id", descending=[True, False])
-    for stranger in (*STRANGERS, *NOBODY):
+    for stranger in (*WITHOUT_RATINGS, *UNKNOWN):
         shown = evaluated.lists.filter(pl.col("user_id") == stranger).join(counts, on="movie_id")
         assert shown["len"].to_numpy().mean() > counts["len"].to_numpy().mean()
 
 
 def test_all_unknown_users_get_the_same_list(evaluated: Evaluated) -> None:
-    """They get the default list; the others have personal lists."""
-    lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*NOBODY, *STRANGERS)]
+    """They get the default list. The others have personal lists."""
+    lists = [evaluated.lists.filter(pl.col("user_id") == user).drop("user_id") for user in (*UNKNOWN, *WITHOUT_RATINGS)]
     assert lists[0].equals(lists[1])
     assert all(not other.equals(lists[0]) for other in lists[2:])
 
 
-def test_the_stars_of_the_holdout_do_not_matter(
+def test_the_stars_of_the_holdout_have_no_effect(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Removing or inverting them changes neither predictions nor lists."""
@@ -160,7 +160,7 @@ def test_the_stars_of_the_holdout_do_not_matter(
 def test_rows_of_the_holdout_are_predicted_independently(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """That a pair is in the holdout must not influence other predictions."""
+    """A pair in the holdout must not influence predictions of other pairs."""
     fewer = evaluate(tmp_path, train, holdout.head(50))
     assert fewer.predictions.select(IDS).equals(evaluated.predictions.select(IDS).head(50))
     for column in ("rating_mean", "rating_median"):
@@ -169,7 +169,7 @@ def test_rows_of_the_holdout_are_predicted_independently(
     assert fewer.lists.filter(pl.col("user_id") <= 57).equals(known)
 
 
-def test_ratings_in_train_matter(
+def test_ratings_in_train_have_an_effect(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Otherwise the two tests above could not fail."""
@@ -295,7 +295,7 @@ def test_a_missing_or_invalid_parquet_file_is_wrong_usage(
 def test_output_paths_are_checked(
     predictions: str | None, lists: str | None, message: str, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    """This happens before training."""
+    """The check happens before training."""
     train.write_parquet(tmp_path / "train")
     holdout.write_parquet(tmp_path / "holdout")
     paths = {"predictions": predictions and tmp_path / predictions, "lists": lists and tmp_path / lists}

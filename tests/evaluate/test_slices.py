@@ -12,7 +12,7 @@ from recsys.models import Interactions
 from tests.support.planted import LEVELS, rows_of
 
 LEVELS_K = torch.tensor(LEVELS)
-# Movies 1 to 4: a comedy, a comedy and drama, a drama, and one without genres; 0 is the unknown.
+# Movies 1 to 4 are a comedy, a comedy and drama, a drama, and a movie without genres. Index 0 is unknown.
 GENRES = Feature(("Comedy", "Drama"), torch.tensor([0, 1, 2, 4, 5, 6]), torch.tensor([0, 1, 1, 2, 2, 0]))
 
 
@@ -29,14 +29,14 @@ def sure_of(*stars: int) -> Prediction:
 
 TRAIN = rows(*((1, 1, 3),) * 20, *((2, 2, 3),) * 21, (3, 3, 3))
 HOLDOUT = rows((1, 2, 4), (2, 1, 4), (3, 3, 1), (4, 4, 2), (0, 0, 5))
-PREDICTION = sure_of(4, 3, 3, 2, 1)  # off by 0, 1, 2, 0 and 4
+PREDICTION = sure_of(4, 3, 3, 2, 1)  # with errors of 0, 1, 2, 0 and 4
 SLICES = measure_slices(PREDICTION, TRAIN, HOLDOUT, LEVELS_K, Features({}, {"genres": GENRES}))
 
 
 def test_every_slice_by_hand() -> None:
     found = {name: (metrics["n"], metrics["mae_median"]) for name, metrics in SLICES.items()}
     assert found == {
-        "new_user": (2, 2.0),  # user 4, without a training rating, and the unknown
+        "new_user": (2, 2.0),  # user 4, who has no training ratings, and the unknown user
         "user_activity=1-20": (2, 1.0),  # users 1 and 3
         "user_activity=21-50": (1, 1.0),  # user 2
         "new_movie": (2, 2.0),
@@ -59,7 +59,7 @@ def test_a_slice_has_every_metric_of_its_rows() -> None:
 
 
 def test_buckets_leave_no_gap_and_do_not_overlap() -> None:
-    """One movie for each number of training ratings, each held out once."""
+    """There is one movie for each number of training ratings, and each is held out once."""
     counts = torch.arange(0, 1200)
     item_idx = torch.repeat_interleave(counts + 1, counts)
     train = rows_of(torch.ones_like(item_idx), item_idx, torch.zeros_like(item_idx))

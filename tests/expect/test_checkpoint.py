@@ -27,7 +27,7 @@ LONG_AGO = datetime(1994, 1, 1, tzinfo=UTC)
 
 
 def validate_tables(home: Home, tables: Tables, config: CheckConfig, *, n_rejects: int = 0) -> dict[str, Observation]:
-    """The observations of one check; the snapshot that was published last is that of `make_tables`."""
+    """The observations of one check. The snapshot that was published last is that of `make_tables`."""
     write_tables(home.snapshots / "planted" / "before", make_tables())
     outcome = replace(make_outcome("20261120T030000Z"), snapshot="before")
     publish(outcome, write_night(home.root / "night", make_frames()), home)
@@ -81,8 +81,8 @@ def test_both_validators_agree_where_every_row_rule_is_broken(home: Home) -> Non
     assert found[UNREADABLE].observed == 3
 
 
-def test_both_validators_agree_where_every_rule_on_the_whole_is_broken(home: Home) -> None:
-    """One rating is left, of a new user."""
+def test_both_validators_agree_where_every_table_rule_is_broken(home: Home) -> None:
+    """Only one rating is left, by a new user."""
     tables = make_tables() | {"ratings": [{"user_id": 99, "movie_id": 1, "rating": 1.0, "rated_at": START}]}
     tables["ratings"].append(tables["ratings"][0] | {"movie_id": 99})
     limits = {f"{rule.name}_{side}": 0.01 for rule in SHIFT_RULES for side in ("warn", "stop")}
@@ -127,5 +127,5 @@ def test_expectations_have_unique_names(home: Home) -> None:
     assert len(names) == len({*names})
 
 
-def test_checks_are_judged_by_great_expectations_by_default() -> None:
+def test_checks_use_great_expectations_by_default() -> None:
     assert inspect.signature(check_ratings).parameters["validate"].default is run_checkpoint

@@ -1,4 +1,4 @@
-"""The page of the results is complete in itself: it loads nothing, runs nothing and escapes what it shows."""
+"""The page of results is self-contained: it loads no files, runs no scripts and escapes its texts."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -37,7 +37,7 @@ def read_page(folder: Path) -> tuple[str, Reader]:
     return page, Reader(page)
 
 
-def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
+def test_the_page_loads_no_files_and_runs_no_scripts(tmp_path: Path) -> None:
     page, read = read_page(tmp_path)
     assert not read.tags & {"script", "link", "img", "iframe", "object", "embed", "base", "a", "b"}
     assert read.attributes <= {"lang", "charset", "http-equiv", "content", "class"}

@@ -16,7 +16,7 @@ from tests.support.warehouses import make_frames, make_outcome, publish, write_n
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home that has only a warehouse: for reading."""
+    """A home that has only a warehouse. Tests only read it."""
     folder = tmp_path_factory.mktemp("served")
     home = Home(folder / "home")
     publish(make_outcome("20261121T030000Z"), write_night(folder / "tonight", make_frames()), home)

@@ -1,4 +1,4 @@
-"""A night that is killed with -9, wherever it is: the next one resumes it, and publishes the same tables."""
+"""A night is killed with SIGKILL in several steps. The next command resumes it and publishes the same tables."""
 
 import pickletools
 from collections import Counter
@@ -11,9 +11,9 @@ from recsys.nightly import STEPS
 from tests.support.quick_nights import ask, preload, quick_parameters, run_night, tables_of
 
 KEPT = [step.name for step in STEPS if step.is_kept]
-# Kept and not kept, before and after each of the files that a night leaves; the mechanism is the same for all 18 steps.
+# Steps with and without a kept result, around each file that a night writes. All 18 steps use the same mechanism.
 KILLED_AT = ("write_snapshot", "check_ratings", "read_rules", "choose_network", "weigh_parts", "evaluate", "check_gate")
-KILLED_AFTER = ("train", "publish", "report")  # when the step is done, and its result is not kept yet
+KILLED_AFTER = ("train", "publish", "report")  # the step is done, but its result is not saved yet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen nights on a busy machine
 
@@ -37,14 +37,14 @@ def killed(undisturbed: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def test_ends_with_the_tables_of_an_undisturbed_night(killed: Home, undisturbed: Home) -> None:
+def test_a_killed_night_publishes_the_tables_of_an_undisturbed_one(killed: Home, undisturbed: Home) -> None:
     assert tables_of(killed) == tables_of(undisturbed)
     assert ask(killed, "select verdict, published from runs") == [("published", True)]
     assert len(list(killed.runs.iterdir())) == 1
 
 
 def test_no_kept_step_is_executed_again(killed: Home) -> None:
-    """Only those killed between their end and the moment their result was kept are executed twice."""
+    """Only steps that were killed between their end and the saving of their result are executed twice."""
     (folder,) = killed.runs.iterdir()
     lines = [line.partition("recsys.runs.step")[2].strip() for line in (folder / "night.log").read_text().splitlines()]
     ended = Counter(line.partition(":")[0] for line in lines if line.endswith(" s"))
@@ -52,7 +52,7 @@ def test_no_kept_step_is_executed_again(killed: Home) -> None:
     assert {name: ended[name] for name in KEPT} == Counter(KEPT) + twice
 
 
-def test_a_night_after_it_is_a_run_of_its_own(killed: Home) -> None:
+def test_the_night_after_it_is_a_new_run(killed: Home) -> None:
     assert run_night(quick_parameters(killed.root)) == 0
     assert [verdict for (verdict,) in ask(killed, "select verdict from runs order by run_id")] == [
         "published",
@@ -61,7 +61,7 @@ def test_a_night_after_it_is_a_run_of_its_own(killed: Home) -> None:
 
 
 def assert_no_pickles(home: Home) -> None:
-    """No file below the home is a pickle, whatever it is called."""
+    """Asserts that no file in the home is a pickle, whatever its name."""
     files = [path for path in home.root.rglob("*") if path.is_file()]
     assert len(files) > len(KEPT)
     assert [path for path in files if is_pickle(path)] == []
@@ -74,7 +74,7 @@ def is_pickle(path: Path) -> bool:
         return False
 
 
-def test_a_pickle_would_be_found(tmp_path: Path) -> None:
+def test_is_pickle_finds_a_pickle(tmp_path: Path) -> None:
     import pickle
 
     (tmp_path / "result").write_bytes(pickle.dumps({"a": 1}))

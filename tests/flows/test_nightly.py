@@ -1,6 +1,6 @@
 """Whole nights from the command line: what is published, refused, held back, and kept.
 
-Those whose process is the point have one of their own; the others are typed in this one, which has started Prefect.
+Nights whose tests need a process of their own run in one. The others run in this process, which has imported Prefect.
 """
 
 import json
@@ -41,7 +41,7 @@ GATE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 RECSYS = Path(sys.executable).with_name("recsys")
 SPAWN = multiprocessing.get_context("spawn")
 
-N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # a night's training takes seconds, and is still better than biases
+N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # training takes seconds, and the network still beats the bias model
 SOURCE = f"synthetic:{N_USERS}x{N_MOVIES}x{N_RATINGS}"
 LONG = "synthetic:800x500x80000"  # a night that trains for longer than a test takes to interrupt it
 OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Night:
-    """What a `recsys nightly --json` has left on its two channels."""
+    """The exit code and the output of `recsys nightly --json`."""
 
     exit_code: int
     stdout: str
@@ -69,17 +69,17 @@ class Night:
 
 @dataclass(frozen=True)
 class Watched:
-    """A night, and what a reader saw while it ran."""
+    """A night, and the answers that a reader got while it ran."""
 
     night: Night
     n_reads: int
-    seen: list[Any]  # different answers, in their order
+    seen: list[Any]  # distinct answers in order of time
     failures: list[str]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[None]:
-    """This process has no settings and no Prefect server, and as many threads as a night in a process of its own."""
+    """No settings and no Prefect server in the environment; one torch thread, as in a night that runs by itself."""
     import torch
 
     n_threads = torch.get_num_threads()
@@ -94,25 +94,25 @@ def alone() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The home that the first four nights share."""
+    """The home that most nights of this file share."""
     return Home(tmp_path_factory.mktemp("flow") / "home")
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of the nights that share a home: good ratings but for a few."""
+    """The source of the nights that share a home. A few of its ratings are bad."""
     return str(write_source(tmp_path_factory.mktemp("good") / "ml-0.1-percent", FEW))
 
 
 @pytest.fixture(scope="module")
 def first(home: Home, source: str) -> Night:
-    """With nothing in the environment but a PATH, and a HOME that cannot be written."""
+    """The first night. Its environment has only PATH, and a HOME that is not writable."""
     return run_night(home, source, BARE)
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source of which 5% of the ratings are off the scale."""
+    """A source with 5% of its ratings off the scale."""
     return write_source(
         tmp_path_factory.mktemp("broken") / "ml-5-percent", dict.fromkeys(range(1, N_BROKEN + 1), OFF_SCALE)
     )
@@ -120,7 +120,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(first: Night, home: Home) -> list[Any]:
-    """What the first night recommends."""
+    """The recommendations of the first night."""
     return recommendations(home)
 
 
@@ -136,7 +136,7 @@ def held(before: list[Any], home: Home, source: str) -> Night:
 
 @pytest.fixture(scope="module")
 def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options of a night whose network hardly learns: an L2 a thousand times too large, and two epochs."""
+    """Options that make the network learn little: an L2 penalty a thousand times too large, and two epochs."""
     from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
 
     config = MODELS["ordinal"].configure(N_RATINGS, 5)
@@ -149,18 +149,17 @@ def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def outdone(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
-    """Held back by the champion, if by anything: the other limits are wide open."""
+def worse_night(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
+    """A night that only the comparison with the champion can hold back: the other limits are wide open."""
     return type_night(home, source, WIDE_OPEN, *worse)
 
 
 @pytest.fixture(scope="module")
 def watched(before: list[Any], home: Home, source: str) -> Watched:
-    """The source and seed of the first night again, in another process, while a reader polls.
+    """A second night with the source and seed of the first, in another process, while a reader polls.
 
-    PREFECT_API_URL points to a port that nothing listens on.
-
-    Another limit makes it another night; with the same settings its lists would not be written again.
+    PREFECT_API_URL points to a port on which nothing listens. One limit differs from the first night: with equal
+    settings the lists would not be written again.
     """
     done = SPAWN.Event()
     answer, question = SPAWN.Pipe(duplex=False)
@@ -184,7 +183,7 @@ def test_summary_is_one_object(first: Night, home: Home) -> None:
     assert summary["seconds"]["publish"] > 0
 
 
-def test_slices_stand_in_the_table_beside_the_whole(first: Night, home: Home) -> None:
+def test_metrics_have_rows_for_slices_and_for_all(first: Night, home: Home) -> None:
     query = "select slice, value from metrics where split = 'holdout' and model = ? and metric = 'n'"
     counts = dict(ask(home, query.replace("?", f"'{first.summary['model']}'")))
     assert sum(n for name, n in counts.items() if name.startswith("rating=")) == N_RATINGS / 4
@@ -194,7 +193,7 @@ def test_slices_stand_in_the_table_beside_the_whole(first: Night, home: Home) ->
     assert len(whole) == 1
 
 
-def test_a_night_with_a_config_of_its_own_judged_by_time(tmp_path: Path) -> None:
+def test_a_night_with_a_config_file_and_a_split_by_time(tmp_path: Path) -> None:
     from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
 
     shipped = MODELS["softmax"].configure(10_000, 5)
@@ -219,8 +218,8 @@ def test_tables_are_of_this_run(first: Night, home: Home) -> None:
     assert ask(home, "select run_id, verdict, published, reason from runs") == [(run_id, "published", True, None)]
 
 
-def test_few_broken_rows_cost_no_night(first: Night, home: Home) -> None:
-    """One row in a thousand: exactly those are quarantined, the others published from."""
+def test_a_few_broken_rows_do_not_stop_the_night(first: Night, home: Home) -> None:
+    """One row in a thousand is broken. Exactly these rows are quarantined."""
     rules = {OFF_SCALE: "rating_on_scale", UNKNOWN_MOVIE: "rating_movie_known", UNREADABLE: "unreadable"}
     query = "select source_line, rule from quarantine where run_id = $1 order by source_line"
     assert ask(home, query, first.summary["run_id"]) == [(line, rules[text]) for line, text in sorted(FEW.items())]
@@ -234,10 +233,10 @@ def test_broken_data_are_refused(refused: Night, home: Home, before: list[Any]) 
     assert recommendations(home) == before
 
 
-def test_refused_night_tells_why(refused: Night, home: Home) -> None:
+def test_the_reason_of_a_refusal_is_in_runs(refused: Night, home: Home) -> None:
     run_id = refused.summary["run_id"]
-    told = ask(home, "select verdict, published, reason from runs where run_id = $1", run_id)
-    assert told == [("data refused", False, refused.summary["reason"])]
+    recorded = ask(home, "select verdict, published, reason from runs where run_id = $1", run_id)
+    assert recorded == [("data refused", False, refused.summary["reason"])]
     counted = "select source_table, rule, count(*), max(source_line) from quarantine where run_id = $1 group by all"
     assert ask(home, counted, run_id) == [("ratings", "rating_on_scale", N_BROKEN, N_BROKEN)]
 
@@ -254,32 +253,32 @@ def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> 
 
 
 def test_a_model_worse_than_the_champion_is_held_back(
-    outdone: Night, first: Night, home: Home, before: list[Any]
+    worse_night: Night, first: Night, home: Home, before: list[Any]
 ) -> None:
-    """Verdict, reason, champion and figures can be read by SQL."""
-    assert outdone.exit_code == 4
-    run_id, champion = outdone.summary["run_id"], first.summary["run_id"]
-    assert f"holdout MAE is worse than that of run {champion} by 0." in outdone.stderr
-    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in outdone.stderr
+    """SQL reads the verdict, the reason, the champion and the differences."""
+    assert worse_night.exit_code == 4
+    run_id, champion = worse_night.summary["run_id"], first.summary["run_id"]
+    assert f"holdout MAE is worse than that of run {champion} by 0." in worse_night.stderr
+    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in worse_night.stderr
     assert recommendations(home) == before
-    told = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
-    assert told == [("held back", False, champion, outdone.summary["reason"])]
+    recorded = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
+    assert recorded == [("held back", False, champion, worse_night.summary["reason"])]
     (query,) = re.findall(
         r"### Reading the verdict.*?```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL
     )
-    told = [row for row in ask(home, query) if row[0] == run_id and row[2] == "against=champion"]
-    assert [row[1:4] for row in told] == [
+    compared = [row for row in ask(home, query) if row[0] == run_id and row[2] == "against=champion"]
+    assert [row[1:4] for row in compared] == [
         ("held back", "against=champion", "mae_median_difference"),
         ("held back", "against=champion", "mae_median_difference_low"),
     ]
-    assert all(row[-1] > 0.005 for row in told)
+    assert all(row[-1] > 0.005 for row in compared)
     beside = "select value from metrics where run_id = $1 and model = $2 and slice = 'all' and metric = 'mae_median'"
     assert ask(home, beside + " and split = 'holdout'", run_id, "champion") == ask(
         home, beside + " and split = 'holdout'", champion, "ordinal"
     )
 
 
-def test_an_equal_model_passes_beside_the_champion(watched: Watched, first: Night, home: Home) -> None:
+def test_a_model_equal_to_the_champion_passes_the_gate(watched: Watched, first: Night, home: Home) -> None:
     assert watched.night.exit_code == 0, watched.night.stderr
     run_id = watched.night.summary["run_id"]
     ((verdict, champion),) = ask(home, "select verdict, champion from runs where run_id = $1", run_id)
@@ -288,7 +287,7 @@ def test_an_equal_model_passes_beside_the_champion(watched: Watched, first: Nigh
     assert ask(home, query, run_id) == [(0.0,)]
 
 
-def test_reader_sees_one_whole_run_at_a_time(watched: Watched, first: Night) -> None:
+def test_a_reader_sees_one_complete_run_at_a_time(watched: Watched, first: Night) -> None:
     assert watched.failures == []
     assert watched.n_reads > 20
     run_ids = (first.summary["run_id"], watched.night.summary["run_id"])
@@ -307,7 +306,7 @@ def test_a_night_is_published_against_the_gate(
     worse: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The last night on this home."""
+    """This test replaces the published tables, so it is the last one on the shared home."""
     night = type_night(home, source, WIDE_OPEN, *worse, "--force-publish")
     assert night.exit_code == 0, night.stderr
     assert "ordinal is published against the gate: holdout MAE is worse" in caplog.text
@@ -318,10 +317,10 @@ def test_a_night_is_published_against_the_gate(
     assert {row[-1] for row in recommendations(home)} == {run_id}
 
 
-def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path) -> None:
-    """Drops that still name them come in as before; what is published, and what earlier nights left, has no trace."""
+def test_the_next_night_removes_a_forgotten_user(tmp_path: Path) -> None:
+    """The drops still have the user's rows. Neither the published tables nor files of earlier nights do."""
     planted = plant(N_USERS, N_MOVIES, N_RATINGS)
-    theirs = 700419  # digits that no share of the metrics has
+    theirs = 700419  # digits that no value in `metrics` contains
     ratings = planted.ratings.with_columns(pl.col("user_id").replace(1, theirs))
     users = planted.users.with_columns(pl.col("user_id").replace(1, theirs))
     broken = {2: f"{theirs},1,99,978300760"}
@@ -347,7 +346,7 @@ def test_a_forgotten_user_leaves_with_the_next_night(tmp_path: Path) -> None:
     assert ask(home, "select count(*) from runs") == [(2,)]
 
 
-def test_a_night_without_a_server_says_so_in_one_line(first: Night, watched: Watched) -> None:
+def test_a_night_without_a_server_logs_one_line_about_it(first: Night, watched: Watched) -> None:
     none, dead = ([line for line in night.stderr.splitlines() if "Prefect" in line] for night in (first, watched.night))
     assert [line.partition(" ")[2] for line in none] == ["no Prefect server is configured; the night runs without one"]
     assert len(dead) == 1
@@ -360,8 +359,8 @@ def test_the_first_line_names_the_night(first: Night, source: str) -> None:
     assert f"night on {source}, tables in " in first.stderr.splitlines()[0]
 
 
-def test_one_night_at_a_time(tmp_path: Path) -> None:
-    """The other night is stopped as soon as it holds the lock."""
+def test_a_second_night_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    """The other night gets SIGSTOP as soon as it holds the lock."""
     home = Home(tmp_path / "home")
     with started(home, SOURCE) as other:
         wait_for("the other night", lambda: any(home.root.glob("runs/*/config.json")))
@@ -372,8 +371,8 @@ def test_one_night_at_a_time(tmp_path: Path) -> None:
     assert len(list(home.runs.iterdir())) == 1
 
 
-def test_sigterm_ends_a_night_in_good_order(tmp_path: Path) -> None:
-    """As a machine that is shut down sends it. The alert says that the night crashed, and in which step."""
+def test_sigterm_records_the_night_as_failed_and_sends_an_alert(tmp_path: Path) -> None:
+    """A machine that shuts down sends SIGTERM. The alert names the step."""
     home, alerts = Home(tmp_path / "home"), tmp_path / "alerts.jsonl"
     with started(home, LONG, RECSYS_ALERT_FILE=str(alerts)) as night:
         wait_for("the training", lambda: is_training(home))
@@ -386,7 +385,7 @@ def test_sigterm_ends_a_night_in_good_order(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
-    """On a real pseudo-terminal, whose driver sends the signal. docs/benchmarks.md has the seconds."""
+    """The driver of a pseudo-terminal sends the signal. docs/benchmarks.md has the seconds."""
     home = Home(tmp_path / "home")
     pid, terminal = pty.fork()
     if not pid:
@@ -431,9 +430,7 @@ def test_a_night_that_fails_without_a_server_sends_its_alert(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), HomeBusy("busy")], ids=repr)
-def test_no_alert_where_a_person_is_present(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_alert_if_a_person_is_present(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alerts = tmp_path / "alerts.jsonl"
     monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))
     with pytest.raises(type(error)), alerting("nightly", Settings(home=tmp_path)):
@@ -458,7 +455,7 @@ def test_wrong_usage(options: list[str], complaint: str, tmp_path: Path) -> None
 
 
 def dead_address() -> str:
-    """The address of a Prefect API at a port that nothing listens on."""
+    """The address of a Prefect API at a port on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{listener.getsockname()[1]}/api"
@@ -470,21 +467,21 @@ def command(home: Home, source: str, *options: str) -> list[str]:
 
 
 def run_night(home: Home, source: str, environment: Mapping[str, str], *options: str) -> Night:
-    """In a process of its own."""
+    """Runs a night in a separate process."""
     line = [str(RECSYS), *command(home, source, *options)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     return Night(done.returncode, done.stdout, done.stderr)
 
 
 def type_night(home: Home, source: str, variables: Mapping[str, str] | None = None, *options: str) -> Night:
-    """In this process."""
+    """Runs a night in this process."""
     done = CliRunner().invoke(main, command(home, source, *options), env=variables)
     return Night(done.exit_code, done.stdout, done.stderr)
 
 
 @contextmanager
 def started(home: Home, source: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A night in a process of its own, which is killed if it still runs at the end."""
+    """Starts a night in a separate process, which is killed if it still runs at the end of the block."""
     line, quiet = [str(RECSYS), *command(home, source)], subprocess.DEVNULL
     with subprocess.Popen(line, env=BARE | variables, stdout=quiet, stderr=quiet) as process:
         try:
@@ -504,7 +501,7 @@ def ended_with(pid: int) -> int | None:
 
 
 def read_in_background(terminal: int) -> list[bytes]:
-    """What is shown on the terminal, as it comes: a full buffer would stop the night."""
+    """Reads the terminal in a thread, because a full buffer would block the night. Returns the growing output."""
     shown: list[bytes] = []
 
     def read() -> None:
@@ -517,7 +514,7 @@ def read_in_background(terminal: int) -> list[bytes]:
 
 
 def write_source(path: Path, broken_lines: Mapping[int, str]) -> Path:
-    """Good ratings in the layout of ML-1M, and the lines given."""
+    """Writes good ratings in the layout of ML-1M, with `broken_lines` inserted."""
     planted = plant(N_USERS, N_MOVIES, N_RATINGS)
     return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
 
@@ -528,12 +525,12 @@ def ask(home: Home, query: str, *params: str) -> list[Any]:
 
 
 def recommendations(home: Home) -> list[Any]:
-    """All rows; their run_id comes last."""
+    """All rows of `recommendations`, with run_id as the last column."""
     return ask(home, "select * exclude run_id, run_id from recommendations order by user_id, rank")
 
 
 def traces(home: Home, user_id: int) -> dict[str, int]:
-    """Rows by table in which the id can be read anywhere."""
+    """For each table that mentions the id, the number of rows that do."""
     tables = [name for (name,) in ask(home, "select table_name from duckdb_tables()")]
     found = {
         table: ask(home, f"select count(*) from {table} where contains(to_json({table})::varchar, $1)", str(user_id))
@@ -543,7 +540,7 @@ def traces(home: Home, user_id: int) -> dict[str, int]:
 
 
 def poll(home: Home, done: Event, results: Connection) -> None:
-    """A reader in a process of its own: asks again and again, once more when all is `done`, and reports."""
+    """A reader in a separate process. It polls until `done`, reads once more and sends what it saw."""
     n_reads, seen, failures = 0, list[Any](), list[str]()
     results.send("reading")
     over = False
@@ -556,5 +553,5 @@ def poll(home: Home, done: Event, results: Connection) -> None:
         else:
             seen += [answer] if answer not in seen else []
         n_reads += 1
-        time.sleep(0.2)  # often enough to see each run, and to leave time to the one who publishes
+        time.sleep(0.2)  # often enough to see each run, and rarely enough to leave time to the publisher
     results.send((n_reads, seen, failures))

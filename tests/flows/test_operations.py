@@ -47,7 +47,7 @@ def run(*arguments: str, exit_code: int = 0) -> Result:
 
 
 def backfill() -> list[Any]:
-    """Runs two nights that are far apart."""
+    """Runs two nights for times that are far apart."""
     first, last = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in NIGHTS)
     step = f"{int((NIGHTS[1] - NIGHTS[0]).total_seconds() // 60)}m"
     filled: list[Any] = json.loads(run("backfill", "--from", first, "--to", last, "--step", step, "--json").stdout)
@@ -73,12 +73,12 @@ def test_backfill_rollback_and_release(home: Home) -> None:
         ("there already", second),
     ]
 
-    # a night earlier than the published one is only added to the history
+    # a night for an earlier time than the published one is only added to the history
     earlier = json.loads(run("nightly", "--as-of", "2000-06-01T00:00:00", "--json").stdout)
     assert (earlier["verdict"], earlier["published"]) == ("backfilled", False)
     assert published_run(home) == second
 
-    # the published night again
+    # the same night as the published one
     same = json.loads(run("nightly", "--as-of", filled[1]["as_of"], "--json").stdout)
     assert (same["verdict"], same["published"]) == ("unchanged", False)
     assert same["reason"] == f"the lists are those of run {second}, which is being served"

@@ -38,7 +38,7 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_no_server_is_configured(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_configured_server_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="recsys"):
         assert choose_server() is None
     assert caplog.messages == ["no Prefect server is configured; the night runs without one"]
@@ -54,8 +54,8 @@ def test_an_empty_address_means_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_server() is None
 
 
-def test_prefect_is_asked_where_it_has_a_configuration_file(tmp_path: Path) -> None:
-    """In a process of its own: Prefect reads its profiles once, when it is imported."""
+def test_a_server_in_a_prefect_profile_is_found(tmp_path: Path) -> None:
+    """In a separate process, because Prefect reads its profiles once, when it is imported."""
     import os
     import subprocess
     import sys
@@ -71,13 +71,13 @@ def test_prefect_is_asked_where_it_has_a_configuration_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (401, True), (404, False), (500, False)])
-def test_only_an_api_counts_as_a_server(address: str, status: int, expected: bool) -> None:
-    """One that asks for a password is one; another program that happens to listen is not."""
+def test_only_a_prefect_api_counts_as_a_server(address: str, status: int, expected: bool) -> None:
+    """A server that asks for a password counts. Another program that listens on the port does not."""
     assert is_reachable(f"{address}/{status}/api") is expected
 
 
 @pytest.mark.parametrize("wrong", ["http://127.0.0.1:1/api", "127.0.0.1", "http://", "ftp://x/api", "http://[::1/api"])
-def test_a_wrong_address_is_a_server_that_does_not_answer(
+def test_an_invalid_address_counts_as_no_answer(
     wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", wrong)

@@ -1,4 +1,4 @@
-"""What Prefect's UI gets of a night, made from its files; that it gets there is tested with a real server elsewhere."""
+"""The texts of a night in Prefect's UI. tests/deployments tests with a real server that they arrive there."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def run(served_night: Home) -> Run:
     return served_night.run(folder.name)
 
 
-def test_a_row_for_each_model_and_only_figures_that_there_are(home: Home) -> None:
+def test_each_model_is_a_row_and_missing_metrics_are_empty(home: Home) -> None:
     run = home.run("20261121T030000Z")
     measured = (
         ("ordinal", "holdout", "all", "mae_median", 0.63), ("ordinal", "holdout", "all", "ndcg_at_10", 0.43),
@@ -35,14 +35,14 @@ def test_a_row_for_each_model_and_only_figures_that_there_are(home: Home) -> Non
     ]
 
 
-def test_the_verdict_says_where_to_read_on(run: Run) -> None:
+def test_the_verdict_links_to_the_log(run: Run) -> None:
     words = "\n".join(describe(run))
     assert words.startswith("# published\n")
     assert run.log.as_uri() in words
     assert "every limit holds" not in words  # this night was published without a gate
 
 
-def test_what_the_gate_found_is_told_and_cannot_be_markup(home: Home) -> None:
+def test_findings_of_the_gate_are_shown_and_their_markup_is_escaped(home: Home) -> None:
     run = home.run("20261121T030000Z")
     write_json(run.config, {"config_hash": "a", "code_version": "b", "as_of": None})
     write_json(run.ended, {"verdict": "held back", "reason": "worse [click](http://evil)", "failures": 0})
@@ -53,7 +53,7 @@ def test_what_the_gate_found_is_told_and_cannot_be_markup(home: Home) -> None:
     assert "**broken**: MAE \\<b\\>0.9\\</b\\>" in words
 
 
-def test_bars_are_told_how_far_a_step_is() -> None:
+def test_watchers_get_the_progress_of_a_step() -> None:
     seen: list[tuple[str, float]] = []
     with watched(lambda label, share: seen.append((label, share))):
         run_steps()
@@ -69,7 +69,9 @@ def run_steps() -> None:
             advance(2, "")
 
 
-def test_a_ui_that_is_gone_ends_nothing(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_ui_does_not_end_the_night(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
 
@@ -79,7 +81,7 @@ def test_a_ui_that_is_gone_ends_nothing(caplog: pytest.LogCaptureFixture, monkey
 
 
 @pytest.mark.parametrize("label", ["ordinal for tonight", "ALS: round 3/8", "Ünïcode"])
-def test_keys_are_what_prefect_takes(label: str) -> None:
+def test_artifact_keys_are_valid_in_prefect(label: str) -> None:
     assert set(key_of(label)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -91,7 +93,7 @@ def test_keys_are_what_prefect_takes(label: str) -> None:
         (Settings(source="ml-100k"), "ml-100k, all ratings"),
     ],
 )
-def test_runs_are_called_by_data_and_moment(settings: object, name: str) -> None:
+def test_runs_are_named_by_source_and_as_of(settings: object, name: str) -> None:
     assert name_of(settings) == name
 
 
@@ -105,7 +107,7 @@ def errors() -> Iterator[dict[str, Exception]]:
     }
 
 
-def test_endings_are_states_in_words(errors: dict[str, Exception]) -> None:
+def test_expected_errors_become_named_final_states(errors: dict[str, Exception]) -> None:
     for name, error in errors.items():
 
         def end(error: Exception = error) -> None:
@@ -116,7 +118,7 @@ def test_endings_are_states_in_words(errors: dict[str, Exception]) -> None:
         assert state.is_cancelled() == isinstance(error, HomeBusy)  # type: ignore[attr-defined]
 
 
-def test_a_bug_is_no_with_final_states() -> None:
+def test_an_unexpected_error_is_raised() -> None:
     def end() -> None:
         raise ZeroDivisionError
 

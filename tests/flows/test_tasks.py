@@ -32,10 +32,8 @@ def api() -> Iterator[httpx.Client]:
                 yield client
 
 
-def test_a_killed_night_is_resumed_as_tasks_and_the_server_says_which_were_kept(
-    api: httpx.Client, tmp_path: Path
-) -> None:
-    """The night was killed without a server, and is resumed with one."""
+def test_a_resumed_night_reports_kept_steps_as_cached(api: httpx.Client, tmp_path: Path) -> None:
+    """The night is killed without a server and resumed with one. Steps with a kept result are Cached."""
     from flows.launch import run_nightly
 
     preload()
@@ -50,7 +48,7 @@ def test_a_killed_night_is_resumed_as_tasks_and_the_server_says_which_were_kept(
 
 
 def wait_for_states(api: httpx.Client) -> dict[str, str]:
-    """The states of the steps of the newest flow run; they come a little later than it ends."""
+    """The states of the steps of the newest flow run. They arrive shortly after its end."""
     newest = {"sort": "START_TIME_DESC", "limit": 1}
     deadline = time.monotonic() + 30
     while True:

@@ -34,7 +34,7 @@ def test_genres_are_those_of_the_files() -> None:
     assert {"Children", "IMAX"} <= set(DATASETS["ml-32m"].genres)
 
 
-def test_the_json_list_has_every_fact() -> None:
+def test_the_json_list_has_every_field() -> None:
     listed = {row["name"]: row for row in list_datasets(in_words=False).to_dicts()}
     assert tuple(listed) == EDITIONS
     for name, dataset in DATASETS.items():

@@ -60,7 +60,7 @@ def rows(path: Path) -> list[tuple[object, ...]]:
 
 def test_the_latest_rating_wins_and_older_ones_are_kept_for_earlier_times(tmp_path: Path, home: Home) -> None:
     first = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n"
-    late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 came after that of minute 9
+    late = f"{RATED}1,1,5,{at(9)}\n1,1,2,{at(4)}\n"  # the change of minute 4 arrived after that of minute 9
     snapshot = take(drop(tmp_path / "drops", ratings_1=first, ratings_2=late), home)
     assert rows(snapshot.ratings) == [(1, 1, 5.0, 9), (1, 2, 4.0, 1)]
     assert rows(snapshot.superseded) == [(1, 1, 3.0, 0, 4), (1, 1, 2.0, 4, 9)]
@@ -72,7 +72,7 @@ def test_ties_in_time_go_to_the_higher_rating(tmp_path: Path, home: Home) -> Non
     assert rows(snapshot.superseded) == []
 
 
-def test_a_retraction_ends_earlier_ratings_only(tmp_path: Path, home: Home) -> None:
+def test_a_retraction_ends_only_earlier_ratings(tmp_path: Path, home: Home) -> None:
     rated = f"{RATED}1,1,3,{at(0)}\n1,2,3,{at(0)}\n1,2,5,{at(9)}\n1,3,1,{at(5)}\n2,1,2,{at(0)}\n"
     gone = f"{RETRACTED}1,1,{at(4)}\n1,1,{at(3)}\n1,2,{at(4)}\n1,3,{at(5)}\n9,9,{at(0)}\n"
     snapshot = take(drop(tmp_path / "drops", ratings=rated, retractions=gone), home)
@@ -109,7 +109,7 @@ def test_the_scale_has_half_stars_if_one_was_given(
     assert take(drop(tmp_path / "drops", ratings=rated), home).rating_scale == scale
 
 
-def test_the_scale_keeps_half_stars_that_were_all_corrected(tmp_path: Path, home: Home) -> None:
+def test_the_scale_has_half_stars_even_if_all_of_them_were_corrected(tmp_path: Path, home: Home) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3.5,{at(0)}\n1,2,2.5,{at(0)}\n")
     drop(folder, ratings_2=f"{RATED}1,1,4,{at(1)}\n", retractions=f"{RETRACTED}1,2,{at(1)}\n")
     snapshot = take(folder, home)
@@ -118,7 +118,7 @@ def test_the_scale_keeps_half_stars_that_were_all_corrected(tmp_path: Path, home
 
 
 @pytest.mark.parametrize("bad", ["1,Film B1,1066,Drama,", "1,Film B1,2101,Drama,", "1,  ,1995,Drama,"])
-def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+def test_a_movie_that_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home, bad: str) -> None:
     corrected = f"{DATED}{bad}2021-01-01\n4,Fire,1066,Drama,2021-01-01\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_2=corrected)
     movies = pl.read_parquet(take(folder, home).movies)
@@ -128,7 +128,7 @@ def test_a_movie_that_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path
 
 
 @pytest.mark.parametrize("bad", ["1,F,0,,,", "1,F,121,,,", "1,X,31,,,"])
-def test_a_user_whom_the_checks_will_refuse_replaces_no_good_one(tmp_path: Path, home: Home, bad: str) -> None:
+def test_a_user_whom_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home, bad: str) -> None:
     users = f"{PROFILES}1,,30,,,2020-01-01\n"
     corrected = f"{PROFILES}{bad}2021-01-01\n2,X,30,,,2021-01-01\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", users=users, users_2=corrected)
@@ -150,7 +150,7 @@ def test_an_update_in_the_future_counts_as_undated(tmp_path: Path, home: Home) -
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat", "Great"]
 
 
-def test_a_rating_that_the_checks_refuse_replaces_nothing(tmp_path: Path, home: Home) -> None:
+def test_a_rating_that_the_checks_will_refuse_does_not_replace_a_good_one(tmp_path: Path, home: Home) -> None:
     bad = f"{RATED}1,1,99,{at(5)}\n1,1,4,2999-01-01T00:00:00+00:00\n1,1,4,1970-01-01T00:00:00+00:00\n"
     snapshot = take(drop(tmp_path / "drops", ratings_1=f"{RATED}1,1,3,{at(0)}\n", ratings_2=bad), home)
     assert pl.read_parquet(snapshot.ratings)["rating"].sort().to_list() == [3.0, 4.0, 4.0, 99.0]
@@ -162,8 +162,8 @@ def test_the_last_version_of_a_movie_wins(tmp_path: Path, home: Home) -> None:
     older = "movie_id,title,year,genres,updated_at\n1,Heat?,1995,Crime,2020-01-01\n"
     plain = "movie_id,title,year,genres\n2,Big 2,1988,Comedy\n"
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n", movies_1=dated, movies_2=older, movies_3=plain)
-    # 1: the latest update, though a later file has an older one
-    # 2: no updates, so the file that sorts last, and movies.csv is before movies-3.csv
+    # 1: the latest update wins, although a later file has an older one
+    # 2: without updates the file wins that sorts last, and movies.csv sorts before movies-3.csv
     assert pl.read_parquet(take(folder, home).movies)["title"].to_list() == ["Heat!", "Big 2", "Ran"]
 
 
@@ -173,7 +173,7 @@ def test_contradictions_within_a_file_are_left_to_the_checks(tmp_path: Path, hom
     assert pl.read_parquet(snapshot.movies)["title"].to_list() == ["Cold", "Heat"]
 
 
-def test_users_tags_and_links_come_as_drops_too(tmp_path: Path, home: Home) -> None:
+def test_users_tags_and_links_are_read_from_drops(tmp_path: Path, home: Home) -> None:
     folder = drop(
         tmp_path / "drops",
         ratings=f"{RATED}1,1,3,{at(0)}\n",
@@ -279,7 +279,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
     ratings = folder / "ratings.csv"
 
     class Writer(logging.Handler):
-        """A drop whose file gets another line just before it is read."""
+        """Appends a line to a drop just before it is read."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.args == ("ratings.csv",):
@@ -346,7 +346,7 @@ HEADERS = {
     "users": "user_id,gender,age,occupation,zip_code,updated_at\n",
     "tags": "user_id,movie_id,tag,tagged_at\n",
 }
-TYPES = {"year": pl.Int16, "occupation": pl.String, "zip_code": pl.String}  # of columns that may be all empty
+TYPES = {"year": pl.Int16, "occupation": pl.String, "zip_code": pl.String}  # columns that may be empty in every row
 small = st.integers(1, 3)
 minute = st.integers(0, 5).map(at)
 stars = st.sampled_from(["0.5", "1.0", "3.0", "4.5", "5.0", "9.0"])
@@ -378,7 +378,7 @@ deliveries = st.builds(
 
 
 def deliver(folder: Path, delivery: Delivery, order: random.Random, n_files: int) -> Path:
-    """The same lines shuffled, partly repeated, and distributed over files, some of them Parquet."""
+    """Writes the lines shuffled, partly repeated, and distributed over files, some of which are Parquet."""
     folder.mkdir(parents=True)
     for table, lines in delivery.lines.items():
         spread = lines + [line for line in lines if order.random() < 0.3]
@@ -417,9 +417,9 @@ def test_order_and_distribution_of_drops_do_not_change_the_snapshot(
 @given(delivery=deliveries)
 def test_the_reference_agrees_with_examples_by_hand(delivery: Delivery) -> None:
     """Tests the reference implementation of the property test itself."""
-    standing = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
-    current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in standing}
-    assert len(current) == len(standing)
+    active = [row for row in expected(delivery) if row[4] is None and row[2] <= 5]
+    current = {(user, movie): (minute, rating) for user, movie, rating, minute, _ in active}
+    assert len(current) == len(active)
     for user, movie, rating, minute in parsed(delivery.lines["ratings"]):
         if rating <= 5 and (user, movie) in current:
             assert (minute, rating) <= current[user, movie]
@@ -435,7 +435,7 @@ def minutes(moment: str) -> int:
 
 
 def expected(delivery: Delivery) -> set[tuple[int, int, float, int, int | None]]:
-    """(user, movie, rating, minute, until) of every rating that was ever current, event by event."""
+    """(user, movie, rating, minute, until) of every rating that was ever current, computed event by event."""
     ratings = parsed(delivery.lines["ratings"])
     ends = [
         (int(u), int(m), minutes(t)) for u, m, t in (text.strip().split(",") for text in delivery.lines["retractions"])

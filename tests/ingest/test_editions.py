@@ -1,4 +1,4 @@
-"""Every edition, packed as by GroupLens: planted rows are read back unchanged, real ones have the published figures."""
+"""Every edition, packed as by GroupLens. Planted rows are read back unchanged, real ones match the published counts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ PLANTED = Tables(
 
 @dataclass(frozen=True)
 class Read:
-    """Every table, sorted by line, its types as Arrow has them, and the notices."""
+    """Every table, sorted by line, with its Arrow types and the notices."""
 
     tables: dict[str, pl.DataFrame]
     types: dict[str, pa.Schema]

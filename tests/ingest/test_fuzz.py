@@ -1,6 +1,6 @@
-"""Random mutations of valid files of every layout raise nothing but our own errors.
+"""Random mutations of valid files of every layout raise only our own errors.
 
-The examples are the same in every run, unless RECSYS_FUZZ_EXAMPLES sets their number; then they are random.
+The examples are the same in every run. If RECSYS_FUZZ_EXAMPLES sets their number, they are random.
 """
 
 import os
@@ -53,7 +53,7 @@ DROPS = {
 }
 
 # Texts that have broken parsers before: line ends, other alphabets, invalid and huge numbers.
-NASTY = (
+HARD_TEXTS = (
     *(b"", b"\0", b'"', b"'", b",", b";", b"\t", b"|", b"::", b":", b"\r", b"\n", b"\r\n", b"\\N", b"\x1a", b" "),
     *(
         b"\xff\xfe",
@@ -86,7 +86,7 @@ NASTY = (
 WORD = re.compile(rb"[^,|\t:\r\n]+")
 
 place = st.integers(0, 2**16)
-nasty = st.sampled_from(NASTY) | st.binary(max_size=9)
+hard_text = st.sampled_from(HARD_TEXTS) | st.binary(max_size=9)
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ def delete_line(content: bytes, at: int, length: int, put: bytes) -> bytes:
     return b"\n".join(line for number, line in enumerate(lines) if number != at % len(lines))
 
 
-bytewise = st.builds(Spoilt, st.sampled_from(["overwrite", "delete", "repeat", "cut"]), place, place, nasty)
+bytewise = st.builds(Spoilt, st.sampled_from(["overwrite", "delete", "repeat", "cut"]), place, place, hard_text)
 linewise = st.builds(
     Spoilt,
     st.sampled_from(["replace a word", "replace a word", "swap lines", "repeat a line", "delete a line"]),
     place,
     place,
-    nasty,
+    hard_text,
 )
 
 
@@ -175,8 +175,8 @@ def mutated(draw: st.DrawFn, files: Mapping[str, bytes], most: int = 4) -> dict[
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
-    """A folder in which nothing but a home may be created within the context."""
+def watched_folder() -> Iterator[Path]:
+    """A folder in which only a home may be created within the block."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "sources").mkdir()
@@ -203,7 +203,7 @@ def ingest(path: Path, home: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a name that is mistaken for a path would be written."""
+    """Checks that nothing is written here: a name that is mistaken for a path would create a file in this folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -215,7 +215,7 @@ def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @BOUNDED
 @given(st.sampled_from(LAYOUTS).flatmap(lambda name: mutated(EDITIONS[name])), st.booleans())
 def test_mutated_files_of_an_edition(files: dict[str, bytes], is_zip: bool) -> None:
-    with workshop() as folder:
+    with watched_folder() as folder:
         path = write_files(folder / "sources" / f"source{'.zip' * is_zip}", files, "source")
         ingest(path, folder / "home")
 
@@ -224,7 +224,7 @@ def test_mutated_files_of_an_edition(files: dict[str, bytes], is_zip: bool) -> N
 @BOUNDED
 @given(st.sampled_from(LAYOUTS), st.lists(bytewise, min_size=1, max_size=4), st.booleans())
 def test_a_mutated_zip(name: str, mutations: list[Mutation], deflated: bool) -> None:
-    with workshop() as folder:
+    with watched_folder() as folder:
         path = folder / "sources" / "source.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
             for file, content in EDITIONS[name].items():
@@ -241,7 +241,7 @@ def test_a_mutated_zip(name: str, mutations: list[Mutation], deflated: bool) -> 
 @given(st.sampled_from(sorted(DROPS)).flatmap(lambda name: mutated({name: DROPS[name]})))
 def test_a_mutated_drop(files: dict[str, bytes]) -> None:
     ((name, content),) = files.items()
-    with workshop() as folder, duckdb.connect() as connection:
+    with watched_folder() as folder, duckdb.connect() as connection:
         path = folder / "sources" / name
         path.write_bytes(content)
         with suppress(RecsysError):
@@ -271,8 +271,8 @@ sizes = st.integers(-1, 10**30).map(str) | any_text | st.just("9" * 5000)
     | st.sampled_from([".", "..", "/", "/dev", "/dev/null", "/dev/zero"])
 )
 def test_any_source(source: str) -> None:
-    """Known names are left out, because they would be fetched; every other name must be refused."""
+    """Known names are left out, because they would be fetched. Every other name must be refused."""
     if source in DATASETS:
         return
-    with workshop() as folder, suppress(UsageError, SourceError):
+    with watched_folder() as folder, suppress(UsageError, SourceError):
         fetch_archive(source, Home(folder / "home"), "http://127.0.0.1:9")

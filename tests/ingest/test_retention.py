@@ -24,7 +24,7 @@ WEEK = 7
 
 @dataclass(frozen=True)
 class Week:
-    """A snapshot a day, each with one rating less than the one before; the newest last."""
+    """One snapshot a day, each with one rating less than the previous one. The newest is last."""
 
     home: Home
     snapshot_ids: list[str]
@@ -128,7 +128,7 @@ def test_parsed_drops_and_leftovers_of_killed_runs_are_deleted(tmp_path: Path, h
 def test_a_damaged_snapshot_is_logged_and_kept(
     content: str, week: list[Snapshot], home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It must not fail the night, whose tables are published already."""
+    """It must not fail the night, because its tables are already published."""
     damaged = week[0].folder / "manifest.json"
     damaged.write_text(content)
     (home.root / "runs").mkdir()

@@ -84,9 +84,9 @@ def test_every_row_has_its_source_line(planted: Planted, tmp_path: Path, home: H
         ("users", "users.dat", "{user_id}::{gender}::"),
     ):
         lines = (path / file).read_text().splitlines()
-        stood = pl.read_parquet(snapshot.lines(table))
-        assert stood["source_file"].unique().to_list() == [file]
-        numbers = stood["source_line"].to_list()
+        source_lines = pl.read_parquet(snapshot.lines(table))
+        assert source_lines["source_file"].unique().to_list() == [file]
+        numbers = source_lines["source_line"].to_list()
         rows = pl.read_parquet(snapshot.table(table)).to_dicts()
         assert len(numbers) == len(rows)
         assert all(lines[n - 1].startswith(key.format(**row)) for n, row in zip(numbers, rows, strict=True))
@@ -160,7 +160,7 @@ def test_ml_100k_has_the_same_name_from_grouplens_and_from_the_wheel(
     copy = take(write_archive(home.root / "copy", "atomic", ratings, movies, users), home)
     assert copy.snapshot_id == published.snapshot_id
     if archive.is_real:
-        assert published.snapshot_id == "2fbbcc65ffe7"  # measured from the real wheel too
+        assert published.snapshot_id == "2fbbcc65ffe7"  # the real wheel gives the same id
 
 
 @pytest.mark.parametrize("column", ["user_id", "movie_id", "rating", "rated_at", "title", "year", "genres", "age"])
@@ -196,7 +196,7 @@ def test_a_refused_line_is_content_but_its_line_number_is_not(planted: Planted, 
 
 
 def test_duplicate_rows_are_kept(planted: Planted, tmp_path: Path, home: Home) -> None:
-    """A later rule refuses them."""
+    """A rule of the checks refuses them later."""
     ratings = pl.concat([planted.ratings, planted.ratings.head(5)])
     snapshot = take(write_archive(tmp_path / "a", "ml-1m", ratings, planted.movies, planted.users), home)
     assert pq.read_metadata(snapshot.ratings).num_rows == 1505
@@ -279,7 +279,7 @@ def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
             time.sleep(seconds)
             child.kill()
         left = set(home.snapshots.glob("*/.aside*"))
-        if finished := list(home.snapshots.glob("*/[!.]*")):  # before the kill: then it must be complete
+        if finished := list(home.snapshots.glob("*/[!.]*")):  # finished before the kill, so it must be complete
             assert pq.read_metadata(Snapshot(finished[0]).ratings).num_rows == 100_000
             break
     snapshot = take(source, home)

@@ -21,7 +21,7 @@ def test_for_many_users_the_interval_is_that_of_the_normal_approximation() -> No
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
 def test_the_intervals_have_the_stated_coverage(level: float) -> None:
-    """400 samples of 200 uniform values, whose mean is 1/2; two standard errors of the share are 0.05 and 0.022."""
+    """400 samples have 200 uniform values with mean 1/2. Two standard errors of the share are 0.05 and 0.022."""
     rng = np.random.default_rng(0)
     ends = [bootstrap_interval(rng.uniform(size=200), seed, 500, level) for seed in range(400)]
     share = np.mean([low <= 0.5 <= high for low, high in ends])
@@ -44,7 +44,7 @@ def test_without_values_there_is_no_interval() -> None:
 
 
 def test_ratios_of_two_users_by_hand() -> None:
-    """1/1 and 2/3: 3/4 together, 1 or 2/3 if one is drawn twice. The second column is twice the first."""
+    """The ratios are 1/1 and 2/3: 3/4 together, 1 or 2/3 if one user is drawn twice. Column 2 is twice column 1."""
     sums, counts = np.array([[1.0, 2.0], [2.0, 4.0]]), np.array([[1.0, 1.0], [3.0, 3.0]])
     low, high = bootstrap_ratios(sums, counts, seed=0, share=0.1)
     assert low[0] <= 2 / 3
@@ -54,7 +54,7 @@ def test_ratios_of_two_users_by_hand() -> None:
 
 @pytest.mark.parametrize("n_users", [500, 3 * MAX_UNITS + 1])
 def test_intervals_of_ratios_are_those_of_the_normal_approximation(n_users: int) -> None:
-    """For users drawn one by one and, above `MAX_UNITS`, in groups."""
+    """Users are drawn one by one and, above `MAX_UNITS`, in groups."""
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 20, size=(n_users, 1)).astype(float)
     sums = counts * rng.normal(0.2, 1.0, size=(n_users, 1))

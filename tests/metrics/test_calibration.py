@@ -3,12 +3,12 @@ import torch
 
 from recsys.metrics.calibration import Bin, calibration_error, calibration_metrics, reliability, top_reliability
 
-# Two ratings, three levels. Above the first: 0.75 and 0.25; above the second: 0.25 and 0.0.
+# Two ratings, three levels. Probabilities above the first level: 0.75 and 0.25; above the second: 0.25 and 0.0.
 P_BK = torch.tensor([[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]])
 
 
 def test_reliability_by_hand() -> None:
-    """Ratings of the third and second level: both are above the first level, one is above the second."""
+    """The ratings have the third and the second level. Both are above the first level, one is above the second."""
     assert reliability(P_BK, torch.tensor([2, 1])) == [
         Bin(0.0, 0.1, n=1, predicted=0.0, observed=0.0),
         Bin(0.2, 0.3, n=2, predicted=0.25, observed=1.0),
@@ -27,7 +27,7 @@ def test_errors_by_hand() -> None:
     metrics = calibration_metrics(P_BK, torch.tensor([2, 1]))
     assert metrics == {
         "ece": pytest.approx((1 * 0 + 2 * 0.75 + 1 * 0.25) / 4),
-        "ece_top": pytest.approx((0.5 + 0.75) / 2),  # neither statement was true
+        "ece_top": pytest.approx((0.5 + 0.75) / 2),  # neither most probable level was right
     }
 
 
@@ -47,10 +47,10 @@ def test_ratings_drawn_from_the_probabilities_are_calibrated() -> None:
     p_BK = torch.rand(100_000, 5, generator=generator)
     p_BK /= p_BK.sum(1, keepdim=True)
     drawn = torch.multinomial(p_BK, 1, generator=generator).squeeze(1)
-    fair = calibration_metrics(p_BK, drawn)
-    assert max(fair.values()) < 0.01
+    calibrated = calibration_metrics(p_BK, drawn)
+    assert max(calibrated.values()) < 0.01
     overconfident = p_BK**3 / (p_BK**3).sum(1, keepdim=True)
-    assert all(error > 5 * fair[name] for name, error in calibration_metrics(overconfident, drawn).items())
+    assert all(error > 5 * calibrated[name] for name, error in calibration_metrics(overconfident, drawn).items())
 
 
 def test_the_error_weights_bins_by_their_number_of_statements() -> None:

@@ -21,7 +21,7 @@ def measure(before: Shown, now: Shown, n: int = 10) -> dict[str, float]:
 
 def test_churn_by_hand() -> None:
     before = {
-        1: [10, 11, 12, 13],  # 13 is gone, and two movies swap ranks
+        1: [10, 11, 12, 13],  # later, 13 is not in the list, and two movies swap ranks
         2: [20, 21],  # unchanged
         3: [30, 31],  # in another order
         4: [40],  # no later list

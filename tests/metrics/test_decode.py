@@ -71,7 +71,7 @@ WEIGHTS = st.lists(st.integers(0, 20), min_size=2, max_size=10).filter(any)
 
 @given(weights=WEIGHTS)
 def test_each_decoder_minimises_its_error(weights: list[int]) -> None:
-    """The median minimises the expected absolute error and the mean the squared error; the mode is most often right."""
+    """The median minimises the expected absolute error, the mean the squared error. The mode is right most often."""
     levels_K = torch.arange(len(weights), dtype=torch.float64) / 2
     p_K = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     p_BK = p_K[None, :]

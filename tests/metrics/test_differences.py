@@ -1,4 +1,4 @@
-"""Differences between two models by explicit arithmetic, and the gate's error rate on equal models."""
+"""Differences between two models by explicit arithmetic, and how often equal models fail the gate."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def one(less_U: Floats, count_U: Floats | None = None, error_rate: float = 0.1) 
 
 
 def test_the_difference_of_means_by_hand() -> None:
-    """Sums of errors over 3 and 1 ratings are 0.5 lower and 1.5 higher, in total 1 higher over 4 ratings."""
+    """The sum of errors is 0.5 lower over 3 ratings and 1.5 higher over 1 rating: in total 1 higher over 4 ratings."""
     found = one(np.array([-0.5, 1.5, 0.0]), np.array([3.0, 1.0, 0.0]))
     assert (found.value, found.metric, found.slice) == (0.25, "mae_median", "all")
 
@@ -53,7 +53,7 @@ def test_more_comparisons_widen_each_interval() -> None:
     assert among.high > alone.high
 
 
-def test_the_interval_depends_on_the_seed_only() -> None:
+def test_the_interval_depends_only_on_the_seed() -> None:
     pair = Paired("mae_median", "all", np.random.default_rng(1).normal(size=50), np.ones(50))
     first, again, other = (measure_differences([pair], 0.05, seed) for seed in (3, 3, 4))
     assert first == again != other
@@ -64,7 +64,7 @@ def test_without_pairs_there_are_no_differences() -> None:
 
 
 def compare_equals(night: int, worse: float = 0.0) -> Iterator[Paired]:
-    """Two models with errors and lists from the same distributions per user; hard users are hard for both.
+    """Two models whose errors and lists have the same distributions for each user, so both have the same hard users.
 
     `worse` is added to every error of the second model. Each slice is a third of the users.
     """
@@ -82,7 +82,7 @@ def compare_equals(night: int, worse: float = 0.0) -> Iterator[Paired]:
 
 
 def count_refusals(rate: float, worse: float = 0.0, nights: int = NIGHTS) -> int:
-    """Number of nights that are refused if no regression is allowed."""
+    """The number of nights that are held back if no regression is allowed."""
     nothing = dict.fromkeys(("max_mae_regression", "max_ndcg_regression", "max_slice_mae_regression"), 0.0)
     strict = GateConfig(false_refusals=rate, **nothing)
     refused = 0
@@ -93,8 +93,8 @@ def count_refusals(rate: float, worse: float = 0.0, nights: int = NIGHTS) -> int
 
 
 @pytest.mark.parametrize(("rate", "most"), [(0.01, 5), (0.2, 33)])
-def test_equal_models_are_refused_no_more_often_than_stated(rate: float, most: int) -> None:
-    """At the stated rate, more than `most` of 100 nights are refused with a probability of 0.1% (binomial)."""
+def test_equal_models_are_held_back_at_most_at_the_stated_rate(rate: float, most: int) -> None:
+    """At the stated rate, the probability that more than `most` of 100 nights are held back is 0.1% (binomial)."""
     refused = count_refusals(rate)
     assert refused <= most
     if rate == 0.2:

@@ -48,7 +48,7 @@ def test_every_decoder_on_the_same_rows() -> None:
     }
 
 
-def test_one_number_per_rating() -> None:
+def test_metrics_of_a_network_that_predicts_one_number() -> None:
     metrics = number_metrics(torch.tensor([3.6, 2.0]), torch.tensor([4.0, 3.0]), STARS)
     assert metrics == {
         "mae_mean": pytest.approx((0.4 + 1) / 2),

@@ -59,7 +59,7 @@ def test_lists_by_hand() -> None:
         "hit_rate_at_10": pytest.approx((1 + 1 + 0) / 3),
         "coverage_at_10": pytest.approx(9 / 50),  # includes the list of user 4
         "gini_at_10": pytest.approx(41 / 50),  # nine movies occur once, the others never
-        "novelty_at_10": pytest.approx(math.log2(5)),  # no diversity, since no genre is known
+        "novelty_at_10": pytest.approx(math.log2(5)),  # there is no diversity, because no genre is known
         "users_with_relevant": 3.0,
         "users_without_relevant": 2.0,
     }
@@ -79,7 +79,7 @@ def test_one_row_for_each_user_with_a_relevant_movie() -> None:
     assert {name: users[name].to_list() for name in users.columns} == expected
 
 
-def test_cuts_at_10_and_50() -> None:
+def test_metrics_at_10_and_50() -> None:
     shown = {1: list(range(1, 61))}
     relevant = {1: {10, 11, 50, 51}}
     metrics = measure(shown, relevant, n_movies=61)
@@ -137,7 +137,7 @@ def random_lists(n_users: int = 1500, n_movies: int = 200) -> tuple[Shown, Relev
 
 
 def test_metrics_do_not_depend_on_the_order_of_rows() -> None:
-    """Not even in their last bits, so that a repeated run gives the same metrics.json."""
+    """All bits are equal, so that a repeated run gives the same metrics.json."""
     shown, relevant, catalogue = random_lists()
     lists, right = lists_frame(shown), relevant_frame(relevant)
 
@@ -152,7 +152,7 @@ def test_metrics_do_not_depend_on_the_order_of_rows() -> None:
     assert len(figures) == 1
 
 
-def test_every_user_against_trec_eval() -> None:
+def test_metrics_of_every_user_equal_those_of_trec_eval() -> None:
     """trec_eval is the reference implementation of information retrieval metrics."""
     shown, relevant, _ = random_lists()
     truth = {str(user): {str(movie): 1 for movie in movies} for user, movies in relevant.items() if movies}
@@ -201,7 +201,7 @@ def test_a_movie_outside_the_catalogue_is_an_assertion_error() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30).filter(any))
-def test_gini_against_mean_differences(counts: list[int]) -> None:
+def test_gini_equals_half_the_relative_mean_difference(counts: list[int]) -> None:
     differences = sum(abs(one - other) for one in counts for other in counts) / len(counts) ** 2
     assert gini(np.array(counts)) == pytest.approx(differences / (2 * sum(counts) / len(counts)), abs=1e-12)
 
@@ -211,7 +211,7 @@ def test_gini_of_equal_and_of_concentrated_counts() -> None:
     assert gini(np.array([0, 0, 0, 12])) == 3 / 4
 
 
-def test_novelty_and_diversity_against_slow_implementations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_novelty_and_diversity_equal_those_of_slow_implementations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.metrics.lists.USERS_PER_BLOCK", 64)
     shown, _, catalogue = random_lists(n_users=300)
     metrics = catalogue_metrics(lists_frame(shown), catalogue)
@@ -251,7 +251,7 @@ RELEVANT = st.dictionaries(st.integers(1, 6), st.sets(MOVIES, max_size=14), min_
 
 
 @given(shown=SHOWN, relevant=RELEVANT.filter(lambda relevant: any(relevant.values())))
-def test_lists_against_a_slow_implementation(shown: Shown, relevant: Relevant) -> None:
+def test_metrics_equal_those_of_a_slow_implementation(shown: Shown, relevant: Relevant) -> None:
     metrics = measure(shown, relevant)
     for name, value in slow_metrics(shown, relevant).items():
         assert metrics[name] == pytest.approx(value)

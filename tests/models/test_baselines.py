@@ -41,7 +41,7 @@ def test_ids_without_a_rating_get_the_global_mean(name: str, user: int, item: in
     assert stars_hat(name, user, item) == pytest.approx(MEAN)
 
 
-def test_one_number_per_pair() -> None:
+def test_a_baseline_predicts_one_number_per_pair() -> None:
     for predict in fit_baselines(TRAIN, TRAIN_SIZES).values():
         assert predict(USERS, ITEMS).shape == (5,)
 

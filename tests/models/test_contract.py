@@ -1,6 +1,6 @@
-"""The contract that every network keeps; a new network in MODELS is tested automatically.
+"""The contract of every network. A new network in MODELS is tested automatically.
 
-What follows from a network's class is tested with one variant of it, what follows from its config with every variant.
+Properties of a network's class are tested with one variant of it, properties of its config with every variant.
 """
 
 import os
@@ -49,7 +49,7 @@ OTHERS = {
     "constant": "one_cycle", "one_cycle": "constant", "adam": "sgd", "sgd": "adam", "lstm": "gru", "gru": "lstm",
     "he_normal": "uniform", "uniform": "he_normal", "margin": "bpr", "bpr": "margin", "ordinal": "softmax",
 }  # fmt: skip
-# Planted users have too few ratings a day for these to matter; tested in test_moments.py and test_ordinal.py.
+# These have no effect on planted ratings, which are few per day. test_moments.py and test_ordinal.py test them.
 WITHOUT_EFFECT = [("ordinal", "min_ratings_per_day"), ("ordinal", "l2_days")]
 LIMITS = ("training.clip_norm", "training.patience")  # None by default; tested in tests/train
 KNOBS = [
@@ -84,7 +84,7 @@ def turn(config: NetworkConfig, knob: str) -> NetworkConfig:
 
 @cache
 def trained(name: str) -> tuple[Network, list[float]]:
-    """A network after ten epochs, and the loss of each."""
+    """A network after ten epochs, and the loss of each epoch."""
     network, epochs = fit_any(name, quick_config(name, epochs=10))
     return network, [epoch.loss for epoch in epochs]
 
@@ -155,18 +155,18 @@ def test_every_knob_alone_changes_the_result(name: str, knob: str) -> None:
 
 
 def coarse(name: str) -> NetworkConfig:
-    """Few steps, to be quick, but enough for knobs that only act after some steps."""
+    """A config with few steps, to be quick, but enough for knobs that only act after some steps."""
     return quick_config(name, epochs=2, batch_size=min(256, 4 * quick_config(name).training.batch_size))
 
 
 @cache
 def default_answer(name: str) -> Tensor:
-    """The predictions of the network with no knob turned."""
+    """The predictions of the network with all knobs at their defaults."""
     return answer_all(fit_any(name, coarse(name))[0])
 
 
 @every_class
-def test_without_a_turned_knob_the_result_is_the_same(name: str) -> None:
+def test_with_the_same_knobs_the_result_is_the_same(name: str) -> None:
     """Otherwise the test above could not fail."""
     assert torch.equal(default_answer(name), answer_all(fit_any(name, coarse(name))[0]))
 
@@ -180,8 +180,8 @@ def test_a_network_with_loaded_weights_predicts_the_same(name: str) -> None:
 
 
 @every_class
-def test_ids_without_training_ratings_are_predicted_like_the_unknown(name: str) -> None:
-    """Built without features, which may distinguish new ids."""
+def test_ids_without_training_ratings_are_predicted_like_the_unknown_id(name: str) -> None:
+    """The network has no features, which may distinguish new ids."""
     rows = parts()[0]
     seen = rows.take(((rows.user_idx != 7) & (rows.item_idx != 9)).nonzero().squeeze(1))
     config = quick_config(name, epochs=1)
@@ -203,7 +203,7 @@ def test_the_unknown_pair_has_about_the_overall_distribution(name: str) -> None:
     share_K = torch.bincount(train.level_idx, minlength=len(LEVELS)) / len(train)
     # a NumberNetwork has one spread for all pairs, which is too narrow for the unknown
     nearest = 0.4 if isinstance(network, NumberNetwork) else 0.2
-    assert (p_K - share_K).abs().sum() / 2 < nearest  # the share of ratings that would have to move
+    assert (p_K - share_K).abs().sum() / 2 < nearest  # the share of ratings by which the two distributions differ
     assert abs(p_K @ network.levels() - share_K @ network.levels()) < 0.4
 
 
@@ -267,7 +267,7 @@ def test_schedules_are_those_of_the_experiments() -> None:
     "name", [name for name in CLASSES if issubclass(cast(type, MODELS[name].build), NumberNetwork)]
 )
 def test_stars_and_penalties_are_exact_in_mixed_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """bfloat16 would resolve 1/64 of a star only, and three digits of a sum of squares."""
+    """bfloat16 would resolve only 1/64 of a star, and three digits of a sum of squares."""
     network, rows = build_any(name, quick_config(name)), parts()[0]
     rows = network.prepare(rows)
     assert isinstance(network, NumberNetwork)

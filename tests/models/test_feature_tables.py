@@ -8,7 +8,7 @@ from recsys.encode.features import Feature
 from recsys.models.feature_tables import DateTables, FeatureSum, FeatureTable, SideTables
 from recsys.models.rows import HasRowKeys
 
-# rows: the unknown id, a and b, b, not known
+# values of the rows: unknown id; a and b; b; not known
 GENRES = Feature(("a", "b", "c"), torch.tensor([0, 1, 3, 4, 5]), torch.tensor([0, 1, 2, 2, 0]))
 COLOUR = Feature(("red", "blue"), torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 1, 2, 1]))
 DIMS = {"item": 2, "genres": 3, "colour": 4, "weekday": 2, "month": 3}
@@ -122,7 +122,7 @@ def test_without_any_feature_the_sum_is_zero() -> None:
 
 
 def test_squares_are_the_mean_over_training_ratings(total: FeatureSum) -> None:
-    """Ratings of row 1 (genres a and b), of row 2 twice, and of row 3 (genre not known)."""
+    """The ratings are of row 1 (genres a and b), twice of row 2, and of row 3 (genre not known)."""
     total.prepare(torch.tensor([1, 2, 2, 3]))
     genres, colour = (cast(FeatureTable, table).weight.detach().square().sum(1) for table in total.tables.values())
     by_hand = (genres[1] / 2 + genres[2] / 2 + 2 * genres[2] + genres[0] + colour[1] + 2 * colour[2] + colour[1]) / 4

@@ -50,7 +50,7 @@ def test_gradients_against_matrices(history: History, by_opinion: bool) -> None:
 
 
 def test_own_shares_are_the_contribution_of_a_rating(history: History) -> None:
-    """Subtracting it equals a sum without the opinion of that rating."""
+    """Subtracting the own share of a rating equals a sum without the opinion of that rating."""
     vectors_IE = torch.rand(6, 3)
     share_of_user_B1, share_of_item_B1 = history.own_shares(TRAIN)
     whole = history.sum_over_items(vectors_IE, by_opinion=True)[USERS]
@@ -79,7 +79,7 @@ def test_autocast_does_not_change_the_sums(history: History) -> None:
     assert torch.equal(inside, history.sum_over_items(vectors_IE))
 
 
-def test_groups_without_members_sum_to_nothing() -> None:
+def test_groups_without_members_sum_to_zero() -> None:
     groups = _group(torch.tensor([2]), torch.tensor([1]), torch.tensor([0.5]), 4)
     turned = _group(torch.tensor([1]), torch.tensor([2]), torch.tensor([0.5]), 3)
     assert _sum(groups, turned, torch.ones(3, 2), True).tolist() == [[0, 0], [0, 0], [0.5, 0.5], [0, 0]]

@@ -40,7 +40,7 @@ def test_widths_are_those_of_the_available_tables() -> None:
 
 
 def test_logits_by_hand() -> None:
-    """All vectors, then the product of the two projections, both of which include the date."""
+    """The head reads all vectors, then the product of the two projections. Both projections include the date."""
     network = build(config_of(hidden_dims=(6,))).eval()
     rows = parts()[0].take(slice(0, 7))
     user, item = network.user(rows.user_idx, 0.0), network.item(rows.item_idx, 0.0)
@@ -54,7 +54,7 @@ def test_logits_by_hand() -> None:
 
 @pytest.mark.parametrize("head", ["ordinal", "softmax"])
 def test_loss_is_the_cross_entropy_by_hand(head: str) -> None:
-    """softmax: of the level; ordinal: of exceeding each level but the last."""
+    """softmax: the cross-entropy of the level. ordinal: that of exceeding each level except the last."""
     network = build(config_of(head=head)).eval()
     rows = parts()[0].take(slice(0, 5))
     losses = []
@@ -97,7 +97,7 @@ def test_invalid_vector_lengths_are_refused(dims: dict[str, int], problem: str) 
 
 
 def rated_by_features(seed: int) -> tuple[Interactions, Features, Sizes]:
-    """Ratings that depend on the user's gender and the movie's genre only: 5 stars if both match, else 1 to 3.
+    """Ratings that depend only on the user's gender and the movie's genre: 5 stars if both match, else 1 to 3.
 
     There are 80 users and 60 movies; users from 61 and movies from 41 have no ratings.
     """

@@ -29,7 +29,7 @@ def test_dropout_drops_a_share_p_and_keeps_the_mean(p: float) -> None:
 
 
 def test_dropout_decisions_are_independent() -> None:
-    """The eight decisions from one random number are independent of each other and of the next call."""
+    """Eight decisions come from one random number. They are independent of each other and of the next call."""
     torch.manual_seed(0)
     dropout = Dropout(0.5)
     kept = (dropout(torch.ones(40_000, 8)) != 0).double()

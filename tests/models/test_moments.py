@@ -25,7 +25,7 @@ def days() -> DayBias:
 
 
 def test_each_user_and_day_has_a_bias(days: DayBias) -> None:
-    """(1, day 5), (1, 9), (1, 30), (2, 5), (2, 40): rows 1 to 5."""
+    """Rows 1 to 5 are (user 1, day 5), (1, 9), (1, 30), (2, 5) and (2, 40)."""
     assert len(days.bias) == 6
     known = [(1, 5), (1, 9), (1, 30), (2, 5), (2, 40)]
     assert [days(at(user, day * DAY + 7))[0].item() for user, day in known] == [1, 2, 3, 4, 5]
@@ -50,7 +50,7 @@ def test_a_day_with_few_ratings_has_no_bias() -> None:
 
 @pytest.fixture
 def mood() -> Mood:
-    """Two ratings per knot: user 1 with five ratings has knots at 0, 2, 4 and 6, user 2 with two at 0, 2 and 4."""
+    """A knot every two ratings: user 1 with five ratings has knots at 0, 2, 4, 6, user 2 with two at 0, 2, 4."""
     mood = Mood(n_users=4, ratings_per_knot=2)
     mood.prepare(TRAIN)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_knots_of_each_user(mood: Mood) -> None:
     ("user", "moment", "position"),
     [
         (1, 1, 0),  # before all ratings
-        (1, 5 * DAY, 0.5),  # in the second of the first rating: half of it
+        (1, 5 * DAY, 0.5),  # the second of the first rating, which counts half
         (1, 5 * DAY + 1, 1),
         (1, 5 * DAY + 60, 2),  # two ratings in the same second count half
         (1, 6 * DAY, 3),
@@ -78,7 +78,7 @@ def test_knots_of_each_user(mood: Mood) -> None:
         (2, 41 * DAY, 2),
     ],
 )
-def test_the_mood_is_interpolated_at_the_place_in_the_history(
+def test_the_mood_is_interpolated_by_position_in_the_history(
     mood: Mood, user: int, moment: int, position: float
 ) -> None:
     assert mood._position(at(user, moment)).item() == position

@@ -13,7 +13,7 @@ COUNTS = torch.tensor([0, 1, 3, 0, 9])  # of items 0 to 4
 
 @pytest.fixture
 def watched() -> Watched:
-    """Users 1 to 9 watched item 4, some also others; users 10 and 11 and items 0 and 3 have no interaction."""
+    """Users 1 to 9 watched item 4, some also other items. Users 10 and 11 and items 0 and 3 have no interactions."""
     users = [*range(1, 10), 1, 2, 3, 1]
     items = [4] * 9 + [2, 2, 2, 1]
     rows = rows_of(torch.tensor(users), torch.tensor(items), torch.zeros(13, dtype=torch.int64))
@@ -62,8 +62,9 @@ def test_the_correction_subtracts_the_log_probability(watched: Watched) -> None:
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_corrected_scores_learn_the_log_share_of_each_item(watched: Watched, exponent: float) -> None:
-    """With one score per item, the expected BPR gradient on corrected scores vanishes at the log share of each item
-    (plus any constant), independently of how negatives are drawn.
+    """For any way of drawing negatives, the learned score of an item is its log share plus a constant.
+
+    With one score per item, the expected BPR gradient on corrected scores is zero there.
     """
     sampler, known = NegativeSampler.fit(watched, exponent), (COUNTS > 0).nonzero().squeeze(1)
     share, chance = COUNTS[known] / COUNTS.sum(), sampler.log_probability_I[known].exp()
@@ -111,6 +112,6 @@ def test_fixed_negatives_are_uniformly_distributed() -> None:
 
 
 def test_mix_equals_splitmix64_of_the_split() -> None:
-    """In torch as in numpy, including negative numbers."""
+    """The torch version equals the numpy version, including negative numbers."""
     values = torch.tensor([0, 1, 2, -1, 2**62, -(2**63), 2**63 - 1])
     assert np.array_equal(mix(values).numpy().view(np.uint64), splitmix64(values.numpy().view(np.uint64)))

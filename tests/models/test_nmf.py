@@ -34,7 +34,7 @@ def test_no_value_is_negative_after_training() -> None:
     network, _ = fit("nmf", quick_config("nmf", epochs=10, learning_rate=0.1))
     assert isinstance(network, NmfNetwork)
     for table in (network.user.weight, network.item.weight):
-        assert table.min().item() == 0.0  # with such a high rate, steps do lead below 0
+        assert table.min().item() == 0.0  # at this high rate, steps lead below 0 before the projection
         assert table.max().item() > 0.0
 
 

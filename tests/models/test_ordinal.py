@@ -14,7 +14,7 @@ from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordina
 from tests.support.planted import pairs_of, rows_of
 
 DAY = 86_400
-# (user, item, level, day) of three users and four movies; index 0 is the unknown; user 3 and movie 4 have one rating
+# (user, item, level, day) of three users and four movies. Index 0 is unknown. User 3 and movie 4 have one rating.
 RATED = [(1, 1, 0, 10), (1, 2, 2, 10), (1, 3, 1, 20), (2, 1, 2, 12), (2, 2, 0, 40), (3, 4, 1, 12)]
 SIZES = Sizes(n_users=4, n_items=5, levels=(1.0, 2.0, 4.0))
 DIM, N_THRESHOLDS = 2, 2
@@ -35,8 +35,8 @@ CONFIG = OrdinalConfig(
 )
 PARTS = ("l2_opinions", "l2_features", "l2_days", "l2_mood", "l2_weeks")
 BASIC = CONFIG.model_copy(update=dict.fromkeys(PARTS, None))
-# The values of each row, starting with the unknown. The config also names words, which has no feature here; the
-# features also include age, which the config does not name.
+# The values of each row, starting with the unknown id. The config also names `words`, for which there is no feature
+# here. The features also include `age`, which the config does not name.
 GENRES_OF, GENDER_OF = [(0,), (1, 2), (2,), (0,), (1,)], [(0,), (1,), (2,), (1,)]
 
 Rows = list[list[float]]
@@ -216,8 +216,8 @@ def norm2(row: Tensor) -> float:
     return sum(float(value) ** 2 for value in row.detach())
 
 
-def test_the_own_opinion_of_a_rating_is_excluded_from_its_prediction() -> None:
-    """Otherwise training would see the rating it predicts, which is not possible for a holdout rating."""
+def test_a_rating_is_predicted_without_its_own_opinion() -> None:
+    """Otherwise training would use the rating that it predicts. For a holdout rating, this is not possible."""
     network = build(CONFIG)
     with torch.no_grad():
         network.item_opinion.mul_(100)  # so that a remaining opinion would be detected
@@ -270,7 +270,7 @@ def test_a_loss_before_prepare_is_an_assertion_error() -> None:
 
 
 def test_the_minimum_number_of_ratings_per_day_changes_the_loss() -> None:
-    """User 1 has two ratings on day 10: it has a bias with a minimum of two, and none with three."""
+    """User 1 has two ratings on day 10. The day has a bias if the minimum is two, and none if it is three."""
     losses = []
     for least in (2, 3):
         torch.manual_seed(0)

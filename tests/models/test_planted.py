@@ -1,7 +1,7 @@
-"""The error of each network class on planted ratings, relative to the lowest possible error, which is known.
+"""The error of each network class on planted ratings, divided by the lowest possible error, which is known.
 
-Networks have their default config. Their errors depend on the number of steps, so fewer ratings would not be cheaper:
-with 9,000 ratings instead of 20,000, `dot` does not get below the mean of all ratings.
+Networks have their default config. Their errors depend on the number of steps, so fewer ratings are not enough: with
+9,000 ratings instead of 20,000, `dot` is no better than the mean of all ratings.
 """
 
 from functools import cache
@@ -22,8 +22,8 @@ from recsys.train.loop import predict
 from tests.support.planted import LEVELS, RATER_CLASSES
 
 # Upper limits of the holdout RMSE divided by the lowest possible one. The mean of all ratings has 1.69, the mean of the
-# movie 1.51, biases 1.43. Only networks with both products of vectors and biases get below that, because planted tastes
-# are products. In their few epochs the others learn both biases and little more.
+# movie 1.51, biases 1.43. Only networks with products of vectors and with biases get below 1.43, because planted tastes
+# are products. In their few epochs, the other networks learn little more than the biases.
 LIMITS = {
     "ordinal": 1.30,
     "softmax": 1.48,
@@ -69,7 +69,7 @@ def test_each_network_is_within_its_limit(name: str) -> None:
 
 
 def test_limits_exclude_networks_that_ignore_users_or_movies() -> None:
-    """Such a network is at best as good as the mean of the movie or of the user."""
+    """Such a network is at best as good as the mean of the movie or the mean of the user."""
     data = planted_data()
     baselines = fit_baselines(data.learner.encode(data.known), data.learner.sizes())
     stars = torch.tensor(LEVELS)[data.holdout.level_idx]

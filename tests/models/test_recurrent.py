@@ -28,7 +28,7 @@ def test_recurrent_is_as_published() -> None:
     assert dropout.dropped_of_256 == 205
 
 
-def test_recurrent_gru_differs_in_its_cell_only() -> None:
+def test_recurrent_gru_differs_only_in_its_cell() -> None:
     lstm, gru = recurrent(90_000, 10), recurrent_gru(90_000, 10)
     assert gru.cell == "gru"
     assert gru.model_copy(update={"cell": "lstm"}) == lstm
@@ -79,7 +79,7 @@ def gru_by_hand(layer: nn.LSTM | nn.GRU, sequence: list[Vector]) -> Vector:
 
 @pytest.mark.parametrize(("cell", "by_hand"), [("lstm", lstm_by_hand), ("gru", gru_by_hand)])
 def test_stars_by_hand(cell: str, by_hand: Callable[[nn.LSTM | nn.GRU, list[Vector]], Vector]) -> None:
-    """The user vector, then the movie vector; then batch norm and a dense layer, without dropout."""
+    """The cell reads the user vector, then the movie vector. Batch norm and a dense layer follow, without dropout."""
     network = tiny(cell)
     pair = pairs_of(torch.tensor([5]), torch.tensor([9]))
     h = by_hand(network.recurrent, [network.user.weight[5].tolist(), network.item.weight[9].tolist()])

@@ -31,7 +31,7 @@ def fitted(train: Interactions = TRAIN, **fields: object) -> SequenceNetwork:
 
 
 def history_of(rows: Interactions, user: int, moment: int) -> list[int]:
-    """The user's items before `moment` in order of time; all of them if it is 0."""
+    """The user's items before `moment` in order of time. If `moment` is 0, all items."""
     own = rows.take((rows.user_idx == user) & ((rows.rated_at < moment) | (moment == 0)))
     return list(own.item_idx[own.rated_at.argsort()].tolist())
 
@@ -110,7 +110,7 @@ def test_windows_contain_every_interaction_once() -> None:
 
 @pytest.mark.parametrize("n_negatives", [3, 40])
 def test_loss_by_hand(n_negatives: int) -> None:
-    """A window of 5, read by the loop above. With 40 negatives, the number of movies, all movies are compared."""
+    """The loss of a window of 5 interactions. With 40 negatives, the number of movies, all movies are compared."""
     network = build(config_of(window=5, n_negatives=n_negatives, popularity_exponent=1.0)).eval()
     rows = network.prepare(TRAIN)
     one = rows.take((rows.place.diff() == 5).nonzero()[3])  # a window of full length
@@ -143,7 +143,7 @@ def cycles(n_users: int, n_items: int, length: int) -> Interactions:
 
 
 def test_the_next_movie_of_a_cycle_is_predicted() -> None:
-    """It depends on the last movie only, and has the highest score for 90% of the users."""
+    """The next movie depends only on the last one. It has the highest score for 90% of the users."""
     train = cycles(n_users=100, n_items=20, length=25)
     network = build(config_of(), Sizes(101, 21, LEVELS))
     fit_network(network, train, sequence(len(train), 5).training)

@@ -51,8 +51,8 @@ def test_sum_of_squares_by_hand() -> None:
     assert sum_of_squares(tables).item() == 6 * 4 + 25
 
 
-def test_the_unknown_is_predicted_about_the_mean(network: DotBiasNetwork) -> None:
-    """Not in the middle of the range, as with a row of zeros."""
+def test_the_unknown_pair_is_predicted_near_the_mean(network: DotBiasNetwork) -> None:
+    """A row of zeros would predict the middle of the range instead."""
     with torch.no_grad():
         network.user.weight.mul_(0.1)
         network.user_bias.weight.fill_(1.0)

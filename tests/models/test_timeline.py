@@ -9,7 +9,7 @@ from tests.support.planted import parts
 
 
 def watched(*rows: tuple[int, int, int]) -> Interactions:
-    """(user, item, moment) each."""
+    """Interactions from (user, item, moment)."""
     user_idx, item_idx, rated_at = torch.tensor(rows).unbind(1)
     return Interactions(user_idx, item_idx, rated_at, torch.zeros_like(user_idx))
 
@@ -77,7 +77,7 @@ def test_the_order_is_by_user_and_time_for_any_order_of_rows() -> None:
 
 
 def test_interactions_of_one_second_have_a_fixed_pseudo_random_order() -> None:
-    """A network would learn an order by item: MovieLens 1M has up to 30 ratings in one second."""
+    """MovieLens 1M has up to 30 ratings in one second. A network would learn an order by item."""
     items = torch.arange(1, 101)
     rows = Interactions(torch.full_like(items, 1), items, torch.full_like(items, 5), torch.zeros_like(items))
     ordered = in_order_of_time(rows).item_idx

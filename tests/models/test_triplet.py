@@ -87,7 +87,7 @@ def test_a_score_is_the_dot_product_after_training() -> None:
 
 @every_variant
 def test_the_right_movies_of_a_checkerboard_rank_first(variant: Configure) -> None:
-    """Half of the movies of a user's parity are watched; the other half must score above those of the other parity."""
+    """Users watched half of the movies of their parity. The other half must score above movies of the other parity."""
     rated = checkerboard(60, 40, shown=0.5).with_columns(pl.col("rating").cast(pl.Float32))
     train = interactions(rated)
     network = build(variant(len(train), 5), Sizes(61, 41, LEVELS))

@@ -79,7 +79,7 @@ def test_each_part_has_its_own_penalty(network: WideDeepNetwork) -> None:
     assert network.penalty(batch).item() == pytest.approx(0.01 * deep + 0.02 * wide, rel=1e-5)
 
 
-def test_crossed_weights_start_at_zero_and_dropout_is_in_the_deep_part_only() -> None:
+def test_crossed_weights_start_at_zero_and_dropout_is_only_in_the_deep_part() -> None:
     network = WideDeepNetwork(wide_deep(90_000, 10), SIZES, FEATURES)
     assert (network.user_wide.weight == 0).all()
     assert (network.item_wide.weight == 0).all()
@@ -89,7 +89,7 @@ def test_crossed_weights_start_at_zero_and_dropout_is_in_the_deep_part_only() ->
 
 
 def test_new_users_are_predicted_by_gender(network: WideDeepNetwork) -> None:
-    """Two users without ratings have the same id weights and differ in their gender only."""
+    """Two users without ratings have the same id weights and differ only in their gender."""
     network.prepare(rows_of(torch.tensor([3]), torch.tensor([1]), torch.tensor([0])))
     network.freeze()
     f, m = network.stars(pairs_of(torch.tensor([2, 1]), torch.tensor([1, 1]))).tolist()

@@ -43,7 +43,7 @@ def test_without_rules_everything_rated_is_allowed(catalogue: Catalogue) -> None
 
 
 def test_minimum_support(catalogue: Catalogue) -> None:
-    """Movie 20 has three ratings, 30 has two, the others one."""
+    """Movie 20 has three ratings, 30 has two, the others have one."""
     eligibility = catalogue.compile(min_ratings=2)
     assert allowed(eligibility, catalogue) == [[20, 30]] * 3
     assert eligibility.count_closed() == {"min_ratings": 4}
@@ -94,8 +94,8 @@ def test_a_movie_must_be_in_every_eligible_table(catalogue: Catalogue) -> None:
     assert eligibility.count_closed() == {"min_ratings": 0, "eligible[0]": 4, "eligible[1]": 1}
 
 
-def test_ids_without_an_index_forbid_nothing(catalogue: Catalogue) -> None:
-    """Movie 70 and user 4 are in the source and have no ratings."""
+def test_rules_for_ids_without_an_index_are_ignored(catalogue: Catalogue) -> None:
+    """Movie 70 and user 4 are in the source but have no ratings."""
     eligibility = catalogue.compile(
         blocked=[
             "select 70 as movie_id",
@@ -109,8 +109,8 @@ def test_ids_without_an_index_forbid_nothing(catalogue: Catalogue) -> None:
     assert len(eligibility.caps.groups) == 0
 
 
-def test_a_genre_of_unrated_movies_only_forbids_nothing(catalogue: Catalogue) -> None:
-    """The features of the vocabulary do not contain it."""
+def test_a_genre_that_only_unrated_movies_have_is_ignored(catalogue: Catalogue) -> None:
+    """The features of the vocabulary do not contain such a genre."""
     genreless = compile_rules(
         catalogue.read(blocked=["select 'Drama' as genre", NO_HORROR_FOR_CHILDREN]),
         *(catalogue.vocabulary, None, catalogue.counts()),
@@ -127,7 +127,7 @@ def test_rules_that_close_all_movies_are_refused(catalogue: Catalogue) -> None:
 
 
 def test_removed_places_are_counted_by_rule(catalogue: Catalogue) -> None:
-    """Lists of two without rules; -1 where there is no second movie."""
+    """The lists without rules have two movies; -1 means that there is no second one."""
     eligibility = catalogue.compile(
         min_ratings=2,
         blocked=["select 'Horror' as genre", NO_HORROR_FOR_CHILDREN, "select 3 as user_id, 40 as movie_id"],
@@ -148,7 +148,7 @@ def test_removed_places_are_counted_by_rule(catalogue: Catalogue) -> None:
 
 
 def test_results_are_equal_on_another_device(catalogue: Catalogue) -> None:
-    """The target device is the CPU, which every machine has."""
+    """The other device is the CPU too, because every machine has one."""
     eligibility = catalogue.compile(
         blocked=["select 'Action' as genre", NO_HORROR_FOR_CHILDREN, "select 3 as user_id, 40 as movie_id"],
         caps=["select movie_id, unnest(genres) as group_name, 1 as at_most from movies"],
@@ -176,7 +176,7 @@ def test_caps_of_two_rules_apply_together(catalogue: Catalogue) -> None:
 
 
 def test_lists_stay_full_if_the_best_movies_are_forbidden(catalogue: Catalogue) -> None:
-    """The four best movies of user 1 are forbidden and masked before the selection, so the next two are selected."""
+    """The four best movies of user 1 are forbidden and masked, so the next two are selected."""
     eligibility = catalogue.compile(
         blocked=["select 1 as user_id, unnest([10, 20, 30]) as movie_id", NO_HORROR_FOR_CHILDREN]
     )
@@ -195,7 +195,7 @@ def test_lists_stay_full_if_the_best_movies_are_forbidden(catalogue: Catalogue) 
     naive=st.lists(st.permutations(range(1, 7)), min_size=3, max_size=3),
 )
 @settings(max_examples=40, deadline=None)
-def test_masks_and_counts_against_a_slow_implementation(
+def test_masks_and_counts_equal_those_of_a_slow_implementation(
     tmp_path_factory: pytest.TempPathFactory,
     pairs: set[tuple[int, int]],
     genres: set[tuple[int, str]],
@@ -217,12 +217,12 @@ def test_masks_and_counts_against_a_slow_implementation(
         "blocked[2]": lambda user, movie: movie in blocked,
     }
     for user, movies in zip((1, 2, 3), allowed(eligibility, catalogue), strict=True):
-        assert movies == [movie for movie in MOVIES if not any(says(user, movie) for says in forbidden.values())]
+        assert movies == [movie for movie in MOVIES if not any(forbids(user, movie) for forbids in forbidden.values())]
     naive_BN = torch.tensor([row[:4] for row in naive])
     assert eligibility.count_removed(USERS, naive_BN) == {
         "min_ratings": 0,
         **{
-            name: sum(says(user, MOVIES[item - 1]) for user, row in enumerate(naive, 1) for item in row[:4])
-            for name, says in forbidden.items()
+            name: sum(forbids(user, MOVIES[item - 1]) for user, row in enumerate(naive, 1) for item in row[:4])
+            for name, forbids in forbidden.items()
         },
     }

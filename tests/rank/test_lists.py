@@ -67,7 +67,7 @@ def test_a_block_without_lists_has_the_same_columns() -> None:
     assert nothing.schema == next(list_blocks(blocks(), VOCABULARY)).schema
 
 
-# user 10 has rated 100 and 200, user 20 200 and 400; user 30 and the last movie have no rating
+# user 10 has rated 100 and 200, user 20 has rated 200 and 400; user 30 and the last movie have no ratings
 HISTORIES = histories_of({1: [1, 2], 2: [2, 4]}, n_users=4, n_items=6)
 SHARES = {(1, 4): 0.5, (2, 4): 0.25, (4, 1): 0.25}
 
@@ -95,20 +95,20 @@ def test_popular_lists_of_users_with_a_history() -> None:
 
 
 def test_lists_for_users_without_ratings() -> None:
-    """Both women have rated the second movie, one of them the first; the only man the first and the last."""
+    """Both women have rated the second movie, one of them also the first. The only man has rated the first and last."""
     histories = histories_of({1: [1, 2], 2: [2], 3: [1, 5]}, n_users=4, n_items=6)
     values_UF = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     properties = Properties(("gender=F", "gender=M"), values_UF)
     popularity = fit_popularity(histories, properties, PopularityConfig(l2=0.1), CPU)
     weights = Weights({0: {"popularity": 1.0, "stars": 0.0, "likes": 0.0}})
     ranker = replace(ranker_of(histories, {"popularity": popularity}, weights), properties=properties)
-    for_women, for_men, for_anybody = (
+    for_women, for_men, for_all = (
         list_for_segment(ranker, stated, 10, VOCABULARY) for stated in (("gender=F",), ("gender=M",), ())
     )
     assert for_women.schema == {"rank": pl.Int32, "movie_id": pl.Int32, "score": pl.Float64}
     assert for_women["movie_id"].to_list() == [200, 100, 2**31 - 1]
     assert for_men["movie_id"].to_list() == [100, 2**31 - 1, 200]
-    assert for_anybody["movie_id"].to_list() == [100, 200, 2**31 - 1]
-    assert for_anybody["rank"].to_list() == [1, 2, 3]
-    assert for_anybody["score"].to_list() == pytest.approx([np.log(2 / 3), np.log(2 / 3), np.log(1 / 3)], abs=1e-6)
-    assert list_for_segment(ranker, (), 2, VOCABULARY).equals(for_anybody.head(2))
+    assert for_all["movie_id"].to_list() == [100, 200, 2**31 - 1]
+    assert for_all["rank"].to_list() == [1, 2, 3]
+    assert for_all["score"].to_list() == pytest.approx([np.log(2 / 3), np.log(2 / 3), np.log(1 / 3)], abs=1e-6)
+    assert list_for_segment(ranker, (), 2, VOCABULARY).equals(for_all.head(2))

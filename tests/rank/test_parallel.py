@@ -18,7 +18,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_results_come_in_the_order_of_the_pieces(threads: int) -> None:
+def test_results_are_in_the_order_of_the_pieces(threads: int) -> None:
     def work(piece: int) -> int:
         time.sleep(0.02 if piece % 3 == 0 else 0.0)
         return piece**2
@@ -41,7 +41,7 @@ def test_pieces_are_not_started_far_ahead(threads: int) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_an_error_is_raised_where_its_result_would_come(threads: int) -> None:
+def test_an_error_is_raised_in_place_of_its_result(threads: int) -> None:
     results = map_in_order(lambda piece: 1 // piece, [1, 1, 0, 1], CPU)
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):

@@ -7,12 +7,12 @@ from recsys.retrieve.histories import gather_histories
 from tests.support.planted import SIZES, interactions, ratings
 from tests.support.rankers import histories_of, places_of, random_histories
 
-# user 3 has rated all but two of 6 movies, user 4 none; movies 5 and 6 have no ratings
+# user 3 has rated all but two of 6 movies, user 4 has rated none; movies 5 and 6 have no ratings
 RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
 
 
 def test_popular_movies_by_hand() -> None:
-    """Counts: movie 1 three, 2 and 3 two, 4 one, 5 and 6 none; the lower index wins a tie."""
+    """Movie 1 has three ratings, 2 and 3 have two, 4 has one, 5 and 6 have none. The lower index wins a tie."""
     histories = histories_of(RATED, 5, 7)
     assert places_of(rank_popular(histories, 10)) == {1: [(1, 3), (2, 4)], 2: [(1, 2), (2, 4)]}
     assert places_of(rank_popular(histories, 1)) == {1: [(1, 3)], 2: [(1, 2)]}
@@ -22,7 +22,7 @@ def test_popular_movies_by_hand() -> None:
 
 @pytest.mark.parametrize("n", [1, 6, 100])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_popular_movies_against_a_slow_implementation(n: int, share: float) -> None:
+def test_popular_movies_equal_those_of_a_slow_implementation(n: int, share: float) -> None:
     for histories in (gather_histories(interactions(ratings(800, seed=3)), SIZES), random_histories(40, 30, share)):
         counts, lists = histories.counts().tolist(), {}
         for user in range(1, len(histories)):

@@ -21,9 +21,9 @@ from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from recsys.train.loop import fit_network, predict
 from tests.support.planted import LEVELS, SIZES, fit, interactions, parts
 from tests.support.rankers import (
+    BLENDED,
     CPU,
     LEARNER,
-    OLD_WAY,
     Place,
     hand_made,
     histories_of,
@@ -44,7 +44,7 @@ WEIGHTS = Weights(
         17: dict(zip(PARTS, (1.0, 0.3, 0.1, 1.0, 0.2), strict=True)),
     }
 )
-# users 1 to 4 and 6 movies; user 3 has rated all four movies that have ratings, user 4 none
+# users 1 to 4 and 6 movies; user 3 has rated all four movies that have ratings, user 4 has rated none
 RATED = {1: [1, 2], 2: [1, 3], 3: [1, 2, 3, 4], 4: []}
 HISTORIES = histories_of(RATED, 5, 7)
 
@@ -57,7 +57,7 @@ def ranker() -> Ranker:
 
 @pytest.mark.parametrize("candidates", [1, 5, 15, 300])
 @pytest.mark.parametrize("names", [PARTS[:3], ("ease",), ("popularity", "als")])
-def test_lists_against_a_slow_implementation(ranker: Ranker, candidates: int, names: tuple[str, ...]) -> None:
+def test_lists_equal_those_of_a_slow_implementation(ranker: Ranker, candidates: int, names: tuple[str, ...]) -> None:
     retrievers = {name: ranker.retrievers[name] for name in names}
     turned = replace(ranker, retrievers=retrievers, config=RankConfig(candidates=candidates))
     lists = lists_of(rank_movies(turned, 5))
@@ -83,8 +83,8 @@ def slow_list(ranker: Ranker, user: int, n: int) -> list[Place]:
     for item in best:
         stars, likes = opinion(ranker, user, item)
         of_network = {"stars": math.log(stars), "likes": math.log(max(likes, 1e-4))}
-        said = {name: affinity[name][item].item() for name in affinity} | of_network
-        score[item] = sum(weights[name] * said[name] for name in said)
+        value_by_part = {name: affinity[name][item].item() for name in affinity} | of_network
+        score[item] = sum(weights[name] * value_by_part[name] for name in value_by_part)
     order = sorted(best, key=lambda item: (-score[item], item))[:n]
     return [(item, place, score[item]) for place, item in enumerate(order, start=1)]
 
@@ -122,7 +122,7 @@ def test_lists_are_full_and_have_no_seen_movies(ranker: Ranker, n: int) -> None:
     assert 0 not in lists
 
 
-def test_blocks_hold_rows_by_user_and_rank_of_one_length(ranker: Ranker) -> None:
+def test_rows_of_a_block_are_sorted_by_user_and_rank(ranker: Ranker) -> None:
     for block in rank_movies(ranker, 5):
         columns = (block.user_idx, block.rank, block.item_idx, block.score, block.rating_hat, block.served_by)
         assert len({len(column) for column in (*columns, block.because)}) == 1
@@ -141,7 +141,7 @@ def test_ties_go_to_the_lower_index() -> None:
     histories = histories_of({1: [1], 2: [2, 3, 4, 5]}, 5, 7)
     shares = {(1, 5): 0.5, (1, 4): 0.5, (1, 2): 0.5, (1, 3): 0.7}
     assert items_of(rank_movies(hand_made(shares, histories), 4))[1] == [3, 2, 4, 5]
-    no_affinity = {(1, 2): -0.9, (1, 3): -0.1, (1, 4): -0.5}  # less than none counts as none
+    no_affinity = {(1, 2): -0.9, (1, 3): -0.1, (1, 4): -0.5}  # a negative affinity counts as zero
     assert items_of(rank_movies(hand_made(no_affinity, histories), 4))[1] == [2, 3, 4, 5]
     few = replace(hand_made(no_affinity, histories), config=RankConfig(candidates=1))
     assert items_of(rank_movies(few, 2))[1] == [2, 3]
@@ -187,7 +187,7 @@ def in_blocks_of(size: int, ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 59, 60])
 def test_blocks_of_any_size_give_the_same_lists(ranker: Ranker, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks have at least one user."""
+    """A block has at least one user, even at the smallest size."""
     (whole,) = rank_movies(ranker, 5)
     (alone,) = rank_alone(ranker, "ease", 5)
     in_blocks_of(size, ranker, monkeypatch)
@@ -232,12 +232,12 @@ def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
 
 
 def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
-    """The network of this test knows neither of them."""
+    """The network of this test was trained on neither user."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
     stated = [
-        name for name, is_so in zip(blind.properties.names, blind.properties.of_users_UF[user], strict=True) if is_so
+        name for name, has_it in zip(blind.properties.names, blind.properties.of_users_UF[user], strict=True) if has_it
     ]
     own = ranker.histories.take(torch.tensor([user]))
     ratings = dict(zip(own.items.tolist(), own.stars.tolist(), strict=True))
@@ -255,7 +255,7 @@ def test_new_users_are_not_shown_movies_they_rated(ranker: Ranker) -> None:
     assert block.rank.tolist() == list(range(1, len(rated) - 29))
 
 
-# ---- catalogues and users at the edge
+# ---- edge cases of catalogues and users
 
 
 def fitted(histories: Histories) -> Ranker:
@@ -279,7 +279,7 @@ def fitted(histories: Histories) -> Ranker:
     ],
     ids=["one user, one movie", "and one without ratings", "all seen", "all equal", "no ratings"],
 )
-def test_small_worlds(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
+def test_small_catalogues(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
     ranker = fitted(histories_of(rated, n_users, n_items))
     for n in (1, 1000):
         expected = {user: items[:n] for user, items in lists.items()}
@@ -303,21 +303,21 @@ BOARDS = [("softmax", 120, 80, 0.0), ("ordinal", 160, 100, 0.5)]
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_users", "n_movies", "disliked"), BOARDS)
 def test_the_checkerboard_is_recommended_perfectly(name: str, n_users: int, n_movies: int, disliked: float) -> None:
-    """All movies in all top 10 lists have the user's parity; with `ordinal`, even if half of the ratings are low."""
+    """All top 10 lists have only movies of the user's parity. With `ordinal`, half of the ratings may be low."""
     train, histories = board(n_users, n_movies, disliked)
     config = MODELS[name].configure(len(train), 5)
     torch.manual_seed(0)
     network = MODELS[name].build(config, Sizes(n_users + 1, n_movies + 1, LEVELS), NO_FEATURES)
     assert isinstance(network, RatingNetwork)
     fit_network(network, train, config.training)
-    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
+    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, BLENDED)
     assert shares_of_right_places(replace(ranker, network=network)) == [1.0] * n_users
 
 
 def test_affinity_alone_does_not_separate_liked_from_disliked() -> None:
-    """The board with disliked movies above is therefore solved by the rating network."""
+    """So it is the rating network that solves the board with disliked movies above."""
     _, histories = board(160, 100, 0.5)
-    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, OLD_WAY)
+    ranker = ranker_of(histories, {"ease": fit_ease(histories, EaseConfig(), CPU)}, BLENDED)
     shares = shares_of_right_places(ranker)
     assert 0.4 < sum(shares) / len(shares) < 0.6
 

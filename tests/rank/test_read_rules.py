@@ -102,7 +102,7 @@ def test_group_names_can_be_numbers(catalogue: Catalogue) -> None:
 
 
 def test_selects_read_all_three_tables(catalogue: Catalogue) -> None:
-    """They have the columns of a snapshot."""
+    """The tables have the columns of a snapshot."""
     rules = catalogue.read(
         blocked=[
             "select movie_id from ratings group by movie_id having count(*) < 2 and avg(rating) >= 4",

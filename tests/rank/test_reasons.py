@@ -13,7 +13,7 @@ from recsys.settings import AlsConfig, EaseConfig
 from tests.support.planted import SIZES
 from tests.support.rankers import CPU, ease_of, hand_made, histories_of, random_histories
 
-# movie 5's affinity of 0.9 is 0.5 from movie 2, 0.3 from 4 and 0.2 from 1, less 0.1 from 3
+# movie 5's affinity of 0.9 is the sum of 0.5 from movie 2, 0.3 from 4, 0.2 from 1 and -0.1 from 3
 SHARES = {(2, 5): 0.5, (4, 5): 0.3, (1, 5): 0.2, (3, 5): -0.1, (2, 6): 0.0, (1, 6): 0.4}
 HISTORIES = histories_of({3: [1, 2, 3, 4], 4: [5, 6]}, 5, 7)
 
@@ -47,10 +47,10 @@ def test_ties_between_shares_go_to_the_lower_index() -> None:
 @pytest.mark.parametrize("max_items", [15, 100])
 @pytest.mark.parametrize("n", [1, 3, 40])
 @pytest.mark.parametrize("at_once", [1, 500, 2**20])
-def test_reasons_against_a_slow_implementation(
+def test_reasons_equal_those_of_a_slow_implementation(
     max_items: int, n: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some users have no places; blocks hold one, some or all users."""
+    """Some users have no places. Blocks have one, some or all users."""
     monkeypatch.setattr("recsys.rank.reasons.SHARES_AT_ONCE", at_once)
     histories = random_histories(SIZES.n_users, SIZES.n_items)
     ease = fit_ease(histories, EaseConfig(l2=20.0, max_items=max_items), CPU)
@@ -62,8 +62,8 @@ def test_reasons_against_a_slow_implementation(
     for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
         own = histories.of(user)
         shares = dict(zip(own.tolist(), ease.shares(own, torch.tensor([item]))[0].tolist(), strict=True))
-        loudest = sorted((one for one in shares if shares[one] > 0), key=lambda one: (-shares[one], one))[:n]
-        assert because == loudest + [0] * (n - len(loudest))
+        strongest = sorted((one for one in shares if shares[one] > 0), key=lambda one: (-shares[one], one))[:n]
+        assert because == strongest + [0] * (n - len(strongest))
 
 
 def test_without_ease_there_are_no_reasons() -> None:
@@ -73,6 +73,6 @@ def test_without_ease_there_are_no_reasons() -> None:
     assert because.tolist() == [[0, 0, 0]] * 3
 
 
-def test_no_places_have_no_reasons() -> None:
+def test_without_places_there_are_no_reasons() -> None:
     none = torch.empty(0, dtype=torch.int64)
     assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Rules from the settings to the published table, in this process.
+"""Rules, from the settings to the published table, in this process.
 
 The expected lists are derived from the full order of a ranker without rules.
 """
@@ -61,11 +61,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     learner = tonight.learner
     network = load_model(model, learner.vocabulary, learner.levels)
     train = learner.encode(pl.read_parquet(tonight.checked.ratings))
-    unruled = fit_ranker(network, train, learner, settings.rank, weights)
+    without_rules = fit_ranker(network, train, learner, settings.rank, weights)
     user_ids, movie_ids = learner.vocabulary.user_ids, learner.vocabulary.movie_ids
     orders = {
         int(user_ids[user - 1]): [int(movie_ids[item - 1]) for item in items]
-        for user, items in items_of(rank_movies(unruled, learner.vocabulary.n_movies)).items()
+        for user, items in items_of(rank_movies(without_rules, learner.vocabulary.n_movies)).items()
     }
     return Published(home, settings, tonight, orders)
 
@@ -86,7 +86,7 @@ class RuleFacts:
         return self.ages[user] < 25 and "Thriller" in self.genres[movie]
 
     def cap(self, movies: Iterable[int]) -> list[int]:
-        """Drop movies that exceed two of a genre."""
+        """Drop movies whose genre already has two movies in the list."""
         kept: list[int] = []
         room = Counter(dict.fromkeys({genre for genres in self.genres.values() for genre in genres}, 2))
         for movie in movies:
@@ -154,7 +154,7 @@ def test_lists_have_no_rated_movies(published: Published) -> None:
     assert lists.join(rated, on=["user_id", "movie_id"], how="semi").is_empty()
 
 
-def test_users_of_few_ratings_and_of_none_have_lists_too(published: Published) -> None:
+def test_users_with_few_or_no_ratings_have_lists(published: Published) -> None:
     lists = pl.read_parquet(published.night.run.recommendations)
     for user, served_by in ((SILENT, "features"), (QUIET, "few ratings")):
         assert lists.filter(user_id=user)["served_by"].unique().to_list() == [served_by]
@@ -246,8 +246,8 @@ def test_a_list_that_breaks_a_rule_is_not_published(
     assert published.home.warehouse.read_bytes() == before
 
 
-def test_scoring_again_counts_once(published: Published) -> None:
-    """A resumed night may have the figures of its lists already."""
+def test_removed_places_are_counted_once_if_lists_are_scored_again(published: Published) -> None:
+    """A resumed night may already have the metrics of its lists."""
     tonight, before = published.night, tonights_metrics(published, "removed")
     weights = Weights.load(tonight.run.ranker)
     tonight.score(SavedModel(tonight.run.tonight_model), weights, published.settings)
@@ -274,7 +274,7 @@ def cap_of(groups: dict[int, int], at_most: int) -> Rules:
 
 
 def test_candidates_are_widened_until_a_list_is_full(ranker: Ranker) -> None:
-    """A cap of one per eight neighbours in popularity leaves no room for several of the first 5 candidates."""
+    """A cap allows one of eight movies that are adjacent in popularity, so 5 candidates are too few for some users."""
     groups = {item: (item - 1) // 8 for item in range(1, 41)}
     ruled = apply_rules(ranker, cap_of(groups, 1), LEARNER)
     lists = items_of(rank_movies(ruled, 5))

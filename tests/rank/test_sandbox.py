@@ -16,7 +16,7 @@ GREEDY = "select list(range) as movie_id from range(10000000000)"
 
 @pytest.fixture
 def tables(tmp_path: Path) -> dict[str, Path]:
-    """The path has quotes, blanks and glob characters."""
+    """Tables at a path with quotes, blanks and glob characters."""
     folder = tmp_path / "it's * a [folder]"
     folder.mkdir()
     path = folder / "movies.parquet"
@@ -45,7 +45,7 @@ def test_a_select_reads_the_tables(text: str, tables: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("text", ["select.csv", "with/blocked.parquet", "from", "blocked.csv", "copy x to 'y'", ""])
-def test_anything_else_is_a_path(text: str) -> None:
+def test_other_text_is_a_path(text: str) -> None:
     assert not is_select(text)
 
 

@@ -38,7 +38,7 @@ def network() -> RatingNetwork:
 
 @pytest.fixture(scope="module")
 def ranker(network: RatingNetwork) -> Ranker:
-    """It has movies without ratings and closed movies."""
+    """A ranker with movies without ratings and closed movies."""
     fitted = fit_ranker(network, tastes()[0], LEARNER, CONFIG, weights_of(CONFIG))
     blocked = Rule("blocked[0]", pl.DataFrame({"movie_id": [1, 40]}, schema={"movie_id": pl.Int32}))
     return apply_rules(fitted, Rules(min_ratings=0, blocked=(blocked,)), LEARNER)
@@ -51,7 +51,7 @@ def folder(ranker: Ranker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_lists_are_bitwise_the_same(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
+def test_lists_are_bit_identical(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
     before, after = (list(rank_movies(one, 10)) for one in (ranker, load_ranker(folder, network)))
     assert len(before) == len(after) > 0
     for ours, theirs in zip(before, after, strict=True):
@@ -63,7 +63,7 @@ def test_lists_are_bitwise_the_same(ranker: Ranker, folder: Path, network: Ratin
     assert not {0, 1, 40} & shown, "movies that rules close"
 
 
-def test_lists_of_new_users_are_bitwise_the_same(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
+def test_lists_of_new_users_are_bit_identical(ranker: Ranker, folder: Path, network: RatingNetwork) -> None:
     ours, theirs = (
         rank_users(one, make_new_user(one, ["gender=F"], {3: 5.0, 8: 1.0}), 10)
         for one in (ranker, load_ranker(folder, network))
@@ -105,7 +105,7 @@ def test_the_order_of_retrievers_is_kept(ranker: Ranker, network: RatingNetwork,
 
 
 def test_a_folder_with_ranker_json_is_complete(ranker: Ranker, tmp_path: Path) -> None:
-    (tmp_path / "histories.safetensors").mkdir()  # in the way
+    (tmp_path / "histories.safetensors").mkdir()  # so that writing this file fails
     with pytest.raises(OSError, match="histories"):
         save_ranker(ranker, tmp_path)
     assert not (tmp_path / "ranker.json").exists()

@@ -11,7 +11,7 @@ from recsys.rank import selection
 from recsys.rank.selection import Caps, make_caps, select_places
 
 N_ITEMS = 9
-# Their lengths are 1, 2 or 0 and their cosines sums of quarters, so that sums do not depend on the order.
+# Lengths are 0, 1 or 2 and cosines are sums of quarters, so that sums do not depend on the order.
 VECTORS = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (0, 0, 0, 0))
 
 
@@ -46,7 +46,7 @@ def caps_of(groups: dict[str, tuple[int, frozenset[int]]]) -> Caps:
 
 @st.composite
 def questions(draw: st.DrawFn) -> Question:
-    """Few distinct scores give many ties; some scores are -inf."""
+    """Questions with few distinct scores, and so with many ties. Some scores are -inf."""
     n_users, n_columns = draw(st.integers(1, 4)), draw(st.integers(0, N_ITEMS - 1))
     scores = st.lists(st.sampled_from([-math.inf, -2.5, 0.0, 0.5, 0.75, 3.0]), min_size=n_columns, max_size=n_columns)
     items = st.sets(st.integers(1, N_ITEMS - 1), min_size=n_columns, max_size=n_columns).map(sorted)
@@ -70,10 +70,10 @@ def slow_list(question: Question, user: int) -> list[int]:
     """Fill one user's list place by place from all remaining candidates."""
     scores, items = question.score_BC[user], question.item_BC[user]
     known = [score for score in scores if score > -math.inf]
-    worth = list(scores)
+    scaled = list(scores)
     if question.diversity > 0 and known:
         span = max(known) - min(known) or 1.0
-        worth = [(1 - question.diversity) * ((score - min(known)) / span) for score in scores]
+        scaled = [(1 - question.diversity) * ((score - min(known)) / span) for score in scores]
     chosen: list[int] = []
     while len(chosen) < question.n:
         best, best_value = -1, -math.inf
@@ -82,7 +82,7 @@ def slow_list(question: Question, user: int) -> list[int]:
                 continue
             vectors = [question.vectors_ID[items[other]] for other in chosen]
             likeness = max([0.0, *(cosine(question.vectors_ID[items[column]], vector) for vector in vectors)])
-            value = worth[column] - question.diversity * likeness if scores[column] > -math.inf else -math.inf
+            value = scaled[column] - question.diversity * likeness if scores[column] > -math.inf else -math.inf
             if value > best_value:
                 best, best_value = column, value
         if best == -1:
@@ -99,7 +99,7 @@ def has_room(question: Question, listed: list[int], item: int) -> bool:
 
 @given(questions())
 @settings(max_examples=150, deadline=None)
-def test_places_against_a_slow_implementation(question: Question) -> None:
+def test_places_equal_those_of_a_slow_implementation(question: Question) -> None:
     assert question.answer() == [slow_list(question, user) for user in range(len(question.score_BC))]
 
 
@@ -121,7 +121,7 @@ def test_without_caps_and_diversity_selection_is_a_stable_sort() -> None:
 
 
 def test_caps_that_never_bind_give_a_stable_sort() -> None:
-    """The only group that could bind has no candidate, so the loop must give the sorted order."""
+    """The only cap that could bind is on a group without candidates, so the loop must give the sorted order."""
     score_BC = torch.randint(0, 20, (50, 40), generator=torch.Generator().manual_seed(1)).double()
     item_BC = torch.arange(1, 41).repeat(50, 1)
     caps = make_caps(torch.tensor([41, 42]), torch.tensor([0, 0]), torch.tensor([1]), 43)
@@ -130,7 +130,7 @@ def test_caps_that_never_bind_give_a_stable_sort() -> None:
 
 
 def test_a_capped_list_stays_full() -> None:
-    """The best ten are in one group with a limit of two, so the next candidates move up in order."""
+    """The best ten are in one group with a limit of two, so the next candidates follow in order."""
     item_BC = torch.arange(1, 21).unsqueeze(0)
     score_BC = -item_BC.double()
     caps = make_caps(torch.arange(1, 11), torch.zeros(10, dtype=torch.int64), torch.tensor([2]), 21)
@@ -144,7 +144,7 @@ def test_a_list_without_enough_candidates_is_padded() -> None:
     assert select_places(-item_BC.double(), item_BC, 3, caps=caps).tolist() == [[0, 1, -1]]
 
 
-def test_a_movie_of_several_groups_takes_room_in_each() -> None:
+def test_a_movie_of_several_groups_counts_in_each() -> None:
     """Movie 1 fills both groups, so 2 and 3 have no room; 4 is in none."""
     pairs = torch.tensor([(1, 0), (1, 1), (2, 0), (3, 1)])
     caps = make_caps(pairs[:, 0], pairs[:, 1], torch.tensor([1, 1]), 5)
@@ -152,7 +152,7 @@ def test_a_movie_of_several_groups_takes_room_in_each() -> None:
     assert select_places(-item_BC.double(), item_BC, 2, caps=caps).tolist() == [[0, 3]]
 
 
-def test_a_rejected_movie_takes_no_room() -> None:
+def test_a_rejected_movie_counts_in_no_group() -> None:
     """Movie 2 is rejected because group 0 is full, so movie 3 gets the place in group 1."""
     pairs = torch.tensor([(1, 0), (2, 0), (2, 1), (3, 1), (4, 1)])
     caps = make_caps(pairs[:, 0], pairs[:, 1], torch.tensor([1, 1]), 5)

@@ -20,7 +20,7 @@ from tests.support.planted import FEATURES, SIZES, fit
 from tests.support.rankers import LEARNER, indifferent, tastes, weights_of
 
 CONFIG = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
-Lists = dict[int, list[tuple[int, float]]]  # item_idx: the similar ones, best first, and how similar they are
+Lists = dict[int, list[tuple[int, float]]]  # item_idx: (similar item_idx, similarity), best first
 
 
 def fit_on(train: Interactions, config: RankConfig = CONFIG) -> Ranker:
@@ -61,7 +61,7 @@ def vectors(ranker: Ranker) -> npt.NDArray[np.float64]:
 
 
 def expected_stars(ranker: Ranker) -> npt.NDArray[np.float64]:
-    """Centred by movie, for all users, because there are fewer than the sample size."""
+    """Return expected stars centred by movie. All users are included, because they are fewer than the sample size."""
     items, users = torch.arange(SIZES.n_items), torch.arange(SIZES.n_users)
     pairs = torch.cartesian_prod(items, users)
     moments = torch.full((len(pairs),), ranker.rated_at)
@@ -78,7 +78,7 @@ def centred_cosines(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("n", [1, 5, 100])
-def test_lists_against_a_slow_implementation(ranker: Ranker, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_equal_those_of_a_slow_implementation(ranker: Ranker, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SCORES_PER_BLOCK", 7 * SIZES.n_items)  # several blocks, the last one shorter
     lists, similarity = lists_of(find_similar(ranker, FEATURES, n)), slow_similarity(ranker)
     assert list(lists) == list(range(1, 39)), "39 and 40 have no ratings"
@@ -106,7 +106,7 @@ def test_movies_are_not_similar_to_themselves_or_to_unrated_movies(ranker: Ranke
 
 
 def test_closed_movies_are_not_similar_to_any(ranker: Ranker) -> None:
-    """They still have similar movies themselves."""
+    """Closed movies still have similar movies themselves."""
     closed_I = torch.isin(torch.arange(SIZES.n_items), torch.tensor([0, 3, 4]))
     ruled = replace(ranker, eligibility=replace(ranker.eligibility, closed_I=closed_I))
     free = lists_of(find_similar(ranker, FEATURES, 100))
@@ -131,14 +131,14 @@ def test_similarity_is_symmetric_for_equal_numbers_of_ratings() -> None:
 
 
 def test_movies_watched_and_liked_by_the_same_users_come_first(ranker: Ranker) -> None:
-    """Users rate their own parity five times as often, and like it; titles do not reveal it."""
+    """Users like movies of their own parity and rate them five times as often. Titles say nothing about parity."""
     lists = lists_of(find_similar(ranker, NO_FEATURES, 5))
     right = [(item - other) % 2 == 0 for item, others in lists.items() for other, _ in others]
     assert sum(right) / len(right) > 0.95
 
 
 def test_a_movie_rated_by_all_users_is_not_similar_to_everything() -> None:
-    """Movie 6, which all users rated equally, comes first in at most a tenth of the lists."""
+    """All users rated movie 6 equally. It is first in at most a tenth of the lists."""
     train = tastes()[0]
     others = train.take((train.item_idx != 6).nonzero().squeeze(1))
     users = torch.arange(1, 59)
@@ -166,12 +166,12 @@ def test_similarities_to_rarely_rated_movies_are_shrunk() -> None:
 
 @pytest.mark.parametrize(("retrievers", "n_parts"), [(("ease", "popularity"), 2), (("triplet", "ease"), 3)])
 def test_vectors_come_from_als_or_towers(retrievers: tuple[str, ...], n_parts: int) -> None:
-    """Without them the mean has two cosines, which equal content of all movies makes visible."""
+    """Without vectors, similarity is the mean of two cosines. Equal predictions leave only that of content."""
     config = RankConfig.model_validate({**dict(CONFIG), "retrievers": retrievers})
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights_of(config))
     best = lists_of(find_similar(ranker, FEATURES, 1))
     content = gather_content(FEATURES, SIZES.n_items).toarray()
-    if n_parts == 2:  # a network without an opinion has no profile: content alone is left
+    if n_parts == 2:  # equal predictions have a cosine of zero
         for item, [(other, value)] in best.items():
             assert value == pytest.approx(content[item] @ content[other] / 2, abs=1e-5)
     else:
@@ -183,7 +183,7 @@ def test_vectors_come_from_als_or_towers(retrievers: tuple[str, ...], n_parts: i
 
 
 def test_ties_go_to_the_lower_index(ranker: Ranker) -> None:
-    """There are no features, no vectors, and equal predictions."""
+    """All similarities are equal: there are no features and no vectors, and all predictions are equal."""
     bare = replace(
         ranker,
         network=indifferent(SIZES.n_users, SIZES.n_items),

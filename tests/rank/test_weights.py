@@ -12,7 +12,7 @@ SPREAD_P = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)  # standard deviat
 
 
 def draw_labelled(n_users: int = 4000, n_candidates: int = 20, seed: int = 0) -> LabelledCandidates:
-    """One relevant candidate per user, drawn by the softmax of the planted weights; a tenth are no candidates."""
+    """One relevant candidate per user, drawn by the softmax of the planted weights. A tenth of the places are empty."""
     generator = torch.Generator().manual_seed(seed)
     parts_BCP = torch.randn(n_users, n_candidates, 3, generator=generator, dtype=torch.float64)
     parts_BCP = parts_BCP * SPREAD_P + torch.tensor([0.0, -5.0, 100.0])
@@ -65,7 +65,7 @@ def test_the_result_is_a_maximum(labelled: LabelledCandidates, doubt_users: floa
 
 
 @pytest.mark.parametrize("expected", [(0.0, 0.0, 0.0), (3.0, 1.0, -2.0)])
-def test_doubt_pulls_weights_towards_the_prior(labelled: LabelledCandidates, expected: Sequence[float]) -> None:
+def test_more_doubt_moves_weights_towards_the_prior(labelled: LabelledCandidates, expected: Sequence[float]) -> None:
     far = [
         ((fit(labelled, doubt_users, expected) - torch.tensor(expected)) * SPREAD_P).norm().item()
         for doubt_users in (0.0, 400.0, 40_000.0, 4_000_000.0)
@@ -94,7 +94,7 @@ def test_the_order_of_users_candidates_and_parts_does_not_matter(labelled: Label
     torch.testing.assert_close(fit(moved), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_shifts_and_units_of_a_part_do_not_matter(labelled: LabelledCandidates) -> None:
+def test_the_offset_and_unit_of_a_part_do_not_matter(labelled: LabelledCandidates) -> None:
     units_P = torch.tensor([10.0, 1.0, 0.01], dtype=torch.float64)
     other = LabelledCandidates(labelled.parts_BCP * units_P + 7, labelled.is_candidate_BC, labelled.is_relevant_BC)
     weights = [fit(one) * units for one, units in ((labelled, 1.0), (other, units_P))]
@@ -104,8 +104,8 @@ def test_shifts_and_units_of_a_part_do_not_matter(labelled: LabelledCandidates) 
 @pytest.mark.parametrize("junk", [0.0, 1e6, torch.nan, -torch.inf])
 def test_values_of_missing_candidates_do_not_matter(junk: float, labelled: LabelledCandidates) -> None:
     parts_BCP = labelled.parts_BCP.masked_fill(~labelled.is_candidate_BC[:, :, None], junk)
-    spoilt = LabelledCandidates(parts_BCP, labelled.is_candidate_BC, labelled.is_relevant_BC)
-    assert torch.equal(fit(spoilt), fit(labelled))
+    changed = LabelledCandidates(parts_BCP, labelled.is_candidate_BC, labelled.is_relevant_BC)
+    assert torch.equal(fit(changed), fit(labelled))
 
 
 def test_users_without_a_relevant_candidate_are_ignored(labelled: LabelledCandidates) -> None:

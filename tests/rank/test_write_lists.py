@@ -28,7 +28,7 @@ from tests.support.planted import FEATURES, fit
 from tests.support.rankers import LEARNER, VOCABULARY, tastes, weights_of
 
 CONFIG = RankConfig(ease=EaseConfig(l2=20.0), als=AlsConfig(embedding_dim=4))
-SPREAD = Vocabulary(VOCABULARY.user_ids * np.int32(10), VOCABULARY.movie_ids * np.int32(100))  # ids are no indices
+SPREAD = Vocabulary(VOCABULARY.user_ids * np.int32(10), VOCABULARY.movie_ids * np.int32(100))  # ids differ from indices
 SPREAD_LEARNER = replace(LEARNER, vocabulary=SPREAD)
 BLOCKED = Rule(
     "blocked[0]",
@@ -107,7 +107,7 @@ def test_without_some_properties_there_are_fewer_segments(
 
 
 def test_audit_inputs_by_hand(ranker: Ranker, tmp_path: Path) -> None:
-    """Movies 1 to 12 and the new movie 40 are open; most users have rated several of the first 12."""
+    """Movies 1 to 12 and the new movie 40 are available. Most users have rated several of the first 12."""
     ruled = apply_rules(ranker, RULES, SPREAD_LEARNER)
     lists, known = tmp_path / "lists.parquet", AuditInputs(tmp_path / "audit")
     known.folder.mkdir()

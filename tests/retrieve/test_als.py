@@ -17,7 +17,7 @@ CONFIG = AlsConfig(embedding_dim=4, iterations=300, l2=0.02, unobserved=0.3)
 
 
 def random_histories(n_users: int, n_items: int, share: float = 0.3, seed: int = 0) -> Histories:
-    """Ratings are one to five stars."""
+    """Random histories with ratings of one to five stars."""
     pairs = random_pairs(n_users, n_items, share, seed)
     stars = np.random.default_rng(seed).integers(1, 6, len(pairs.items)).astype(np.float32)
     return replace(pairs, stars=torch.from_numpy(stars))
@@ -60,7 +60,7 @@ def test_the_fit_ends_at_a_stationary_point(n_users: int, n_items: int) -> None:
     objective(histories, p_UD, q_ID, CONFIG).backward()
     assert p_UD.grad is not None
     assert q_ID.grad is not None
-    scale = 2 * dense(histories).sum(1).max()  # of a slope's parts, which cancel out
+    scale = 2 * dense(histories).sum(1).max()  # the size of the terms of a gradient, which cancel out
     assert p_UD.grad.abs().max() < 1e-4 * scale
     assert q_ID.grad.abs().max() < 1e-4 * scale
     assert p_UD.detach().norm() > 1, "not the trivial solution of zeros"
@@ -109,7 +109,7 @@ def test_users_and_items_without_ratings_have_zero_vectors() -> None:
 
 @pytest.mark.parametrize("vectors", [1, 10, 64, 2**10])
 def test_blocks_of_any_size_give_the_same_vectors(vectors: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The amount of padding does not matter."""
+    """The amount of padding has no effect."""
     histories = random_histories(60, 25)
     config = AlsConfig(embedding_dim=4, iterations=2)
     _, *whole = fit(histories, config)
@@ -120,7 +120,7 @@ def test_blocks_of_any_size_give_the_same_vectors(vectors: int, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("field", AlsConfig.model_fields)
-def test_every_knob_matters(field: str) -> None:
+def test_every_setting_changes_the_vectors(field: str) -> None:
     histories = random_histories(60, 25)
     config = AlsConfig(embedding_dim=4, iterations=2, unobserved=0.3)
     turned = config.model_copy(update={field: getattr(config, field) * 2})
@@ -130,7 +130,7 @@ def test_every_knob_matters(field: str) -> None:
     assert (affinities[0] - affinities[1]).abs().max() > 1e-5
 
 
-def test_the_seed_matters() -> None:
+def test_the_seed_changes_the_vectors() -> None:
     histories = random_histories(60, 25)
     first, second = (fit(histories, AlsConfig(embedding_dim=4, iterations=1), seed)[2] for seed in (0, 1))
     assert not torch.equal(first, second)

@@ -28,7 +28,7 @@ def fit(histories: Histories, l2: float = 5.0, max_items: int = 12_000) -> Ease:
 
 
 @pytest.mark.parametrize(("n_users", "n_items"), [(60, 25), (25, 60), (40, 40)])
-def test_ease_is_the_closed_form(n_users: int, n_items: int) -> None:
+def test_ease_equals_the_closed_form(n_users: int, n_items: int) -> None:
     histories = random_histories(n_users, n_items)
     ease = fit(histories)
     np.testing.assert_allclose(ease.weights_HH.numpy(), closed_form(dense(histories), 5.0), atol=1e-5)
@@ -38,7 +38,7 @@ def test_ease_is_the_closed_form(n_users: int, n_items: int) -> None:
     assert len(ease.tail_T) == 0
 
 
-def test_ease_is_the_ridge_regression_of_each_movie_on_the_others() -> None:
+def test_ease_equals_the_ridge_regression_of_each_movie_on_the_others() -> None:
     histories = random_histories(50, 8, share=0.4, seed=1)
     x_UI, weights_II = dense(histories), fit(histories, l2=3.0).weights_HH.numpy()
     for item in range(8):
@@ -59,7 +59,7 @@ def test_affinity_is_the_sum_of_the_weights_of_rated_movies() -> None:
 
 @pytest.fixture
 def long_tailed() -> Histories:
-    """Lower indices have more ratings; movies 33 to 35 have none."""
+    """Movies with lower indices have more ratings. Movies 33 to 35 have none."""
     chances_I = np.where(np.arange(36) < 33, 0.7 / (1 + np.arange(36) / 6), 0.0)
     seen_UI = np.random.default_rng(2).random((200, 36)) < chances_I
     return histories_of({user: row[1:].nonzero()[0] + 1 for user, row in enumerate(seen_UI) if user}, 200, 36)
@@ -105,7 +105,7 @@ def test_small_heads_keep_all_weights(long_tailed: Histories) -> None:
 @pytest.mark.parametrize("max_items", [2, 12, 31, 32, 33, 35, 36, 100])
 @pytest.mark.usefixtures("few_weights")
 def test_shares_add_up_to_the_affinity(long_tailed: Histories, max_items: int) -> None:
-    """The items and the rated movies are from the head, the tail and the unrated ones."""
+    """The items and the rated movies come from the head, from the tail and from unrated movies."""
     ease, every_I = fit(long_tailed, max_items=max_items), torch.arange(36)
     affinity_UI = ease.affinity(long_tailed)
     assert (affinity_UI[:, long_tailed.counts() == 0].abs() < 1e-7).all()
@@ -136,7 +136,7 @@ def test_blocks_of_any_size_give_the_same_tail(long_tailed: Histories, monkeypat
 
 
 def test_unrated_movies_of_a_large_catalogue_take_no_memory(long_tailed: Histories) -> None:
-    """The matrices only cover rated movies, and unrated ones do not change the scores."""
+    """The matrices have only rated movies, and unrated ones do not change the scores."""
     rated = {user: long_tailed.of(user).tolist() for user in range(len(long_tailed))}
     large = histories_of(rated, len(long_tailed), 100_000)
     ease, whole = fit(large, max_items=40), fit(long_tailed)

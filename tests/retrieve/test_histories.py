@@ -13,7 +13,7 @@ from tests.support.rankers import histories_of, random_histories
 
 N_USERS, N_ITEMS = 5, 6
 Rows = list[tuple[int, int, int]]  # user_idx, item_idx, level_idx
-Lists = list[dict[int, float]]  # of each user, stars by item
+Lists = list[dict[int, float]]  # for each user, stars by item
 
 ROWS = st.lists(st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 1), st.integers(0, 4)), max_size=40)
 
@@ -84,7 +84,7 @@ def test_shortened_histories_are_subsets(rows: Rows, n: int, seed: int) -> None:
     assert lists_in(histories.shorten(n, seed)) == short
 
 
-def test_every_rating_is_equally_likely_to_be_kept() -> None:
+def test_all_ratings_are_kept_with_the_same_probability() -> None:
     histories = histories_of({1: range(1, 11), 2: range(3, 6)}, n_users=3, n_items=11)
     left = torch.zeros(3, 11)
     for seed in range(2000):
@@ -95,7 +95,7 @@ def test_every_rating_is_equally_likely_to_be_kept() -> None:
 
 
 def test_shorter_histories_are_subsets_of_longer_ones() -> None:
-    """Comparisons across sizes therefore differ only in the number of ratings."""
+    """So histories of different sizes differ only in the number of ratings."""
     histories = random_histories(20, 30)
     shorter, longer = (lists_in(histories.shorten(n, seed=5)) for n in (2, 4))
     assert all(few.items() <= more.items() for few, more in zip(shorter, longer, strict=True))
@@ -121,7 +121,7 @@ def test_matrices_and_counts_match_the_lists(rows: Rows) -> None:
 
 
 def test_equal_keys_keep_the_order_of_rows() -> None:
-    """More rows than the threshold below which sorts are stable anyway."""
+    """There are more rows than the threshold below which all sorts are stable."""
     rows = planted.rows_of(torch.ones(5000).long(), torch.arange(5000) % 3, torch.arange(5000) % 5)
     histories = gather_histories(rows, Sizes(2, 3, LEVELS))
     assert histories.stars.tolist() == [LEVELS[last % 5] for last in (4998, 4999, 4997)]

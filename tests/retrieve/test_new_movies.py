@@ -62,7 +62,7 @@ BY_GENRES: list[Movie] = [
 
 
 def test_similarity_by_hand() -> None:
-    """Movie 5 is new. Of the six rows, including the unknown, three have Drama and War, one has Comedy."""
+    """Movie 5 is new. Of the six rows, including the unknown id, three have Drama and War, one has Comedy."""
     new = find_new_movies(features_of(BY_GENRES), counts_of(9, 9, 9, 9, 0))
     assert new.item_M.tolist() == [5]
     assert new.like_MK.tolist() == [[1, 2, 3, 4]]
@@ -104,7 +104,7 @@ def tastes_counts() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 50])
-def test_neighbours_against_a_slow_implementation(neighbours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_equal_those_of_a_slow_implementation(neighbours: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEIGHBOURS", neighbours)
     monkeypatch.setattr(module, "NEW_AT_ONCE", 2)
     counts = tastes_counts()
@@ -138,12 +138,12 @@ def slow_likeness(first: int, second: int) -> float:
 
 
 def test_a_franchise_is_found_by_a_title_word() -> None:
-    kin: list[Movie] = [(f"Batman {numeral}", 1989, ["Action"]) for numeral in ("One", "Two", "Three", "Four")]
+    franchise: list[Movie] = [(f"Batman {numeral}", 1989, ["Action"]) for numeral in ("One", "Two", "Three", "Four")]
     others: list[Movie] = [(f"Picture {letter}", 1989, ["Action"]) for letter in "abcdefgh"]
-    movies = [*others, *kin, ("Batman Returns", 2005, ["Action"])]
-    assert len(kin) + 1 == MIN_MOVIES_PER_WORD
+    movies = [*others, *franchise, ("Batman Returns", 2005, ["Action"])]
+    assert len(franchise) + 1 == MIN_MOVIES_PER_WORD
     shares = shares_of(find_new_movies(features_of(movies), counts_of(*[7] * 12, 0)), 13)
-    # of the genre all are; the decade is another; the word makes it two of three against one
+    # all movies share the genre, none the decade; with the word, two cosines of the franchise are 1, of the others one
     assert shares == pytest.approx({**dict.fromkeys(range(1, 9), 1 / 16), **dict.fromkeys(range(9, 13), 2 / 16)})
 
 
@@ -157,7 +157,7 @@ def test_ties_between_neighbours_go_to_the_lower_index(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("movie", [("Unheard", None, []), ("Unheard", None, ["Musical"]), ("Unheard", 2026, [])])
 def test_a_movie_without_similar_movies_is_not_placed(movie: Movie) -> None:
-    """The first has no features; the others share none with a rated movie."""
+    """The first movie has no features. The others share none with a rated movie."""
     new = find_new_movies(features_of([*BY_GENRES, movie]), counts_of(9, 9, 9, 9, 0, 0))
     assert new.item_M.tolist() == [5]
 
@@ -175,7 +175,7 @@ def test_without_features_or_new_movies_nothing_is_placed() -> None:
 
 
 def test_new_movies_are_listed() -> None:
-    """They score like their neighbours, which some users like best."""
+    """New movies score like their neighbours, which some users like best."""
     config = RankConfig(retrievers=("als",))
     weights = Weights({0: {"als": 1.0, "stars": 0.0, "likes": 0.0}})
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights)

@@ -59,10 +59,10 @@ def test_users_without_features_have_no_properties(histories: Histories) -> None
     torch.testing.assert_close(affinity_UI[:, 1:], (histories.counts() / n_users)[1:].expand(40, 14))
 
 
-def test_by_hand() -> None:
-    """Three of four users rated movie 1, including both with the property: 0.5 ratings more than expected.
+def test_affinity_by_hand() -> None:
+    """Three of four users rated movie 1, among them both with the property: 0.5 ratings more than expected.
 
-    A property of two users adds 0.5 / (2 + l2).
+    The effect of this property of two users is 0.5 / (2 + l2).
     """
     histories = histories_of({1: [1], 2: [1], 3: [1, 2], 4: [2]}, 5, 3)
     properties = Properties(("a=1",), torch.tensor([[0.0], [1.0], [1.0], [0.0], [0.0]]))
@@ -73,7 +73,7 @@ def test_by_hand() -> None:
     assert popularity.log_affinity(users).exp()[:, 1:].flatten().tolist() == pytest.approx([0.85, 0.3, 0.75, 0.5])
 
 
-def test_the_properties_effects_solve_the_normal_equations(histories: Histories, properties: Properties) -> None:
+def test_effects_of_properties_solve_the_normal_equations(histories: Histories, properties: Properties) -> None:
     """The target is "has rated" minus the share of all users, for users with ratings."""
     popularity = fit_popularity(histories, properties, PopularityConfig(l2=7.0), CPU)
     x_UI = dense(histories)

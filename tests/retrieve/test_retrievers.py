@@ -1,4 +1,4 @@
-"""The contract that all retrievers fulfil."""
+"""The contract of all retrievers."""
 
 import math
 from dataclasses import replace
@@ -124,7 +124,7 @@ def test_held_out_movies_score_above_the_others(ranker: Ranker, retriever: Retri
 
 
 def share_in_order(ranker: Ranker, retriever: Retriever, held_out: Interactions) -> float:
-    """Return how often a held-out movie scores above another unseen one; 0.5 by chance."""
+    """Return the share of pairs in which a held-out movie scores above another unseen one. Chance gives 0.5."""
     affinity_UI = retriever.log_affinity(all_users(ranker))
     is_other_UI = ranker.histories.seen().to_dense() == 0
     is_other_UI[held_out.user_idx, held_out.item_idx] = False

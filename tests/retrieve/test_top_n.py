@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from recsys.retrieve.top_n import top_columns
 
 SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=12)
-FEW = st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 2.0, np.inf])  # so that many are equal
+FEW = st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 2.0, np.inf])  # few values give many ties
 ANY = st.floats(allow_nan=False, width=32)
 SCORES = st.one_of([npst.arrays(np.float32, SHAPES, elements=elements) for elements in (FEW, ANY)])
 
@@ -30,7 +30,7 @@ def test_top_columns_are_those_of_a_stable_sort(
 
 @pytest.mark.parametrize("n", [1, 10, 300, 999, 1000, 1001])
 @pytest.mark.parametrize("levels", [1, 2, 50, 10**6])
-@pytest.mark.parametrize("width", [1000, 1007])  # the latter is no multiple of any group of columns
+@pytest.mark.parametrize("width", [1000, 1007])  # 1007 is not a multiple of any column group
 def test_wide_rows_of_many_ties(levels: int, width: int, n: int) -> None:
     score_BI = np.random.default_rng(0).integers(levels, size=(20, width)).astype(np.float32)
     score_BI[::3, ::2] = -np.inf
@@ -45,7 +45,7 @@ def test_rows_are_independent() -> None:
 
 
 def test_the_best_can_be_adjacent_or_at_the_end() -> None:
-    """The boundaries of column groups do not matter."""
+    """The boundaries of column groups have no effect."""
     for first in range(2000 - 5):
         score_I = torch.arange(2000.0, 0.0, -1.0)
         score_I[first : first + 5] += 5000

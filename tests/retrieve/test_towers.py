@@ -29,7 +29,7 @@ def ranker() -> Ranker:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, ranker: Ranker) -> None:
+def test_the_affinity_equals_the_score_of_the_network(name: str, ranker: Ranker) -> None:
     train = tastes()[0]
     network, _ = fit_seeded(name, configure(name, len(train), LEARNER), train, LEARNER)
     pairs = torch.cartesian_prod(torch.arange(SIZES.n_users), torch.arange(SIZES.n_items))
@@ -41,7 +41,7 @@ def test_the_affinity_is_the_networks_own_score_right_after_training(name: str, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_new_users_have_the_vector_of_the_unknown_user(name: str, ranker: Ranker) -> None:
-    """Their ratings do not matter, because these networks know users by index only."""
+    """Their ratings have no effect, because these networks represent users only by index."""
     unknown = ranker.retrievers[name].log_affinity(ranker.users(torch.tensor([0])))
     new_user = ranker.retrievers[name].log_affinity(make_new_user(ranker, ratings={3: 5.0}))
     assert torch.equal(unknown, new_user)

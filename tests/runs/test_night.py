@@ -1,4 +1,4 @@
-"""A night's name, lock, log and row in `runs`, however it ends; nothing is trained here."""
+"""The name, lock, log and row in `runs` of a night, for each way in which it can end. Nothing is trained here."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ from recsys.warehouse.lookup import list_runs
 
 
 def end_with(error: BaseException, settings: Settings) -> Run:
-    """A night that gets as far as the checks and then ends."""
+    """Runs a night that raises `error` after its first results were written."""
     with pytest.raises(type(error)), night(settings) as run:
         found = {"dataset": "ml-100k", "snapshot": "f4b0f0f5bbca", "as_of": "1998-04-22T23:10:39+00:00"}
         write_json(run.findings, found)
@@ -45,7 +45,7 @@ def settings(home: Home) -> Settings:
         (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
     ],
 )
-def test_every_end_is_a_row_in_runs(
+def test_every_outcome_is_a_row_in_runs(
     error: BaseException, verdict: str, reason: str, settings: Settings, home: Home
 ) -> None:
     run = end_with(error, settings)
@@ -59,14 +59,14 @@ def test_every_end_is_a_row_in_runs(
     assert f"reason: {reason}" in run.log.read_text()
 
 
-def test_an_error_knows_its_run(settings: Settings) -> None:
+def test_an_error_has_its_run(settings: Settings) -> None:
     error = DataRefused("no")
     run = end_with(error, settings)
     assert error.run == run
     assert RecsysError.run is None
 
 
-def test_an_error_is_not_hidden_by_a_warehouse_that_cannot_be_written(
+def test_a_damaged_warehouse_does_not_hide_the_error(
     settings: Settings, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(GateHeld), night(settings) as run:
@@ -77,7 +77,7 @@ def test_an_error_is_not_hidden_by_a_warehouse_that_cannot_be_written(
     assert not [record for record in caplog.records if record.exc_info and record.levelno > logging.DEBUG]
 
 
-def test_a_damaged_warehouse_is_told_before_the_work(settings: Settings, home: Home) -> None:
+def test_a_damaged_warehouse_is_reported_before_the_night_begins(settings: Settings, home: Home) -> None:
     home.root.mkdir(parents=True)
     home.warehouse.write_bytes(b"not a database")
     with pytest.raises(PublishError, match=r"history in it would be lost"), night(settings):
@@ -85,19 +85,19 @@ def test_a_damaged_warehouse_is_told_before_the_work(settings: Settings, home: H
     assert home.warehouse.read_bytes() == b"not a database"
 
 
-def test_a_home_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_home_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     settings = Settings(home=tmp_path / "file")
     with pytest.raises(UsageError, match=r"cannot be written: .*--home"), night(settings):
         pytest.fail("the night began")
 
 
-def test_a_machine_without_git_knows_the_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_version_without_git_is_the_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert re.fullmatch(r"\d+\.\d+\.\d+", code_version())
 
 
-def test_nights_of_one_second_get_names_of_their_own(settings: Settings) -> None:
+def test_nights_that_start_in_the_same_second_get_different_names(settings: Settings) -> None:
     runs = []
     for _ in range(3):
         with night(settings) as run:
@@ -107,14 +107,14 @@ def test_nights_of_one_second_get_names_of_their_own(settings: Settings) -> None
     assert [run.run_id for run in runs] == sorted(run.run_id for run in runs)
 
 
-def test_one_night_at_a_time(settings: Settings, home: Home) -> None:
+def test_a_second_night_at_the_same_time_is_refused(settings: Settings, home: Home) -> None:
     with night(settings), pytest.raises(HomeBusy, match=re.escape(str(home.root))), night(settings):
         pytest.fail("two nights at once")
     with night(settings):
         pass  # the lock is free again
 
 
-def test_looking_at_data_leaves_a_folder_and_no_row(settings: Settings, home: Home) -> None:
+def test_a_check_leaves_a_folder_and_no_row(settings: Settings, home: Home) -> None:
     with pytest.raises(DataRefused) as refusal, checking(settings) as run:
         timed(len)("abc")
         raise DataRefused("5% are broken")
@@ -126,12 +126,12 @@ def test_looking_at_data_leaves_a_folder_and_no_row(settings: Settings, home: Ho
     assert not home.warehouse.exists()
 
 
-def test_nobody_looks_while_a_night_runs(settings: Settings) -> None:
+def test_a_check_is_refused_while_a_night_runs(settings: Settings) -> None:
     with night(settings), pytest.raises(HomeBusy), checking(settings):
         pytest.fail("two at once")
 
 
-def test_looking_needs_no_warehouse_that_can_be_read(settings: Settings, home: Home) -> None:
+def test_a_check_runs_with_a_damaged_warehouse(settings: Settings, home: Home) -> None:
     home.root.mkdir(parents=True)
     home.warehouse.write_bytes(b"not a database")
     with checking(settings):
@@ -159,7 +159,7 @@ def test_log_and_seconds_of_the_steps_are_kept(settings: Settings) -> None:
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO", run.log.read_text(), flags=re.MULTILINE)
 
 
-def test_logging_is_as_before_afterwards(settings: Settings) -> None:
+def test_logging_is_restored_after_a_night(settings: Settings) -> None:
     project = logging.getLogger("recsys")
     before = project.level, list(project.handlers)
     with night(settings):

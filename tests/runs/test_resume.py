@@ -1,4 +1,4 @@
-"""Going on with a night that was killed or failed: found by its inputs, and by nothing else."""
+"""Resuming a night that was killed or failed. It is found by its inputs only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def settings(home: Home) -> Settings:
 
 
 def end(settings: Settings, error: BaseException | None = None) -> Run:
-    """A night that ends so, or well."""
+    """Runs a night that raises `error`, or succeeds."""
     with suppressing(error), night(settings) as run:
         run.results.mkdir(exist_ok=True)
         if error:
@@ -41,7 +41,7 @@ def suppressing(error: BaseException | None) -> Iterator[None]:
         yield
 
 
-def test_a_night_that_failed_is_gone_on_with(settings: Settings, home: Home) -> None:
+def test_a_failed_night_is_resumed(settings: Settings, home: Home) -> None:
     failed = end(settings, OSError("no space left"))
     assert failed.results.exists()
     again = end(settings)
@@ -50,34 +50,34 @@ def test_a_night_that_failed_is_gone_on_with(settings: Settings, home: Home) -> 
     assert "resuming run" in again.log.read_text()
 
 
-def test_one_that_was_killed_too(settings: Settings) -> None:
-    """Nothing of its own tells that it has ended."""
+def test_a_killed_night_is_resumed(settings: Settings) -> None:
+    """A killed night has no `ended` file."""
     killed = end(settings, KeyboardInterrupt())
     killed.ended.unlink()
     assert end(settings).run_id == killed.run_id
 
 
-def test_one_that_ended_well_is_over(settings: Settings) -> None:
+def test_a_successful_night_is_not_resumed(settings: Settings) -> None:
     first = end(settings)
     assert not first.results.exists()
     assert end(settings).run_id != first.run_id
 
 
-def test_a_verdict_is_not_asked_for_twice(settings: Settings) -> None:
+def test_a_night_that_was_held_back_is_not_resumed(settings: Settings) -> None:
     held = end(settings, GateHeld("worse"))
     assert not held.results.exists()
     assert end(settings).run_id != held.run_id
 
 
-def test_what_fails_every_time_begins_afresh(settings: Settings) -> None:
+def test_after_too_many_failures_a_new_night_begins(settings: Settings) -> None:
     runs = [end(settings, ModelError("the saved model does not fit")).run_id for _ in range(MOST_FAILURES + 1)]
     assert len(set(runs[:MOST_FAILURES])) == 1
     assert runs[-1] != runs[0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("Query interrupted")], ids=repr)
-def test_being_ended_by_somebody_is_no_failure(settings: Settings, error: BaseException) -> None:
-    """DuckDB tells of a signal in its own words."""
+def test_interrupts_do_not_count_as_failures(settings: Settings, error: BaseException) -> None:
+    """DuckDB raises RuntimeError when a signal interrupts a query."""
     runs = {end(settings, error).run_id for _ in range(MOST_FAILURES + 1)}
     assert len(runs) == 1
 
@@ -93,19 +93,19 @@ def test_being_ended_by_somebody_is_no_failure(settings: Settings, error: BaseEx
     ],
     ids=str,
 )
-def test_other_settings_are_another_night(settings: Settings, change: dict[str, Any]) -> None:
+def test_other_settings_start_a_new_night(settings: Settings, change: dict[str, Any]) -> None:
     failed = end(settings, OSError("no space left"))
     other = Settings.model_validate(settings.model_dump() | change)
     assert end(other).run_id != failed.run_id
 
 
-def test_other_code_is_another_night(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_starts_a_new_night(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = end(settings, OSError("no space left"))
     monkeypatch.setattr("recsys.runs.resume.code_hash", lambda: "another")
     assert end(settings).run_id != failed.run_id
 
 
-def test_a_source_is_known_by_its_content(home: Home, tmp_path: Path) -> None:
+def test_a_changed_source_starts_a_new_night(home: Home, tmp_path: Path) -> None:
     drops = tmp_path / "drops"
     drops.mkdir()
     rows = {"user_id": [1], "movie_id": [1], "rating": [4.0], "rated_at": ["1998-01-01T00:00:00Z"]}
@@ -118,7 +118,7 @@ def test_a_source_is_known_by_its_content(home: Home, tmp_path: Path) -> None:
     assert end(settings).run_id != failed.run_id
 
 
-def test_a_table_of_rules_is_known_by_its_content(home: Home, tmp_path: Path) -> None:
+def test_a_changed_table_of_rules_starts_a_new_night(home: Home, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.csv"
     blocked.write_text("movie_id\n1\n")
     settings = Settings.model_validate(
@@ -129,26 +129,26 @@ def test_a_table_of_rules_is_known_by_its_content(home: Home, tmp_path: Path) ->
     assert end(settings).run_id != failed.run_id
 
 
-def test_a_night_of_long_ago_is_left(settings: Settings) -> None:
+def test_a_night_that_is_too_old_is_not_resumed(settings: Settings) -> None:
     failed = end(settings, OSError("no space left"))
     old = failed.home.run((failed.started_at - timedelta(hours=21)).strftime("%Y%m%dT%H%M%SZ"))
     failed.folder.rename(old.folder)
     assert end(settings).run_id != old.run_id
 
 
-def test_none_is_where_the_settings_say_so(settings: Settings) -> None:
+def test_resume_hours_zero_never_resumes(settings: Settings) -> None:
     never = settings.model_copy(update={"resume_hours": 0.0})
     failed = end(never, OSError("no space left"))
     assert end(never).run_id != failed.run_id
 
 
-def test_who_is_forgotten_meanwhile_makes_it_another(settings: Settings, home: Home) -> None:
+def test_a_newly_forgotten_user_starts_a_new_night(settings: Settings, home: Home) -> None:
     failed = end(settings, OSError("no space left"))
     write_json(home.forgotten, {"7": "2026-11-21T03:00:00+00:00"})
     assert end(settings).run_id != failed.run_id
 
 
-def test_seconds_of_both_tries_are_kept_and_the_reason_is_told(settings: Settings) -> None:
+def test_a_resumed_night_keeps_all_seconds_and_the_reason(settings: Settings) -> None:
     with pytest.raises(OSError), night(settings) as run:
         timed(lambda: None, "fetch_archive")()
         raise OSError("no space left")

@@ -1,4 +1,4 @@
-"""What is deleted of earlier runs, and what a roll-back, a gate or a reader of logs still finds."""
+"""Which files of earlier runs are deleted, and which are kept for roll-backs, for the gate and for readers of logs."""
 
 import logging
 from dataclasses import replace
@@ -15,7 +15,7 @@ from recsys.warehouse.publish import record
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 PUBLISHED = [f"202611{day}T030000Z" for day in (21, 22, 23, 24, 25)]
-REFUSED = "20261120T030000Z"
+HELD_BACK = "20261120T030000Z"
 LIGHT = ("config.json", "metrics.json", "night.log", "validation")
 HEAVY = ("model", "ranker", "split", "recommendations.parquet")
 
@@ -33,9 +33,9 @@ def write_folder(run: Run) -> None:
 
 @pytest.fixture
 def home(home: Home, tmp_path: Path) -> Home:
-    """A night that was refused and five that published, each with a folder; the history has the last three."""
-    record(make_outcome(REFUSED, "held back", "x"), home)
-    write_folder(home.run(REFUSED))
+    """One night that was held back and five that published, each with a folder. The history has the last three."""
+    record(make_outcome(HELD_BACK, "held back", "x"), home)
+    write_folder(home.run(HELD_BACK))
     for day, run_id in enumerate(PUBLISHED, start=1):
         tonight = write_night(tmp_path / run_id, make_frames())
         outcome = replace(make_outcome(run_id), as_of=datetime(1998, 4, day, tzinfo=UTC))
@@ -48,10 +48,10 @@ def kept(home: Home) -> dict[str, set[str]]:
     return {folder.name: {path.name for path in folder.iterdir()} for folder in home.runs.iterdir()}
 
 
-def test_models_stay_for_some_nights_and_lists_as_long_as_they_are_remembered(home: Home) -> None:
+def test_models_are_kept_for_some_nights_and_lists_as_long_as_the_history(home: Home) -> None:
     freed = retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=2))
     assert kept(home) == {
-        REFUSED: {*LIGHT},
+        HELD_BACK: {*LIGHT},
         **{run_id: {*LIGHT} for run_id in PUBLISHED[:2]},
         PUBLISHED[2]: {*LIGHT, "served"},
         PUBLISHED[3]: {*LIGHT, *HEAVY, "served"},
@@ -60,12 +60,12 @@ def test_models_stay_for_some_nights_and_lists_as_long_as_they_are_remembered(ho
     assert freed >= 4 * len(HEAVY) * 1000
 
 
-def test_folders_beyond_their_number_go_unless_they_are_remembered(home: Home) -> None:
+def test_folders_above_the_limit_are_deleted_unless_in_the_history(home: Home) -> None:
     retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1, folders=2))
     assert sorted(kept(home)) == PUBLISHED[2:]
 
 
-def test_what_is_served_stays_whole_and_can_be_left_again(home: Home) -> None:
+def test_the_served_run_is_kept_whole_after_a_roll_back(home: Home) -> None:
     roll_back(home, PUBLISHED[2])
     retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1))
     assert kept(home)[PUBLISHED[2]] == {*LIGHT, *HEAVY, "served"}
@@ -73,7 +73,7 @@ def test_what_is_served_stays_whole_and_can_be_left_again(home: Home) -> None:
     assert roll_back(home, PUBLISHED[3]).to_run == PUBLISHED[3]
 
 
-def test_what_cannot_be_deleted_is_told(
+def test_a_folder_that_cannot_be_deleted_is_reported(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(path: Path) -> None:
@@ -82,5 +82,5 @@ def test_what_cannot_be_deleted_is_told(
     monkeypatch.setattr("shutil.rmtree", refuse)
     with caplog.at_level(logging.WARNING):
         retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1))
-    assert f"{home.run(REFUSED).folder / 'model'} cannot be removed: [Errno 13] Permission denied" in caplog.text
+    assert f"{home.run(HELD_BACK).folder / 'model'} cannot be removed: [Errno 13] Permission denied" in caplog.text
     assert "Next: remove it" in caplog.text

@@ -1,4 +1,4 @@
-"""Going back to an earlier run, and what nights may do afterwards, on warehouses of two and more runs."""
+"""Rolling back to an earlier run, and nights after a roll-back, on a warehouse of three runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ RUNS = ("20261121T030000Z", "20261122T030000Z", "20261123T030000Z")
 
 @pytest.fixture
 def home(home: Home, tmp_path: Path) -> Home:
-    """Three runs have published, which tell themselves by their `rating_hat`: 1, 2 and 3."""
+    """A home with three published runs, whose `rating_hat` is 1, 2 and 3."""
     for stars, run_id in enumerate(RUNS, start=1):
         tonight = write_night(tmp_path / run_id, make_frames(rating_hat=stars))
         publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
@@ -31,7 +31,7 @@ def stars_served(home: Home) -> list[tuple[float, str]]:
         return connection.sql("select distinct rating_hat, run_id from recommendations").fetchall()
 
 
-def test_without_a_name_it_is_the_run_before(home: Home) -> None:
+def test_without_a_run_id_the_target_is_the_previous_run(home: Home) -> None:
     back = roll_back(home)
     assert (back.from_run, back.to_run, back.rows["recommendations"]) == (RUNS[2], RUNS[1], 8)
     assert stars_served(home) == [(2.0, RUNS[1])]
@@ -39,14 +39,14 @@ def test_without_a_name_it_is_the_run_before(home: Home) -> None:
     assert stars_served(home) == [(1.0, RUNS[0])]
 
 
-def test_forth_again_by_name(home: Home) -> None:
+def test_roll_back_to_a_later_run(home: Home) -> None:
     roll_back(home, RUNS[0])
     roll_back(home, RUNS[2])
     assert stars_served(home) == [(3.0, RUNS[2])]
 
 
-def test_what_is_served_is_known_to_the_next_night(home: Home) -> None:
-    """It is the champion, and what tonight's data are compared with."""
+def test_the_next_night_is_compared_with_the_served_run(home: Home) -> None:
+    """Its model is the champion, and its snapshot is compared with tonight's."""
     roll_back(home, RUNS[0])
     served = find_served(home)
     assert served
@@ -54,7 +54,7 @@ def test_what_is_served_is_known_to_the_next_night(home: Home) -> None:
     assert find_published(home, "planted") == (RUNS[0], "0123456789ab")
 
 
-def test_is_a_row_of_its_own(home: Home) -> None:
+def test_a_roll_back_is_a_row_in_runs(home: Home) -> None:
     back = roll_back(home, RUNS[0])
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         rows = connection.sql(
@@ -65,7 +65,7 @@ def test_is_a_row_of_its_own(home: Home) -> None:
         ]
 
 
-def test_holds_nights_back_until_it_is_released(home: Home) -> None:
+def test_a_roll_back_holds_nights_back_until_it_is_released(home: Home) -> None:
     assert find_held(home) is None
     roll_back(home, RUNS[1])
     assert find_held(home) == f"by hand, from run {RUNS[2]} to run {RUNS[1]}"
@@ -77,7 +77,7 @@ def test_holds_nights_back_until_it_is_released(home: Home) -> None:
         release(home)
 
 
-def test_publishing_against_it_lifts_it_too(home: Home, tmp_path: Path) -> None:
+def test_publishing_after_a_roll_back_releases_it(home: Home, tmp_path: Path) -> None:
     roll_back(home, RUNS[1])
     later = replace(make_outcome("20991124T030000Z"), finished_at=make_outcome("r").finished_at.replace(year=2099))
     publish(later, write_night(tmp_path / "later", make_frames()), home)
@@ -91,12 +91,12 @@ def test_publishing_against_it_lifts_it_too(home: Home, tmp_path: Path) -> None:
         (RUNS[2], f"run {RUNS[2]} is being served already. Next: choose one of {RUNS[1]}, {RUNS[0]}"),
     ],
 )
-def test_a_run_that_cannot_be_meant_is_told(home: Home, run_id: str, message: str) -> None:
+def test_an_invalid_run_is_refused(home: Home, run_id: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         roll_back(home, run_id)
 
 
-def test_a_run_whose_tables_are_gone_is_passed_over_unless_it_is_named(home: Home) -> None:
+def test_a_run_without_tables_is_skipped_unless_requested(home: Home) -> None:
     (home.run(RUNS[1]).served / "movies.parquet").unlink()
     assert list_targets(home).select("run_id", "is_served", "is_kept").rows() == [
         (RUNS[2], True, True),
@@ -110,11 +110,11 @@ def test_a_run_whose_tables_are_gone_is_passed_over_unless_it_is_named(home: Hom
         roll_back(home)
 
 
-def test_nothing_served_is_told(tmp_path: Path) -> None:
+def test_an_empty_home_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotPublished, match="does not exist yet"):
         roll_back(Home(tmp_path / "empty"))
 
 
-def test_waits_for_no_night(home: Home) -> None:
+def test_a_roll_back_does_not_wait_for_a_night(home: Home) -> None:
     with locked(home, "a night"), pytest.raises(HomeBusy):
         roll_back(home)

@@ -1,4 +1,4 @@
-"""A step of a night: its kept result, its retries, its time limit. Whole nights are killed in tests/flows."""
+"""A step of a night: its kept result, retries and time limit. tests/flows kills whole nights."""
 
 import time
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def run(home: Home) -> Run:
 
 
 class Counted:
-    """A step's function that counts its calls and fails with each of `errors` first."""
+    """A step's function that counts its calls. It raises each of `errors` once before it returns `result`."""
 
     def __init__(self, *errors: Exception, result: Any = 7) -> None:
         self.errors = list(errors)
@@ -61,7 +61,7 @@ def test_a_failed_step_is_executed_again(run: Run) -> None:
     assert Executor(run)(work.step()) == 7
 
 
-def test_a_step_that_is_not_kept_is_executed_each_time(run: Run) -> None:
+def test_a_step_without_a_kept_result_is_executed_each_time(run: Run) -> None:
     work = Counted()
     for _ in range(2):
         Executor(run)(work.step(is_kept=False))
@@ -69,7 +69,7 @@ def test_a_step_that_is_not_kept_is_executed_each_time(run: Run) -> None:
     assert not run.results.exists()
 
 
-def test_other_inputs_have_other_results(run: Run) -> None:
+def test_other_inputs_are_computed_again(run: Run) -> None:
     work = Counted()
     Executor(run)(work.step())
     write_json(run.inputs, {"source": "ml-1m"})
@@ -117,8 +117,8 @@ def test_a_step_that_exceeds_its_limit_is_stopped(run: Run) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_an_error_that_a_library_makes_of_the_limit_is_reported_as_the_limit(run: Run) -> None:
-    """As DuckDB does when a signal interrupts a query."""
+def test_an_error_that_the_time_limit_causes_is_reported_as_the_limit(run: Run) -> None:
+    """DuckDB raises an error of its own when a signal interrupts a query."""
 
     def query() -> None:
         try:
@@ -179,7 +179,7 @@ def test_results_are_the_same_after_json(run: Run, name: str) -> None:
 
 
 def test_every_kept_step_of_a_night_has_a_result_type_that_json_can_hold() -> None:
-    """A type that pydantic does not know raises here, and not when a night resumes."""
+    """A type that pydantic cannot serialise raises here instead of when a night resumes."""
     from typing import get_type_hints
 
     from pydantic import TypeAdapter

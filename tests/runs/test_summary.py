@@ -1,4 +1,4 @@
-"""What a night says when it ends."""
+"""The summary that a night prints when it ends."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ def summary(home: Home) -> Summary:
     return summarise(run, rows)
 
 
-def test_metrics_are_the_chosen_networks_and_baselines_stand_apart(summary: Summary) -> None:
+def test_metrics_are_of_the_chosen_network_and_baselines_are_separate(summary: Summary) -> None:
     assert summary.metrics["validation"] == {"mae_median": 0.66}
     assert summary.metrics["holdout"]["rmse_mean"] == 0.8812
     assert summary.baselines == {"bias": {"rmse_mean": 0.9512}, "popularity": {"ndcg_at_10": 0.1923}}
@@ -54,7 +54,7 @@ def test_metrics_are_the_chosen_networks_and_baselines_stand_apart(summary: Summ
     assert (summary.verdict, summary.published, summary.relevant_from) == ("published", True, 4.0)
 
 
-def test_the_page_shows_figures_tables_and_a_select_with_its_result(summary: Summary, home: Home) -> None:
+def test_the_page_shows_metrics_tables_and_a_query_with_its_result(summary: Summary, home: Home) -> None:
     page = render(summary)
     lines = page.splitlines()
     assert next(line for line in lines if line.startswith("ordinal  ")).split() == ["ordinal", "0.6512", "0.8812"]
@@ -76,7 +76,7 @@ def test_a_night_that_published_nothing_shows_no_rows(summary: Summary) -> None:
 
 
 def test_the_table_of_lists_fits_the_page(summary: Summary) -> None:
-    """Every column on one line, with its heading whole."""
+    """The heading and each row fit on one line, and no heading is cut off."""
     values = dict.fromkeys(LISTS, 12.3456)
     full = replace(summary, metrics={"holdout": values}, baselines={"popularity": values})
     lines = render(full).splitlines()
@@ -88,7 +88,7 @@ def test_the_table_of_lists_fits_the_page(summary: Summary) -> None:
     assert row.split() == ["popularity", *["12.3456"] * len(LISTS)]
 
 
-def test_without_right_movies_there_is_no_interval(summary: Summary) -> None:
+def test_without_interval_metrics_no_interval_is_shown(summary: Summary) -> None:
     assert "95% interval" not in render(replace(summary, metrics={"holdout": {"mae_median": 0.7}}))
 
 
@@ -115,7 +115,7 @@ def test_a_frame_keeps_ids_whole_and_shortens_numbers() -> None:
     ]
 
 
-def test_a_title_cannot_steer_the_terminal() -> None:
+def test_control_characters_of_a_title_are_escaped() -> None:
     console = Console(width=80)
     with console.capture() as capture:
         console.print(

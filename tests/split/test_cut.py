@@ -20,7 +20,7 @@ CONFIG = SplitConfig(holdout_share=0.25, validation_share=0.1)
 
 
 def make_ratings(seed: int = 0) -> pl.DataFrame:
-    """8,000 ratings, of every movie by every user, with random stars."""
+    """8,000 ratings with random stars: every user rates every movie."""
     user_id, movie_id = np.divmod(np.arange(N_USERS * N_MOVIES, dtype=np.int32), np.int32(N_MOVIES))
     rating = np.random.default_rng(seed).integers(1, 6, len(user_id)).astype(np.float32)
     frame = pl.DataFrame({"user_id": user_id + 1, "movie_id": movie_id + 1, "rating": rating})
@@ -62,12 +62,12 @@ def test_files_are_canonical_and_sorted(tmp_path: Path) -> None:
 
 def test_the_order_of_the_source_does_not_matter(tmp_path: Path) -> None:
     ratings = make_ratings()
-    straight = read_parts(split(ratings, tmp_path / "straight"))
+    in_order = read_parts(split(ratings, tmp_path / "straight"))
     shuffled = read_parts(split(ratings.sample(fraction=1.0, shuffle=True, seed=7), tmp_path / "shuffled"))
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
 
 
-def test_the_draw_depends_on_the_pair_only(tmp_path: Path) -> None:
+def test_the_draw_depends_only_on_the_pair(tmp_path: Path) -> None:
     one = read_parts(split(make_ratings(seed=0), tmp_path / "one"))
     other = read_parts(split(make_ratings(seed=1), tmp_path / "other"))
     assert [pairs(part) for part in one] == [pairs(part) for part in other]
@@ -79,7 +79,7 @@ def test_another_seed_gives_another_draw(tmp_path: Path) -> None:
     assert 430 < in_both < 570  # two independent quarters of 8,000 share 500 on average, standard deviation 17
 
 
-def test_holdout_and_validation_orders_are_unrelated(tmp_path: Path) -> None:
+def test_holdout_and_validation_are_drawn_independently(tmp_path: Path) -> None:
     """With a shared order, validation drawn from all ratings would equal the holdout."""
     holdout = read_parts(split(make_ratings(), tmp_path))[2]
     _, validation = split_validation(make_ratings(), CONFIG.holdout_share, seed=0)
@@ -108,7 +108,7 @@ def test_the_hash_does_not_change_between_versions(tmp_path: Path) -> None:
     ]
 
 
-def test_hash_is_the_published_one() -> None:
+def test_the_hash_is_splitmix64() -> None:
     """The first outputs of the authors' splitmix64.c from the states 0 and 1234567."""
     states = np.array([0, 1234567], dtype=np.uint64)
     assert splitmix64(states).tolist() == [0xE220A8397B1DCDAF, 6457827717110365317]
@@ -116,10 +116,10 @@ def test_hash_is_the_published_one() -> None:
 
 def test_repeated_pairs_are_split_by_content() -> None:
     twice = pl.concat([make_ratings(seed=0), make_ratings(seed=1)])
-    straight = split_validation(twice, 0.1, seed=0)
+    in_order = split_validation(twice, 0.1, seed=0)
     shuffled = split_validation(twice.sample(fraction=1.0, shuffle=True, seed=3), 0.1, seed=0)
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
-    assert len(straight[1]) == 1600
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
+    assert len(in_order[1]) == 1600
 
 
 def rated(*rows: tuple[int, int, int]) -> pl.DataFrame:
@@ -136,10 +136,10 @@ def at_random_times(seed: int = 0) -> pl.DataFrame:
     return make_ratings().with_columns(pl.col("rated_at") + pl.duration(days=days))
 
 
-def test_the_newest_share_is_held_out_and_ties_are_broken_by_id() -> None:
+def test_the_newest_ratings_are_held_out_and_ties_are_broken_by_id() -> None:
     ratings = rated((1, 5, 0), (2, 9, 3), (2, 5, 3), (1, 9, 3), (3, 1, 1), (1, 7, 2), (3, 2, 9), (9, 9, 3))
     rest, holdout = cut_holdout(ratings, SplitConfig(kind="time", holdout_share=0.5), seed=0)
-    assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (1, 9)}  # of the four of hour 3 the one of the lowest user is before
+    assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (1, 9)}  # of the four of hour 3, that of the lowest user is kept
     assert pairs(holdout) == {(2, 5), (2, 9), (9, 9), (3, 2)}
 
 
@@ -158,7 +158,7 @@ def test_training_rows_are_earlier_than_the_holdout(tmp_path: Path) -> None:
 def test_each_users_last_ratings_are_held_out() -> None:
     ratings = rated(
         (1, 5, 0), (1, 6, 8), (1, 7, 4), (1, 8, 4),  # movies 6 and, of the two of hour 4, the higher one
-        (2, 5, 1), (2, 6, 0),  # at most two: all are kept
+        (2, 5, 1), (2, 6, 0),  # a user with at most two ratings keeps all
         (3, 4, 9), (3, 3, 8), (3, 2, 7),
     )  # fmt: skip
     rest, holdout = cut_holdout(ratings, SplitConfig(kind="last", last_k=2), seed=0)
@@ -180,13 +180,13 @@ def test_validation_is_cut_like_the_holdout() -> None:
 @pytest.mark.parametrize("config", [SplitConfig(kind="time"), SplitConfig(kind="last")])
 def test_splits_by_time_do_not_depend_on_seed_or_order(config: SplitConfig) -> None:
     ratings = at_random_times()
-    straight = cut_holdout(ratings, config, seed=0)
+    in_order = cut_holdout(ratings, config, seed=0)
     shuffled = cut_holdout(ratings.sample(fraction=1.0, shuffle=True, seed=7), config, seed=1)
-    assert all(one.equals(other) for one, other in zip(straight, shuffled, strict=True))
-    assert straight[0].columns == ratings.columns
+    assert all(one.equals(other) for one, other in zip(in_order, shuffled, strict=True))
+    assert in_order[0].columns == ratings.columns
 
 
-def test_the_name_of_the_holdout_says_how_it_was_cut() -> None:
+def test_the_name_of_the_holdout_contains_the_kind_of_split() -> None:
     kinds: tuple[SplitKind, ...] = ("random", "time", "last")
     assert [SplitConfig(kind=kind).holdout for kind in kinds] == ["holdout", "holdout_time", "holdout_last"]
 

@@ -42,7 +42,7 @@ def test_no_network_learns_from_the_holdout(name: str, parts: tuple[pl.DataFrame
 
 
 def test_a_leak_through_the_history_is_found(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    """A leak does not need stars: that a user rates a movie is information on both."""
+    """Stars are not needed for a leak: the fact that a user rated a movie is information about both."""
 
     class Leaking(OrdinalNetwork):
         seen: Interactions
@@ -87,7 +87,7 @@ def test_parts_that_share_a_pair_are_refused(parts: tuple[pl.DataFrame, pl.DataF
         check_apart(train, both, ("a", "b"))
 
 
-def test_shared_pairs_are_found_whatever_their_stars(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+def test_shared_pairs_are_found_even_with_other_stars(parts: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     train, holdout = parts
     again = train.head(1).with_columns(rating=pl.lit(LEVELS[0]), rated_at=holdout["rated_at"].max())
     with pytest.raises(DataRefused, match="1 of 1 rows of holdout are in train"):
@@ -97,7 +97,7 @@ def test_shared_pairs_are_found_whatever_their_stars(parts: tuple[pl.DataFrame, 
 def test_training_rows_after_the_holdout_are_refused() -> None:
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 6)]
     frame = pl.DataFrame({"rated_at": moments})
-    check_order(frame[:3], frame[2:])  # of one moment: neither is later
+    check_order(frame[:3], frame[2:])  # equal times are not later
     with pytest.raises(
         DataRefused, match=r"1 of 3 rows of train were rated after 2026-01-02 .*Next: remove them from train"
     ):

@@ -1,4 +1,4 @@
-"""Every `select` on the warehouse with given and expected rows; the header of every file; all column comments."""
+"""Every `select` on the warehouse with given and expected rows, the header of every file, and the schema's comments."""
 
 import math
 import re
@@ -135,7 +135,7 @@ CASES = {
     ),
     # Movies 1 to 3 may be shown, 9 may not; n is 2. User 1 has two unrated movies; 2 has one; 3 has none, but one
     # listed; 4 has a list that is too short; 5 has no list; 6 has no ratings and a full list; 7 has neither; 8 has
-    # rated only movie 9, which leaves three. Rules leave one movie to user 10, and more than there are to 11.
+    # rated only movie 9, so three are left. Rules leave one movie to user 10, and more than the available ones to 11.
     "audit_length": Case(
         given={
             "users": [(user_id, None, None, None, None) for user_id in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)],
@@ -312,8 +312,8 @@ CASES = {
         },
         expected=[(1, "default", 2), (2, "features", 1), (3, "history", 0), (4, "few ratings", 0)],
     ),
-    # User 1 keeps one of two movies and has equal scores, 2 is new and has no ratings, 3 is missing. On a scale of 1 to
-    # 3 stars, 4.126 stars are above it by 0.563 of its length.
+    # User 1 keeps one of two movies and has equal scores, 2 is new and has no ratings, 3 is missing. The scale is 1 to
+    # 3 stars, so 4.126 stars exceed it by 0.563 of its length.
     "measure_lists": Case(
         given={
             "recommendations": [
@@ -467,7 +467,7 @@ CASES = {
         },
         expected=[(*run("r3"), False), (*run("r1"), True)],
     ),
-    # One night twice, one backfilled, one refused, one of another data set.
+    # A night with two runs, a backfilled one, a refused one, and one of another data set.
     "nights_made": Case(
         given={
             "runs": [

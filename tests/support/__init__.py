@@ -4,18 +4,18 @@ Data
     planted         small planted data as tensors, and quick networks trained on them
     catalogues      a few movies, users and ratings on which the effect of each rule can be worked out by hand
     archives        sources in every layout, whole or with broken lines; stand-ins for real archives
-    snapshots       snapshots from plain rows, to break one row and see which line is reported
-    bad_inputs      each kind of bad input of docs/bad-input.md, written with spoiling
+    snapshots       snapshots from plain rows, in which a test breaks one row and checks which line is reported
+    bad_inputs      each kind of bad input of docs/data.md, written with spoiling
     spoiling        good data, and ways to spoil them
     hostile         crafted archives and folders: bombs, traversal, links
 
 Nights
     nights          a night in this process, step by step: prepare, publish_night, write_source
-    quick_nights    whole nights in processes of their own, which can be killed at a line of the log
-    trainings       a training in a process of its own, which can be killed in the middle of an epoch
+    quick_nights    whole nights in separate processes, which can be killed at a line of the log
+    trainings       a training in a separate process, which can be killed in the middle of an epoch
     warehouses      nights of any size to publish
     publishing      processes that publish, read and hold a warehouse
-    consumers       the nights that the queries of docs/consumers.md run on
+    consumers       the nights on which the queries of docs/consumers.md run
     rankers         histories and rankers of a few rows
     validators      a cheap validator for tests whose subject is not Great Expectations
 

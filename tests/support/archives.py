@@ -18,7 +18,7 @@ Names = Mapping[str, bytes]
 STAND_IN_SIZES = (300, 200, 10_000)  # users, movies, ratings: enough to train on, and quick to write
 
 # Other published files: they are ignored, or listed as not used.
-BESIDE = {
+OTHER_FILES = {
     "ml-100k": {
         "README": b"SUMMARY & USAGE LICENSE\n",
         "u.info": b"943 users\n1682 items\n100000 ratings\n",
@@ -63,9 +63,9 @@ def write_archive(
 ) -> Path:
     """Writes canonical tables to `path` in the files of `layout`: a zip if the name ends in .zip, else a directory.
 
-    `layout` is a name in recsys.ingest.parse.layouts.LAYOUTS, or canonical-parquet; tables without a file in it are
-    left out. `broken_lines` maps line numbers of the finished file of ratings (the first line, or header, is 1) to
-    lines that are inserted there.
+    `layout` is a name in recsys.ingest.parse.layouts.LAYOUTS, or canonical-parquet. Tables for which the layout has no
+    file are left out. `broken_lines` maps line numbers of the finished file of ratings to lines that are inserted
+    there. The first line, or header, has number 1.
     """
     files = render(layout, ratings, movies, users, tags, links)
     ratings_name = next(iter(files))
@@ -75,10 +75,10 @@ def write_archive(
 
 
 def write_edition(folder: Path, name: str, tables: Tables) -> Path:
-    """Writes `<name>.zip` as GroupLens packs that edition, with its folder and its other files."""
+    """Writes `<name>.zip` with the folder and the other files that GroupLens packs into that edition."""
     edition = DATASETS[name]
-    beside = BESIDE.get(name, {"README.txt": b"Summary\n=======\n"}) | (GENOME if edition.unused else {})
-    files = {**render(edition.layout, **vars(tables)), **beside}
+    others = OTHER_FILES.get(name, {"README.txt": b"Summary\n=======\n"}) | (GENOME if edition.unused else {})
+    files = {**render(edition.layout, **vars(tables)), **others}
     return write_files(folder / edition.file, files, edition.folder or edition.name)
 
 
@@ -186,7 +186,7 @@ def render_csv(tables: Tables) -> Names:
 
 
 def render_atomic(tables: Tables) -> Names:
-    """As in the wheel, including its spelling of the one movie without a year."""
+    """As in the wheel, with its spelling of the only movie without a year."""
     named = [
         (movie_id, title if year else "unkonwn", year or "unkonwn", " ".join(listed))
         for movie_id, title, year, listed in tables.movies.iter_rows()

@@ -33,7 +33,7 @@ def field(page: Page, label: str) -> Locator:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """Chooses an option of a select. It must be one of the first: the others are in the page only after scrolling."""
+    """Chooses one of the first options of a select. The others are in the page only after scrolling."""
     field(page, label).locator("button.p-select-button__control").first.focus()
     page.keyboard.press("ArrowDown")
     page.get_by_text(option, exact=True).click()

@@ -27,8 +27,8 @@ def blocks(language: str) -> list[str]:
 def write_world(folder: Path) -> Home:
     """Writes `data/` with a warehouse, `lake/` with its export, and a reader's own database and CSV file.
 
-    User u has rated movie u % 20 + 1 and is recommended the next three; before the third night, user 42 was recommended
-    5, 4 and 7 instead of 4, 5 and 6. The third night is served; the fourth was refused.
+    User u has rated movie u % 20 + 1 and gets the next three as recommendations. Before the third night, the list of
+    user 42 was 5, 4 and 7 instead of 4, 5 and 6. The third night is served. The fourth was refused.
     """
     home = Home(folder / "data")
     after, before = _frames(), _frames()
@@ -57,7 +57,7 @@ def _frames() -> Frames:
 
 
 def _occupation() -> pl.Expr:
-    """One artist in ten."""
+    """One user in ten is an artist."""
     is_artist = pl.col("user_id") % 10 == 0
     return pl.when(is_artist).then(pl.lit("artist")).otherwise(pl.lit("other")).alias("occupation")
 

@@ -1,8 +1,8 @@
 """Which tests share a worker, which files are slow, and in which order groups start.
 
 Every file is one group, so that its module fixtures are built once. A slow file whose tests share nothing expensive is
-cut into several groups. The slowest files come first: the group that starts last decides when the suite ends. The end
-of a test run lists the slowest files; update the table from it. `pytest --fast` leaves these files out.
+divided into several groups. The slowest files start first, so that no slow group delays the end of the suite. A test
+run ends with a list of the slowest files, from which the table is updated. `pytest --fast` leaves these files out.
 """
 
 import zlib

@@ -1,6 +1,6 @@
-"""Zips and folders that are refused: the zips are written byte by byte, because zipfile would not write them.
+"""Zips and folders that are refused. The zips are written byte by byte, because zipfile would not write them.
 
-`ZIPS` and `FOLDERS` map every kind to the function that writes it and to the error message. Apart from its fault, each
+`ZIPS` and `FOLDERS` map every kind to the function that writes it and to the error message. Except for its fault, each
 is a valid edition. Kinds in `FOUND_WHEN_READ` can be opened and are refused when the ratings are read.
 """
 
@@ -26,12 +26,12 @@ Kinds = dict[str, tuple[Write, str]]
 STORED, DEFLATED = 0, 8
 FILE, LINK, PIPE, DEVICE = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 0o644
 ZEROS = bytes(2**24)
-IN_ZIP64 = 0xFFFFFFFF  # as a 32-bit size: the true one is in the zip64 field
+IN_ZIP64 = 0xFFFFFFFF  # this 32-bit size means that the true size is in the zip64 field
 
 
 @dataclass(frozen=True)
 class Item:
-    """An entry of a zip: its content, and what the directory says about it if that is wrong."""
+    """An entry of a zip: its content, and the values in the directory where they differ from the true ones."""
 
     name: bytes
     content: bytes = b""
@@ -50,7 +50,7 @@ class Item:
         return deflate.compress(self.content) + deflate.flush()
 
     def facts(self) -> bytes:
-        """The part that both headers share: version, flags, method, date, checksum, sizes and the name's length."""
+        """The fields that both headers share: version, flags, method, date, checksum, sizes and length of the name."""
         crc = binascii.crc32(self.content) if self.crc is None else self.crc
         claimed = len(self.content) if self.claimed_bytes is None else self.claimed_bytes
         packed = len(self.packed)
@@ -58,7 +58,7 @@ class Item:
 
 
 def zip_bytes(items: Sequence[Item]) -> bytes:
-    """The items in order, then the directory."""
+    """The bytes of a zip: the items in order, then the directory."""
     body, directory = io.BytesIO(), io.BytesIO()
     for item in items:
         offset = body.tell()
@@ -85,7 +85,7 @@ def with_item(name: bytes, content: bytes = b"x", **lies: object) -> Write:
 
 
 def with_ratings(**lies: object) -> Write:
-    """An edition whose directory is wrong about its ratings."""
+    """An edition with wrong values for its ratings in the directory."""
 
     def write_it(path: Path) -> Path:
         ratings, *others = edition()
@@ -104,7 +104,7 @@ def write_many_entries(path: Path) -> Path:
 
 
 def write_many_bombs(path: Path) -> Path:
-    """Each is below the limit, and both together unpack a thousandfold."""
+    """Each entry is below the size limit; together they unpack to a thousand times their size."""
     return write(path, zip_bytes([*edition(), *(Item(b"%d.dat" % n, ZEROS[: 2**23]) for n in range(2))]))
 
 

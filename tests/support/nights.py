@@ -67,7 +67,7 @@ def publish_night(tonight: Night, settings: Settings) -> None:
 
 
 def write_source(folder: Path, n_users: int = 80, n_movies: int = 100, n_ratings: int = 2600) -> Path:
-    """Planted ratings without those of SILENT, all but three of QUIET's, a child of 15, and those of movies 1 to 4."""
+    """Planted ratings, but none of SILENT, only three of QUIET, who is 15 years old, and none of movies 1 to 4."""
     planted = plant(n_users, n_movies, n_ratings)
     rated = planted.ratings.filter(pl.col("user_id") != SILENT, pl.col("movie_id") > 4)
     rated = rated.filter((pl.col("user_id") != QUIET) | (pl.int_range(pl.len()).over("user_id") < 3))

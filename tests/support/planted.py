@@ -21,11 +21,11 @@ from recsys.train.loop import Epoch, fit_network, predict, score
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 SIZES = Sizes(n_users=61, n_items=41, levels=LEVELS)  # of plant(60, 40, ...), whose ids start at 1
 RATERS = [name for name, variant in MODELS.items() if variant.rates]
-# One variant of each network class: what variants of a class share needs one test.
+# One variant of each network class: behaviour that variants share needs only one test.
 CLASSES = [*{variant.build: name for name, variant in reversed(MODELS.items())}.values()][::-1]
 RATER_CLASSES = [name for name in CLASSES if name in RATERS]
 # Networks for tests of the training loop: one without random draws in its steps, one with dropout and batch norm, a
-# recurrent one, and one that ranks and takes its batches from rows of its own.
+# recurrent one, and a ranking network that builds its own batches.
 LOOP_NETWORKS = ["ordinal", "softmax", "recurrent", "sequence"]
 ROOT = Path(__file__).parents[2]
 

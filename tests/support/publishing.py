@@ -1,7 +1,7 @@
 """Processes that publish, read and hold a warehouse, for tests that kill them or let them run side by side.
 
-They are forked from a server that has imported everything they need, this module too, and has opened nothing: a fork of
-the test process would lack the threads of its DuckDB.
+They are forked from a server that has imported everything they need, including this module, and has opened no
+database. A fork of the test process itself would lack the threads of its DuckDB.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ FORKS.set_forkserver_preload(["polars", "tests.support.publishing"])
 
 USERS, MOVIES, N = 500, 100, 10
 ROWS = USERS * N  # of the lists
-PAUSE_SECONDS = 0.3  # between two reads of one reader, so that eight readers leave time to the publisher
+PAUSE_SECONDS = 0.3  # between two reads of one reader; eight readers then leave time to the publisher
 
 
 def write_pair(folder: Path) -> list[Tonight]:
@@ -34,7 +34,7 @@ def write_pair(folder: Path) -> list[Tonight]:
 
 
 def check_whole(home: Home) -> str:
-    """Returns the run that a reader sees. Its id ends with the `rating_hat` of its lists.
+    """Returns the id of the run that a reader sees. It ends with the `rating_hat` of its lists.
 
     Raises: AssertionError if the file holds anything but one whole run and its history.
     """
@@ -59,7 +59,7 @@ def check_whole(home: Home) -> str:
 
 
 def read_until(done: Event, home: Home, results: Connection) -> None:
-    """Reads again and again; sends "reading" first, and at the end (number of reads, runs seen, errors)."""
+    """Sends "reading", reads until `done`, then sends (number of reads, runs seen, errors)."""
     n_reads, run_ids, errors = 0, set(), []
     results.send("reading")
     while not done.is_set():
@@ -73,7 +73,7 @@ def read_until(done: Event, home: Home, results: Connection) -> None:
 
 
 def kill_while_publishing(run_id: str, tonight: Tonight, home: Home, wait_seconds: float) -> None:
-    """Kills a publishing process `wait_seconds` after the next file has appeared beside the present one."""
+    """Kills a publishing process `wait_seconds` after the new file has appeared beside the present one."""
     publisher = FORKS.Process(target=_publish, args=(run_id, tonight, home))
     publisher.start()
     while publisher.is_alive() and len([*home.root.iterdir()]) == 1:

@@ -1,4 +1,4 @@
-"""Whole nights of a few seconds, each in a process of its own, forked from one that has imported everything."""
+"""Whole nights of a few seconds. Each runs in its own process, forked from one that has imported everything."""
 
 import json
 import logging
@@ -27,8 +27,9 @@ def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> 
 
 
 def preload() -> None:
-    """Restarts the process that nights are forked from, so that it has the current environment and our modules: an
-    earlier test may have started it with others.
+    """Restarts the process from which nights are forked.
+
+    An earlier test may have started it with another environment and other modules.
     """
     multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
     forkserver.set_forkserver_preload(["tests.support.quick_nights", "recsys.nightly", "great_expectations"])
@@ -50,7 +51,7 @@ def _night(parameters: str, kill_at: str | None) -> None:
     if kill_at:
         logging.getLogger("recsys").addHandler(_Killer(kill_at))
     run_night(Settings.model_validate(json.loads(parameters)))
-    os._exit(0)  # without finalising the interpreter, which takes most of a second
+    os._exit(0)  # skips the finalisation of the interpreter, which takes most of a second
 
 
 class _Killer(logging.Handler):

@@ -31,7 +31,7 @@ Place = tuple[int, int, float]  # item_idx, rank, score
 CPU = torch.device("cpu")
 VOCABULARY = Vocabulary(*(np.arange(1, size, dtype=np.int32) for size in (SIZES.n_users, SIZES.n_items)))
 LEARNER = Learner(VOCABULARY, LEVELS, seed=0, device="cpu", features=FEATURES)  # of the planted ratings
-OLD_WAY = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
+BLENDED = Weights({0: {"ease": 1.0, "stars": 2.0, "likes": 0.0}})  # log affinity and twice the log of expected stars
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def short_trainings(*names: str) -> Iterator[None]:
 
 
 def weights_of(config: RankConfig) -> Weights:
-    """Return made-up nonzero weights of all parts of `config`, different for each size."""
+    """Return arbitrary nonzero weights of all parts of `config`, different for each size."""
     parts = (*config.retrievers, "stars", "likes")
     return Weights(
         {
@@ -82,7 +82,7 @@ def dense(histories: Histories) -> npt.NDArray[np.float64]:
 
 
 def users_of(histories: Histories, user_idx: Tensor, properties_UF: Tensor | None = None) -> Users:
-    """Describe users as a ranker does for its retrievers."""
+    """Return users as a ranker passes them to its retrievers."""
     own = histories.take(user_idx)
     properties_UF = torch.zeros(len(histories), 0) if properties_UF is None else properties_UF
     return Users(user_idx, own, properties_UF[user_idx], seen=own)
@@ -105,7 +105,7 @@ def indifferent(n_users: int, n_items: int) -> RatingNetwork:
 
 
 def ranker_of(
-    histories: Histories, retrievers: dict[str, Retriever], weights: Weights = OLD_WAY, config: RankConfig | None = None
+    histories: Histories, retrievers: dict[str, Retriever], weights: Weights = BLENDED, config: RankConfig | None = None
 ) -> Ranker:
     """Return a ranker with equal predicted stars for all pairs and without user properties."""
     network = indifferent(len(histories), histories.n_items)
@@ -157,8 +157,8 @@ def places_of(blocks: Iterable[tuple[Tensor, Tensor, Tensor]]) -> dict[int, list
 def tastes(seed: int = 0) -> tuple[Interactions, Interactions]:
     """Return train and holdout (the last fifth) of ratings of the planted users, in order of time.
 
-    Movies have different popularity. Users rate movies of their own parity five times as often as the others, with 5
-    and 2 stars. Users 59 and 60 and movies 39 and 40 have no ratings.
+    Movies differ in popularity. Users rate movies of their own parity with 5 stars, and five times as often as the
+    others, which get 2 stars. Users 59 and 60 and movies 39 and 40 have no ratings.
     """
     generator = np.random.default_rng(seed)
     user_UI, item_UI = np.indices((SIZES.n_users, SIZES.n_items))

@@ -23,7 +23,7 @@ PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 LONG = "synthetic:3000x2000x900000"  # a night that is still running when a test stops it
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}  # types of states
 
-# Prefect's intervals are made for production; tests would wait for them.
+# Shorter than Prefect's intervals for production, for which tests would have to wait.
 SHORT_INTERVALS = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
@@ -145,7 +145,7 @@ def start_run(served: Served, name: str, parameters: dict[str, Any]) -> str:
 
 
 def start_run_by_command(served: Served, name: str, parameters: dict[str, Any], environment: dict[str, str]) -> str:
-    """The same by `prefect deployment run`."""
+    """Starts a run of a deployment by `prefect deployment run`; returns the id of the flow run."""
     before = newest_run(served, name)
     arguments = [word for key, value in parameters.items() for word in ("--param", f"{key}={json.dumps(value)}")]
     command = [*PREFECT, "deployment", "run", f"{name}/{name}", *arguments]
@@ -228,14 +228,14 @@ def run_on_schedule(served: Served, settings: dict[str, Any]) -> list[Any]:
 
 
 def logged(served: Served, run_id: str) -> set[str]:
-    """The messages of our loggers that Prefect has of a run."""
+    """The messages of our loggers that Prefect has stored for a run."""
     wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
     lines = served.api.post("/logs/filter", json=wanted).raise_for_status().json()
     return {line["message"] for line in lines if line["name"].startswith("recsys.")}
 
 
 def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:
-    """The first true answer of `ask`; the test fails after `seconds`."""
+    """Calls `ask` until its answer is true, and returns it. The test fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := ask():
@@ -286,4 +286,4 @@ def parent_of(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(stat.rpartition(")")[2].split()[1])  # the name in brackets before it may contain spaces
+    return int(stat.rpartition(")")[2].split()[1])  # the command name in brackets may contain spaces

@@ -32,8 +32,8 @@ class Sink:
     received: list[dict[str, Any]] = field(default_factory=list)  # bodies of the requests answered with 200
     statuses: list[int] = field(default_factory=list)  # for the next requests, in order; 200 when there are no more
     headers: list[Message] = field(default_factory=list)  # of each request
-    said: bytes = b""  # the body of every answer
-    drips: bool = False  # sends header after header without an end
+    answer_body: bytes = b""  # the body of every answer
+    drips: bool = False  # sends headers without end
     released: threading.Event = field(default_factory=threading.Event)
 
     def of_kind(self, kind: str, home: Home) -> list[dict[str, Any]]:
@@ -58,10 +58,10 @@ def webhook() -> Iterator[Sink]:
             if status == 200:
                 sink.received.append(body)
             self.send_response(status)
-            self.send_header("Content-Length", str(len(sink.said)))
+            self.send_header("Content-Length", str(len(sink.answer_body)))
             self.send_header("Location", "http://127.0.0.1:9/")
             self.end_headers()
-            self.wfile.write(sink.said)
+            self.wfile.write(sink.answer_body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name for it
             pass
@@ -93,8 +93,9 @@ class Mailbox:
 
 @contextmanager
 def mailbox(*, certificate: Path | None = None, at_once: bool = False) -> Iterator[Mailbox]:
-    """A mail server with the part of SMTP that plain-text mail needs. With a certificate, it offers STARTTLS, or uses
-    TLS from the start if `at_once`.
+    """A mail server with the part of SMTP that plain-text mail needs.
+
+    With a certificate, it offers STARTTLS, or uses TLS from the start if `at_once`.
 
     Source: RFC 5321, section 3; RFC 3207, section 4; RFC 4954, section 4.
     """

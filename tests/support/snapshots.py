@@ -1,4 +1,4 @@
-"""Snapshots from plain rows, so that a test can break one row and knows its line."""
+"""Snapshots from plain rows, in which a test can break a row with a known line number."""
 
 import json
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def make_run(home: Home, name: str = "20261121T030000Z-4f1c") -> Run:
 
 
 def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
-    """Every user rates every movie, one per minute, and tags the first; row i of a table is line i + 1 of its file."""
+    """Every user rates every movie, one per minute, and tags the first. Row i of a table is line i + 1 of its file."""
     pairs = [(user, movie) for movie in range(1, n_movies + 1) for user in range(1, n_users + 1)]
     return {
         "ratings": [
@@ -70,10 +70,10 @@ def make_tables(n_users: int = 30, n_movies: int = 20) -> Tables:
 def write_tables(
     folder: Path, tables: Tables, rejects: Sequence[Row] = (), superseded: Sequence[Row] = (), **manifest: Any
 ) -> Snapshot:
-    """Writes the snapshot of `tables`, on a scale of 1 to 5 stars: sorted tables and their source lines.
+    """Writes a snapshot of `tables`, on a scale of 1 to 5 stars: the sorted tables and their source lines.
 
-    Row i of a table is from line i + 1 of <table>.csv, superseded ratings from old.csv. `manifest` overrides entries of
-    the manifest.
+    Row i of a table is from line i + 1 of <table>.csv. Superseded ratings are from old.csv. `manifest` overrides
+    entries of the manifest.
     """
     snapshot = Snapshot(folder)
     folder.mkdir(parents=True)

@@ -35,7 +35,7 @@ class Kind:
 
     write: Write
     damage: Callable[[Home], None] | None = None  # applied to a copy of the home
-    answer: Answer | None = None  # of the server with the source
+    answer: Answer | None = None  # the answer of the server that has the source
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -159,7 +159,7 @@ def number(name: str) -> pl.Expr:
 
 
 def some(share: float, value: pl.Expr, otherwise: str) -> pl.Expr:
-    """The value in the first `share` of rows."""
+    """`value` in the first `share` of rows, the column `otherwise` in the others."""
     return pl.when(pl.int_range(pl.len()) < pl.len() * share).then(value.cast(pl.String)).otherwise(pl.col(otherwise))
 
 

@@ -1,7 +1,7 @@
 """A training with validation in its own process, which can kill itself in the middle of an epoch.
 
-python -m tests.support.trainings NAME FOLDER [STEP]: trains with checkpoints in FOLDER. With STEP, the process kills
-itself (SIGKILL) at that loss, counted over all epochs; otherwise it prints a hash of the weights, and the epochs.
+`python -m tests.support.trainings NAME FOLDER [STEP]` trains with checkpoints in FOLDER. With STEP, the process sends
+itself SIGKILL at that step, counted over all epochs. Otherwise it prints a hash of the weights, and the epochs.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def describe(network: Network, epochs: list[Epoch]) -> list[object]:
 
 
 def die_at(step: int, kind: type[Network]) -> None:
-    """Make the process kill itself at a step, without any chance to clean up."""
+    """Make the process kill itself at a step, without cleaning up."""
     plain, steps = kind.loss, iter(range(1, step + 1))
 
     def loss(self: Network, batch: Interactions) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A validator for tests whose subject is not Great Expectations: one SQL statement per expectation.
 
-A check then costs a third of the CPU time. The contract tests in tests/expect and tests/warehouse hold both equal.
+A check then costs a third of the CPU time. Tests in tests/expect and tests/warehouse check that both find the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def count_offences(
 def validate_both(
     database: str, views: Mapping[str, Sequence[Expectation]], run_id: str, started_at: datetime, pages: Pages | None
 ) -> dict[str, Observation]:
-    """What both validators say. Raises: AssertionError if they differ."""
+    """The observations of both validators. Raises: AssertionError if they differ."""
     seen = run_checkpoint(database, views, run_id, started_at, None)
     assert count_offences(database, views, run_id, started_at, pages) == seen
     return seen

@@ -1,6 +1,7 @@
-"""Nights to publish, of any size: every user has rated one movie and is recommended the next ones by movie_id.
+"""Nights to publish, of any size. Every user has rated one movie, and the list holds the next ones by movie_id.
 
-These are also the movies similar to it. Default lists hold the first movies: in order for all, reversed for a segment.
+These are also the movies similar to it. The default list of all holds the first movies in order, that of a segment the
+same movies in reverse.
 """
 
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ STARTED_AT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 
 Frames = dict[str, pl.DataFrame]
 
-# As in recsys.warehouse, but judged by plain SQL counts: a tenth of the CPU time of Great Expectations, and no import
-# of it. tests/warehouse/test_audit.py holds both equal.
+# As in recsys.warehouse, but with plain SQL counts, which need a tenth of the CPU time of Great Expectations and no
+# import of it. tests/warehouse/test_audit.py checks that both find the same.
 audit = partial(audit_module.audit, validate=count_offences)
 publish = partial(publish_module.publish, validate=count_offences)
 backfill = partial(publish_module.backfill, validate=count_offences)
@@ -51,7 +52,7 @@ def make_outcome(
 
 
 def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: float = 4.0) -> Frames:
-    """User u has rated movie u % n_movies + 1; `rating_hat` is the same in every row, so that a mixture shows."""
+    """User u has rated movie u % n_movies + 1. All rows have the same `rating_hat`, to detect a mixture of runs."""
     user_id = np.arange(1, n_users + 1, dtype=np.int32)
     movie_id = np.arange(1, n_movies + 1, dtype=np.int32)
     rated = user_id % n_movies + 1

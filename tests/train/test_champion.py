@@ -1,4 +1,4 @@
-"""Which published network a night may start its training from."""
+"""The published networks from which a night may start its training."""
 
 import logging
 from datetime import timedelta

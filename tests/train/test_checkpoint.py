@@ -43,7 +43,7 @@ N_EPOCHS = 4
 
 
 class Killed(BaseException):
-    """Stands for kill -9 in tests within this process; nothing catches it."""
+    """Simulates kill -9 in tests within this process. No code catches it."""
 
 
 def start(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -55,7 +55,7 @@ def start(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_by_another_process(tmp_path: Path) -> None:
-    """softmax draws dropout, so the generators must be restored; other networks are tested within this process."""
+    """softmax draws dropout, so the generators must be restored. Tests of other networks run in this process."""
     name, step, epochs = "softmax", 24, 4
     killed = start(name, tmp_path, step)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -80,13 +80,13 @@ def fit(name: str, folder: Path | None, die_at: int | None = None, **training: A
 
 
 def batch_size(name: str) -> int:
-    """For about four steps an epoch; a row of `sequence` is a window of up to 50 ratings."""
+    """The batch size for about four steps an epoch. A row of `sequence` is a window of up to 50 ratings."""
     return 16 if name == "sequence" else 250
 
 
 @cache
 def fit_uninterrupted(name: str) -> tuple[Network, list[Epoch]]:
-    """The result to be reproduced: a training that is never killed, without a checkpoint."""
+    """The expected result: that of a training without kills and checkpoints."""
     return fit(name, None)
 
 
@@ -104,20 +104,20 @@ def die(network: Network, step: int) -> None:
 @pytest.mark.parametrize("name", LOOP_NETWORKS)
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_a_resumed_training_ends_with_the_same_weights(name: str, share: float, tmp_path: Path) -> None:
-    """Killed at its first step, in the middle and at its last step."""
+    """The training is killed at its first step, in the middle or at its last step."""
     expected, all_epochs = fit_uninterrupted(name)
     config = quick_config(name, batch_size=batch_size(name))
     n_steps = N_EPOCHS * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
     with pytest.raises(Killed):
         fit(name, tmp_path, die_at=max(1, round(share * n_steps)))
-    torch.rand(5)  # the global generator moves on in between
+    torch.rand(5)  # advances the global generator in between
     network, epochs = fit(name, tmp_path)
     assert epochs == all_epochs
     assert same_weights(network, expected)
 
 
 def test_a_training_may_be_killed_twice(tmp_path: Path) -> None:
-    for step in (10, 6):  # of 16, the second counted from the resumed epoch
+    for step in (10, 6):  # of 16 steps; the second is counted from the resumed epoch
         with pytest.raises(Killed):
             fit("softmax", tmp_path, die_at=step)
     network, epochs = fit("softmax", tmp_path)
@@ -127,26 +127,26 @@ def test_a_training_may_be_killed_twice(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept_if_they_are_not_the_last(tmp_path: Path) -> None:
     """The learning rate is so high that an early epoch is the best."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "epochs": 6}
-    expected, epochs = fit("softmax", None, **wild)
+    fast: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "epochs": 6}
+    expected, epochs = fit("softmax", None, **fast)
     best = min(epochs, key=lambda epoch: epoch.validation_error or 9.0).number
     assert best < 5
     with pytest.raises(Killed):
-        fit("softmax", tmp_path, die_at=5 * 20 + 3, **wild)
+        fit("softmax", tmp_path, die_at=5 * 20 + 3, **fast)
     assert any(name.startswith("best.") for name in load_file(tmp_path / "training.safetensors"))
-    assert same_weights(fit("softmax", tmp_path, **wild)[0], expected)
+    assert same_weights(fit("softmax", tmp_path, **fast)[0], expected)
 
 
 def test_a_training_killed_after_early_stopping_adds_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after its last epoch, before the checkpoint was removed."""
-    wild: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1, "epochs": 6}
-    expected, epochs = fit("softmax", None, **wild)
+    """The training is killed after its last epoch and before its checkpoint is removed."""
+    fast: dict[str, Any] = {"learning_rate": 0.3, "schedule": "constant", "batch_size": 50, "patience": 1, "epochs": 6}
+    expected, epochs = fit("softmax", None, **fast)
     assert len(epochs) < 6
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "remove", lambda self: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            fit("softmax", tmp_path, **wild)
-    network, again = fit("softmax", tmp_path, **wild)
+            fit("softmax", tmp_path, **fast)
+    network, again = fit("softmax", tmp_path, **fast)
     assert again == epochs
     assert same_weights(network, expected)
 

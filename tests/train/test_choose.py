@@ -30,7 +30,7 @@ def learner() -> Learner:
     return Learner(fit_vocabulary(ratings()), LEVELS, seed=0, device="cpu")
 
 
-def test_ratings_become_indices() -> None:
+def test_ratings_are_encoded_as_indices() -> None:
     rated = pl.DataFrame(
         {"user_id": [30, 10, 99], "movie_id": [7, 8, 5], "rating": [0.5, 3.5, 5.0]},
         schema={"user_id": pl.Int32, "movie_id": pl.Int32, "rating": pl.Float32},
@@ -110,7 +110,7 @@ def test_learning_the_chosen_epochs_reproduces_the_validation_metrics(
 def test_all_random_draws_come_from_the_seed(
     name: str, split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner
 ) -> None:
-    """Earlier draws do not matter, and later draws are not affected."""
+    """Earlier draws have no effect on the training, and the training has no effect on later draws."""
     config = quick_config(name, epochs=1)
     choice = Choice(name, config, 1, tried={})
     torch.manual_seed(1)
@@ -122,10 +122,10 @@ def test_all_random_draws_come_from_the_seed(
     assert not same_weights(first, learn_any(choice, split[0], replace(learner, seed=1), label="third"))
 
 
-def test_held_out_users_are_predicted_like_the_unknown(
+def test_held_out_users_are_predicted_like_the_unknown_user(
     split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner
 ) -> None:
-    """The vocabulary contains them, but all their ratings are held out."""
+    """The vocabulary contains these users, but all their ratings are held out."""
     known = split[0].filter(pl.col("user_id") != 7)
     choice = Choice("ordinal", quick_config("ordinal"), 3, tried={})
     p_UIK = predict_all(learn(choice, known, learner, label="test")).view(61, 41, -1)
@@ -133,7 +133,7 @@ def test_held_out_users_are_predicted_like_the_unknown(
     assert not torch.equal(p_UIK[8], p_UIK[0])
 
 
-def test_sizes_count_the_unknown() -> None:
+def test_sizes_include_the_unknown_ids() -> None:
     vocabulary = fit_vocabulary(pl.DataFrame({"user_id": [5, 6, 7], "movie_id": [1, 2, 2]}))
     sizes = Learner(vocabulary, (1.0, 2.0), 0, "cpu").sizes()
     assert (sizes.n_users, sizes.n_items, sizes.levels) == (4, 3, (1.0, 2.0))
@@ -141,9 +141,9 @@ def test_sizes_count_the_unknown() -> None:
 
 @pytest.mark.slow
 def test_the_ordinal_network_comes_within_5_percent_of_the_best_possible() -> None:
-    """With a size and a penalty for planted tastes, which are stronger than those of MovieLens.
+    """The size and the penalty are set for planted tastes, which are stronger than those of MovieLens.
 
-    Vectors of one dimension instead of three come within 13% (MAE) and 10% (RMSE), plain biases within 17% (RMSE).
+    One dimension instead of three comes within 13% (MAE) and 10% (RMSE), plain biases within 17% (RMSE).
     """
     planted = plant(250, 150, 30_000, rank=2, noise=1.0)
     known, holdout = split_validation(planted.ratings, 0.1, seed=0)

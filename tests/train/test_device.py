@@ -18,7 +18,7 @@ from recsys.train.device import (
 CPU = torch.device("cpu")
 
 
-def test_devices() -> None:
+def test_each_device_setting_selects_its_device() -> None:
     assert pick_device("cpu") == CPU
     if torch.cuda.is_available():
         assert pick_device("auto") == pick_device("cuda") == torch.device("cuda")
@@ -33,7 +33,7 @@ def test_devices() -> None:
             pick_device("mps")
 
 
-def test_half_precision_applies_to_matrix_products_only() -> None:
+def test_half_precision_applies_only_to_matrix_products() -> None:
     weight = torch.rand(3, 3)
     with autocast(CPU, half=True):
         assert (weight @ weight).dtype == torch.bfloat16
@@ -94,7 +94,7 @@ def test_the_number_of_threads_is_restored_after_an_error() -> None:
 
 @pytest.mark.usefixtures("two_threads")
 def test_one_thread_blocks_can_overlap_in_several_python_threads() -> None:
-    """Each uses one thread inside; afterwards all threads, including later ones, have the original number."""
+    """Each block uses one thread. Afterwards all Python threads, including later ones, have the original number."""
     first_in, second_in, first_out = (threading.Event() for _ in range(3))
 
     def first() -> list[int]:

@@ -33,11 +33,11 @@ def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_loss(name: str) -
 @pytest.mark.parametrize("name", ["ordinal", "softmax"])
 def test_neither_the_network_nor_the_global_generator_changes(name: str) -> None:
     config = quick_config(name)
-    network, twin = build(name, config), build(name, config)
+    network, copy = build(name, config), build(name, config)
     before = torch.get_rng_state()
     find_learning_rate(network, parts()[0], config.training)
     assert torch.equal(torch.get_rng_state(), before)
-    assert same_weights(network, twin)
+    assert same_weights(network, copy)
 
 
 def test_all_draws_come_from_the_seed() -> None:
@@ -46,7 +46,7 @@ def test_all_draws_come_from_the_seed() -> None:
 
 @pytest.mark.parametrize("name", ["ordinal", "dot_bias"])
 def test_seeds_agree_on_the_suggestion(name: str) -> None:
-    """Within a factor of ten: the order of rows should not decide."""
+    """Suggestions differ at most by a factor of ten, so the order of rows matters little."""
     suggestions = [curve_of(name, seed).suggestion for seed in range(3)]
     assert max(suggestions) <= 10 * min(suggestions)
 

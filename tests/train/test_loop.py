@@ -1,4 +1,4 @@
-"""The training loop, with networks that differ in what it has to handle; see LOOP_NETWORKS."""
+"""The training loop, with networks that make different demands on it (LOOP_NETWORKS)."""
 
 import logging
 import re
@@ -42,7 +42,7 @@ every_rater = pytest.mark.parametrize("name", [name for name in LOOP_NETWORKS if
 
 
 def overfitting(name: str) -> NetworkConfig:
-    """Trained until it overfits the training rows, so that its best epoch is not its last."""
+    """A config whose network overfits the training rows, so that its best epoch is not its last."""
     config = quick_config(name, epochs=8, batch_size=64, learning_rate=0.03, schedule="constant", optimizer="adam")
     regularisation = {"dropout", "l2_thresholds"} & set(type(config).model_fields)
     return change(config, **dict.fromkeys(regularisation, 0.0), **({"l2": 0.001} if name == "ordinal" else {}))
@@ -77,7 +77,7 @@ class Recording(SoftmaxNetwork):
 
 @every_rater  # ranking networks do not learn from the stars
 def test_the_best_epoch_on_validation_is_kept(name: str) -> None:
-    """Validation contradicts the training data: the more a network learns, the higher its error."""
+    """Validation contradicts the training data, so the error rises as the network learns."""
     train = parts()[0]
     network, epochs = fit_any(name, overfitting(name), train=train, validation=flip(train))
     least = min(epoch.validation_error for epoch in epochs if epoch.validation_error is not None)
@@ -98,7 +98,7 @@ def test_stop_after_reproduces_the_best_epoch(name: str) -> None:
 
 @every_network
 def test_stop_after_is_an_epoch_of_the_full_schedule(name: str) -> None:
-    """Two epochs of a six-epoch schedule differ from a two-epoch schedule."""
+    """The first two epochs of a six-epoch schedule differ from a two-epoch schedule."""
     six, two = (quick_config(name, epochs=epochs, schedule="one_cycle") for epochs in (6, 2))
     stopped, epochs = fit_any(name, six, stop_after=2)
     assert epochs == fit_any(name, six)[1][:2]
@@ -107,7 +107,7 @@ def test_stop_after_is_an_epoch_of_the_full_schedule(name: str) -> None:
 
 @every_network
 def test_validation_is_never_trained_on(name: str) -> None:
-    """Other ratings or other pairs in validation do not change the weights of an epoch."""
+    """Changing ratings or pairs of validation does not change the weights of an epoch."""
     train, validation = parts()
     first, _ = fit_any(name, train=train, stop_after=1)
     second, alone = fit_any(name, train=train, stop_after=2)
@@ -117,15 +117,15 @@ def test_validation_is_never_trained_on(name: str) -> None:
         assert same_weights(network, second if best_epoch(epochs).number == 2 else first)
 
 
-def test_implicit_history_comes_from_training_rows_only() -> None:
+def test_implicit_history_comes_only_from_training_rows() -> None:
     train, validation = parts()
     alone, _ = fit("ordinal", train=train, stop_after=1)
-    beside, _ = fit("ordinal", train=train, validation=validation, stop_after=1)
-    assert torch.equal(predict_all(alone), predict_all(beside))
+    with_validation, _ = fit("ordinal", train=train, validation=validation, stop_after=1)
+    assert torch.equal(predict_all(alone), predict_all(with_validation))
 
 
 def test_a_history_that_includes_the_holdout_changes_predictions() -> None:
-    """The leak that the test above would detect does change predictions."""
+    """So the test above would detect this leak."""
     train, holdout = parts()
 
     class Leaking(OrdinalNetwork):
@@ -255,7 +255,7 @@ def test_the_order_of_rows_comes_from_its_own_generator() -> None:
     assert not same_weights(networks[0], other)
 
 
-def test_trainings_in_two_threads_equal_trainings_in_turn() -> None:
+def test_trainings_in_two_threads_equal_sequential_ones() -> None:
     config = quick_config("ordinal_basic", epochs=5)
 
     def train(seed: int) -> RatingNetwork:
@@ -274,7 +274,7 @@ def test_trainings_in_two_threads_equal_trainings_in_turn() -> None:
 
 @every_network
 def test_half_precision_training_reduces_the_loss(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on CUDA, where products are in bfloat16; weights and predictions stay float32."""
+    """Products are in bfloat16, as on CUDA. Weights and predictions stay float32."""
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # its LSTM in bfloat16 needs AVX-512
     network = build_any(name, quick_config(name))
     epochs = fit_network(network, parts()[0], quick_config(name, epochs=6).training, half=True)
@@ -350,8 +350,8 @@ def test_predictions_may_be_empty_and_have_no_gradients(name: str) -> None:
 
 
 @every_network
-def test_prediction_is_the_same_twice(name: str) -> None:
-    """Even if the network was left in training mode, in which dropout draws."""
+def test_repeated_predictions_are_equal(name: str) -> None:
+    """This holds even if the network is still in training mode, in which dropout draws."""
     network = fitted(name)
     assert torch.equal(answer_all(network.train()), answer_all(network))
     assert len(answer_all(network)) == len(every_pair())

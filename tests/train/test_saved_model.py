@@ -77,7 +77,7 @@ def test_a_folder_without_meta_json_is_refused(saved: SavedModel) -> None:
 
 
 def test_meta_json_is_written_last(tmp_path: Path) -> None:
-    """A folder left by a process killed between the two files is not mistaken for a model."""
+    """If a process is killed between the two files, its folder is not mistaken for a model."""
     (tmp_path / "model" / "meta.json").mkdir(parents=True)  # so that writing it fails
     with pytest.raises(OSError, match=r"meta\.json"):
         save(tmp_path)
@@ -165,7 +165,7 @@ def test_holdout_metrics_and_champion_are_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_movies", [40, 41])
 def test_another_vocabulary_is_refused(saved: SavedModel, n_movies: int) -> None:
-    """Even if it has the same size, because its rows belong to other users."""
+    """It is refused even if it has the same size, because its rows belong to other users."""
     other = Vocabulary(np.arange(2, 62, dtype=np.int32), np.arange(1, n_movies + 1, dtype=np.int32))
     words = f"trained with vocabulary {VOCABULARY.content_hash()}, not with {other.content_hash()}"
     with pytest.raises(ModelError, match=words):
@@ -199,7 +199,7 @@ def test_weights_of_another_network_are_refused(saved: SavedModel, tmp_path: Pat
         load_model(saved, VOCABULARY)
 
 
-def test_other_levels_in_meta_are_refused(saved: SavedModel) -> None:
+def test_another_number_of_levels_in_meta_json_is_refused(saved: SavedModel) -> None:
     change_meta(saved, levels=[1.0, 2.0, 3.0])
     with pytest.raises(ModelError, match="size mismatch"):
         load_model(saved, VOCABULARY)

@@ -46,7 +46,7 @@ def test_sgd_weight_decay_is_part_of_the_gradient() -> None:
 
 
 def test_adam_weight_decay_is_decoupled_from_the_gradient() -> None:
-    """As in AdamW: the first step moves every weight by the rate, regardless of the size of its gradient."""
+    """As in AdamW, the first step moves every weight by the rate, regardless of the size of its gradient."""
     before, after, gradient = before_and_after(one_step(optimizer="adam", learning_rate=0.001, weight_decay=0.1))
     moved = gradient.abs() > 1e-4
     expected = before * (1 - 0.001 * 0.1) - 0.001 * gradient.sign()
@@ -113,7 +113,7 @@ def test_the_error_names_the_largest_weight_and_gradient() -> None:
     )
 
 
-def test_weights_broken_by_the_last_step_are_named() -> None:
+def test_weights_that_are_not_finite_after_the_last_step_are_named() -> None:
     config = quick_config("ordinal", epochs=1, batch_size=1000, learning_rate=3e38, schedule="constant")
     with pytest.raises(
         ModelError, match=r"train: weights of .*user_table.* are not finite\. Lower learning_rate, now 3e"

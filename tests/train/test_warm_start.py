@@ -58,7 +58,7 @@ def champion_of(
 def started(
     name: str, champion: Champion, ratings: pl.DataFrame = TONIGHT, config: NetworkConfig | None = None
 ) -> tuple[Any, Any]:
-    """A network prepared for tonight, and one with a warm start; neither has taken a step."""
+    """A network prepared for tonight, and one with a warm start. Neither has taken a step."""
     learner = learner_of(TONIGHT)
     rows = learner.encode(ratings)
     networks = []
@@ -91,8 +91,8 @@ def test_new_ids_start_at_the_mean_of_the_copied_rows() -> None:
     torch.testing.assert_close(warm.item[40 - 5], warm.item[1:26].mean(0))
 
 
-def test_ids_without_ratings_stay_like_the_unknown() -> None:
-    """Whether or not the champion knows them: the vocabulary may be larger than the training part."""
+def test_ids_without_ratings_stay_like_the_unknown_id() -> None:
+    """This holds for ids that the champion knows and for others. The vocabulary may exceed the training part."""
     without = TONIGHT.filter(~pl.col("user_id").is_in([20, 50]))
     fresh, warm = started("ordinal", champion_of("ordinal"), without)
     for user_id in (20, 50):
@@ -158,7 +158,7 @@ def test_weights_of_another_size_start_from_scratch_and_are_logged(caplog: pytes
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_with_the_same_ids_the_warm_network_scores_like_the_champion(name: str) -> None:
-    """Before its first step, for every kind of table."""
+    """The scores are compared before the first step, for every kind of table."""
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config(name, epochs=1)
     network, _ = fit_seeded(name, config, rows, learner)
@@ -175,7 +175,7 @@ def test_with_the_same_ids_the_warm_network_scores_like_the_champion(name: str) 
 @pytest.mark.parametrize("users", [PLANTED.users, PLANTED.users.clear()], ids=["added", "removed"])
 @pytest.mark.parametrize("name", ["ordinal", "hybrid", "wide_deep"])  # the networks with features
 def test_a_users_table_may_be_added_or_removed(name: str, users: pl.DataFrame) -> None:
-    """Weights for features of users then start from scratch; all others are copied."""
+    """Weights for features of users then start from scratch. All others are copied."""
     there = learner_of(LAST_NIGHT, PLANTED.users.clear() if len(users) else PLANTED.users)
     config = quick_config(name)
     network, _ = fit_seeded(name, config, there.encode(LAST_NIGHT), there, stop_after=1)
@@ -186,7 +186,7 @@ def test_a_users_table_may_be_added_or_removed(name: str, users: pl.DataFrame) -
 
 
 def test_crossed_tables_are_copied_only_if_their_columns_mean_the_same() -> None:
-    """As when one genre is removed and another added: as many columns, with other meanings."""
+    """If one genre is removed and another added, the table has the same size but other columns."""
     champion = champion_of("wide_deep", seed=10)  # not shared with other tests, since it is changed below
     fresh, warm = started("wide_deep", champion)
     assert torch.equal(warm.item_wide.weight[6 - 5], champion.network.item_wide.weight[6])  # type: ignore[union-attr, index]
@@ -263,15 +263,15 @@ def test_learning_from_a_different_network_is_refused() -> None:
 
 
 def test_the_checkpoint_name_depends_on_the_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that only the same warm start resumes from a checkpoint."""
+    """Only the same warm start resumes from a checkpoint."""
     opened = []
     monkeypatch.setattr("recsys.train.choose.open_checkpoint", lambda folder, *shaping: opened.append(digest(*shaping)))
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config("nmf", epochs=1)
-    gentle = WarmStartConfig(learning_rate_share=0.1)
-    champions = (None, champion_of("nmf"), champion_of("nmf", seed=4), champion_of("nmf", schedule=gentle))
+    slower = WarmStartConfig(learning_rate_share=0.1)
+    champions = (None, champion_of("nmf"), champion_of("nmf", seed=4), champion_of("nmf", schedule=slower))
     again = champion_of.__wrapped__("nmf")
-    opened.clear()  # those of training the champions
+    opened.clear()  # forgets the checkpoints of training the champions
     for champion in (*champions, again):
         fit_seeded("nmf", config, rows, learner, champion=champion)
     assert len(set(opened)) == 4
@@ -288,8 +288,10 @@ def epochs_to_reach(error: float, epochs: list[Epoch]) -> int:
 
 @pytest.mark.parametrize("name", ["dot_bias_one_cycle", "nmf"])
 def test_a_warm_start_reaches_the_cold_error_in_a_third_of_the_epochs(name: str) -> None:
-    """With the newest 1% of the ratings being new. Squared errors vary less by chance than the MAE of 600 medians; the
-    figures of `ordinal` on MovieLens are in docs/experiments.md.
+    """The newest 1% of the ratings are new to the champion.
+
+    The error is squared, because it varies less by chance than the MAE of 600 medians. docs/experiments.md has the
+    figures of `ordinal` on MovieLens.
     """
     planted = plant(150, 80, 6_000)
     known, validation = split_validation(planted.ratings, 0.1, seed=0)
@@ -313,7 +315,7 @@ def learner_on(ratings: pl.DataFrame, planted: Any) -> Learner:
 
 
 def test_rows_of_forgotten_users_are_not_copied() -> None:
-    """No table of tonight contains their rows, although they influenced the champion's shared weights."""
+    """Tonight's tables contain none of their rows, although they influenced the champion's shared weights."""
     champion = champion_of("ordinal")
     _, warm = started("ordinal", champion)
     theirs: Any = champion.network

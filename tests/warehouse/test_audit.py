@@ -1,4 +1,4 @@
-"""The rules on rows: each reports the tables that break it, and no other rule does; Great Expectations agrees."""
+"""The audit rules on rows. Each broken table is reported by one rule only. Great Expectations finds the same."""
 
 import re
 import shutil
@@ -28,9 +28,9 @@ NO_LIMITS = AuditConfig(**dict.fromkeys(AuditConfig.model_fields))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the night that every test begins with: its Parquet files, and the warehouse that run r1 published.
+    """The folder with which every test begins: the Parquet files of a night, and the warehouse that it published as r1.
 
-    User 1 has rated movie 2 and is recommended 3 and 4, user 2 has rated 3 and is recommended 4 and 1, and so on.
+    User 1 has rated movie 2 and gets 3 and 4 as recommendations. User 2 has rated 3 and gets 4 and 1, and so on.
     """
     folder = tmp_path_factory.mktemp("sound")
     publish(make_outcome("r1"), write_night(folder / "night", make_frames()), Home(folder / "home"))
@@ -45,7 +45,7 @@ def file(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def inputs(folder: Path) -> AuditInputs:
-    """That night's ratings."""
+    """The audit inputs of that night."""
     return AuditInputs(folder / "night" / "ratings.parquet", limits=NO_LIMITS)
 
 
@@ -56,7 +56,7 @@ def execute(file: Path, statement: str) -> Path:
 
 
 def write_warehouse(frames: Frames, path: Path, run_id: str = "r1") -> Path:
-    """A warehouse with these tables, without any of the checks of `publish`."""
+    """Writes a warehouse with these tables, without the checks of `publish`."""
     path.unlink(missing_ok=True)
     with duckdb.connect(path) as connection:
         connection.execute(sql.read("schema"))
@@ -205,17 +205,17 @@ def test_audit_does_not_change_the_file(file: Path, inputs: AuditInputs) -> None
 
 
 def test_without_inputs_only_rules_on_the_tables_are_checked(file: Path) -> None:
-    """As for a run that is restored: what its users had rated is not known, but the ranks of its lists are."""
+    """The audit of a restored run: the ratings of its users are unknown, but the ranks of its lists are known."""
     audit(execute(file, f"update recommendations set movie_id = 2 {FIRST}"), "r1", None, None)
     with pytest.raises(PublishError, match="audit_ranks: "):
         audit(execute(file, f"update recommendations set rank = 3 {SECOND}"), "r1", None, None)
 
 
 class TestLength:
-    """Lists are `n` long, or as long as the ratings of the user, the available movies and the rules allow."""
+    """A list has `n` movies, or as many as the user's ratings, the available movies and the rules leave."""
 
     def audit(self, frames: Frames, folder: Path, n: int = 2, *, available: Any = None, **shortened: int) -> None:
-        """`shortened` is how many movies rules leave to a user, as user_1=1."""
+        """`shortened` is the number of movies that rules leave to a user, as in user_1=1."""
         tonight = write_night(folder / "night", frames)
         users = {"user_id": [int(name.removeprefix("user_")) for name in shortened], "n_available": shortened.values()}
         inputs = AuditInputs(
@@ -269,7 +269,7 @@ class TestLength:
 
 
 def test_a_movie_that_is_not_available_is_refused(file: Path, inputs: AuditInputs, tmp_path: Path) -> None:
-    """Movie 1 is recommended to two users, stands in two default lists, and is similar to two movies."""
+    """Movie 1 is in the lists of two users and in two default lists, and is similar to two movies."""
     available = write_frame(tmp_path / "available.parquet", movie_id=[2, 3, 4])
     with pytest.raises(PublishError, match=r"audit_available: 1 .* movie_id 1, n_rows 6"):
         audit(file, "r1", 2, replace(inputs, available=available))
@@ -283,12 +283,12 @@ def test_a_blocked_movie_is_refused(file: Path, inputs: AuditInputs, tmp_path: P
 
 
 class TestCaps:
-    """At most one of the movies 1, 2 and 3 in a list of two, which leaves room for 4."""
+    """A list of two may have at most one of the movies 1, 2 and 3, so 4 fills the other place."""
 
     RIGHT = ((3, 4), (1, 4), (1,), (4, 2), (4, 1))
 
     def audit(self, file: Path, inputs: AuditInputs, lists: tuple[tuple[int, ...], ...], folder: Path) -> None:
-        """`lists` are those of users 1 to 4, who have rated the movies 2, 3, 4 and 1; and of segment all."""
+        """`lists` are those of users 1 to 4, who have rated the movies 2, 3, 4 and 1, and that of segment all."""
         *of_users, of_all = lists
         rows = [
             f"({user}, {rank}, {movie}, 1.0, 4.0, [{user % 4 + 1}], 'history', 'r1')"
@@ -304,7 +304,7 @@ class TestCaps:
         )
         names = ["caps[0] a"] * 3
         caps = write_frame(folder / "caps.parquet", movie_id=[1, 2, 3], group_name=names, at_most=[1, 1, 1])
-        lengths = [len(movies) for movies in of_users]  # audit_length trusts them, so that only audit_room complains
+        lengths = [len(movies) for movies in of_users]  # audit_length accepts these, so only audit_room reports
         shortened = write_frame(folder / "shortened.parquet", user_id=[1, 2, 3, 4], n_available=lengths)
         audit(file, "r1", 2, replace(inputs, caps=caps, shortened=shortened))
 
@@ -330,11 +330,11 @@ class TestCaps:
 
 
 class TestGreatExpectations:
-    """A night validates with it; other tests validate by SQL counts, which these tests hold equal."""
+    """Nights validate with Great Expectations, other tests with SQL counts. Both must find the same."""
 
     @pytest.fixture
     def measured(self, file: Path) -> Path:
-        """A run with a value of every measure."""
+        """A warehouse whose run has a value of every measure."""
         values = ", ".join(
             f"('r1', 'ordinal', 'tonight', 'all', '{name}', 0.5)" for name in {measure.name for measure in MEASURES}
         )
@@ -356,7 +356,7 @@ class TestGreatExpectations:
         return seen
 
     def test_finds_the_same_on_sound_tables(self, measured: Path, inputs: AuditInputs) -> None:
-        """The limits are those that the value 0.5 just meets."""
+        """Every limit is 0.5, which the measured values just meet."""
         limits = AuditConfig(**dict.fromkeys(AuditConfig.model_fields, 0.5))
         seen = self.observe(measured, replace(inputs, limits=limits), fails=False)
         assert len(seen) == len(ROW_RULES) + len(MEASURES)
@@ -365,8 +365,9 @@ class TestGreatExpectations:
     def test_finds_the_same_on_tables_that_break_the_rules(
         self, measured: Path, inputs: AuditInputs, tmp_path: Path
     ) -> None:
-        """With caps and without, because lengths are checked by other rules then. All rules are broken but two:
-        audit_any needs a table without rows, and audit_contract is tested below.
+        """With and without caps, because caps change the rules that check lengths.
+
+        All rules are broken except two: audit_any needs a table without rows, and audit_contract is tested below.
         """
         execute(
             measured,
@@ -404,7 +405,7 @@ class TestGreatExpectations:
         }
 
     def test_the_page_of_the_results_needs_no_network(self, home: Home, tmp_path: Path) -> None:
-        """As a night publishes, without another validator."""
+        """Publishes like a night, with Great Expectations."""
         docs = tmp_path / "data_docs"
         tonight = replace(write_night(tmp_path / "night", make_frames()), audit_docs=docs)
         publish_module.publish(make_outcome("r1"), tonight, home)

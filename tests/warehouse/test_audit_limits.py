@@ -1,4 +1,4 @@
-"""The limits on all lists together: how they are measured, and that tables beyond a limit are not published."""
+"""The limits on all lists together: their measures, and the refusal to publish tables beyond a limit."""
 
 import shutil
 from dataclasses import replace
@@ -34,7 +34,7 @@ def served(first_night: Home, home: Home) -> Home:
 
 
 def change(frames: Frames, where: pl.Expr, **columns: Any) -> Frames:
-    """The frames with constants in some rows of `recommendations`."""
+    """The frames with other constants in some rows of `recommendations`."""
     lists = frames["recommendations"]
     changed = [
         pl.when(where).then(pl.lit(value, dtype=lists.schema[name])).otherwise(pl.col(name)).alias(name)
@@ -55,7 +55,7 @@ def without_ratings(frames: Frames, n_users: int) -> Frames:
 
 
 def with_first(frames: Frames, movie_id: int) -> Frames:
-    """The movie is first in the list of every user who has neither rated it nor listed it already."""
+    """The frames with a movie first in the list of every user who has not rated it and whose list lacks it."""
     lists = frames["recommendations"]
     has = pl.concat([lists.select("user_id", "movie_id"), frames["ratings"].select("user_id", "movie_id")])
     has_not = lists.join(has.filter(movie_id=movie_id), on="user_id", how="anti")["user_id"].unique()
@@ -63,7 +63,7 @@ def with_first(frames: Frames, movie_id: int) -> Frames:
 
 
 def shifted(frames: Frames) -> Frames:
-    """Other movies than before, for every user."""
+    """The frames with other movies in the list of every user."""
     return frames | {"recommendations": frames["recommendations"].with_columns((pl.col("movie_id") + 1) % 40 + 1)}
 
 

@@ -31,7 +31,7 @@ def publish_run(home: Home, run_id: str, **size: Any) -> None:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
-    """Homes to copy, each with one more published run, by that run."""
+    """For each run, a home to copy in which it is the newest published run."""
     folder = tmp_path_factory.mktemp("homes")
     home = Home(folder / "home")
     copies = {}
@@ -78,7 +78,7 @@ def partitions(lake: Path, table: str = "recommendations") -> list[str]:
     return sorted(path.name for path in (lake / table).iterdir())
 
 
-def test_every_table_of_the_run_is_written_and_named(served: Home, lake: Path) -> None:
+def test_every_table_of_the_run_is_written_and_listed(served: Home, lake: Path) -> None:
     done = export(served, lake)
     assert done.rows == {
         "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
@@ -162,7 +162,7 @@ def test_without_served_lists_nothing_is_exported(home: Home, lake: Path) -> Non
     assert not lake.exists()
 
 
-def test_a_folder_that_cannot_be_written(served: Home, lake: Path) -> None:
+def test_an_unwritable_folder_is_an_error(served: Home, lake: Path) -> None:
     lake.write_text("a file")
     with pytest.raises(UsageError, match=r"cannot be written: .*File exists.* Next: choose a folder"):
         export(served, lake)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_an_error(served: Home, lake: Path, monkeypatch: pytest.M
     assert files_in(lake) == {}
 
 
-def test_one_export_at_a_time(served: Home, lake: Path) -> None:
+def test_a_second_export_at_the_same_time_is_refused(served: Home, lake: Path) -> None:
     lake.mkdir()
     with (
         alone(lake / "_latest.json", "export"),
@@ -205,7 +205,7 @@ def test_keep_never_removes_the_served_run(served: Home, lake: Path) -> None:
 def test_a_forgotten_user_is_removed_by_the_next_export(
     served: Home, lake: Path, publish_next: Callable[[str], None]
 ) -> None:
-    """Before any night runs: from the served run, from tables that were not asked for, and from older runs."""
+    """No night runs in between. The user is removed from the served run, older runs and tables not requested."""
     export(served, lake)
     publish_next(SECOND)
     export(served, lake)

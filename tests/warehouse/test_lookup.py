@@ -119,7 +119,7 @@ def test_similar_movies_by_title_or_id(served: Home, asked: str) -> None:
     ]
 
 
-def test_similar_movies_of_a_movie_without_any(served: Home) -> None:
+def test_similar_movies_may_be_empty(served: Home) -> None:
     with duckdb.connect(served.warehouse) as connection:
         connection.execute("delete from similar_movies where movie_id = 2")
     assert similar(served, "Movie 2")[1].is_empty()
@@ -145,7 +145,7 @@ def test_lists_that_the_run_did_not_make_are_an_error(without: Home) -> None:
         recommend_default(without, "all")
 
 
-def test_a_warehouse_of_an_older_version_is_named_as_such(served: Home) -> None:
+def test_a_warehouse_of_an_older_version_is_an_error(served: Home) -> None:
     with duckdb.connect(served.warehouse) as connection:
         connection.execute("drop table similar_movies")
     with pytest.raises(NotPublished, match=r"older version of recsys: .*similar_movies.* Next: `recsys nightly --home"):
@@ -206,6 +206,6 @@ def test_a_damaged_warehouse_is_an_error(home: Home) -> None:
         list_runs(home, 10)
 
 
-def test_leaves_no_connection_open(served: Home) -> None:
+def test_no_connection_stays_open(served: Home) -> None:
     recommend(served, 1)
     duckdb.connect(served.warehouse).close()  # for writing: fails while a read-only connection is open in this process

@@ -1,4 +1,4 @@
-"""Publishing, backfilling, restoring and recording: which rows each table has afterwards, and what stays on failure."""
+"""Publishing, backfilling, restoring and recording: the rows of each table afterwards, and what a failure keeps."""
 
 import shutil
 from dataclasses import replace
@@ -26,7 +26,7 @@ def tonight(tmp_path: Path) -> Tonight:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home to copy: most tests begin with the same published run."""
     folder = tmp_path_factory.mktemp("published")
     home = Home(folder / "home")
@@ -35,9 +35,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture
-def r1(elsewhere: Home, home: Home) -> None:
+def r1(template: Home, home: Home) -> None:
     """Run r1 has been published from `tonight`."""
-    shutil.copytree(elsewhere.root, home.root)
+    shutil.copytree(template.root, home.root)
 
 
 def select(home: Home, statement: str) -> list[tuple[Any, ...]]:
@@ -132,7 +132,7 @@ class TestPublish:
         assert home.warehouse.stat().st_size < 1.1 * first_bytes
 
     @pytest.mark.usefixtures("r1")
-    def test_failed_audit_keeps_the_old_file_to_the_byte(self, home: Home, tmp_path: Path) -> None:
+    def test_a_failed_audit_leaves_the_old_file_unchanged(self, home: Home, tmp_path: Path) -> None:
         before = home.warehouse.read_bytes()
         frames = make_frames()
         frames["recommendations"] = frames["recommendations"].head(-1)
@@ -209,8 +209,8 @@ class TestBackfill:
         ) == [(2.0, "r3")]
         assert select(home, "select verdict, published from runs where run_id = 'r3'") == [("backfilled", False)]
 
-    def test_the_lists_of_the_served_run_stay_however_many_are_newer(self, home: Home, tonight: Tonight) -> None:
-        """As after a roll-back. A backfilled run that is too old to be kept stays until the next run publishes."""
+    def test_the_lists_of_the_served_run_stay_even_if_many_runs_are_newer(self, home: Home, tonight: Tonight) -> None:
+        """A roll-back causes this. A backfilled run that is too old to be kept stays until the next publish."""
         publish(known_until("r1", 1), tonight, home)
         few = replace(tonight, history_runs=2)
         for day in (5, 6):
@@ -311,7 +311,7 @@ def test_a_full_disk_is_detected_before_anything_is_written(home: Home, tonight:
 
 
 class TestOlderVersion:
-    """A warehouse without default lists, similar movies, served_by and n_ratings; an earlier version wrote it."""
+    """A warehouse of an earlier version, without default lists, similar movies, served_by and n_ratings."""
 
     @pytest.fixture
     def older(self, home: Home, r1: None) -> Home:
@@ -409,7 +409,7 @@ class TestForgotten:
         return write_night(tmp_path / "theirs", frames)
 
     def traces(self, home: Home) -> dict[str, int]:
-        """Rows by table in which the id can be read anywhere."""
+        """For each table that mentions the id, the number of rows that do."""
         with duckdb.connect(home.warehouse, read_only=True) as connection:
             tables = [name for (name,) in connection.sql("select table_name from duckdb_tables()").fetchall()]
             counts = {

@@ -1,4 +1,4 @@
-"""Publishing beside other processes: readers see whole runs, and a kill leaves the old file or the new one."""
+"""Publishing while other processes read or write: readers see whole runs, a kill leaves the old or the new file."""
 
 import logging
 import random
@@ -74,7 +74,7 @@ def test_readers_see_one_whole_run_while_others_are_published(served: Home, pair
 
 @pytest.mark.slow
 def test_a_kill_leaves_the_old_file_or_the_new_one(served: Home, pair: list[Tonight]) -> None:
-    """At random moments over the whole of a publish; the next publish succeeds in spite of the files that are left."""
+    """Kills at random moments during a publish. The next publish succeeds despite the files that are left."""
     start = time.monotonic()
     publish(make_outcome("r00-1"), pair[0], served)
     publish_seconds = time.monotonic() - start

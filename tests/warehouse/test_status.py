@@ -106,7 +106,7 @@ def test_a_rollback_that_blocks_publishing_is_reported(served: Home) -> None:
     assert status(served).held is None
 
 
-def test_nothing_is_published(home: Home) -> None:
+def test_status_if_nothing_is_published(home: Home) -> None:
     assert render(status(home)) == f"nothing is published; next: `recsys nightly --home {home.root}`"
     record(ended(FIRST, "data refused", "too few"), home)
     found = status(home, 26, after(hours=1))
@@ -114,7 +114,7 @@ def test_nothing_is_published(home: Home) -> None:
     assert render(found).startswith(f"nothing is published; last night {FIRST}: data refused: too few; next: `recsys r")
 
 
-def test_a_warehouse_that_cannot_be_read(home: Home) -> None:
+def test_an_unreadable_warehouse_is_reported(home: Home) -> None:
     home.root.mkdir()
     home.warehouse.write_bytes(b"x" * 9999)
     with pytest.raises(NotPublished, match=r"cannot be opened: .* Next: "):

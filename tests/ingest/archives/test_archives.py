@@ -1,4 +1,4 @@
-"""Archives and folders that are refused, see tests/support/hostile.py, and those that must not be."""
+"""Archives and folders that are refused (tests/support/hostile.py), and unusual ones that are accepted."""
 
 import io
 import os
@@ -38,7 +38,7 @@ from tests.support.hostile import (
     zip_bytes,
 )
 
-RIGHT_64 = struct.pack("<2HQ", 1, 8, 3)  # zip64 field: three bytes
+RIGHT_64 = struct.pack("<2HQ", 1, 8, 3)  # a zip64 field with the size of 3 bytes
 
 
 def every(kinds: Kinds) -> pytest.MarkDecorator:
@@ -71,7 +71,7 @@ def test_an_unsafe_or_damaged_zip_is_refused_and_writes_nothing(kind: str, tmp_p
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_zip_with_any_bytes_changed_reads_the_same_or_is_refused(data: st.DataObject) -> None:
-    """Most changes hit the directory, which zipfile trusts."""
+    """Most changes are in the directory, which zipfile trusts."""
     whole = fuzzed_zip()
     directory = whole.index(b"PK\x01\x02")
     changed = bytearray(whole)
@@ -200,7 +200,7 @@ def test_an_unsafe_folder_is_refused(kind: str, tmp_path: Path) -> None:
 def test_links_within_a_folder_are_read_and_dangling_ones_ignored(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "ml-1m")
     (path / "2003-02-28.dat").symlink_to("ratings.dat")
-    (path / ".#ratings.dat").symlink_to("user@host.1234")  # how Emacs locks a file
+    (path / ".#ratings.dat").symlink_to("user@host.1234")  # a lock file of Emacs
     (path / "folder").mkdir()
     with opened(path) as files:
         assert set(files.entries) == {"ratings.dat", "movies.dat", "users.dat", "2003-02-28.dat"}

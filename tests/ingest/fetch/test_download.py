@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback is reached directly, whichever proxy the machine uses."""
+    """Loopback is reached directly, even on a machine with a proxy."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -76,7 +76,7 @@ def names_beside(path: Path) -> set[str]:
 
 
 def check_complete(path: Path, content: bytes = CONTENT) -> None:
-    """The file is complete, and there is nothing beside it but its lock."""
+    """Checks that the file is complete and that its folder has only the file and its lock."""
     assert path.read_bytes() == content
     assert names_beside(path) == {"file.zip", ".file.zip.lock"}
 
@@ -85,7 +85,7 @@ def check_absent(path: Path) -> None:
     assert names_beside(path) == {".file.zip.lock"}
 
 
-# ---- without trouble
+# ---- good connections
 
 
 def test_a_file_is_fetched_with_one_request_that_names_us_and_is_logged(
@@ -112,7 +112,7 @@ def test_an_existing_file_is_fetched_again_only_if_it_is_wrong(site: Site, path:
 
 
 def test_a_file_gets_its_name_only_after_it_was_checked(site: Site, path: Path) -> None:
-    """A process that is killed before leaves a part, which the next download overwrites."""
+    """If the process is killed before the check, a part is left, which the next download overwrites."""
     path.parent.mkdir()
     path.with_name(".file.zip.part").write_bytes(CONTENT * 2)
     checked = []
@@ -177,7 +177,7 @@ def test_an_unknown_host_is_an_outage(path: Path) -> None:
 # ---- wrong lengths and wrong bytes
 
 
-def test_less_than_announced_is_never_taken_for_the_file(site: Site, path: Path) -> None:
+def test_a_file_shorter_than_announced_is_never_accepted(site: Site, path: Path) -> None:
     site.usual = other_length(len(CONTENT) + 1_000)
     with pytest.raises(SourceOutage, match="broke off"):
         fetch(site, path)
@@ -339,10 +339,10 @@ def test_a_full_disk_is_reported(site: Site, path: Path) -> None:
     check_absent(path)
 
 
-# ---- two downloads of one file: a lock of the same kind holds between threads as between processes
+# ---- two downloads of one file, in two threads: the lock works in the same way between processes
 
 
-def test_of_two_downloads_one_waits_and_uses_the_file_of_the_other(
+def test_a_second_download_waits_and_uses_the_file_of_the_first(
     site: Site, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.usual = hold_back

@@ -39,7 +39,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback is reached directly, by pip as well, whichever proxy the machine uses."""
+    """We and pip reach loopback directly, even on a machine with a proxy."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, ",".join(["127.0.0.1", *filter(None, [os.environ.get(name)])]))
 
@@ -67,7 +67,7 @@ def nowhere() -> str:
 
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
-    """Points pip, which runs in a process of its own, to an address without a server."""
+    """Points pip, which runs in a separate process, to an address without a server."""
     monkeypatch.setenv("PIP_INDEX_URL", f"{nowhere}/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     for variable in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
@@ -80,7 +80,7 @@ def publish(site: Site, dataset: str) -> Path:
 
 
 def publish_with_checksum(site: Site, dataset: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same for an edition with a published checksum, which is replaced by that of the stand-in."""
+    """Like `publish`, for an edition with a published checksum. The checksum is replaced by that of the stand-in."""
     path = publish(site, dataset)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     monkeypatch.setitem(DATASETS, dataset, replace(DATASETS[dataset], md5=md5))
@@ -190,7 +190,7 @@ def test_without_an_index_the_error_names_everything_that_was_tried(home: Home, 
     assert "pip cannot download recbole==1.2.1" in message
     for way in ("(1) download", "(2) let pip reach a package index that has recbole==1.2.1", "use --source synthetic:"):
         assert way in message
-    assert "--source ml-100k" not in message  # which is what failed
+    assert "--source ml-100k" not in message  # that is the source that failed
     assert leftovers(home) == []
 
 
@@ -218,7 +218,7 @@ def test_the_copy_from_the_wheel_has_three_files_and_always_the_same_bytes(tmp_p
     ],
 )
 @pytest.mark.parametrize("name", ["source.zip", "source"])
-def test_a_local_source_is_recognised_by_what_is_inside(
+def test_a_local_source_is_recognised_by_its_content(
     layout: str, dataset: str, name: str, tmp_path: Path, home: Home, nowhere: str
 ) -> None:
     planted = plant(20, 10, 100)
@@ -242,7 +242,7 @@ def test_published_archives_are_recognised(
     assert fetch_archive(str(real_archive(dataset).path), home).dataset == dataset
 
 
-def test_the_hash_of_a_directory_depends_on_its_relevant_files_only(tmp_path: Path, home: Home) -> None:
+def test_the_hash_of_a_directory_depends_only_on_its_relevant_files(tmp_path: Path, home: Home) -> None:
     planted = plant(20, 10, 100)
     path = write_archive(tmp_path / "source", "ml-100k", planted.ratings, planted.movies, planted.users)
     before = fetch_archive(str(path), home)

@@ -51,7 +51,7 @@ USERS = pl.DataFrame(
 
 
 def read(path: Path) -> dict[str, pl.DataFrame]:
-    """Every table of a source, and its rejects, in the order of lines."""
+    """Every table of a source, and its rejects, in line order."""
     with duckdb.connect() as connection:
         with opened(path) as files:
             layout = recognise(files)
@@ -180,7 +180,7 @@ def test_invalid_bytes_reject_only_their_line(tmp_path: Path) -> None:
 
 
 def test_readable_ratings_are_left_to_the_rules(tmp_path: Path) -> None:
-    """Ratings off the scale, of unknown movies or repeated are rows."""
+    """Ratings that are off the scale, of unknown movies, or repeated are read as rows."""
     ratings = "1,10,-1,978300760\n1,10,9.75,0\n1,77,4,978300760\n1,77,4,978300760\n"
     tables = read(write_latest(tmp_path / "a", ratings=ratings))
     assert tables["ratings"]["rating"].to_list() == [-1, 9.75, 4, 4]
@@ -204,7 +204,7 @@ def test_an_unreadable_column_is_named_with_an_example(tmp_path: Path) -> None:
         read(write_latest(tmp_path / "a", ratings=ratings))
 
 
-def test_reading_a_large_file_of_another_kind_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_of_another_kind_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "GIVE_UP_AFTER", 99)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 600)
     with pytest.raises(DataRefused, match=r"none of the 1\d\d lines read of ratings\.csv"):

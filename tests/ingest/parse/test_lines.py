@@ -29,7 +29,7 @@ def in_arrow(folder: Path, content: bytes, text: Text = PLAIN, encoding: str = "
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
-def test_a_last_line_counts_however_it_ends(end: bytes, tmp_path: Path) -> None:
+def test_the_last_line_counts_with_and_without_a_line_end(end: bytes, tmp_path: Path) -> None:
     assert numbered(tmp_path, b"one\r\ntwo" + end) == [(1, b"one"), (2, b"two")]
 
 
@@ -79,7 +79,7 @@ def test_latin_1_reaches_arrow_in_utf8(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("neighbour", ['2,"b"', '2,"b'])
 def test_quotes_are_read_line_by_line(line: str, fields: list[str] | None, neighbour: str, tmp_path: Path) -> None:
-    """Whether the other lines with quotes are complete or not."""
+    """A line is read the same whether the neighbouring quoted line is complete or not."""
     rows = in_arrow(tmp_path, f"{line}\n{neighbour}\nplain,line\n".encode(), COMMAS)
     assert rows[0][2] == fields
     assert (rows[0][3] is None) == (fields is not None)
@@ -87,7 +87,7 @@ def test_quotes_are_read_line_by_line(line: str, fields: list[str] | None, neigh
     assert rows[2][2:] == (None, None)
 
 
-def test_the_rest_is_between_the_other_fields(tmp_path: Path) -> None:
+def test_the_field_with_separators_is_between_the_others(tmp_path: Path) -> None:
     text = Text("a.txt", "::", ("user_id", "tag", "tagged_at"), rest="tag")
     rows = in_arrow(tmp_path, b"1::a::b:::3\n1::a\n1:::::3\n\n", text)
     assert [fields for _, _, fields, _ in rows] == [["1", "a::b:", "3"], ["1", "a"], ["1", ":", "3"], [""]]

@@ -63,7 +63,7 @@ def read(path: Path) -> dict[str, pl.DataFrame]:
 
 
 def drop(path: Path, table: str) -> tuple[pl.DataFrame, dict[int, str], list[str]]:
-    """Rows in the order of lines, the reasons of rejected lines, and the notices."""
+    """The rows of a drop in line order, the reasons of rejected lines, and the notices."""
     with duckdb.connect() as connection:
         notices = read_drop(path, table, connection)
         rows = connection.sql("from rows order by source_line").pl()
@@ -85,11 +85,11 @@ def drop_arrow(path: Path, table: str, columns: dict[str, Any]) -> tuple[pl.Data
     return drop(path, table)
 
 
-# ---- a directory of one file a table
+# ---- a directory with one file for each table
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_table_comes_through(layout: str, tmp_path: Path) -> None:
+def test_every_table_is_read(layout: str, tmp_path: Path) -> None:
     tables = read(write_own(tmp_path / "a", layout))
     for name, table in GIVEN.items():
         assert tables[name].drop(WHERE).rows() == table.rows()
@@ -144,7 +144,7 @@ def test_byte_order_marks_and_line_ends_do_not_matter(end: str, tmp_path: Path) 
     assert reasons == {}
 
 
-def test_moments_may_be_written_in_several_ways(tmp_path: Path) -> None:
+def test_times_may_be_written_in_several_formats(tmp_path: Path) -> None:
     moments = ("978300760", "2000-12-31 22:12:40", "2001-01-01T00:12:40+02:00", "2000-12-31T22:12:40Z")
     lines = "".join(f"{user},10,4,{moment}\n" for user, moment in enumerate(moments, start=1))
     rows, _, _ = drop_text(tmp_path / "r.csv", "ratings", "user_id,movie_id,rating,rated_at\n" + lines)
@@ -189,7 +189,7 @@ def test_a_connection_reads_one_drop_after_another(tmp_path: Path) -> None:
             assert connection.execute("select count(*) from rejects").fetchall() == [(0,)]
 
 
-def test_a_drop_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_drop_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"r\.csv cannot be opened"):
         drop(tmp_path / "r.csv", "ratings")
 
@@ -328,7 +328,7 @@ def test_parquet_called_csv_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("compression", "checksum"), [("snappy", False), ("zstd", True), ("none", True)])
 def test_a_damaged_page_is_refused(compression: str, checksum: bool, tmp_path: Path) -> None:
-    """If the codec or a checksum detects it; without either, damage cannot be detected."""
+    """The codec or a checksum detects the damage. Without both, damage cannot be detected."""
     n = 50_000
     columns = {"user_id": range(1, n + 1), "movie_id": [10] * n, "rating": [4.0] * n, "rated_at": [MOMENT] * n}
     path = tmp_path / "r.parquet"
@@ -341,7 +341,7 @@ def test_a_damaged_page_is_refused(compression: str, checksum: bool, tmp_path: P
         drop(path, "ratings")
 
 
-def test_the_limits_of_numbers_hold_in_parquet_as_in_text(tmp_path: Path) -> None:
+def test_numbers_have_the_same_limits_in_parquet_and_text(tmp_path: Path) -> None:
     ratings = {
         "user_id": pa.array([1, 2**31, -1]),
         "movie_id": pa.array([10] * 3),
@@ -364,7 +364,7 @@ def test_times_beyond_the_year_9999_reject_their_row(tmp_path: Path) -> None:
 
 # ---- decompression bombs
 
-# Reads a drop of movies in a process of its own; prints how it was refused, and MiB of memory at its peak.
+# Reads a drop of movies in a separate process. Prints the error, and the peak memory in MiB.
 READ_ALONE = """
 import sys
 from pathlib import Path
@@ -427,9 +427,9 @@ def test_a_decompression_bomb_is_refused_before_it_takes_memory(
     assert path.stat().st_size < 2**21
     command = [sys.executable, "-c", READ_ALONE, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    said, peak_mib = done.stdout.splitlines()
-    assert re.search(words, said)
-    assert "Next: " in said
+    message, peak_mib = done.stdout.splitlines()
+    assert re.search(words, message)
+    assert "Next: " in message
     assert int(peak_mib) < 500
 
 
@@ -442,7 +442,7 @@ def test_the_row_of_a_long_field_is_counted_over_batches(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("options", [{}, PREFIXED], ids=["dictionary", "shared-prefixes"])
-def test_pieces_do_not_change_rows(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_pieces(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacked, "PIECE_BYTES", 10)
     titles = [f"A Film {number % 3}" for number in range(300)]
     genres = [[["War", "Drama"], [], ["War"]][number % 3] for number in range(300)]
@@ -462,7 +462,7 @@ def test_pieces_are_small() -> None:
     assert max(piece.num_rows for piece in cut) * 10_000 <= unpacked.PIECE_BYTES + 10_000
 
 
-def test_text_is_measured_in_every_type() -> None:
+def test_the_size_of_text_is_measured_in_every_type() -> None:
     texts = ["Å", None, "abc"]
     kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
     for kind in kinds:

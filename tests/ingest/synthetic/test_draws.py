@@ -54,7 +54,7 @@ def test_a_user_rates_a_movie_once_and_lines_are_sorted(block: Block) -> None:
 
 @pytest.mark.parametrize("counts", [[5, 5], [1, 5], [0, 3], [5, 0], [1, 1]])
 def test_both_ways_to_draw_movies_give_the_given_number(counts: list[int]) -> None:
-    """1 / DENSE of 160 movies is 5: the counts up to 5 are drawn one by one, 30 times as many at once."""
+    """1 / DENSE of 160 movies is 5: counts up to 5 are drawn movie by movie, larger ones at once."""
     for factor in (1, 30):
         counts_P = np.array(counts) * factor
         movies = draw_movies(counts_P, np.full(160, 1 / 160), np.random.default_rng(0))
@@ -98,7 +98,7 @@ def test_stars_are_on_the_scale_and_whole_before_2003(block: Block) -> None:
     assert late["rating"].unique().sort().to_list() == [half / 2 for half in range(1, 11)]
 
 
-def test_times_are_those_of_movielens_and_come_in_sessions(block: Block) -> None:
+def test_times_are_in_the_range_of_movielens_and_in_sessions(block: Block) -> None:
     moments = pl.concat([block.ratings["timestamp"], block.tags["timestamp"]])
     assert moments.is_between(int(draws.OPENED), int(draws.CLOSED)).all()
     day = pl.col("timestamp") // draws.DAY_SECONDS
@@ -115,7 +115,7 @@ def test_tags_are_of_rated_movies_and_one_for_sixteen_ratings(block: Block) -> N
 
 
 def test_ratings_have_a_taste_that_can_be_learned(block: Block) -> None:
-    """Beyond biases: a low-rank fit to the residuals of some ratings predicts those of the others."""
+    """A low-rank fit to the residuals of a bias model on some ratings predicts the residuals of the others."""
     residual = pl.col("rating") - pl.col("rating").mean().over("user_id")
     rated = block.ratings.with_columns(residual=residual).with_columns(
         pl.col("residual") - pl.col("residual").mean().over("movie_id")

@@ -97,9 +97,9 @@ def test_blocks_of_any_size_have_all_ratings(folder: Path, tmp_path: Path, monke
     monkeypatch.setattr("recsys.ingest.synthetic.draws.BLOCK_RATINGS", 1_000)
     monkeypatch.setattr(module, "MOVIES_AT_A_TIME", 300)
     generate(SIZE, tmp_path / "blocks")
-    whole, parted = (pl.read_csv(path / "ratings.csv") for path in (folder, tmp_path / "blocks"))
-    assert parted.select("userId", "movieId").n_unique() == len(whole) == 20_000
-    counts = [ratings["userId"].value_counts().sort("userId") for ratings in (whole, parted)]
+    whole, in_blocks = (pl.read_csv(path / "ratings.csv") for path in (folder, tmp_path / "blocks"))
+    assert in_blocks.select("userId", "movieId").n_unique() == len(whole) == 20_000
+    counts = [ratings["userId"].value_counts().sort("userId") for ratings in (whole, in_blocks)]
     assert counts[0].equals(counts[1])
     assert (tmp_path / "blocks" / "movies.csv").read_bytes().count(b"\r\n") == 2_001
 
@@ -204,13 +204,13 @@ def test_a_failure_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_generated_folder_has_ordinary_permissions(folder: Path) -> None:
-    """Unlike the temporary folder that it was written in."""
+    """The temporary folder in which it was written has stricter ones."""
     there = folder.parent / "ordinary"
     there.mkdir()
     assert folder.stat().st_mode == there.stat().st_mode
 
 
-def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
+def test_the_command_reports_the_written_files(tmp_path: Path) -> None:
     path = tmp_path / "made.zip"
     command = [Path(sys.executable).parent / "recsys", "generate", "30x20x100", path, "--seed", "3", "--json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)

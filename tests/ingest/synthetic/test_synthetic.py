@@ -104,7 +104,7 @@ def test_without_noise_the_best_errors_are_zero() -> None:
     assert planted.best_rmse_mean(users, movies) == pytest.approx(0, abs=1e-3)
 
 
-def test_a_checkerboard_likes_pairs_of_equal_parity() -> None:
+def test_in_a_checkerboard_pairs_of_equal_parity_are_liked() -> None:
     ratings = checkerboard(40, 30, shown=0.5, disliked=0.1)
     same = pl.col("user_id") % 2 == pl.col("movie_id") % 2
     assert ratings.filter(same)["rating"].unique().to_list() == [5]
@@ -130,7 +130,7 @@ def test_blocks_give_the_same_ratings_as_one_draw(
 
 
 def test_sparse_pairs_are_the_first_distinct_of_numpys_choice() -> None:
-    """Compared with draws from the same generator; so few pairs that several rounds are needed."""
+    """Compares with draws from the same generator. The pairs are so few that several rounds are needed."""
     weight = np.array([0.9, 0.06, 0.04])
     by_hand: list[int] = []
     rng = np.random.default_rng(5)
