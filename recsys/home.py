@@ -223,7 +223,7 @@ class Run:
 
     @property
     def audit_docs(self) -> Path:
-        """Data Docs of the audit."""
+        """The page of the audit's results."""
         return self.known / "data_docs"
 
     @property

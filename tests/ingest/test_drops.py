@@ -270,7 +270,7 @@ def test_a_damaged_entry_is_parsed_again(tmp_path: Path, home: Home) -> None:
 def test_a_drop_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     folder = drop(tmp_path / "drops", ratings=f"{RATED}1,1,3,{at(0)}\n")
     (folder / "ratings-2.csv").symlink_to("/proc/self/mem")  # its first page is not readable, not even by root
-    with pytest.raises(SourceError, match=r"cannot be read: .*\. Next: let it be read"):
+    with pytest.raises(SourceError, match=r"cannot be read: .*\. Next: make it readable"):
         list_drops(folder)
 
 

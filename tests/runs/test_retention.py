@@ -16,7 +16,7 @@ from tests.support.warehouses import make_frames, make_outcome, publish, write_n
 
 PUBLISHED = [f"202611{day}T030000Z" for day in (21, 22, 23, 24, 25)]
 HELD_BACK = "20261120T030000Z"
-LIGHT = ("config.json", "metrics.json", "night.log", "validation")
+LIGHT = ("config.json", "metrics", "night.log", "validation")
 HEAVY = ("model", "ranker", "split", "recommendations.parquet")
 
 
