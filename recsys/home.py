@@ -118,7 +118,7 @@ class Run:
 
     @property
     def validation(self) -> Path:
-        """Results of the checks, quarantine.parquet and Data Docs."""
+        """Results of the checks, quarantine.parquet and the page of the checks."""
         return self.folder / "validation"
 
     @property
