@@ -202,8 +202,8 @@ def test_the_unknown_pair_has_about_the_overall_distribution(name: str) -> None:
     p_K = predict(network, pairs_of(torch.tensor([0]), torch.tensor([0]))).p_BK.squeeze(0)
     share_K = torch.bincount(train.level_idx, minlength=len(LEVELS)) / len(train)
     # a NumberNetwork has one spread for all pairs, which is too narrow for the unknown
-    nearest = 0.4 if isinstance(network, NumberNetwork) else 0.2
-    assert (p_K - share_K).abs().sum() / 2 < nearest  # the share of ratings by which the two distributions differ
+    limit = 0.4 if isinstance(network, NumberNetwork) else 0.2
+    assert (p_K - share_K).abs().sum() / 2 < limit  # the share of ratings by which the two distributions differ
     assert abs(p_K @ network.levels() - share_K @ network.levels()) < 0.4
 
 

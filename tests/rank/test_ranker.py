@@ -277,7 +277,7 @@ def fitted(histories: Histories) -> Ranker:
         ({1: [1, 2], 2: [1, 2], 3: [1, 2]}, 5, 6, {4: [1, 2]}),
         ({}, 4, 4, {}),
     ],
-    ids=["one user, one movie", "and one without ratings", "all seen", "all equal", "no ratings"],
+    ids=["one user, one movie", "one user without ratings", "all seen", "all equal", "no ratings"],
 )
 def test_small_catalogues(rated: dict[int, list[int]], n_users: int, n_items: int, lists: dict[int, list[int]]) -> None:
     ranker = fitted(histories_of(rated, n_users, n_items))
