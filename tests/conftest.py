@@ -4,7 +4,9 @@ import atexit
 import os
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads starve each other
+# Read when torch is imported. Spinning threads starve each other, and so do several threads in each of several workers.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator

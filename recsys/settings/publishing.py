@@ -129,6 +129,6 @@ class HistoryConfig(Config):
     folders: int = Field(
         100,
         ge=1,
-        description="Number of newest runs that keep their folder with settings, metrics, log and result pages. Runs in "
-        "recommendation_history keep theirs, too.",
+        description="Number of newest runs that keep their folder with settings, metrics, log and result pages. Runs "
+        "in recommendation_history keep theirs, too.",
     )

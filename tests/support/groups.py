@@ -12,11 +12,12 @@ TESTS = Path(__file__).parents[1]
 
 # File below tests/, slowest first: number of groups.
 SLOW_FILES = {
-    "flows/test_nightly.py": 1,
-    "models/test_contract.py": 3,
     "deployments/test_orchestration.py": 1,
     "deployments/test_deployments.py": 1,
-    "models/test_planted.py": 1,
+    "deployments/test_restart.py": 1,
+    "flows/test_nightly.py": 1,
+    "models/test_planted.py": 2,
+    "models/test_contract.py": 3,
     "train/test_choose.py": 1,
     "test_bad_input.py": 1,
     "checks/test_check.py": 2,

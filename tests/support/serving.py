@@ -88,7 +88,8 @@ def find_free_port() -> int:
 
 
 def wait_until_up(served: Served) -> None:
-    wait_for("the start", lambda: "Ctrl-C" in served.log.read_text() or served.process.poll() is not None)
+    """Waits for the start, which takes 25 CPU seconds: long on a machine that runs other tests, too."""
+    wait_for("the start", lambda: "Ctrl-C" in served.log.read_text() or served.process.poll() is not None, 400)
     assert served.process.poll() is None, served.log.read_text()
 
 
