@@ -27,7 +27,7 @@ from deployments.processes import Child, run, running
 from flows.zombies import POOL, WORKER_ENDED
 from recsys.settings import Settings
 
-START_SECONDS = 120.0  # allows for a busy machine and for creating the database
+START_SECONDS = 300.0  # allows for a busy machine and for creating the database
 SERVE_ENDED = "`make serve` was killed, or its machine went down, while this night ran"
 
 

@@ -113,7 +113,7 @@ def test_figures_are_not_truncated_on_a_narrow_terminal(width: int) -> None:
 
 def test_trials_under_other_conditions_are_refused(tmp_path: Path) -> None:
     TrialStore(tmp_path, {"snapshot": "abc", "code": "1"})
-    with pytest.raises(UsageError, match=r"holds a comparison under other conditions: code was 1, now it is 2\. Give"):
+    with pytest.raises(UsageError, match=r"a comparison under other conditions: code was 1, now it is 2\. Next: give"):
         TrialStore(tmp_path, {"snapshot": "abc", "code": "2"})
 
 

@@ -34,7 +34,7 @@ from tests.support.serving import (
     wait_until_healthy,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_nightly_is_deployed_from_this_checkout(served: Served) -> None:

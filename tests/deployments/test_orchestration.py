@@ -41,7 +41,7 @@ from tests.support.sinks import Sink
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from tests.support.sinks import Sink
 AUTH = "operator:secret-4f9a"
 PASSWORD = AUTH.partition(":")[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_timer_is_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
     """The commands run with the settings of the example: server, preparation of the worker, worker, and stopping both.
 

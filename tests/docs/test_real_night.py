@@ -62,7 +62,7 @@ def compare_figures(made: RealNight) -> None:
     """Headings are printed in the order of README.md, and so are baselines, with figures close to those shown there."""
     printed = iter(made.printed.splitlines())
     compared = set()
-    for line in block_of("recsys nightly").splitlines():
+    for line in filter(str.strip, block_of("recsys nightly").splitlines()):
         name, *figures = line.split()[:1] + re.findall(r" (\d+\.\d{4})", line)
         if line.startswith(HEADINGS):
             assert any(other.split() == line.split() for other in printed), line

@@ -51,7 +51,7 @@ N_BROKEN = 158  # of 3158, which is 5%
 BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"}
 WIDE_OPEN = {"RECSYS_GATE__MAX_MAE_MEDIAN": "5", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def test_backfill_rollback_and_release(home: Home) -> None:
     # the same night as the published one
     same = json.loads(run("nightly", "--as-of", filled[1]["as_of"], "--json").stdout)
     assert (same["verdict"], same["published"]) == ("unchanged", False)
-    assert same["reason"] == f"the lists are those of run {second}, which is being served"
+    assert same["reason"] == f"the lists are the same as those of run {second}, which is served"
     assert published_run(home) == second
 
     assert f"run {first} is published in place of {second}" in run("rollback", first).stdout

@@ -25,7 +25,7 @@ def api() -> Iterator[httpx.Client]:
         from prefect.settings import PREFECT_API_URL
         from prefect.testing.utilities import prefect_test_harness
 
-        with prefect_test_harness(server_startup_timeout=60):
+        with prefect_test_harness(server_startup_timeout=300):
             address = PREFECT_API_URL.value() or ""
             patch.setenv("PREFECT_API_URL", address)
             with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:

@@ -88,7 +88,7 @@ def test_publishing_after_a_roll_back_releases_it(home: Home, tmp_path: Path) ->
     ("run_id", "message"),
     [
         ("20261119T030000Z", f"no run 20261119T030000Z has published on .* Next: choose one of {RUNS[1]}, {RUNS[0]}"),
-        (RUNS[2], f"run {RUNS[2]} is being served already. Next: choose one of {RUNS[1]}, {RUNS[0]}"),
+        (RUNS[2], f"run {RUNS[2]} is already served. Next: choose one of {RUNS[1]}, {RUNS[0]}"),
     ],
 )
 def test_an_invalid_run_is_refused(home: Home, run_id: str, message: str) -> None:

@@ -174,7 +174,7 @@ def state_of(served: Served, run_id: str) -> Any:
     return served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
 
 
-def wait_for_end(served: Served, run_id: str, seconds: float = 120) -> Any:
+def wait_for_end(served: Served, run_id: str, seconds: float = 300) -> Any:
     """The final state of a flow run."""
 
     def find() -> Any:
@@ -235,7 +235,7 @@ def logged(served: Served, run_id: str) -> set[str]:
     return {line["message"] for line in lines if line["name"].startswith("recsys.")}
 
 
-def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 120) -> T:
+def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 300) -> T:
     """Calls `ask` until its answer is true, and returns it. The test fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

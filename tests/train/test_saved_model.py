@@ -121,7 +121,7 @@ def test_an_invalid_config_is_refused_with_its_fields(saved: SavedModel) -> None
 
 def test_a_model_trained_on_other_levels_is_refused(saved: SavedModel) -> None:
     assert load_model(saved, VOCABULARY, LEVELS)
-    words = r"was trained on ratings of 1, 2, 3, 4, 5 stars, but these ratings have 0\.5, 1\. Next: train again"
+    words = r"was trained on ratings of 1, 2, 3, 4, 5 stars, but these ratings have 0\.5, 1\. Next: train it again"
     with pytest.raises(ModelError, match=words):
         load_model(saved, VOCABULARY, (0.5, 1.0))
 

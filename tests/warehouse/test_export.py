@@ -237,7 +237,7 @@ module.export(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize(("step", "call"), [("_copy", 3), ("_swap_in", 1), ("_swap_in", 4), ("_point", 1)])
+@pytest.mark.parametrize(("step", "call"), [("_copy", 3), ("_swap_in", 1), ("_swap_in", 4), ("_write_latest", 1)])
 def test_after_a_kill_readers_see_whole_files_and_the_next_export_completes(
     served: Home, lake: Path, publish_next: Callable[[str], None], step: str, call: int
 ) -> None:
@@ -252,7 +252,7 @@ def test_after_a_kill_readers_see_whole_files_and_the_next_export_completes(
     assert before <= seen
     for path in seen - {"_latest.json"}:
         pl.read_parquet(lake / path)
-    assert len(seen - before) == {"_copy": 0, "_swap_in": call - 1, "_point": len(EXPORTED)}[step]
+    assert len(seen - before) == {"_copy": 0, "_swap_in": call - 1, "_write_latest": len(EXPORTED)}[step]
     export(served, lake)
     assert latest(lake)["run_id"] == SECOND
     assert not (lake / ".export").exists()

@@ -200,7 +200,7 @@ def test_a_file_of_something_else_is_refused_with_an_example(tmp_path: Path) -> 
 
 def test_an_unreadable_column_is_named_with_an_example(tmp_path: Path) -> None:
     ratings = "lorem\n1,10,good,978300760\n2,10,bad,978300761\n"
-    with pytest.raises(DataRefused, match=r"of ratings\.csv .* line 3, \{1,10,good,978300760: rating 'good' is"):
+    with pytest.raises(DataRefused, match=r"of ratings\.csv .* line 3: \{1,10,good,978300760: rating 'good' is"):
         read(write_latest(tmp_path / "a", ratings=ratings))
 
 
@@ -338,7 +338,7 @@ def test_unused_columns_and_files_are_reported(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("userId,movieId,rating,timestamp\n1,10,4.0,978300760\n".encode("utf-16"), "text in UTF-16"),
-        ("userId,movieId,rating,timestamp\n1,10,4.0,978300760\n".encode("utf-16-le"), "text in UTF-16, or no text"),
+        ("userId,movieId,rating,timestamp\n1,10,4.0,978300760\n".encode("utf-16-le"), "text in UTF-16, or not text"),
         (gzip.compress(b"userId,movieId,rating,timestamp\n", mtime=0), "a gzip file"),
         (b"PAR1\x15\x04", "a Parquet file"),
         (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "an HTML page"),
