@@ -41,10 +41,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with sorted keys, atomically."""
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Writes `value` as indented JSON, atomically; with `sort_keys`, keys are sorted as text, so that 10 precedes 3."""
     with replacing(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, sort_keys=sort_keys, default=str)
+        aside.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -131,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-class Groups(LoadScopeScheduling):
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist's schedulers carry no types
     """Hands out tests in the groups of `tests.support.groups`.
 
     Marks of pytest-xdist do not group tests under pytest 9.2, which ignores the suffix that it adds to node ids.

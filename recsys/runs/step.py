@@ -83,7 +83,8 @@ class Executor:
         with time_limit(step.hours * HOUR, step.name):
             result = timed(step.function, step.name)(*args, **kwargs)
         if step.is_kept:
-            write_json(self._path(step), {"result": to_jsonable_python(result, inf_nan_mode="constants")})
+            kept = {"result": to_jsonable_python(result, inf_nan_mode="constants")}
+            write_json(self._path(step), kept, sort_keys=False)  # the order of a dict may matter, as in Weights
         return result
 
     def find_kept(self, step: Step[..., R]) -> Kept[R] | None:

@@ -157,7 +157,7 @@ RESULTS: dict[str, Any] = {
     ),
     "split": Split(Path("/home/split")),
     "choose_network": Choice("softmax", CONFIG, 3, {"softmax": {"mae_median": 0.7}}),
-    "weigh_parts": Weights({0: {"ease": 0.5}, 10: {"ease": 1.5}}),
+    "weigh_parts": Weights({size: {"stars": 0.5, "ease": 1.5} for size in (0, 1, 3, 5, 10, 20)}),
     "evaluate": (ROW, MetricRow("ordinal", "holdout", "all", "ndcg_at_10", float("inf"))),
     "compare_champion": Comparison("r1", None, (Difference("mae_median", "all", 0.1, 0.0, 0.2),), (0.2, 0.3)),
     "check_gate": None,
@@ -176,6 +176,7 @@ def test_results_are_the_same_after_json(run: Run, name: str) -> None:
     assert kept is not None
     assert kept.value == RESULTS[name]
     assert type(kept.value) is type(RESULTS[name])
+    assert repr(kept.value) == repr(RESULTS[name])  # dicts in the same order
 
 
 def test_every_kept_step_of_a_night_has_a_result_type_that_json_can_hold() -> None:
