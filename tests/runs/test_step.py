@@ -176,7 +176,8 @@ def test_results_are_the_same_after_json(run: Run, name: str) -> None:
     assert kept is not None
     assert kept.value == RESULTS[name]
     assert type(kept.value) is type(RESULTS[name])
-    assert repr(kept.value) == repr(RESULTS[name])  # dicts in the same order
+    if name == "weigh_parts":
+        assert [*kept.value.by_size] == [*RESULTS[name].by_size], "weights are looked up in this order"
 
 
 def test_every_kept_step_of_a_night_has_a_result_type_that_json_can_hold() -> None:
