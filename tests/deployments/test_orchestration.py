@@ -21,7 +21,7 @@ from recsys.ingest.synthetic.synthetic import plant
 from recsys.runs.night import locked
 from tests.deployments.conftest import SECRET
 from tests.support.archives import write_archive
-from tests.support.browser import BROWSER, browsing, choose, field, fill_as_json, open_form, submit
+from tests.support.browser import BROWSER, browsing, choose, field, open_form, submit
 from tests.support.quick_nights import SOURCE, ask, quick_parameters
 from tests.support.serving import (
     Served,
@@ -228,7 +228,7 @@ def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
         "step": timedelta(days=2).total_seconds(),
         "settings": settings,
     }
-    run = fill_in_json(served, "backfill", parameters) if BROWSER else start_run(served, "backfill", parameters)
+    run = start_run(served, "backfill", parameters)
     assert wait_for_end(served, run, 240)["name"] == "Completed", served.log.read_text()
     nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
     assert ask(home, nights) == [(4, 4)]
@@ -258,18 +258,6 @@ def fill_in_form(served: Served, settings: dict[str, Any]) -> Any:
         page.get_by_text("Artifacts").first.click()
         page.get_by_text("verdict").first.wait_for()
     return run
-
-
-def fill_in_json(served: Served, name: str, parameters: dict[str, Any]) -> str:
-    """Starts a run from the form with all parameters as JSON; returns the id of the flow run."""
-    before = newest_run(served, name)
-    with browsing() as page:
-        open_form(page, served.address, find_deployment(served, name)["id"])
-        fill_as_json(page, json.dumps(parameters))
-        submit(page)
-        run = wait_for("the run", lambda: newer_run(served, name, before))
-    assert run["parameters"] == parameters
-    return str(run["id"])
 
 
 def published_run(home: Home) -> str:
