@@ -225,7 +225,7 @@ def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
     parameters = {
         "first": (last - timedelta(days=6)).isoformat(),
         "last": last.isoformat(),
-        "step": timedelta(days=2).total_seconds(),
+        "step": "P2D",
         "settings": settings,
     }
     run = start_run(served, "backfill", parameters)
