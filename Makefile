@@ -14,7 +14,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast coverage smoke check lint format hooks docs bench bench-lists lock audit clean
+.PHONY: help run serve test test-fast coverage smoke check lint format hooks refresh-docs docs bench bench-lists lock audit clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ format: $(READY)  ## format the code and apply the safe fixes of ruff
 hooks: $(READY)  ## run the checks before each commit
 	$(BIN)/pre-commit install
 
+refresh-docs: $(READY)  ## write the outputs and pages that the documentation generates
+	$(BIN)/python -m tests.refresh_docs
+
 docs: $(READY)  ## build the documentation site into build/site
 	$(BIN)/python -m zensical build --strict --clean
 
@@ -73,7 +76,7 @@ bench-lists: $(READY)  ## measure the quality of lists: ARGS="quality", …
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v < (3, 13); \
 	  ok or sys.exit("recsys runs on Python 3.11 and 3.12; $(PYTHON) is %d.%d. Next: make PYTHON=python3.11 $(MAKECMDGOALS)" % v)'
-	@echo "setting up $(VENV) (once, about a minute): torch"
+	@echo "setting up $(VENV) (once, one to four minutes): torch"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) "$(TORCH)"
 	@echo "setting up $(VENV): the packages of requirements.lock"

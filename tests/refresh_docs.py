@@ -144,8 +144,9 @@ def render_commands() -> str:
         "Every command with its options, as `recsys COMMAND --help` prints them. What the exit codes mean is in the\n"
         "[contract](contract.md#exit-codes). `make refresh-docs` writes this page.",
     ]
+    program = click.Context(cli, info_name="recsys", terminal_width=110, **cli.context_settings)
     for name, command in sorted(cli.commands.items()):
-        context = click.Context(command, info_name=f"recsys {name}", max_content_width=110, terminal_width=110)
+        context = click.Context(command, parent=program, info_name=name, terminal_width=110)
         parts.append(f"## {name}\n\n```text\n{command.get_help(context).strip()}\n```")
     return "\n\n".join(parts) + "\n"
 
