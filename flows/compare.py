@@ -20,14 +20,20 @@ from recsys.settings import Settings
 @flow(name="compare", description=__doc__, flow_run_name=name_of_night, **ALERTING)
 @with_final_states
 def compare(
-    models: Annotated[str, Field(description="Networks and baselines, separated by commas, or all.")] = "all",
-    splits: Annotated[str, Field(description="random, time or last, separated by commas.")] = "random",
-    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Number of seeds to repeat with.")] = 1,
+    models: str = "all",
+    splits: str = "random",
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 1,
     settings: Settings | SkipJsonSchema[None] = None,
 ) -> Path:
     """The same as `recsys compare`. Returns the folder of the results, in HOME/comparisons.
 
     Raises: UsageError for an unknown network or split; ModelError if a network could not be trained.
+
+    Args:
+        models: Networks and baselines, separated by commas, or all.
+        splits: random, time or last, separated by commas.
+        seeds: Number of seeds to repeat with.
+        settings: Settings that differ from those of the worker.
     """
     from recsys.compare.compare import check_complete, prepare
     from recsys.compare.compare import compare as run_comparison

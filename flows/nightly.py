@@ -16,6 +16,10 @@ from recsys.settings import Settings
 @flow(name="nightly", description=plain.__doc__, flow_run_name=name_of_night, **ALERTING)
 @with_final_states
 def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
-    """Runs one night; settings that are left out come from the environment, then from the defaults."""
+    """Runs one night.
+
+    Args:
+        settings: Settings of this night. Those left out come from the worker's environment, then from the defaults.
+    """
     with bars():
         return plain.run_night(settings or Settings(), TaskExecutor, show)

@@ -19,22 +19,18 @@ from recsys.settings import Settings
 @flow(name="rollback", description=__doc__, **ALERTING)
 @with_final_states
 def rollback(
-    run_id: Annotated[
-        Annotated[str, Field(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$")] | SkipJsonSchema[None],
-        Field(
-            description="The run to publish again, for example 20261121T030000Z. If empty: the run before the current "
-            "one. Nights are held back until the release.",
-        ),
-    ] = None,
-    release: Annotated[bool, Field(description="Only let nights publish again after a rollback.")] = False,
-    home: Annotated[
-        Path | SkipJsonSchema[None],
-        Field(description="Folder of warehouse.duckdb. If empty: the setting of the worker."),
-    ] = None,
+    run_id: Annotated[str, Field(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$")] | SkipJsonSchema[None] = None,
+    release: bool = False,
+    home: Path | SkipJsonSchema[None] = None,
 ) -> str:
-    """Returns the id of the run that is published afterwards.
+    """Returns the id of the run that is published afterwards. Nights are held back until the release.
 
     Raises: UsageError if there is no such run, or if there is nothing to release; PublishError; HomeBusy.
+
+    Args:
+        run_id: The run to publish again, for example 20261121T030000Z. If empty: the run before the current one.
+        release: Only let nights publish again after a rollback.
+        home: Folder of warehouse.duckdb. If empty: the setting of the worker.
     """
     place = Home((home or Settings().home).absolute())
     if release:

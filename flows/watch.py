@@ -28,15 +28,14 @@ MAX_AGE_HOURS = 26.0  # one night a day, and two hours of slack
 @flow(name="watch", description=__doc__)
 @with_final_states
 def watch(
-    max_age_hours: Annotated[float, Field(gt=0, description="Maximum age of the last good night, in hours.")] = (
-        MAX_AGE_HOURS
-    ),
-    home: Annotated[
-        Path | SkipJsonSchema[None],
-        Field(description="Folder of warehouse.duckdb. If empty: the setting of the worker."),
-    ] = None,
+    max_age_hours: Annotated[float, Field(gt=0)] = MAX_AGE_HOURS, home: Path | SkipJsonSchema[None] = None
 ) -> Any:
-    """Returns the text of `recsys status --max-age`. Ends in the state Late if the last good night is too old."""
+    """Returns the text of `recsys status --max-age`. Ends in the state Late if the last good night is too old.
+
+    Args:
+        max_age_hours: Maximum age of the last good night, in hours.
+        home: Folder of warehouse.duckdb. If empty: the setting of the worker.
+    """
     found = run_watchdog(Home((home or Settings().home).absolute()), max_age_hours)
     return render(found) if found.ok else _late(found)
 

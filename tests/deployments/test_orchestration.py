@@ -21,7 +21,7 @@ from recsys.ingest.synthetic.synthetic import plant
 from recsys.runs.night import locked
 from tests.deployments.conftest import SECRET
 from tests.support.archives import write_archive
-from tests.support.browser import BROWSER, browsing, choose, field, open_form, submit
+from tests.support.browser import BROWSER, browsing, choose, field, fill_as_json, open_form, submit
 from tests.support.quick_nights import SOURCE, ask, quick_parameters
 from tests.support.serving import (
     Served,
@@ -76,6 +76,13 @@ def test_form_describes_its_fields(served: Served) -> None:
     assert "ordinal" in shown["model"]["enum"]
     assert "ml-1m" in shown["source"]["anyOf"][0]["enum"]
     assert not any("default" in one for one in (*shown.values(), *schema["GateConfig"]["properties"].values()))
+
+
+@pytest.mark.parametrize("name", ["nightly", "backfill", "compare", "rollback", "watch"])
+def test_each_parameter_has_a_description(served: Served, name: str) -> None:
+    properties = find_deployment(served, name)["parameter_openapi_schema"]["properties"]
+    assert properties
+    assert all(one["description"] for one in properties.values())
 
 
 @pytest.mark.parametrize(
@@ -228,7 +235,7 @@ def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
         "step": "P2D",
         "settings": settings,
     }
-    run = start_run(served, "backfill", parameters)
+    run = fill_in_json(served, "backfill", parameters) if BROWSER else start_run(served, "backfill", parameters)
     assert wait_for_end(served, run, 240)["name"] == "Completed", served.log.read_text()
     nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
     assert ask(home, nights) == [(4, 4)]
@@ -258,6 +265,18 @@ def fill_in_form(served: Served, settings: dict[str, Any]) -> Any:
         page.get_by_text("Artifacts").first.click()
         page.get_by_text("verdict").first.wait_for()
     return run
+
+
+def fill_in_json(served: Served, name: str, parameters: dict[str, Any]) -> str:
+    """Starts a run from the form with all parameters as JSON; returns the id of the flow run."""
+    before = newest_run(served, name)
+    with browsing() as page:
+        open_form(page, served.address, find_deployment(served, name)["id"])
+        fill_as_json(page, json.dumps(parameters))
+        submit(page)
+        run = wait_for("the run", lambda: newer_run(served, name, before))
+    assert run["parameters"] == parameters
+    return str(run["id"])
 
 
 def published_run(home: Home) -> str:

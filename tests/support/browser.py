@@ -50,3 +50,10 @@ def open_form(page: Page, address: str, deployment_id: str) -> None:
 def submit(page: Page) -> None:
     page.get_by_role("button", name="Submit", exact=True).click()
     page.wait_for_url(re.compile(r"/(deployments/deployment/[^/]*$|runs/)"))
+
+
+def fill_as_json(page: Page, parameters: str) -> None:
+    """Fills in all parameters as JSON, through the menu of the form."""
+    page.locator(".p-icon-button-menu button").first.click()
+    page.get_by_text("Use JSON input").click()
+    page.locator("textarea").first.fill(parameters)
