@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 .PHONY: help run serve test test-fast coverage smoke check lint format hooks refresh-docs docs bench bench-lists lock audit clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo '  Options of a command go into ARGS, as in: make run ARGS="--source ml-1m"'
 
 run: $(READY)  ## run one night on MovieLens 100K
