@@ -30,7 +30,7 @@ class RecordedRun:
 
 
 def open_run(home: Home, run_id: str | None = None) -> RecordedRun:
-    """Read the record of a run, by default of the run that is being served.
+    """Reads the record of a run, by default of the run that is being served.
 
     Raises: NotPublished if no run is served, or if the warehouse cannot be read; UsageError if there is no such run.
     """

@@ -41,7 +41,7 @@ class Row:
 
 
 def estimate(values: list[float]) -> Figure:
-    """Return the mean of independent draws and the half-width of its 95% interval.
+    """Returns the mean of independent draws and the half-width of its 95% interval.
 
     Source: Student, "The Probable Error of a Mean" (Biometrika, 1908).
     """
@@ -55,7 +55,7 @@ def estimate(values: list[float]) -> Figure:
 
 
 def summarise(trials: Iterable[Trial]) -> list[Row]:
-    """Return a row per split and network, in the order of the trials. Means are over the trials with the metric."""
+    """Returns a row per split and network, in the order of the trials. Means are over the trials with the metric."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.split, trial.model), []).append(trial)
@@ -63,7 +63,7 @@ def summarise(trials: Iterable[Trial]) -> list[Row]:
 
 
 def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Return means over seeds in long form: split, model, slice, metric, value."""
+    """Returns means over seeds in long form: split, model, slice, metric, value."""
     values: dict[tuple[str, str, str, str], list[float]] = {}
     for trial in trials:
         for part, metrics in trial.slices.items():
@@ -92,7 +92,7 @@ class TrialStore:
         write_json(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
-        """Return the stored trial, or run and store it. Failed trials are not stored. Damaged trials are run again."""
+        """Returns the stored trial, or runs and stores it. Failed trials are not stored; damaged ones are run again."""
         path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
         if path.exists():
             try:
@@ -106,7 +106,7 @@ class TrialStore:
 
 
 def _read(path: Path) -> Any:
-    """Read a JSON file. Return None if it is not JSON."""
+    """Reads a JSON file. Returns None if it is not JSON."""
     try:
         return read_json(path)
     except ValueError:
@@ -114,7 +114,7 @@ def _read(path: Path) -> Any:
 
 
 def write_results(rows: list[Row], trials: list[Trial], found: dict[str, Any], folder: Path) -> None:
-    """Write results.json (everything), results.csv (one line per row) and slices.csv (long form)."""
+    """Writes results.json (everything), results.csv (one line per row) and slices.csv (long form)."""
     write_json(
         folder / "results.json",
         found | {"rows": [asdict(row) for row in rows], "trials": [trial.as_json() for trial in trials]},

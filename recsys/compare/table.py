@@ -1,4 +1,4 @@
-"""Render a comparison as tables for the terminal, with a legend."""
+"""Renders a comparison as tables for the terminal, with a legend."""
 
 from collections.abc import Iterable, Iterator
 from io import StringIO
@@ -33,7 +33,7 @@ UNLIMITED_WIDTH = 10_000  # characters; rich measures tables only up to the widt
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
-    """Render one table per split, best MAE first, then the legend."""
+    """Renders one table per split, best MAE first, then the legend."""
     console = Console(file=StringIO(), width=width, highlight=False)
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
@@ -59,7 +59,7 @@ def _place(row: Row) -> tuple[float, float, str]:
 
 
 def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as fit, and the names of the others. Figures are never truncated."""
+    """Returns the table with as many columns as fit, and the names of the others. Figures are never truncated."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
     for key in (*DROP_ORDER, None):

@@ -80,7 +80,7 @@ def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
 
 
 def scale_to_stars(logit_B: Tensor, levels: tuple[float, ...], widened: float = 0.0) -> Tensor:
-    """Scale logits to stars by a sigmoid, (B,) -> (B,).
+    """Scales logits to stars by a sigmoid, (B,) -> (B,).
 
     The range goes from the lowest to the highest level, and is extended by `widened` stars at both ends. The result is
     computed in float32 even under autocast, because bfloat16 resolves only 1/64 of a star.

@@ -181,7 +181,7 @@ class OrdinalNetwork(RatingNetwork):
         return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
 
     def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Remove each rating's own opinion from the two sums that predict it, as neither contains a holdout rating."""
+        """Removes each rating's own opinion from the two sums that predict it, as neither contains a holdout rating."""
         assert self._history is not None
         share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
         own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
@@ -212,7 +212,7 @@ class OrdinalNetwork(RatingNetwork):
         return penalty
 
     def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Yield each penalty with the user rows and the item rows that it applies to."""
+        """Yields each penalty with the user rows and the item rows that it applies to."""
         config = self.config
         yield config.l2, self.user[:, :-1], self.item[:, :-1]
         yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]

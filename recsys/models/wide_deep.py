@@ -70,7 +70,7 @@ class WideDeepNetwork(TableNetwork):
         self.deep_layers.apply(initialise_as_keras)
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
-        """Name columns by their values, so that a warm start copies a crossed table only if they are unchanged."""
+        """Names columns by their values, so that a warm start copies a crossed table only if they are unchanged."""
         return {"user_wide.weight": self._values_of_items, "item_wide.weight": self._values_of_users}
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:

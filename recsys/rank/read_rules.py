@@ -1,4 +1,4 @@
-"""Read the rules in the settings and validate them before training starts. A rule is a small table or a select."""
+"""Reads the rules in the settings and validates them before training starts. A rule is a small table or a select."""
 
 import logging
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class Rules:
     caps: tuple[Rule, ...] = ()
 
     def blocked_table(self) -> pl.DataFrame:
-        """Return (user_id, movie_id, genre) for sql/audit_blocked.sql; null matches any value."""
+        """Returns (user_id, movie_id, genre) for sql/audit_blocked.sql; null matches any value."""
         schema = {"user_id": pl.Int32, "movie_id": pl.Int32, "genre": pl.String}
         return pl.concat([pl.DataFrame(schema=schema), *(rule.table for rule in self.blocked)], how="diagonal")
 
     def caps_table(self) -> pl.DataFrame:
-        """Return (movie_id, group_name, at_most) for sql/audit_caps.sql; group names are unique across entries."""
+        """Returns (movie_id, group_name, at_most) for sql/audit_caps.sql; group names are unique across entries."""
         schema = {"movie_id": pl.Int32, "group_name": pl.String, "at_most": pl.Int32}
         tables = (
             rule.table.with_columns(pl.concat_str(pl.lit(f"{rule.name} "), "group_name").alias("group_name"))
@@ -59,7 +59,7 @@ class Rules:
 
 
 def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) -> Rules:
-    """Read the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
+    """Reads the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
 
     Ids that the source does not have are dropped with a warning, because catalogues change.
 
@@ -148,7 +148,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
 
 
 def _check_columns(label: str, table: pl.DataFrame, forms: tuple[tuple[str, ...], ...]) -> None:
-    """Refuse unknown columns. Otherwise, a block for one user with a misspelt `user_id` would apply to all users."""
+    """Refuses unknown columns. Otherwise, a block for one user with a misspelt `user_id` would apply to all users."""
     if {*table.columns} not in [{*form} for form in forms]:
         allowed = " or ".join(f"({', '.join(form)})" for form in forms)
         raise UsageError(f"{label} has the columns ({', '.join(table.columns)}). Next: give it exactly {allowed}")
