@@ -22,7 +22,7 @@ from recsys.settings import Settings
 @with_final_states
 def backfill(
     first: Annotated[datetime, Field(description="The first night. It uses the ratings before this moment.")],
-    last: Annotated[datetime, Field(description="The last night, inclusive.")],
+    last: Annotated[datetime, Field(description="The last night (inclusive).")],
     step: Annotated[timedelta, Field(description="Time from one night to the next.")] = timedelta(days=1),
     settings: Settings | SkipJsonSchema[None] = None,
 ) -> list[Filled]:
