@@ -38,7 +38,7 @@ class Explanation:
     rating_hat: float  # expected stars
     parts: pl.DataFrame  # (part, value, weight, adds); the sum of `adds` is the score
     stars: pl.DataFrame  # (stars, probability)
-    affinity: float | None  # by EASE; its logarithm is the EASE part, except for new movies. None without EASE
+    affinity: float | None  # from EASE, if used; its logarithm is the EASE part, except for new movies
     because: pl.DataFrame  # (movie_id, title, year, rating, share); the sum of all shares is the affinity
 
     def as_json(self) -> dict[str, Any]:

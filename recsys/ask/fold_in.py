@@ -1,7 +1,7 @@
 """Folds in a new user: computes the list that a saved ranker gives to a user with a few ratings.
 
-The arithmetic of `rank.score` is repeated for one user in numpy. Numpy is imported in a tenth of the time of torch, so
-that `recsys recommend --ratings` answers at once. A test checks that both give equal results.
+The arithmetic of `rank.score` is repeated for one user in numpy, because importing numpy takes a tenth of the time of
+importing torch. `recsys recommend --ratings` then answers at once. A test checks that both give equal results.
 
 Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
 """
@@ -69,8 +69,8 @@ class SavedRanker:
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
     """Returns the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
-    Rated movies and movies that rules close for all users are left out. Caps and diversity are not applied. Ties go to
-    the lower index.
+    Rated movies and movies that rules exclude for all users are left out. Caps and diversity are not applied. Ties go
+    to the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
     asker = Asker(rated_R, np.array([ratings[item] for item in sorted(ratings)], dtype=np.float64), stated)

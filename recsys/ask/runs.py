@@ -26,7 +26,7 @@ class RecordedRun:
     metrics: pl.DataFrame  # model, split, slice, metric, value
     steps: pl.DataFrame  # step, seconds
     lists: pl.DataFrame  # user_id, rank, movie_id, score; empty if they are not in recommendation_history
-    folder: Path  # settings, log, gate and result pages of the run, until they are deleted
+    folder: Path  # of the run: settings, log, gate and result pages, until they are deleted
 
 
 def open_run(home: Home, run_id: str | None = None) -> RecordedRun:

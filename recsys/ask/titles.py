@@ -111,7 +111,7 @@ def parse_ratings(text: str, levels: Sequence[float]) -> list[tuple[str, float]]
 
 
 def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) -> pl.DataFrame:
-    """Returns the movies of `parse_ratings`, in this order: the columns of `find_movie`, and rating (float32).
+    """Returns the movie of each title in `ratings`, in order: the columns of `find_movie`, and rating (float32).
 
     Raises: UsageError for a title without a match, and for two titles of the same movie.
     """
@@ -228,7 +228,7 @@ def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFram
 
 
 def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
-    """Returns the names with the most letters in common with the query, in the same order."""
+    """Returns the names that share the most letters with the query; only letters in the same order count."""
     if query.year is not None:
         names = names.filter(pl.col("year").is_between(query.year - 1, query.year + 1))
     nearest = process.extract(query.name, names["name"].to_list(), scorer=fuzz.ratio, limit=SHORTLIST)
@@ -250,7 +250,7 @@ def _by_words(query: Query, names: pl.DataFrame) -> pl.DataFrame:
 
 
 def _numbers(name: pl.Expr) -> pl.Expr:
-    """Returns the numbers in a name, joined."""
+    """Returns the numbers in a name, joined by blanks."""
     return name.str.extract_all(r"\d+").list.join(" ")
 
 

@@ -95,7 +95,7 @@ def check_ratings(
 
 @contextmanager
 def _damage_reported(snapshot: Snapshot) -> Iterator[None]:
-    """Turns a database error about a file of the snapshot into a SourceError. Damage is found only when it is read."""
+    """Turns a database error about a file of the snapshot into a SourceError. Damage is only found on reading."""
     try:
         yield
     except DatabaseError as error:
