@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of a comparison and their folder."""
+    """The results of a comparison, and the folder that they were written to."""
 
     folder: Path
     dataset: str
@@ -48,8 +48,8 @@ class Job:
 def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
     """Loads the data and validates everything before the first network is trained. `out` defaults to a new folder.
 
-    Raises: UsageError if the folder has a comparison under other conditions or cannot be written, or if a split does
-    not exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
+    Raises: UsageError if the folder has a comparison with other conditions or cannot be written, or if a split does not
+    exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
     """
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     with writing_to(folder):

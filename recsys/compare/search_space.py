@@ -1,8 +1,8 @@
 """The search space of `recsys tune`, which the fields of a network's config declare.
 
 A field declares `json_schema_extra={"search": [low, high, kind]}`, where kind is "linear", "log", "int" or "int_log",
-or `{"search": [choice, choice, ...]}`. Other fields are not searched. A field is not searched either if its value
-disables a part of the network: None, or 0 in a logarithmic range.
+or `{"search": [choice, choice, ...]}`. Other fields are not searched. Neither is a field whose value disables a part of
+the network: None, or 0 in a logarithmic range.
 """
 
 from collections.abc import Iterator

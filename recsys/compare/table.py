@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
 
-STARS = {  # mostly in stars; lower is better
+STARS = {  # lower is better; most are in stars
     "mae_median": "MAE median",
     "mae_rounded": "MAE rounded",
     "mae_mode": "MAE mode",
@@ -107,7 +107,7 @@ def _legend(rows: list[Row]) -> Iterator[str]:
         yield (
             f"Means over {n} seeds, ± half of the 95% interval (Student's t). The seed draws the network's weights, "
             "the validation part and the random split; the other splits are equal for all seeds. Random splits of a "
-            "data set share most rows, so the intervals apply to other splits of this data set, not to other data."
+            "dataset share most rows, so the intervals apply to other splits of this dataset, not to other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (

@@ -30,7 +30,7 @@ Slices = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of a trial, or the error of a failed trial in `failure`."""
+    """The result of a trial. If the trial failed, `failure` is its error."""
 
     split: str
     model: str

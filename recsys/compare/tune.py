@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because their epochs differ in number
+STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because their numbers of epochs differ
 TRIALS_BEFORE_PRUNING = 5
 STEPS_BEFORE_PRUNING = 3
 
@@ -89,7 +89,7 @@ class Search:
     folder: Path
 
     def run(self, deadline: float, max_trials: int | None) -> Tuned:
-        """Runs trials until `deadline`, in time.monotonic(). The first trial of a search may end after it."""
+        """Runs trials until `deadline`, in time.monotonic(). The first trial of a search may run past it."""
         study = self._open()
         n_tried = 0
         while n_tried != max_trials and self._try_one(study, deadline):

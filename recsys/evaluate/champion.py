@@ -41,9 +41,9 @@ from recsys.warehouse.outcome import MetricRow
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"  # the model name of its rows in `metrics`
-AGAINST = "against=champion"  # the slice of tonight's figures on the common rows
+AGAINST = "against=champion"  # the slice with tonight's figures on the common rows
 KEY = ["user_id", "movie_id"]
-MIN_COMMON_SHARE = 0.5  # of tonight's holdout; with less, the champion was trained with another split
+MIN_COMMON_SHARE = 0.5  # minimum share of tonight's holdout; below it, the champion was trained with another split
 MIN_USERS = 20  # per comparison, as required by the bootstrap
 TRUTH = "rating="  # slices by true rating are not compared, because a better model may be worse on low ratings
 
@@ -64,7 +64,7 @@ class HoldoutModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one model on the common rows."""
+    """The figures of one model on the common rows."""
 
     metrics: dict[str, float]
     error_B: Floats  # absolute error of the median, in stars

@@ -22,7 +22,7 @@ Figures = dict[tuple[str, str], float]  # by model and metric
 
 @dataclass(frozen=True)
 class BrokenLimit:
-    """A limit that tonight's model breaks, and the setting that would let it pass."""
+    """A limit that tonight's model exceeds, and the setting that would let it pass."""
 
     what: str
     next_step: str = "no limit lets it pass"
@@ -68,7 +68,7 @@ def _after_rollback(run: Run) -> Iterator[BrokenLimit]:
     reason = find_held(run.home)
     if reason:
         yield BrokenLimit(
-            f"the tables were rolled back {reason}, and nights do not publish until that is released",
+            f"the tables were rolled back {reason}, and nights do not publish until the rollback is released",
             f"`recsys rollback --release --home {run.home.root}` lets nights publish again",
         )
 

@@ -1,7 +1,7 @@
-"""Checkpoints, from which a killed training is resumed: one file of tensors and JSON for each running training.
+"""Checkpoints, from which killed training runs are resumed: one file of tensors and JSON for each training run.
 
-The file name is a hash of everything that determines the result, so only the same training resumes from it. The file is
-removed when training succeeds. `recsys forget` removes all checkpoints, because they contain weights of users.
+The file name is a hash of everything that determines the result, so only an identical training run resumes from it. The
+file is removed when training succeeds. `recsys forget` removes all checkpoints, because they contain weights of users.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def best_epoch(epochs: list[Epoch]) -> Epoch:
 
 @dataclass
 class TrainingState:
-    """Everything that changes during training, except torch's global generators."""
+    """Everything that changes during training, except the state of torch's global generators."""
 
     network: Network
     optimizer: torch.optim.Optimizer

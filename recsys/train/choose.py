@@ -32,14 +32,14 @@ OWN_ERROR = "own_error"  # metric of a network that predicts no ratings: the mea
 
 @dataclass(frozen=True)
 class Learner:
-    """The data and options shared by all trainings of a night."""
+    """The data and options that all training runs of a night share."""
 
     vocabulary: Vocabulary
     levels: tuple[float, ...]  # possible ratings in stars, ascending
     seed: int
     device: DeviceName
     features: Features = NO_FEATURES
-    checkpoints: Path | None = None  # folder for checkpoints of running trainings; None: no checkpoints
+    checkpoints: Path | None = None  # folder for checkpoints of training runs; None: no checkpoints
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
@@ -200,7 +200,7 @@ def _describe_training(
     stop_after: int | None,
     champion: Champion | None,
 ) -> dict[str, object]:
-    """Returns everything except the data that determines the result of a training. It identifies a checkpoint."""
+    """Returns everything that determines the result of a training, except the data. It identifies a checkpoint."""
     description: dict[str, object] = {
         "model": name,
         "config": config.model_dump(mode="json"),

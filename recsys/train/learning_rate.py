@@ -18,7 +18,7 @@ N_STEPS = 100
 SMOOTHING = 0.7  # weight of earlier steps in the smoothed loss
 PROBE_ROWS = 4096
 SAFETY = 10.0  # divides the rate with the lowest loss, which is too high: it undoes earlier progress
-EXPLODED = 4.0  # stop at this multiple of the lowest smoothed loss: higher rates learn nothing
+EXPLODED = 4.0  # multiple of the lowest smoothed loss at which the test stops: higher rates learn nothing
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Warm starts: starts training from the weights of the published network.
 
 Table rows are matched by id, and other weights are copied. Indices cannot be used, because each night has its own
-vocabulary, without forgotten users. Warm starts save time on large data sets: on ML-1M, 4 epochs of a warm start are as
+vocabulary, without forgotten users. Warm starts save time on large datasets: on ML-1M, 4 epochs of a warm start are as
 accurate as 13 from scratch.
 
 Shapes: R rows of any table.
@@ -39,8 +39,8 @@ class Champion:
 def check_alike(model: str, config: NetworkConfig, champion: Champion) -> None:
     """Checks that the champion is the same kind of network with the same sizes.
 
-    Penalties and other fractions may differ, because they depend on the number of ratings. The training config may
-    differ, too.
+    Penalties and other fractional values may differ, because they depend on the number of ratings. The training config
+    may differ, too.
 
     Raises: ModelError if it is a different network or has other sizes.
     """
