@@ -22,7 +22,7 @@ Figures = dict[tuple[str, str], float]  # by model and metric
 
 @dataclass(frozen=True)
 class BrokenLimit:
-    """A limit that tonight's model exceeds, and the setting that would let it pass."""
+    """A limit that tonight's model violates, and the setting that would let it pass."""
 
     what: str
     next_step: str = "no limit lets it pass"
