@@ -87,7 +87,7 @@ class SideTables(nn.Module):
 
 
 class FeatureSum(nn.Module):
-    """For each row, the sum of the vectors and biases of its features; zeros if the data set has none of them."""
+    """For each row, the sum of the vectors and biases of its features; zeros if the dataset has none of them."""
 
     zero_R1: Tensor
 

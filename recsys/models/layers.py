@@ -68,10 +68,10 @@ def initialise_as_keras(module: nn.Module) -> None:
 def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
     """(R, dim): values from a truncated normal distribution with standard deviation √(2 / R).
 
-    The distribution is truncated at two of the standard deviations that it had before. Keras uses the number of rows as
-    the fan-in of an embedding, so a longer table starts with smaller values.
+    The distribution is truncated at two standard deviations of the untruncated distribution. Keras uses the number of
+    rows as the fan-in of an embedding, so a longer table starts with smaller values.
 
-    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, 2.2.
+    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
     """
     table = nn.Embedding(n_rows, dim)
     std = math.sqrt(2 / n_rows) / TRUNCATED_STD

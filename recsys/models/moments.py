@@ -35,7 +35,7 @@ class SizedByTraining(nn.Module):
 
 
 class MomentsConfig(NetworkConfig):
-    """Settings of the time effects. Penalties are on the squares of the values a rating uses; None omits a part."""
+    """Settings of the time effects. Penalties are on the squares of the values a rating uses; None disables a part."""
 
     l2_days: float | None = Field(
         None,

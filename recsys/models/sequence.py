@@ -142,7 +142,7 @@ class SequenceNetwork(RankingNetwork):
         self.user_table = self._rows_at(users, self.timeline.offsets[1:])
 
     def user_rows(self, pairs: Pairs) -> Tensor:
-        """(B, W): looked up for times after the whole history. Other histories are read, each distinct one once."""
+        """(B, W): looked up for times after the whole history. Shorter histories are read, each distinct one once."""
         place_B, end_B = self.timeline.places(pairs)
         rows_BW = self.user_table[pairs.user_idx]
         early = (place_B < end_B).nonzero().squeeze(1)

@@ -21,7 +21,7 @@ class TableNetwork(NumberNetwork):
 
     Ids without a training rating get the mean row of the others, weighted by their numbers of ratings. Their prediction
     is then close to the mean rating; with a row of zeros, it would be arbitrary. The penalty is Keras's
-    `embeddings_regularizer`: it is on all rows in every step, independent of the batch.
+    `embeddings_regularizer`: it applies to all rows in every step, independently of the batch.
     """
 
     def __init__(self, sizes: Sizes, l2: float) -> None:

@@ -40,8 +40,8 @@ class WideDeepNetwork(TableNetwork):
     """stars = low + (high - low) · sigmoid(wide + deep).
 
     wide: the sum of a weight for each user, movie, (user, genre), (user, decade), (movie, gender), (movie, age) and
-    (movie, occupation); weights of several genres are averaged. Crosses are exact, not hashed. Features that the data
-    set lacks are ignored.
+    (movie, occupation); weights of several genres are averaged. Crosses are exact, not hashed. Features that the
+    dataset lacks are ignored.
 
     Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
     """

@@ -1,4 +1,4 @@
-"""Compiled rules: mask movies for a block of users at once, and count the movies that each rule removes.
+"""Compiled rules: mask the movies of a block of users at once, and count the movies that each rule removes.
 
 Shapes: B users of one block, N places of a list, U users, I items (index 0 is "unknown"), G genres (0 is "none").
 """
@@ -18,7 +18,7 @@ from recsys.models.sparse import entries_of, group_rows
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.selection import Caps, make_caps, select_places
 
-USERS_AT_ONCE = 128  # with a matrix of forbidden movies in memory: 45 MB at 87,000 movies
+USERS_AT_ONCE = 128  # users whose matrix of forbidden movies is in memory at once: 45 MB at 87,000 movies
 MAX_INDEXED_SHARE = 0.1  # share of all movies; below it, writing single columns is faster than a pass over the block
 
 
@@ -37,7 +37,7 @@ class Filter(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MovieFilter:
-    """Movies closed for all users. closed_I: bool."""
+    """Movies that are forbidden for all users. closed_I: bool."""
 
     closed_I: Tensor
 
@@ -176,7 +176,7 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
 
     genres: of the items, None if no item has any. counts_I: (I,) int64, the number of ratings of each item.
 
-    Raises: UsageError if the rules close all movies.
+    Raises: UsageError if the rules exclude all movies.
     """
     filters: dict[str, Filter] = {"min_ratings": _close(counts_I.cpu() < rules.min_ratings)}
     filters |= {rule.name: _make_filter(rule.table, vocabulary, genres) for rule in rules.blocked}
@@ -189,7 +189,7 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
     caps_by_rule = {rule.name: _make_caps([rule], vocabulary) for rule in rules.caps}
     eligibility = Eligibility(filters, _make_caps(rules.caps, vocabulary), caps_by_rule, closed_I)
     if closed_I.all():
-        counts = ", ".join(f"rules.{name} closes {count:,}" for name, count in eligibility.count_closed().items())
+        counts = ", ".join(f"rules.{name} excludes {count:,}" for name, count in eligibility.count_closed().items())
         raise UsageError(
             f"the rules leave none of {vocabulary.n_movies - 1:,} movies to recommend: {counts}. Next: loosen one of "
             "them"

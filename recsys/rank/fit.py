@@ -30,7 +30,7 @@ from recsys.train.device import pick_device
 logger = logging.getLogger(__name__)
 
 SIZES = (0, 1, 3, 5, 10)  # numbers of visible ratings for which weights are learned
-FULL_HISTORY = 20  # from this many ratings on, weights are learned from whole histories
+FULL_HISTORY = 20  # size for users with at least this many ratings, whose weights are learned from whole histories
 MAX_CANDIDATES = 100  # per user, for learning weights; lower ranks have little influence on a list
 POPULARITY = "popularity"  # the only retriever that ignores the user's ratings
 PRIOR_RATINGS = 3  # with this many, a user's ratings count as much as popularity

@@ -17,8 +17,9 @@ from recsys.rank.score import blend, find_candidates, penalise, score_parts
 from recsys.rank.selection import select_places
 from recsys.retrieve.retriever import Users
 
-SCORES_PER_BLOCK = 2**22  # number of movies times users per block: 16 MB per retriever
-MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower; for blocks above 32 MB, malloc maps new memory every time
+# Movies times users in a block: 16 MB per retriever. Above 32 MB, malloc would map new memory for every block.
+SCORES_PER_BLOCK = 2**22
+MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower
 
 
 @dataclass(frozen=True)

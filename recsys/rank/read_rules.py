@@ -61,7 +61,7 @@ class Rules:
 def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) -> Rules:
     """Reads the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
 
-    Ids that the source does not have are dropped with a warning, because catalogues change.
+    Ids that the source does not have are dropped with a warning, because catalogues change over time.
 
     Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that are invalid for its
     kind of rule, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.

@@ -22,8 +22,8 @@ def find_reasons(
 ) -> Tensor:
     """Returns (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
-    The largest share comes first. Rows are padded with 0. `user_P` must ascend. Movies that the user rated below their
-    own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
+    The largest share comes first. Rows are padded with 0. `user_P` must be ascending. Movies that the user rated below
+    their own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)

@@ -21,7 +21,7 @@ PAIRS_AT_ONCE = 2**18  # (user, movie) pairs that a rule checks at once: about 2
 def apply_rules(ranker: Ranker, rules: Rules, learner: Learner) -> Ranker:
     """Returns a copy of the ranker that obeys the rules.
 
-    Raises: UsageError if the rules close all movies.
+    Raises: UsageError if the rules exclude all movies.
     """
     genres = learner.features.item.get("genres")
     return replace(ranker, eligibility=compile_rules(rules, learner.vocabulary, genres, ranker.counts))

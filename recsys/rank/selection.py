@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys.models.sparse import entries_of, group_rows
 
-NUMBERS_AT_ONCE = 2**24  # candidates' vectors and remaining capacities in memory: 128 MB
+NUMBERS_AT_ONCE = 2**24  # numbers in memory, of candidates' vectors or of remaining capacities: 128 MB
 
 
 @dataclass(frozen=True)

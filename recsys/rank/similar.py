@@ -1,6 +1,6 @@
 """Similar movies: movies with the same users, similar ratings and similar content.
 
-Shapes: I items, B items of one block, N places, D width of a profile, U sampled users.
+Shapes: I items, B items of one block, N places, D width of a profile, U most active users.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from recsys.retrieve.top_n import top_columns
 from recsys.retrieve.towers import Towers
 from recsys.train.loop import predict
 
-USERS_ASKED = 256  # sample size for the profile of expected stars; large enough to separate tastes
-DOUBT = 20  # in ratings: shrinks similarities to rarely rated movies, which are high by chance
+USERS_ASKED = 256  # number of users in the profile of expected stars; large enough to separate tastes
+DOUBT = 20  # ratings; shrinks similarities to rarely rated movies, which can be high by chance
 SCORES_PER_BLOCK = 2**23
 
 
@@ -36,12 +36,12 @@ class Similar:
 
 
 def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar]:
-    """Yields up to `n` similar movies for each rated movie, among rated movies that rules do not close for all users.
+    """Yields up to `n` similar movies for each rated movie, among rated movies that are not forbidden for all users.
 
     Similarity is the mean of three cosines: of the item vectors of retrieval (who watches it), of the expected stars of
-    a sample of users (who likes it), and of the content (genres, decade, title words). The first two are centred on the
-    mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if the
-    other movie has few ratings. Ties go to the lower index.
+    the most active users (who likes it), and of the content (genres, decade, title words). The first two are centred on
+    the mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if
+    the other movie has few ratings. Ties go to the lower index.
     """
     counts = ranker.counts
     item_I = (counts > 0).nonzero().squeeze(1)

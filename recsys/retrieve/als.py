@@ -14,7 +14,7 @@ from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
 from recsys.train.device import make_generator
 
-LEAST_GROWTH = 1.0  # data sets below 100,000 ratings were not measured and get the same sizes
+LEAST_GROWTH = 1.0  # datasets below 100,000 ratings were not measured; they get the same sizes
 MOST_DIMS = 128  # the cost of a row grows with the cube of this
 VECTORS_PER_BLOCK = 2**13  # including padding: 3 MB at 96 dimensions, which fits into the cache of a core
 
@@ -72,7 +72,7 @@ def choose_sizes(config: AlsConfig, n_ratings: int) -> tuple[int, float]:
 
 
 def _with_confidence(histories: Histories, config: AlsConfig) -> Histories:
-    """Replaces the stars by confidences."""
+    """Replaces the stars with confidences."""
     users, sizes = histories.user_of_each(), histories.sizes().clamp(min=1)
     mean_U = torch.zeros(len(histories)).index_add_(0, users, histories.stars) / sizes
     confidence = 1 + config.opinion * (histories.stars - mean_U[users])

@@ -33,7 +33,7 @@ def _largest(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
     The `k` groups with the largest maxima contain the `k` largest values: each of these groups has a value that is at
     least as large as any value outside of them.
     """
-    # the width is near the square root, to balance both topk calls; powers of two are reduced fastest
+    # the width is near the square root, to balance both topk calls; reductions over powers of two are fastest
     width = 1 << (score_BI.shape[1] // k).bit_length() // 2
     if width < LEAST_WIDTH:
         largest = score_BI.topk(k, dim=1)
