@@ -96,7 +96,7 @@ def list_published(home: Home) -> pl.DataFrame:
 
 
 def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
-    """The as_of of every night of a data set that made lists, with the latest run of that as_of.
+    """The as_of of every night of a dataset that made lists, with the latest run of that as_of.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
