@@ -52,7 +52,7 @@ def recommend(
         _print_list(lookup.recommend_default(home_of(home), segment), f"segment {segment}", n, as_json)
     else:
         raise UsageError(
-            "give a USER_ID, or --segment, or --ratings, as in `recsys recommend 42`. See recsys recommend --help"
+            "pass a USER_ID, --segment or --ratings, as in `recsys recommend 42`. See recsys recommend --help"
         )
 
 

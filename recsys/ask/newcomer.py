@@ -78,5 +78,5 @@ def _parse_segment(segment: str | None, properties: Sequence[str]) -> list[str]:
     meant = [known[word.casefold()] for word in words]
     kinds = [name.partition("=")[0] for name in meant]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
-        raise UsageError(f"--segment: '{text}' has two values of {twice}. Next: give one")
+        raise UsageError(f"--segment: '{text}' has two values of {twice}. Next: keep one of them")
     return meant

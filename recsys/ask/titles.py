@@ -123,7 +123,7 @@ def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) ->
         if movie_id in found:
             raise UsageError(
                 f"'{found[movie_id][0]}' and '{asked}' are the same movie, {_describe(movie)}. Next: rate it once, or "
-                "give the year or movie_id of the other one"
+                "add the year or use the movie_id of the other one"
             )
         found[movie_id] = (asked, movie)
     return pl.concat(movie for _, movie in found.values())
@@ -134,9 +134,9 @@ def _stars(title: str, text: str, levels: Sequence[float]) -> float:
     try:
         stars = float(text)
     except ValueError:
-        raise UsageError(f"'{text}', the stars of '{title}', is not a number. Next: give one of {scale}") from None
+        raise UsageError(f"'{text}', the stars of '{title}', is not a number. Next: use one of {scale}") from None
     if stars not in levels:
-        raise UsageError(f"{text} stars for '{title}' are not on the rating scale. Next: give one of {scale}")
+        raise UsageError(f"{text} stars for '{title}' are not on the rating scale. Next: use one of {scale}")
     return stars
 
 
@@ -152,19 +152,19 @@ def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
         movie = matches.head(1)
         others = matches[1:].filter(pl.col("similarity") == movie["similarity"].item())
         if len(others):
-            logger.info("'%s' is taken as %s; other matches: %s", asked, _describe(movie), _list(others))
+            logger.info("'%s' is interpreted as %s; other matches: %s", asked, _describe(movie), _list(others))
         return movie
     nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= MIN_SIMILARITY)
     if nearest.is_empty():
         raise UsageError(_describe_miss(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
-    logger.info("'%s' is taken as %s", asked, _describe(nearest))
+    logger.info("'%s' is interpreted as %s", asked, _describe(nearest))
     return nearest
 
 
 def _describe_miss(asked: str, nearest: pl.DataFrame) -> str:
     meant = f"did you mean {_list(nearest)}?" if len(nearest) else "there is no similar title."
     hint = " For several movies, give each its own =STARS." if "," in asked else ""
-    return f"no movie is called '{asked}'; {meant}{hint} Next: give the title as in the table movies, or a movie_id"
+    return f"no movie is called '{asked}'; {meant}{hint} Next: write the title as in the table movies, or a movie_id"
 
 
 def _list(movies: pl.DataFrame) -> str:

@@ -150,5 +150,5 @@ def writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be written: {error.strerror} ({error.filename}). "
-            "Next: give another folder with --out, or make room; finished trials are kept"
+            "Next: pass another folder with --out, or free some space; finished trials are kept"
         ) from None

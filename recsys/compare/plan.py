@@ -45,7 +45,7 @@ def plan_comparison(
     Raises: UsageError for invalid options.
     """
     if not 1 <= n_seeds <= MAX_SEEDS:
-        raise UsageError(f"--seeds {n_seeds} is invalid. Next: give a number from 1 to {MAX_SEEDS}")
+        raise UsageError(f"--seeds {n_seeds} is invalid. Next: pass a number from 1 to {MAX_SEEDS}")
     named = _parse_models(models, settings)
     seeds = tuple(range(settings.seed, settings.seed + n_seeds))
     share = settings.split.validation_share
@@ -54,9 +54,7 @@ def plan_comparison(
         if splits:
             raise UsageError(f"--split {splits} cannot be combined with --train and --holdout. Next: omit one of them")
         if not all(files):
-            raise UsageError(
-                "--train and --holdout must be given together. Next: give both files, or a --split instead"
-            )
+            raise UsageError("--train and --holdout must be given together. Next: pass both files, or --split instead")
         return Plan(named, {"files": Provided("files", share, *files)}, seeds, epochs)
     parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in (splits or "random").split(",")}
     return Plan(named, parsed, seeds, epochs)

@@ -40,7 +40,7 @@ def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates
     names = [name for name in plan.models if name in MODELS]
     if not names:
         raise UsageError(
-            f"--find-lr: {', '.join(plan.models)} have no learning rate. Next: give networks with --models"
+            f"--find-lr: {', '.join(plan.models)} have no learning rate. Next: pass networks with --models"
         )
     data = load_data(settings)
     parts = cut(data, next(iter(plan.splits.values())), plan.seeds[0])

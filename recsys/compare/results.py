@@ -77,17 +77,17 @@ class TrialStore:
     """Stores finished trials, one file each, so that an interrupted comparison can be resumed."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Raises: UsageError if `folder` has trials under other conditions, which are not comparable."""
+        """Raises: UsageError if `folder` has trials with other conditions, which are not comparable."""
         self.folder = folder
         there = folder / "conditions.json"
         kept = _read(there) if there.exists() else conditions
         if not isinstance(kept, dict):
-            raise UsageError(f"--out {folder}: {there} is damaged. Next: give another --out, or remove that folder")
+            raise UsageError(f"--out {folder}: {there} is damaged. Next: pass another --out, or remove that folder")
         for name in {**conditions, **kept}:
             if kept.get(name) != conditions.get(name):
                 raise UsageError(
-                    f"--out {folder} holds a comparison under other conditions: {name} was {kept.get(name)}, now it is "
-                    f"{conditions.get(name)}. Next: give another --out, or remove that folder"
+                    f"--out {folder} has a comparison with other conditions: {name} was {kept.get(name)}, now it is "
+                    f"{conditions.get(name)}. Next: pass another --out, or remove that folder"
                 )
         write_json(there, conditions)
 

@@ -63,7 +63,7 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
     if model not in MODELS:
         raise UsageError(f"--model {model}: there is no such network. Next: use one of {', '.join(MODELS)}")
     if not 0 < minutes < math.inf:
-        raise UsageError(f"--minutes {minutes:g} is invalid. Next: give a number above 0")
+        raise UsageError(f"--minutes {minutes:g} is invalid. Next: pass a number above 0")
     data = load_data(settings)
     parts = cut(data, settings.split, settings.seed)
     learner = make_learner(data, parts, settings, settings.seed)

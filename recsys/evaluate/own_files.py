@@ -86,7 +86,7 @@ def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: 
             path.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=path.parent).close()
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: give another path") from None
+            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: pass another path") from None
 
 
 def _report(

@@ -92,5 +92,5 @@ def _signed(constant: int) -> int:
 
 
 def _shift(values: Tensor, places: int) -> Tensor:
-    """Logical right shift; the one of torch is arithmetic."""
+    """Logical right shift; torch's own is arithmetic."""
     return (values >> places) & ((1 << (64 - places)) - 1)

@@ -80,7 +80,7 @@ class PairFilter:
 class GenreFilter:
     """Genres forbidden for single users: genres[offsets[u]:offsets[u + 1]] for user u.
 
-    offsets, genres: int64. has_GI: float32, 1 where the item is of the genre.
+    offsets, genres: int64. has_GI: float32, 1 where the item has the genre.
     """
 
     offsets: Tensor

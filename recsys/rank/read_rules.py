@@ -131,7 +131,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
     try:
         if not path.is_file():
             raise UsageError(
-                f"{label} is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"
+                f"{label} is not a file. Next: use a CSV or Parquet file, or a select from movies, users, ratings"
             )
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False, n_rows=max_rows + 1)
@@ -139,7 +139,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
             texts = dict.fromkeys(TEXT_COLUMNS, pl.String)  # a group may have the name 1900
             table = pl.read_csv(path, glob=False, n_rows=max_rows + 1, infer_schema_length=None, schema_overrides=texts)
         else:
-            raise UsageError(f"{label} has the suffix '{path.suffix}'. Next: give a .csv or .parquet file")
+            raise UsageError(f"{label} has the suffix '{path.suffix}'. Next: use a .csv or .parquet file")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"{label} cannot be read: {error}. Next: correct the path or the file") from None
     if len(table) > max_rows:

@@ -122,7 +122,7 @@ def read_meta(saved: SavedModel) -> Meta:
 def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None = None) -> RatingNetwork:
     """Loads a saved network on the CPU, ready to predict. `levels`, if given, must be those that it was trained on.
 
-    A network that another version of the code saved is loaded, and the version is logged.
+    A network saved by another version of the code is loaded, and that version is logged.
 
     Raises: ModelError if the folder has no model, or one that is damaged, has another format, or was trained with
     another vocabulary or on other levels.

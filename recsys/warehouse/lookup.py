@@ -27,8 +27,9 @@ def list_runs(home: Home, limit: int) -> pl.DataFrame:
 
 
 def read_status(home: Home) -> dict[str, dict[str, Any]]:
-    """The runs served, last_success and last_night by these names; a name without such a run is absent. Each run has
-    run_id, dataset, snapshot, as_of, finished_at (both UTC), verdict and reason.
+    """The runs `served`, `last_success` and `last_night`, by name; a name is absent if there is no such run.
+
+    Each run has run_id, dataset, snapshot, as_of, finished_at (both UTC), verdict and reason.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """

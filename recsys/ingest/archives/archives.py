@@ -95,7 +95,7 @@ def check_inside(file: Path, folder: Path) -> None:
         return
     try:
         target = file.resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links, which newer Pythons leave to check_regular
+    except (OSError, RuntimeError) as error:  # a loop of links, which newer Pythons leave to check_regular
         raise SourceError(f"{file} is a link that leads nowhere. Next: remove it") from error
     if not target.is_relative_to(folder):
         raise SourceError(

