@@ -1,4 +1,4 @@
-"""Prefect commands as child processes: start, restart and stop them."""
+"""Starts, restarts and stops Prefect commands as child processes."""
 
 import ctypes
 import signal

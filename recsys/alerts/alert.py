@@ -60,7 +60,7 @@ class Alert:
             "reason": self.reason,
             "step": self.step,
             "run": self.run_id,
-            "look": self.run_url,
+            "details": self.run_url,
             "readers see": self.served,
             "next": self.next_command,
             "where": f"{self.home} on {self.host}, {self.at}",

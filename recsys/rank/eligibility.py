@@ -1,4 +1,4 @@
-"""Compiled rules: mask the movies of a block of users at once, and count the movies that each rule removes.
+"""Compiled rules, which mask the movies of a block of users at once and count the movies that each rule removes.
 
 Shapes: B users of one block, N places of a list, U users, I items (index 0 is "unknown"), G genres (0 is "none").
 """
