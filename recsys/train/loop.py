@@ -55,7 +55,7 @@ def fit_network(
     by default, it is seeded by torch.initial_seed(). With a `checkpoint`, the state is saved after each epoch, and a
     killed training is resumed after its last saved epoch, with the same result.
 
-    Raises: ModelError soon after a loss is not finite, or at the end of training if a weight is not finite.
+    Raises: ModelError soon after the loss stops being finite, or at the end of training if a weight is not finite.
     """
     rows = _prepare(network, train, start)
     order = generator or make_generator(torch.initial_seed())

@@ -104,7 +104,7 @@ class NextFile:
         self.connection.execute(f"insert into {table} by name {rows.sql_query()}", params)
 
     def write_history(self, this_run: RunKey, tonight: Tonight) -> None:
-        """Writes the lists of the runs with the latest as_of, of this run and of the served run, sorted by as_of."""
+        """Writes the lists of this run, of the served run and of the runs with the latest as_of, sorted by as_of."""
         others = sorted(key for key in self._runs_in_history() if key != this_run)
         latest = sorted([*others, this_run])[-tonight.history_runs :]
         served = self.run_served()
