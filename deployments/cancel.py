@@ -4,7 +4,7 @@ Otherwise, a night would outlive its worker, and Prefect would show it as runnin
 
     python -m deployments.cancel
 
-The server is that of PREFECT_API_URL. MAINPID, which systemd sets, is the process id of the worker.
+PREFECT_API_URL is the address of the server. MAINPID, which systemd sets, is the process id of the worker.
 """
 
 import os
@@ -19,16 +19,16 @@ import httpx
 from flows.zombies import POOL, find_parent, find_process
 
 STOP_SECONDS = 20.0  # how long a night may take to stop before it is killed
-UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")  # types of states
+UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")  # Prefect's types of states
 
 
 def cancel_nights(api: httpx.Client, worker: int | None) -> None:
-    """Cancels every unfinished night, and kills those that still run after `STOP_SECONDS`.
+    """Cancels every unfinished night, and kills those that are still running after `STOP_SECONDS`.
 
     The worker, whose process id is `worker`, terminates its own nights. A second SIGTERM would interrupt their
     clean-up, so only nights of a worker that died are signalled here.
     """
-    with suppress(httpx.TransportError, OSError):  # if the server or the terminal is gone, the worker is still stopped
+    with suppress(httpx.TransportError, OSError):  # a missing server or terminal must not prevent stopping
         nights = find_nights(api, *UNFINISHED)
         for night in nights:
             _set_state(api, night, "CANCELLING")

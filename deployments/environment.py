@@ -11,7 +11,7 @@ import click
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")  # Prefect accepts both
 SERVER_ONLY = (AUTH, *DATABASE, "PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_API_DATABASE_PASSWORD")
-OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for another Prefect server of the user
+OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for another of the user's Prefect servers
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ServeEnvironment:
     def for_clients(self) -> dict[str, str]:
         """The environment of the worker and its nights.
 
-        It does not use the user's own Prefect profile. The only secret of the server in it is the API password.
+        It ignores the user's own Prefect profile. The API password is the only one of the server's secrets in it.
         """
         kept = {name: value for name, value in self.inherited.items() if name not in (*SERVER_ONLY, *OTHER_SERVER)}
         return (
@@ -90,13 +90,13 @@ class ServeEnvironment:
         )
 
     def for_server(self) -> dict[str, str]:
-        """The environment of the server: the environment of the clients, its secrets, and its defaults."""
+        """The environment of the server: that of its clients, and its own secrets and defaults."""
         secrets = {name: self.inherited[name] for name in SERVER_ONLY if self.inherited.get(name)}
         defaults = {
             "PREFECT_UI_API_URL": "/api",  # relative: correct for any host name and port
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,  # reject requests from pages of other sites
-            # Leases in memory are lost when the server dies; the running night then crashes at the next renewal, 225 s
-            # later.
+            # Leases kept in memory are lost when the server dies, and the running night then crashes at the next
+            # renewal, 225 s later.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }

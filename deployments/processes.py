@@ -1,4 +1,4 @@
-"""Prefect commands as child processes: start, restart and stop them."""
+"""Starts, restarts and stops Prefect commands as child processes."""
 
 import ctypes
 import signal
@@ -30,7 +30,7 @@ class Child:
     parent dies.
     """
 
-    name: str  # as in messages: "server" or "worker"
+    name: str  # "server" or "worker", as shown in messages
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None = None  # output is appended here; None: the output of the parent
@@ -86,7 +86,7 @@ class Child:
 
 @contextmanager
 def running(child: Child) -> Iterator[Child]:
-    """Starts the child, and stops it, or its latest restart, at the end of the block."""
+    """Starts the child. At the end of the block, stops it, even if it has been restarted."""
     try:
         child.start()
         yield child

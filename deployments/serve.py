@@ -6,7 +6,7 @@
 The server and the worker are restarted when they die. Prefect keeps its state in `.prefect` in the home folder, next to
 the published tables. docs/operations.md describes passwords, PostgreSQL and other ways to host it.
 
-Prefect's own `serve()` does not replace this module (tried with Prefect 3.8.8): it starts no server. If it is stopped
+Prefect's own `serve()` is not an alternative (tried with Prefect 3.8.8): it starts no server, and if it is stopped
 during a run, the run stays RUNNING and keeps its concurrency slot.
 """
 
@@ -37,7 +37,7 @@ SERVE_ENDED = "`make serve` was killed, or its machine went down, while this nig
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help=f"Address to listen on. Other than loopback: needs {AUTH}.",
+    help=f"Address to listen on. Any address other than loopback requires {AUTH}.",
 )
 @click.option(
     "--home", type=click.Path(path_type=Path), help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]"

@@ -48,7 +48,7 @@ def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
 
 
 def find_run(flow: str, home: Home, error: object) -> Run | None:
-    """Finds the run that ended with `error`: the run that it names, else the newest run of the home if unfinished."""
+    """Finds the run that ended with `error`: the run that the error names, else the home's newest run if unfinished."""
     if isinstance(error, RecsysError) and error.run:
         return error.run
     last = None

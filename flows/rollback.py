@@ -1,4 +1,4 @@
-"""Publishes the lists of an earlier run again, and holds nights back until that is released."""
+"""Publishes the lists of an earlier run again, and holds nights back until the rollback is released."""
 
 from dataclasses import asdict
 from pathlib import Path

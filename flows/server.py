@@ -22,7 +22,10 @@ def find_server() -> str | None:
 
 
 def is_reachable(address: str) -> bool:
-    """Whether a Prefect API answers at `address` within a few seconds. A request for a password is an answer."""
+    """Whether a Prefect API answers at `address` within a few seconds.
+
+    A response that asks for a password counts as an answer.
+    """
     import httpx
 
     try:

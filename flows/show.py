@@ -34,7 +34,7 @@ from recsys.runs.summary import ERRORS, LISTS, in_files
 from recsys.warehouse.lookup import list_runs, read_figures
 
 SECONDS = 2.0  # between two updates of a bar
-NIGHTS = 30  # maximum number in the plot
+NIGHTS = 30  # maximum number of nights in the plot
 
 logger = logging.getLogger("recsys.show")
 
@@ -103,12 +103,14 @@ def show_metrics(run: Run) -> None:
     rows = list(tabulate(run))
     if rows:
         create_table_artifact(
-            rows, key="metrics", description="On the holdout. Less is better in stars, more in lists."
+            rows,
+            key="metrics",
+            description="On the holdout. For errors in stars, lower is better; for lists, higher is better.",
         )
 
 
 def tabulate(run: Run) -> Iterator[dict[str, Any]]:
-    """Yields the rows of that table. Figures that no model has are left out."""
+    """Yields the rows of the table of metrics. Figures that no model has are left out."""
     figures: dict[str, dict[str, float]] = {}
     for row in read_metrics(run):
         if row.slice == "all" and row.split.startswith("holdout") and row.metric in ERRORS | LISTS:
@@ -127,7 +129,7 @@ def show_verdict(run: Run) -> None:
 
 
 def describe(run: Run) -> Iterator[str]:
-    """Yields the lines of that page, in Markdown."""
+    """Yields the lines of the page with the verdict, in Markdown."""
     verdict, reason = find_verdict(run)
     outcome = describe_run(run, verdict=verdict, reason=None)
     yield f"# {verdict}"
@@ -164,13 +166,13 @@ def _describe_gate(run: Run) -> Iterator[str]:
         yield f"- compared with no champion: {_escape_markdown(gate['not_compared'])}"
     yield from (f"- **broken**: {_escape_markdown(one)}" for one in gate["broken"])
     if not gate["broken"]:
-        yield "- every limit holds"
+        yield "- all limits are met"
     if gate["forced"]:
         yield "- published anyway, because --force-publish was given"
 
 
 def show_trend(run: Run) -> None:
-    """Creates a plot of the newest nights of the data set."""
+    """Creates a plot of the newest nights of the dataset."""
     if not run.findings.exists():
         return
     dataset = read_json(run.findings)["dataset"]

@@ -63,7 +63,7 @@ def list_moments(first: datetime, last: datetime, step: timedelta) -> Iterator[d
     """
     first, last = (moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, last))
     if step <= timedelta(0):
-        raise UsageError(f"--step {step} is not positive; give a time such as 1d or 12h")
+        raise UsageError(f"--step {step} is not positive; pass a time such as 1d or 12h")
     if last < first:
         raise UsageError(f"--to {last.isoformat()} is before --from {first.isoformat()}; swap them")
     while first <= last:

@@ -104,7 +104,9 @@ EDITIONS = (
         rating_scale=HALF_STARS,
         genres=GENRES_LATER,
         ratings=10_000_054,
-        users=69_878,  # 71,567 in the README is the highest id: users with ratings and with tags were drawn separately
+        # The README counts 71,567 users, which is the highest user_id. Some of them have no ratings, because users with
+        # ratings and users with tags were drawn separately.
+        users=69_878,
         movies=10_681,
         tags=95_580,
         licence=RESEARCH_ONLY,

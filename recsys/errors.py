@@ -6,11 +6,11 @@
     │   └── SourceOutage    exit 1   a source cannot be reached at the moment: a retry may succeed
     ├── DataRefused         exit 3   the data were read, but are not good enough to publish from
     ├── StepTimeout         exit 1   a step exceeded its time limit
-    ├── ModelError          exit 1   training diverged, or a saved model does not fit
+    ├── ModelError          exit 1   training diverged, or a saved model cannot be used
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
     ├── PublishError        exit 1   the tables about to be published failed their audit
     ├── NotPublished        exit 1   the queried tables do not exist yet
-    └── HomeBusy            exit 1   another night is running on the same home
+    └── HomeBusy            exit 1   another process is using the same home or folder
 
 A message names the thing, its value, the limit and the next step. Our own bugs raise AssertionError instead.
 """

@@ -109,8 +109,8 @@ def forget(user_ids: Iterable[int], home: Home) -> Forgotten:
             path.unlink()
         except OSError as error:
             raise UsageError(
-                f"{path} was learned from users who asked to be forgotten and cannot be removed: {error}. The users "
-                "are on the list nevertheless. Next: remove it"
+                f"{path} was trained on ratings of users who asked to be forgotten, and this file cannot be removed: "
+                f"{error}. The users are on the list nevertheless. Next: remove it"
             ) from error
     return forgotten
 

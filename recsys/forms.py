@@ -28,7 +28,7 @@ def as_form(schema: JsonSchemaValue) -> JsonSchemaValue:
     for field in schema["properties"].values():
         default = field.pop("default", None)
         if default is not None and not isinstance(default, dict):
-            field["description"] = f"{field.get('description', '')} Left empty: the worker's setting, else {default}."
+            field["description"] = f"{field.get('description', '')} If empty: the worker's setting, else {default}."
         if field.get("type") == "boolean":  # a form shows a switch, which cannot be left empty
             field["enum"] = [True, False]
             del field["type"]

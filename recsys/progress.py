@@ -18,7 +18,7 @@ _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """Calls `watch` on all progress towards a known total within the block, in addition to the bar or the log."""
+    """Calls `watch` for all progress towards a known total within the block, in addition to the bar or the log."""
     token = _watch.set(watch)
     try:
         yield

@@ -174,8 +174,8 @@ def score(
 def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> Published:
     """Replaces last night's tables with tonight's, after the audit.
 
-    A night that is earlier than the served one, on the same data set, is only added to the history. Lists that equal
-    the served ones are not written again.
+    A night that is earlier than the served one, on the same dataset, is only added to the history. Lists that equal the
+    served ones are not written again.
     """
     tonight = _gather(lists, checked, run, settings)
     outcome = describe_run(run, verdict="published", reason=None)

@@ -8,5 +8,5 @@ FOLDER = Path(__file__).parent
 
 @cache
 def read(name: str) -> str:
-    """The statement in `<name>.sql`, e.g. `read("recommendations_named")`."""
+    """The statement in `<name>.sql`, e.g. `read("recommend")`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
--- audit_strangers: users with ratings served by default or features, or users without ratings served by ratings.
+-- audit_strangers: users with ratings and served_by default or features, or without ratings and another served_by.
 --
 -- grain   one row per (user_id, served_by)
 -- reads   recommendations (user_id, served_by), ratings (user_id)

@@ -1,4 +1,4 @@
--- complete_users: the users table, and a row without profile for every other user with ratings.
+-- complete_users: the users table, and a row without a profile for every other user with ratings.
 --
 -- grain   one row per user_id
 -- reads   users (user_id, gender, age, occupation, zip_code, file_row_number), ratings (user_id), both as admitted

@@ -1,4 +1,4 @@
--- last_published: the served run of a data set, else its newest run that published, with its snapshot.
+-- last_published: the served run of a dataset, else its newest run that published, with its snapshot.
 --
 -- grain   one row, or none
 -- reads   runs (run_id, dataset, snapshot, verdict), recommendations (run_id)

@@ -2,7 +2,7 @@
 --
 -- grain   one row
 -- reads   recommendations (user_id, rank, movie_id, score, rating_hat, served_by): one list per row with rank 1,
---         lists_before (user_id, rank, movie_id, served_by): the served lists, if they are of the same data set
+--         lists_before (user_id, rank, movie_id, served_by): the served lists, if they are of the same dataset
 -- params  $n_available bigint: number of movies that may be shown;
 --         $lowest, $highest double: the ends of the rating scale, in stars
 -- ties    none

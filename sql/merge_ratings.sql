@@ -8,8 +8,8 @@
 --         line
 --
 -- until is null for current ratings. A rating that was retracted at its own time was never current. A rating off the
--- scale or with an impossible time does not replace a rating and is not replaced, because the checks refuse it and must
--- keep a good one. Retractions in the future are ignored, and so are those before 1995, when there were no ratings.
+-- scale or with an impossible time neither replaces a rating nor is replaced, because the checks refuse it and must
+-- keep a valid one. Retractions in the future are ignored, and so are those before 1995, when there were no ratings.
 with
 
 marked as (

@@ -1,4 +1,4 @@
--- night_figures: the errors and list quality of the $limit newest nights of a data set, with those of the baselines.
+-- night_figures: the errors and list quality of the $limit newest nights of a dataset, with those of the baselines.
 --
 -- grain   one row per (run_id, model, metric), the oldest night first
 -- reads   runs (run_id, dataset, model, verdict), metrics (run_id, model, split, slice, metric, value)

@@ -1,4 +1,4 @@
--- nights_made: the as_of of every night of a data set that made lists, whether or not they were served.
+-- nights_made: the as_of of every night of a dataset that made lists, whether or not they were served.
 --
 -- grain   one row per as_of, the earliest first
 -- reads   runs (run_id, as_of, dataset, verdict)

@@ -2,8 +2,10 @@
 --
 -- grain   one row per offending rating
 -- reads   ratings (user_id, movie_id, rated_at, …), moments (started_at)
--- params  none; otherwise a rating in the future would move the default as_of to the future
+-- params  none
 -- ties    none
+--
+-- Without this rule, a rating in the future would move the default as_of into the future.
 select ratings.*
 from ratings
 where

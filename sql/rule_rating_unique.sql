@@ -4,8 +4,8 @@
 -- reads   ratings (user_id, movie_id, rating, rated_at, file_row_number),
 --         source_lines (source_table, file_row_number, source_file, source_line)
 -- params  none
--- ties    kept is the latest rating, then the highest, then the lowest source file and line, then the lowest row of the
---         snapshot
+-- ties    the latest rating is kept; among these, the highest, then the lowest source file and line, then the lowest
+--         row of the snapshot
 with
 
 -- one list per user takes a third of the memory of one group per pair; only the remaining few users are grouped by pair

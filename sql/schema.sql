@@ -15,7 +15,7 @@ create table movies (
     n_ratings bigint,
 );
 
-comment on table movies is 'All movies of the data set; one row per movie_id.';
+comment on table movies is 'All movies of the dataset; one row per movie_id.';
 comment on column movies.movie_id is 'Identifies the movie, as in MovieLens.';
 comment on column movies.title is 'Title without the year of release.';
 comment on column movies.year is 'Year of release; null if the title does not contain it.';
@@ -31,7 +31,7 @@ create table users (
     zip_code varchar,
 );
 
-comment on table users is 'All users of the data set; one row per user_id. Columns that the edition does not provide are null.';
+comment on table users is 'All users of the dataset; one row per user_id. Columns that the edition does not provide are null.';
 comment on column users.user_id is 'Identifies the user, as in MovieLens.';
 comment on column users.gender is 'Gender: M or F.';
 comment on column users.age is 'Age in years; in ML-1M the lower end of an age range.';
@@ -55,7 +55,7 @@ comment on column recommendations.user_id is 'The user who receives the list; se
 comment on column recommendations.rank is 'Position in the user''s list, without gaps; 1 = best.';
 comment on column recommendations.movie_id is 'The recommended movie; see movies.';
 comment on column recommendations.score is
-    'Sort key of the list, higher = better. It has no unit: compare it only within one user.';
+    'Sort key of the list, higher = better. It has no unit and is comparable only within the list of one user.';
 comment on column recommendations.rating_hat is 'Expected rating in stars, not clipped to the scale. The list is not sorted by it.';
 comment on column recommendations.because_movie_ids is
     'Up to three movies rated by the user that contribute most to this recommendation, the strongest first; empty if none contributes.';
@@ -107,7 +107,7 @@ comment on column recommendations_named.movie_id is 'The recommended movie; see 
 comment on column recommendations_named.title is 'The movie''s title, without the year.';
 comment on column recommendations_named.year is 'The movie''s year of release, or null.';
 comment on column recommendations_named.genres is 'The movie''s genres.';
-comment on column recommendations_named.score is 'Sort key of the list, higher = better; compare it only within one user.';
+comment on column recommendations_named.score is 'Sort key of the list, higher = better; comparable only within the list of one user.';
 comment on column recommendations_named.rating_hat is 'Expected rating in stars, not clipped to the scale.';
 comment on column recommendations_named.because_movie_ids is 'Movies rated by the user that contribute most to this recommendation.';
 comment on column recommendations_named.because_titles is 'The titles of because_movie_ids, in the same order.';
@@ -131,7 +131,7 @@ comment on column recommendation_history.user_id is 'The user who received the l
 comment on column recommendation_history.rank is 'Position in the user''s list, without gaps; 1 = best.';
 comment on column recommendation_history.movie_id is 'The recommended movie; see movies.';
 comment on column recommendation_history.score is
-    'Sort key of the list, higher = better; compare it only within one run and user.';
+    'Sort key of the list, higher = better; comparable only within one list.';
 
 create macro recommendations_as_of(moment) as table
 with
@@ -230,7 +230,7 @@ comment on column default_recommendations.segment is
 comment on column default_recommendations.rank is 'Position in the segment''s list, without gaps; 1 = best.';
 comment on column default_recommendations.movie_id is 'The recommended movie; see movies.';
 comment on column default_recommendations.score is
-    'Sort key of the list, higher = better. It has no unit: compare it only within one segment.';
+    'Sort key of the list, higher = better. It has no unit and is comparable only within the list of one segment.';
 comment on column default_recommendations.run_id is
     'The run that published the table, the same in every row; see runs.';
 
@@ -256,7 +256,7 @@ comment on column default_recommendations_named.title is 'The movie''s title, wi
 comment on column default_recommendations_named.year is 'The movie''s year of release, or null.';
 comment on column default_recommendations_named.genres is 'The movie''s genres.';
 comment on column default_recommendations_named.score is
-    'Sort key of the list, higher = better; compare it only within one segment.';
+    'Sort key of the list, higher = better; comparable only within the list of one segment.';
 comment on column default_recommendations_named.run_id is 'The run that published the table; see runs.';
 
 create table similar_movies (
@@ -273,7 +273,7 @@ comment on column similar_movies.movie_id is 'The movie for which similar movies
 comment on column similar_movies.rank is 'Position in the list of this movie, without gaps; 1 = most similar.';
 comment on column similar_movies.similar_movie_id is 'The similar movie; see movies.';
 comment on column similar_movies.similarity is
-    'Sort key of the list, higher = more similar: a mean of cosines, at most 1. Compare it only within one movie.';
+    'Sort key of the list, higher = more similar: a mean of cosines, at most 1. It is comparable only within the list of one movie.';
 comment on column similar_movies.run_id is 'The run that published the table, the same in every row; see runs.';
 
 create view similar_movies_named as
@@ -302,7 +302,7 @@ comment on column similar_movies_named.similar_title is 'The similar movie''s ti
 comment on column similar_movies_named.similar_year is 'The similar movie''s year of release, or null.';
 comment on column similar_movies_named.similar_genres is 'The similar movie''s genres.';
 comment on column similar_movies_named.similarity is
-    'Sort key of the list, higher = more similar; compare it only within one movie.';
+    'Sort key of the list, higher = more similar; comparable only within the list of one movie.';
 comment on column similar_movies_named.run_id is 'The run that published the table; see runs.';
 
 create table runs (
@@ -326,8 +326,8 @@ comment on table runs is
 comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z; sorts by time.';
 comment on column runs.as_of is 'The run used only ratings before this time.';
 comment on column runs.started_at is 'Start of the run.';
-comment on column runs.finished_at is 'Time at which the verdict was known.';
-comment on column runs.dataset is 'Name of the data set, e.g. ml-1m.';
+comment on column runs.finished_at is 'Time at which the verdict was reached.';
+comment on column runs.dataset is 'Name of the dataset, e.g. ml-1m.';
 comment on column runs.snapshot is 'Version of the data: the first 12 hexadecimal digits of the SHA-256 of its content.';
 comment on column runs.model is 'The network that the run chose.';
 comment on column runs.config_hash is 'Hash of the settings; equal for runs with equal settings.';

@@ -1,6 +1,6 @@
--- served_lists: the served lists, if a run of this data set published them.
+-- served_lists: the served lists, if a run of this dataset published them.
 --
--- grain   one row per (user_id, rank); none if another data set is served
+-- grain   one row per (user_id, rank); none if another dataset is served
 -- reads   recommendations (user_id, rank, movie_id, run_id), runs (run_id, dataset)
 -- params  $dataset varchar
 -- ties    none, (user_id, rank) is unique

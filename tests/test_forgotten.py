@@ -31,7 +31,7 @@ def test_checkpoints_of_killed_trainings_are_removed(home: Home) -> None:
 
 def test_a_checkpoint_that_cannot_be_removed_is_reported(home: Home) -> None:
     (home.checkpoints / "in the way").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"in the way was learned from users .* on the list .*Next: remove"):
+    with pytest.raises(UsageError, match=r"in the way was trained on ratings of users .* on the list .*Next: remove"):
         forget([7], home)
     assert read_forgotten(home).user_ids == [7]
 

@@ -1,1 +1,4 @@
-"""The command line `recsys`, a module per group of commands. Commands parse, call `recsys` or a flow, and print."""
+"""The command line `recsys`, with one module per group of commands.
+
+A command parses its arguments, calls `recsys` or a flow, and prints the result.
+"""

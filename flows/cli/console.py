@@ -23,7 +23,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, the convention of shells for Ctrl
 EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
 PIPE_WIDTH = 160  # columns of a table that is written to a file or a pipe
 
-received_signal: list[int] = []  # the exit code of the signal that ended this process, if any
+received_signal: list[int] = []  # exit codes of the signals that this process has received
 
 Command = Callable[..., None]
 
@@ -133,7 +133,7 @@ def exit_code_of(error: BaseException) -> int:
 def make_settings(*, config: Path | None = None, **options: Any) -> Any:
     """Settings from the given options, then the environment, then the defaults.
 
-    `config` is the path of a JSON file with a network's config; the settings contain its content.
+    `config` is the path of a JSON file with a network's config. The content of the file becomes the setting `config`.
 
     Raises: UsageError for an invalid value.
     """
@@ -163,7 +163,7 @@ def read_config(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError includes invalid UTF-8
         raise UsageError(
-            f"--config {path} cannot be read as JSON: {error}. Next: give a file written by recsys tune"
+            f"--config {path} cannot be read as JSON: {error}. Next: pass a file that recsys tune has written"
         ) from None
 
 

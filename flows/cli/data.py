@@ -80,7 +80,7 @@ def check(as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("user_ids", type=click.IntRange(min=1), nargs=-1, metavar="USER_ID...")
-@click.option("--undo", is_flag=True, help="Remove the users from the list again.")
+@click.option("--undo", is_flag=True, help="Remove the users from the list of forgotten users.")
 @home_option
 @json_option
 @report_errors
@@ -102,7 +102,7 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
 
     place = home_of(home)
     if user_ids:
-        with locked(place, "a request to forget"):  # because a running night would still publish rows it has read
+        with locked(place, "a request to forget"):  # a running night would publish rows that it has already read
             (forgotten.remember if undo else forgotten.forget)(user_ids, place)
     listed = forgotten.read_forgotten(place)
     if as_json:

@@ -19,7 +19,7 @@ BAR = 40  # length of the bar for a probability of one, in characters
 BECAUSE = 5  # number of rated movies shown as reasons
 
 segment_option = click.option(
-    "--segment", metavar="S", help="Segment of a user without a list: all, or e.g. gender=F or 'gender=F age=25'."
+    "--segment", metavar="S", help="Segment of a user who has no list: all, or e.g. gender=F or 'gender=F age=25'."
 )
 
 
@@ -52,7 +52,7 @@ def recommend(
         _print_list(lookup.recommend_default(home_of(home), segment), f"segment {segment}", n, as_json)
     else:
         raise UsageError(
-            "give a USER_ID, or --segment, or --ratings, as in `recsys recommend 42`. See recsys recommend --help"
+            "pass a USER_ID, --segment or --ratings, as in `recsys recommend 42`. See recsys recommend --help"
         )
 
 
@@ -82,7 +82,7 @@ def similar(title: str, n: int | None, home: Path | None, as_json: bool) -> None
         return
     click.echo(f"{_named(found['title'], found['year'])}, movie_id {found['movie_id']}")
     if rows.is_empty():
-        click.echo("it has no similar movies, because it has no ratings", err=True)
+        click.echo("the movie has no similar movies, because it has no ratings", err=True)
     else:
         print_frame(rows.select("title", "year", "genres", "similarity"), as_json)
 

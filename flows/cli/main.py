@@ -68,7 +68,7 @@ def main() -> None:
 @main.command()
 @source_option
 @home_option
-@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the better one on validation.")
+@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the best candidate on validation.")
 @click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Use only ratings before T, e.g. 1998-04-01.")
 @n_option
 @seed_option
@@ -123,7 +123,9 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
 )
 @click.option("--source", help="Source of the movies, users and rating scale.  [default: ml-100k]")
 @home_option
-@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the better one on a part of --train.")
+@click.option(
+    "--model", type=click.Choice(MODELS), help="Network; auto selects the best candidate on a part of --train."
+)
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),

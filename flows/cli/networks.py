@@ -62,8 +62,9 @@ def compare(sources: tuple[str, ...], out: Path | None, find_lr: bool, as_json: 
     """Compare networks on the same rows, in one table.
 
     The epochs of each network are chosen on a validation part of the training rows. The network is then trained on all
-    training rows and measured on the holdout. The table shows the figures of the write-ups for comparison. Results are
-    written as JSON, CSV and plots. If a network fails, its row shows the error and the others are still run.
+    training rows and measured on the holdout. For comparison, the table shows the figures that the write-ups of the
+    networks report. Results are written as JSON, CSV and plots. If a network fails, its row shows the error and the
+    others are still run.
 
     \b
     Examples:
@@ -106,7 +107,7 @@ def plan_work(
     epochs: Any,
     **options: Any,
 ) -> list[tuple[Any, Any, Path | None]]:
-    """Returns plan, settings and folder for each source. All are validated before the first network is trained.
+    """Returns plan, settings and folder for each source. All of them are validated before the first network is trained.
 
     Raises: UsageError for an invalid argument.
     """
@@ -204,7 +205,7 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
     type=click.IntRange(min=1),
     default=100_000,
     show_default=True,
-    help="Number of ratings that the config is for; penalties and batch sizes depend on it.",
+    help="Number of ratings to make the config for; penalties and batch sizes depend on it.",
 )
 @click.option(
     "--levels",

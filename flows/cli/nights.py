@@ -67,7 +67,7 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
         return
     if release:
         if run_id:
-            raise UsageError("give a RUN_ID or --release, not both. See recsys rollback --help")
+            raise UsageError("pass a RUN_ID or --release, not both. See recsys rollback --help")
         served = back.release(place)
         result: dict[str, Any] = {"released": True, "served": served}
         message = f"run {served} is published; the next night that passes the gate replaces it"
@@ -86,7 +86,9 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
 
 @click.command()
 @click.option("--from", "first", type=datetime.fromisoformat, required=True, metavar="T", help="The first night.")
-@click.option("--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last night, included.")
+@click.option(
+    "--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last night, inclusive."
+)
 @click.option("--step", type=Step(), default="1d", show_default=True, help="Time from one night to the next.")
 @source_option
 @home_option

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def status(max_age: float | None, home: Path | None, as_json: bool) -> None:
     """Show the published run and its age.
 
-    The line also names the last problem. A night succeeds if it published, or if the published lists are still current.
-    Exit code 0 if a run is published and, with --max-age, the last successful night ended at most H hours ago;
+    The output also names the last problem. A night succeeds if it published, or if the published lists are still
+    current. Exit code 0 if a run is published and, with --max-age, the last successful night ended at most H hours ago;
     otherwise 1.
 
     \b

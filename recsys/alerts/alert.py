@@ -44,7 +44,7 @@ class Alert:
     reason: str
     run_id: str | None  # as in the table `runs`
     run_url: str | None  # of the run in Prefect's UI; None without a server
-    served: str  # the lists that readers see now
+    served: str  # which lists readers see now
     next_command: str  # the command to run
     home: str
     host: str
@@ -60,7 +60,7 @@ class Alert:
             "reason": self.reason,
             "step": self.step,
             "run": self.run_id,
-            "look": self.run_url,
+            "details": self.run_url,
             "readers see": self.served,
             "next": self.next_command,
             "where": f"{self.home} on {self.host}, {self.at}",

@@ -187,12 +187,12 @@ def append(alert: Alert, settings: AlertSettings) -> None:
         written = file.write(line)
         os.fsync(file.fileno())
     if written < len(line):
-        raise OSError(f"{settings.file} took only {written} of {len(line)} bytes; free some disk space")
+        raise OSError(f"{settings.file} accepted only {written} of {len(line)} bytes; free some disk space")
     sync(settings.file.parent)
 
 
 def _attempt(name: str, attempt: Attempt, settings: AlertSettings, secrets: Iterable[str]) -> str | None:
-    """Attempts again while the sink is unavailable and attempts are left. Returns the last error, None on success."""
+    """Retries while the sink is unavailable and attempts are left. Returns the last error; None on success."""
     problem = None
     for number in range(settings.attempts):
         time.sleep(settings.wait_before(number) if number else 0)

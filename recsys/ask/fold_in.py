@@ -1,7 +1,7 @@
-"""Fold in a new user: compute the list that a saved ranker gives to a user with a few ratings.
+"""Folds in a new user: computes the list that a saved ranker gives to a user with a few ratings.
 
-The arithmetic of `rank.score` is repeated for one user in numpy. Numpy is imported in a tenth of the time of torch, so
-that `recsys recommend --ratings` answers at once. A test checks that both give equal results.
+The arithmetic of `rank.score` is repeated for one user in numpy, because importing numpy takes a tenth of the time of
+importing torch. `recsys recommend --ratings` then answers at once. A test checks that both give equal results.
 
 Shapes: I items (index 0 is "unknown"), R rated movies, C candidates, D embedding_dim.
 """
@@ -56,21 +56,21 @@ class SavedRanker:
         return array
 
     def rows(self, name: str, rows: Sequence[int]) -> npt.NDArray[Any]:
-        """Read some rows of a matrix that can be gigabytes large."""
+        """Reads some rows of a matrix that can be gigabytes large."""
         matrix = self._arrays.get_slice(name)  # type: ignore[no-untyped-call]
         return np.stack([matrix[row : row + 1][0] for row in rows])
 
     def weights(self, n_ratings: int) -> dict[str, float]:
-        """Return the weight of each part of a score for a user with this many ratings."""
+        """Returns the weight of each part of a score for a user with this many ratings."""
         by_size: dict[str, dict[str, float]] = self.described["weights"]
         return by_size[str(max(int(size) for size in by_size if int(size) <= n_ratings))]
 
 
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
-    """Return the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
+    """Returns the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
-    Rated movies and movies that rules close for all users are left out. Caps and diversity are not applied. Ties go to
-    the lower index.
+    Rated movies and movies that rules exclude for all users are left out. Caps and diversity are not applied. Ties go
+    to the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
     asker = Asker(rated_R, np.array([ratings[item] for item in sorted(ratings)], dtype=np.float64), stated)
@@ -96,13 +96,13 @@ def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[
 
 
 def _candidates(mean_I: Floats, may_be_shown_I: npt.NDArray[np.bool_], n: int) -> Indices:
-    """Return the best candidates, ascending; ties go to the lower index."""
+    """Returns the best candidates, ascending; ties go to the lower index."""
     order_I = np.argsort(-np.where(may_be_shown_I, mean_I, -np.inf), kind="stable")
     return np.sort(order_I[: min(n, int(may_be_shown_I.sum()))])
 
 
 def _log_affinity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
-    """Return (I,) the scores of one retriever. A new movie has the weighted mean of its neighbours' scores."""
+    """Returns (I,) the scores of one retriever. A new movie has the weighted mean of its neighbours' scores."""
     kind = ranker.retrievers[name]
     if kind == "towers":
         score_I = ranker.array(f"{name}.item_IW") @ ranker.rows(f"{name}.user_UW", [0])[0]
@@ -122,7 +122,7 @@ def _ease(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
 
 
 def _shares(ranker: SavedRanker, name: str, rated_R: Indices) -> npt.NDArray[Any]:
-    """Return (R, I) the share of each rated movie in the affinity of every movie."""
+    """Returns (R, I) the share of each rated movie in the affinity of every movie."""
     head_H, tail_T = ranker.array(f"{name}.head_H"), ranker.array(f"{name}.tail_T")
     shares_RI = np.zeros((len(rated_R), len(ranker.array("listable"))), dtype=np.float32)
     from_TW, weights_TW = ranker.array(f"{name}.from_TW"), ranker.array(f"{name}.weights_TW")
@@ -157,7 +157,7 @@ def _popularity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any
 
 
 def _because(ranker: SavedRanker, asker: Asker, item_N: Indices) -> list[list[int]]:
-    """Return the rated movies with the largest positive shares in each EASE affinity, like `rank.reasons`."""
+    """Returns the rated movies with the largest positive shares in each EASE affinity, like `rank.reasons`."""
     ease = next((name for name, kind in ranker.retrievers.items() if kind == "ease"), None)
     if ease is None:
         return [[] for _ in item_N]

@@ -15,7 +15,7 @@ SEGMENTS_NAMED = 12  # maximum in error messages, because an edition has dozens 
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
-    """Return a user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
+    """Returns a user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
 
     The list is empty if the user's ratings and the rules exclude all movies.
 
@@ -28,7 +28,7 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
 
 
 def recommend_default(home: Home, segment: str) -> pl.DataFrame:
-    """Return the list for users unknown to the model, best first: rank, title, year, score.
+    """Returns the list for users unknown to the model, best first: rank, title, year, score.
 
     `segment` is "all" or properties in any order: gender=F age=25.
 
@@ -49,7 +49,7 @@ def recommend_default(home: Home, segment: str) -> pl.DataFrame:
 
 
 def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Find a movie by title or movie_id, and the movies similar to it.
+    """Finds a movie by title or movie_id, and the movies similar to it.
 
     The first frame has one row: movie_id, title, year, genres, n_ratings, similarity to the query. The second has the
     similar movies, best first: rank, title, year, genres, similarity; it is empty for a movie without ratings.
@@ -75,7 +75,7 @@ class Place:
 
 
 def find_place(home: Home, user_id: int, asked: str) -> Place:
-    """Find the rank of the movie with this title or id in the user's list.
+    """Finds the rank of the movie with this title or id in the user's list.
 
     Raises: NotPublished if there are no lists; UsageError if the user or the movie is unknown.
     """
@@ -90,7 +90,7 @@ def find_place(home: Home, user_id: int, asked: str) -> Place:
 
 
 def read_served(home: Home) -> tuple[str, pl.DataFrame]:
-    """Return the run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
+    """Returns the run whose lists are served, and all movies: movie_id, title, year, genres, n_ratings.
 
     Raises: NotPublished if there are no lists.
     """
@@ -124,7 +124,7 @@ def _enumerate(segments: list[str]) -> str:
 
 
 def _instead(segments: list[str]) -> str:
-    """Suggest the default lists."""
+    """Suggests the default lists."""
     return f", or see a default list with --segment: {_enumerate(segments)}" if segments else ""
 
 

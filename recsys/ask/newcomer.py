@@ -28,7 +28,7 @@ class Newcomer:
 
 
 def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int | None = None) -> Newcomer:
-    """Return the best `n` movies for ratings such as "Toy Story=5,Heat=4" and a segment such as "gender=F age=25".
+    """Returns the best `n` movies for ratings such as "Toy Story=5,Heat=4" and a segment such as "gender=F age=25".
 
     Nothing is trained, and torch is not imported. Ratings of movies that are not in the published run are ignored.
 
@@ -64,7 +64,7 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
 
 
 def _parse_segment(segment: str | None, properties: Sequence[str]) -> list[str]:
-    """Split the name of a segment into its properties, in any order: gender=F age=under 18."""
+    """Splits the name of a segment into its properties, in any order: gender=F age=under 18."""
     known = {name.casefold(): name for name in properties}
     text = EVERYBODY if segment is None else segment.strip()
     words = re.split(r"\s+(?=\S+=)", text)  # values may contain blanks
@@ -78,5 +78,5 @@ def _parse_segment(segment: str | None, properties: Sequence[str]) -> list[str]:
     meant = [known[word.casefold()] for word in words]
     kinds = [name.partition("=")[0] for name in meant]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
-        raise UsageError(f"--segment: '{text}' has two values of {twice}. Next: give one")
+        raise UsageError(f"--segment: '{text}' has two values of {twice}. Next: keep one of them")
     return meant

@@ -26,11 +26,11 @@ class RecordedRun:
     metrics: pl.DataFrame  # model, split, slice, metric, value
     steps: pl.DataFrame  # step, seconds
     lists: pl.DataFrame  # user_id, rank, movie_id, score; empty if they are not in recommendation_history
-    folder: Path  # settings, log, gate and result pages of the run, until they are deleted
+    folder: Path  # of the run: settings, log, gate and result pages, until they are deleted
 
 
 def open_run(home: Home, run_id: str | None = None) -> RecordedRun:
-    """Read the record of a run, by default of the run that is being served.
+    """Reads the record of a run, by default of the run that is being served.
 
     Raises: NotPublished if no run is served, or if the warehouse cannot be read; UsageError if there is no such run.
     """

@@ -1,4 +1,4 @@
-"""Find movies by typed titles. Articles, accents, punctuation, numerals, the year and spelling may differ.
+"""Finds movies by typed titles. Articles, accents, punctuation, numerals, the year and spelling may differ.
 
 A movie has several names: its title, the title without text in parentheses, this text and, with a lower weight, the
 parts before and after a colon or a dash. Names are compared in a normal form: "Matrix, The" is "the matrix", "Amélie"
@@ -65,7 +65,7 @@ class Query:
 
 
 def find_movies(asked: str, movies: pl.DataFrame, limit: int = 5) -> pl.DataFrame:
-    """Return the movies most similar to the query, best first: the columns of `movies` and similarity (0 to 1).
+    """Returns the movies most similar to the query, best first: the columns of `movies` and similarity (0 to 1).
 
     `movies` has movie_id, title, year and other columns, including n_ratings if known. `asked` is a movie_id or a title
     with an optional year, which may be off by one. A number that is both a movie_id and a title is read as the id. Ties
@@ -76,7 +76,7 @@ def find_movies(asked: str, movies: pl.DataFrame, limit: int = 5) -> pl.DataFram
 
 
 def find_movie(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
-    """Return the best match as a row of `find_movies`. Log if there were several matches or only an inexact one.
+    """Returns the best match as a row of `find_movies`. Logs if there were several matches or only an inexact one.
 
     Raises: UsageError, which names the nearest titles, if there is no match.
     """
@@ -84,7 +84,7 @@ def find_movie(asked: str, movies: pl.DataFrame) -> pl.DataFrame:
 
 
 def parse_ratings(text: str, levels: Sequence[float]) -> list[tuple[str, float]]:
-    """Parse titles and stars from text such as "Toy Story=5, Matrix, The=4"; `levels` is the rating scale.
+    """Parses titles and stars from text such as "Toy Story=5, Matrix, The=4"; `levels` is the rating scale.
 
     A comma before "=" and anything in quotes belong to the title.
 
@@ -111,7 +111,7 @@ def parse_ratings(text: str, levels: Sequence[float]) -> list[tuple[str, float]]
 
 
 def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) -> pl.DataFrame:
-    """Return the movies of `parse_ratings`, in this order: the columns of `find_movie`, and rating (float32).
+    """Returns the movie of each title in `ratings`, in order: the columns of `find_movie`, and rating (float32).
 
     Raises: UsageError for a title without a match, and for two titles of the same movie.
     """
@@ -123,7 +123,7 @@ def match_ratings(ratings: Iterable[tuple[str, float]], movies: pl.DataFrame) ->
         if movie_id in found:
             raise UsageError(
                 f"'{found[movie_id][0]}' and '{asked}' are the same movie, {_describe(movie)}. Next: rate it once, or "
-                "give the year or movie_id of the other one"
+                "add the year or use the movie_id of the other one"
             )
         found[movie_id] = (asked, movie)
     return pl.concat(movie for _, movie in found.values())
@@ -134,14 +134,14 @@ def _stars(title: str, text: str, levels: Sequence[float]) -> float:
     try:
         stars = float(text)
     except ValueError:
-        raise UsageError(f"'{text}', the stars of '{title}', is not a number. Next: give one of {scale}") from None
+        raise UsageError(f"'{text}', the stars of '{title}', is not a number. Next: use one of {scale}") from None
     if stars not in levels:
-        raise UsageError(f"{text} stars for '{title}' are not on the rating scale. Next: give one of {scale}")
+        raise UsageError(f"{text} stars for '{title}' are not on the rating scale. Next: use one of {scale}")
     return stars
 
 
 def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
-    """Return the best match. Log if there were several matches or only an inexact one. Raises: UsageError."""
+    """Returns the best match. Logs if there were several matches or only an inexact one. Raises: UsageError."""
     matches = _find(asked, movies, names, SUGGESTED, only_exact=True)
     by_id = _by_id(asked, movies)
     if len(by_id):
@@ -152,19 +152,19 @@ def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
         movie = matches.head(1)
         others = matches[1:].filter(pl.col("similarity") == movie["similarity"].item())
         if len(others):
-            logger.info("'%s' is taken as %s; other matches: %s", asked, _describe(movie), _list(others))
+            logger.info("'%s' is interpreted as %s; other matches: %s", asked, _describe(movie), _list(others))
         return movie
     nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= MIN_SIMILARITY)
     if nearest.is_empty():
         raise UsageError(_describe_miss(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
-    logger.info("'%s' is taken as %s", asked, _describe(nearest))
+    logger.info("'%s' is interpreted as %s", asked, _describe(nearest))
     return nearest
 
 
 def _describe_miss(asked: str, nearest: pl.DataFrame) -> str:
     meant = f"did you mean {_list(nearest)}?" if len(nearest) else "there is no similar title."
     hint = " For several movies, give each its own =STARS." if "," in asked else ""
-    return f"no movie is called '{asked}'; {meant}{hint} Next: give the title as in the table movies, or a movie_id"
+    return f"no movie is called '{asked}'; {meant}{hint} Next: write the title as in the table movies, or a movie_id"
 
 
 def _list(movies: pl.DataFrame) -> str:
@@ -193,7 +193,7 @@ def _find(
 
 
 def _parse(asked: str) -> list[Query]:
-    """Return the possible readings: a number at the end is a year, or part of a title such as Blade Runner 2049."""
+    """Returns the possible readings: a number at the end is a year, or part of a title such as Blade Runner 2049."""
     whole, dated = _plain_text(asked), YEAR.match(asked)
     if dated is None:
         return [Query(whole)]
@@ -202,7 +202,7 @@ def _parse(asked: str) -> list[Query]:
 
 
 def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFrame:
-    """Return (row, similarity) for every matching name. A movie can occur several times."""
+    """Returns (row, similarity) for every matching name. A movie can occur several times."""
     compact, bare = query.name.replace(" ", ""), query.bare.replace(" ", "")
     if not compact:
         return pl.DataFrame(schema={"row": pl.UInt32, "similarity": pl.Float64})
@@ -228,7 +228,7 @@ def _compare(query: Query, names: pl.DataFrame, only_exact: bool) -> pl.DataFram
 
 
 def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
-    """Return the names with the most letters in common with the query, in the same order."""
+    """Returns the names that share the most letters with the query; only letters in the same order count."""
     if query.year is not None:
         names = names.filter(pl.col("year").is_between(query.year - 1, query.year + 1))
     nearest = process.extract(query.name, names["name"].to_list(), scorer=fuzz.ratio, limit=SHORTLIST)
@@ -242,7 +242,7 @@ def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_words(query: Query, names: pl.DataFrame) -> pl.DataFrame:
-    """Return the names that contain every word of the query, if it has at least two."""
+    """Returns the names that contain every word of the query, if it has at least two."""
     words = query.bare.split()
     padded = pl.format(" {} ", "name")
     contains = [padded.str.contains(f" {word} ", literal=True) for word in words]
@@ -250,12 +250,12 @@ def _by_words(query: Query, names: pl.DataFrame) -> pl.DataFrame:
 
 
 def _numbers(name: pl.Expr) -> pl.Expr:
-    """Return the numbers in a name, joined."""
+    """Returns the numbers in a name, joined by blanks."""
     return name.str.extract_all(r"\d+").list.join(" ")
 
 
 def _name(movies: pl.DataFrame) -> pl.DataFrame:
-    """Return the names of all movies: (row, year, weight, name). A movie has several names, which can be equal."""
+    """Returns the names of all movies: (row, year, weight, name). A movie has several names, which can be equal."""
     title = pl.col("title")
     whole = movies.lazy().select("title", "year", row=pl.int_range(pl.len(), dtype=pl.UInt32))
     bracketed = whole.filter(title.str.contains("(", literal=True))
@@ -272,12 +272,12 @@ def _name(movies: pl.DataFrame) -> pl.DataFrame:
 
 
 def _front_article(title: pl.Expr) -> pl.Expr:
-    """Move a trailing article to the front: "Matrix, The" becomes "The Matrix"."""
+    """Moves a trailing article to the front: "Matrix, The" becomes "The Matrix"."""
     return title.str.strip_chars().str.replace(TRAILING, "$2 $1")
 
 
 def _plain(title: pl.Expr) -> pl.Expr:
-    """Normalise: lower case without accents and punctuation, numbers as digits, single blanks."""
+    """Normalises: lower case without accents and punctuation, numbers as digits, single blanks."""
     folded = title.str.normalize("NFKD").str.to_lowercase().str.replace_many(FOLDED)
     apart = pl.format("  {}  ", folded.str.replace_all(r"[^\p{L}\p{N}]+", "  "))
     return apart.str.replace_many(NUMBERS).str.replace_all("  ", " ", literal=True).str.strip_chars(" ")

@@ -87,15 +87,15 @@ def check_ratings(
     write_result(result, run)
     if not result.passed:
         raise DataRefused(
-            f"{snapshot.dataset} is refused: {'; '.join(result.reasons)}. Nothing is published, last night's table is "
-            f"kept. See {run.data_docs / 'index.html'} and {run.quarantine}. {_next_step(result)}"
+            f"{snapshot.dataset} is refused: {'; '.join(result.reasons)}. Nothing is published, and last night's table "
+            f"is kept. See {run.data_docs / 'index.html'} and {run.quarantine}. {_next_step(result)}"
         )
     return _admitted(result, snapshot, run)
 
 
 @contextmanager
 def _damage_reported(snapshot: Snapshot) -> Iterator[None]:
-    """Turns a database error about a file of the snapshot into a SourceError. Damage is found only when it is read."""
+    """Turns a database error about a file of the snapshot into a SourceError. Damage is only found on reading."""
     try:
         yield
     except DatabaseError as error:
@@ -120,7 +120,7 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
     write_result(Result(**_names(snapshot, run), passed=False, reasons=reasons, rules=findings), run)
     raise DataRefused(
         f"{snapshot.dataset} is refused: {snapshot.folder} does not have the canonical columns ({'; '.join(reasons)}). "
-        "Nothing is published, last night's table is kept. "
+        "Nothing is published, and last night's table is kept. "
         "Next: remove that folder, so that the next run writes it again"
     )
 

@@ -1,4 +1,4 @@
-"""The findings of the rules in one snapshot: counts, verdicts and messages."""
+"""The result of each rule on a snapshot: counts, verdicts and messages."""
 
 import logging
 import math
@@ -22,7 +22,7 @@ from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)
 
-# "quarantined": lines were refused, but within the limit. Beyond a limit the verdict is "stop".
+# "quarantined": lines were refused, but not more than the limit allows. Beyond a limit, the verdict is "stop".
 Verdict = Literal["pass", "quarantined", "warn", "stop", "not compared"]
 Measures = Mapping[str, float | None]  # by column of sql/compare_snapshots.sql; None if it is unknown
 
@@ -133,7 +133,7 @@ def _find_shift(rule: ShiftRule, value: float | None, config: CheckConfig) -> Fi
 
 
 def _assert_agreement(findings: Sequence[Finding], observations: Mapping[str, Observation]) -> None:
-    """The quarantine and the validator count the same rules, so their counts must be equal."""
+    """The quarantine and the validator count the rows that break the same rules, so their counts must be equal."""
     offending: dict[str, int] = {}
     for finding in findings:
         offending[finding.rule] = offending.get(finding.rule, 0) + (finding.offending or 0)
@@ -155,8 +155,8 @@ def describe_stops(
 ) -> list[str]:
     """Writes a message for every limit that stops the night.
 
-    `examples` are by (table, rule). `compared` names the snapshot of the comparison. If too many lines of a table are
-    refused in total, the table has a single message, which names the rule that refused the most.
+    `examples` are by (table, rule). `compared` names the snapshot that this one was compared with. If too many lines of
+    a table are refused in total, the table has a single message, which names the rule that refused the most.
     """
     stops = [finding for finding in findings if finding.verdict == "stop"]
     excessive = {finding.table for finding in stops if finding.rule == ALL_RULES}

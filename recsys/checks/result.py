@@ -86,7 +86,7 @@ def describe_metrics(measures: Mapping[str, float | None], findings: Sequence[Fi
 
 
 def hash_check(snapshot: Snapshot, config: CheckConfig, as_of: datetime | None) -> str:
-    """The key of a check: a hash of the data, the settings, the statements and the code."""
+    """The key of a check: a hash of the data, the settings, the SQL statements and the code."""
     folders = (Path(__file__).parent, Path(expect.__file__).parent)
     modules = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     inputs = {

@@ -73,7 +73,7 @@ class ShiftRule:
         return value >= limit if self.at_least else value <= limit
 
 
-# Uniqueness comes last for each table, so that of two rows with the same key a valid one is kept.
+# The rule on uniqueness comes last for each table, so that a valid row is kept if several rows have the same key.
 ROW_RULES = (
     RowRule("movie_title", "movies", "a movie has a title"),
     RowRule("movie_year", "movies", "a movie's year of release is unknown or from 1870 to 2100"),

@@ -3,7 +3,7 @@
     stored_<table>      all rows of the snapshot's file, numbered by file_row_number
     snapshot_<table>    the stored rows that were known at `as_of`
     <table>             the known rows that no rule has refused so far
-    complete_users      admitted users, and a row without profile for every other user with ratings
+    complete_users      admitted users, and a row without a profile for every other user with ratings
     previous_ratings    the ratings of the snapshot that was published last
 
 There are also small tables of facts: moments, rating_scale, compared_scale, known_genres, refused.

@@ -1,1 +1,1 @@
-"""`recsys compare` and `recsys tune`: train and measure networks on the same rows, and search hyperparameters."""
+"""`recsys compare` and `recsys tune`: compares networks on the same rows, and searches hyperparameters."""

@@ -1,4 +1,4 @@
-"""Run a comparison: every network on every split with every seed, then write one table, three files and plots."""
+"""Runs a comparison: every network on every split with every seed, then writes one table, three files and plots."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of a comparison and their folder."""
+    """The results of a comparison, and the folder that they were written to."""
 
     folder: Path
     dataset: str
@@ -46,10 +46,10 @@ class Job:
 
 
 def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
-    """Load the data and validate everything before the first network is trained. `out` defaults to a new folder.
+    """Loads the data and validates everything before the first network is trained. `out` defaults to a new folder.
 
-    Raises: UsageError if the folder has a comparison under other conditions or cannot be written, or if a split does
-    not exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
+    Raises: UsageError if the folder has a comparison with other conditions or cannot be written, or if a split does not
+    exist; DataRefused if the data are refused or a part would be empty; the errors of fetching and reading.
     """
     folder = (out or new_folder(Home(settings.home.absolute()))).absolute()
     with writing_to(folder):
@@ -62,7 +62,7 @@ def prepare(plan: Plan, settings: Settings, out: Path | None = None) -> Job:
 
 
 def compare(job: Job) -> Comparison:
-    """Train and measure everything in the plan. Finished trials in the folder are not repeated.
+    """Trains and measures everything in the plan. Finished trials in the folder are not repeated.
 
     If a network fails, its row has the error.
 
@@ -82,7 +82,7 @@ def compare(job: Job) -> Comparison:
 
 
 def check_complete(found: list[Comparison]) -> None:
-    """Check that no network failed. Called last, so that all results are reported first. Raises: ModelError."""
+    """Checks that no network failed. Called last, so that all results are reported first. Raises: ModelError."""
     failed = sorted({f"{row.model} on {one.dataset}" for one in found for row in one.rows if row.failures})
     if failed:
         raise ModelError(
@@ -119,7 +119,7 @@ def _describe(how: SplitConfig | Provided) -> str:
 
 
 def _conditions(data: Data, plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Return the settings and inputs that must be equal for two trials to be comparable."""
+    """Returns the settings and inputs that must be equal for two trials to be comparable."""
     return {
         "snapshot": data.snapshot,
         "as_of": str(settings.as_of),
@@ -150,5 +150,5 @@ def writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be written: {error.strerror} ({error.filename}). "
-            "Next: give another folder with --out, or make room; finished trials are kept"
+            "Next: pass another folder with --out, or free some space; finished trials are kept"
         ) from None

@@ -1,4 +1,4 @@
-"""Load the checked ratings of a source, and cut them into the parts of a comparison."""
+"""Loads the checked ratings of a source, and cuts them into the parts of a comparison."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +46,7 @@ class Parts:
 
 
 def load_data(settings: Settings) -> Data:
-    """Fetch, read and check the source of `settings`, as in a night.
+    """Fetches, reads and checks the source of `settings`, as in a night.
 
     Raises: DataRefused with the run if the data are refused; the errors of fetching and reading.
     """
@@ -59,7 +59,7 @@ def load_data(settings: Settings) -> Data:
 
 
 def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
-    """Cut the data by one split and seed. In a provided split, only the validation part is drawn.
+    """Cuts the data by one split and seed. In a provided split, only the validation part is drawn.
 
     Raises: DataRefused if a part would be empty, or if holdout and train overlap.
     """
@@ -77,7 +77,7 @@ def cut(data: Data, how: SplitConfig | Provided, seed: int) -> Parts:
 
 
 def make_learner(data: Data, parts: Parts, settings: Settings, seed: int) -> Learner:
-    """Make the learner of a split. Its vocabulary has the ids of train and of the source's users and movies.
+    """Makes the learner of a split. Its vocabulary has the ids of train and of the source's users and movies.
 
     Ids that occur only in the holdout are unknown. Users and movies without training ratings are included, so that
     models can use their features.

@@ -11,7 +11,7 @@ from recsys.models import MODELS, NetworkConfig
 
 
 def list_networks() -> pl.DataFrame:
-    """Return a row per network: its name, whether it predicts stars, its description, its write-up's figure."""
+    """Returns a row per network: its name, whether it predicts stars, its description, its write-up's figure."""
     return pl.DataFrame(
         {
             "network": name,
@@ -24,7 +24,7 @@ def list_networks() -> pl.DataFrame:
 
 
 def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
-    """Return the default config of a network for this number of ratings and levels.
+    """Returns the default config of a network for this number of ratings and levels.
 
     Raises: UsageError if the network does not exist.
     """
@@ -34,7 +34,7 @@ def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
 
 
 def list_knobs(config: NetworkConfig) -> pl.DataFrame:
-    """Return a row per field of the config: its value, the range that `recsys tune` searches, its description."""
+    """Returns a row per field of the config: its value, the range that `recsys tune` searches, its description."""
     rows = list(_knobs(config, ""))
     return pl.DataFrame(rows, schema=dict.fromkeys(("knob", "value", "searched", "what"), pl.String))
 

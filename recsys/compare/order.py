@@ -1,4 +1,4 @@
-"""Measure how well a single score orders all movies that a user has not rated.
+"""Measures how well a single score orders all movies that a user has not rated.
 
 Expected stars alone make poor lists, because movies with a few high ratings come first. Published lists are ordered
 differently; see `recsys.rank`.
@@ -28,7 +28,7 @@ Score = Callable[[Pairs], Tensor]
 def measure_order(
     score: Score, train: Interactions, holdout: pl.DataFrame, learner: Learner, relevant_from: float
 ) -> float | None:
-    """Return the NDCG@10 of lists of unseen movies ordered by `score`, or None if no user has a relevant movie.
+    """Returns the NDCG@10 of lists of unseen movies ordered by `score`, or None if no user has a relevant movie.
 
     It is the mean over users with a training rating and a relevant movie in `holdout` (user_id, movie_id, rating). A
     movie with `relevant_from` stars or more is relevant. If there are more than `SAMPLE` such users, the learner's seed
@@ -55,7 +55,7 @@ def _sample(users: Tensor, seed: int) -> Tensor:
 def _lists(
     score: Score, users: Tensor, histories: Histories, moment: int, vocabulary: Vocabulary
 ) -> Iterator[pl.DataFrame]:
-    """Yield (user_id, rank, movie_id), one block of users at a time."""
+    """Yields (user_id, rank, movie_id), one block of users at a time."""
     counts = histories.counts()
     item_C = (counts > 0).nonzero().squeeze(1)
     column_I = torch.zeros_like(counts)

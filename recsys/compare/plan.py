@@ -1,4 +1,4 @@
-"""Parse the options of `recsys compare`: networks, splits and seeds."""
+"""Parses the options of `recsys compare`: networks, splits and seeds."""
 
 import difflib
 import re
@@ -40,12 +40,12 @@ def plan_comparison(
     settings: Settings,
     files: tuple[Path | None, Path | None] = (None, None),
 ) -> Plan:
-    """Parse the options of the command. `files` are a train and a holdout file, which replace `splits`.
+    """Parses the options of the command. `files` are a train and a holdout file, which replace `splits`.
 
     Raises: UsageError for invalid options.
     """
     if not 1 <= n_seeds <= MAX_SEEDS:
-        raise UsageError(f"--seeds {n_seeds} is invalid. Next: give a number from 1 to {MAX_SEEDS}")
+        raise UsageError(f"--seeds {n_seeds} is invalid. Next: pass a number from 1 to {MAX_SEEDS}")
     named = _parse_models(models, settings)
     seeds = tuple(range(settings.seed, settings.seed + n_seeds))
     share = settings.split.validation_share
@@ -54,9 +54,7 @@ def plan_comparison(
         if splits:
             raise UsageError(f"--split {splits} cannot be combined with --train and --holdout. Next: omit one of them")
         if not all(files):
-            raise UsageError(
-                "--train and --holdout must be given together. Next: give both files, or a --split instead"
-            )
+            raise UsageError("--train and --holdout must be given together. Next: pass both files, or --split instead")
         return Plan(named, {"files": Provided("files", share, *files)}, seeds, epochs)
     parsed = {word.strip(): _parse_split(word.strip(), settings.split) for word in (splits or "random").split(",")}
     return Plan(named, parsed, seeds, epochs)
@@ -72,7 +70,7 @@ def _check_config(settings: Settings, named: tuple[str, ...]) -> None:
 
 
 def folders_of(sources: Sequence[str], out: Path | None) -> dict[str | None, Path | None]:
-    """Return the folder for the results of each source: `out`, or a subfolder of it per source if there are several.
+    """Returns the folder for the results of each source: `out`, or a subfolder of it per source if there are several.
 
     Without sources, the source of the settings is used. Without `out`, each source gets a new folder in the home.
 
@@ -109,7 +107,7 @@ def _suggest(name: str) -> str:
 
 
 def _parse_split(word: str, base: SplitConfig) -> SplitConfig | Provided:
-    """Parse `random`, `time` or `last`, each with an optional share or number (time:0.1, last:3), or u1 to ub."""
+    """Parses `random`, `time` or `last`, each with an optional share or number (time:0.1, last:3), or u1 to ub."""
     if word in PUBLISHED:
         return Provided(word, base.validation_share)
     kind, _, amount = word.partition(":")

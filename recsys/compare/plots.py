@@ -1,4 +1,4 @@
-"""Draw plots as PNG. Matplotlib is imported only for drawing, and needs no display."""
+"""Draws plots as PNG. Matplotlib is imported only for drawing, and needs no display."""
 
 import math
 import re
@@ -29,7 +29,7 @@ REPORTED = re.compile(r"(MAE|RMSE|MSE) ([0-9.]+)")  # start of Reported.figure
 
 
 def draw_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Draw means with 95% intervals, one row of panels per split. Diamonds are figures reported by write-ups."""
+    """Draws means with 95% intervals, one row of panels per split. Diamonds are figures reported by write-ups."""
     splits = list(dict.fromkeys(row.split for row in rows))
     n_rows = max((sum(row.split == split for row in rows) for split in splits), default=1)
     figure = new_figure(15, len(splits) * (INCHES_AROUND + INCH_PER_ROW * n_rows))
@@ -42,7 +42,7 @@ def draw_comparison(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_reliability(trials: Iterable[Trial], path: Path) -> None:
-    """Draw observed shares against predicted probabilities. Calibrated predictions are on the dotted line."""
+    """Draws observed shares against predicted probabilities. Calibrated predictions are on the dotted line."""
     drawn = [trial for trial in trials if trial.bins]
     splits = list(dict.fromkeys(trial.split for trial in drawn)) or ["no network predicts stars"]
     figure = new_figure(5.5 * len(splits), 5)
@@ -61,7 +61,7 @@ def draw_reliability(trials: Iterable[Trial], path: Path) -> None:
 
 
 def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> None:
-    """Draw each network's smoothed loss by rate, relative to its first loss. Dotted lines are the suggestions."""
+    """Draws each network's smoothed loss by rate, relative to its first loss. Dotted lines are the suggestions."""
     figure = new_figure(9, 5)
     axes = figure.subplots()
     for name, curve in curves.items():
@@ -75,7 +75,7 @@ def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> 
 
 
 def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the network and its baselines night by night. `figures` are those of `lookup.read_figures`.
+    """Draws the network and its baselines night by night. `figures` are those of `lookup.read_figures`.
 
     Published nights are dots, others are crosses.
     """
@@ -96,7 +96,7 @@ def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def reported_value(figure: str, metric: str) -> float | None:
-    """Return the value of a reported figure for this metric, if any. An MSE is converted to an RMSE."""
+    """Returns the value of a reported figure for this metric, if any. An MSE is converted to an RMSE."""
     found = REPORTED.match(figure)
     if found is None:
         return None
@@ -109,7 +109,7 @@ def reported_value(figure: str, metric: str) -> float | None:
 
 
 def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> None:
-    """Draw points, best on top. Bars would need an axis from 0, where differences of hundredths are invisible."""
+    """Draws points, best on top. Bars would need an axis from 0, where differences of hundredths are invisible."""
     measured = [(row, row.figures[metric]) for row in rows if metric in row.figures]
     measured.sort(key=lambda pair: pair[1].mean, reverse=not metric.startswith("ndcg"))
     places = list(range(len(measured)))
@@ -128,13 +128,13 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], metric: str, title: str) -> 
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Make a figure of this size in inches, without pyplot, which keeps figures and picks a GUI backend."""
+    """Makes a figure of this size in inches, without pyplot, which keeps figures and picks a GUI backend."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def write_figure(figure: "Figure", path: Path) -> None:
-    """Write a PNG file. The same figure gives the same bytes."""
+    """Writes a PNG file. The same figure gives the same bytes."""
     with replacing(path) as aside:
         figure.savefig(aside, format="png", dpi=110, metadata={"Software": None})

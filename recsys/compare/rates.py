@@ -1,4 +1,4 @@
-"""`recsys compare --find-lr`: suggest a learning rate for each network, and draw its loss by rate."""
+"""`recsys compare --find-lr`: suggests a learning rate for each network, and draws its loss by rate."""
 
 import logging
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Rates:
 
 
 def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates:
-    """Test every network of `plan` on the fitted part of its first split and seed.
+    """Tests every network of `plan` on the fitted part of its first split and seed.
 
     Writes learning_rates.json with the curves, and learning_rates.png.
 
@@ -40,7 +40,7 @@ def find_rates(plan: Plan, settings: Settings, out: Path | None = None) -> Rates
     names = [name for name in plan.models if name in MODELS]
     if not names:
         raise UsageError(
-            f"--find-lr: {', '.join(plan.models)} have no learning rate. Next: give networks with --models"
+            f"--find-lr: {', '.join(plan.models)} have no learning rate. Next: pass networks with --models"
         )
     data = load_data(settings)
     parts = cut(data, next(iter(plan.splits.values())), plan.seeds[0])

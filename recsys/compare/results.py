@@ -41,7 +41,7 @@ class Row:
 
 
 def estimate(values: list[float]) -> Figure:
-    """Return the mean of independent draws and the half-width of its 95% interval.
+    """Returns the mean of independent draws and the half-width of its 95% interval.
 
     Source: Student, "The Probable Error of a Mean" (Biometrika, 1908).
     """
@@ -55,7 +55,7 @@ def estimate(values: list[float]) -> Figure:
 
 
 def summarise(trials: Iterable[Trial]) -> list[Row]:
-    """Return a row per split and network, in the order of the trials. Means are over the trials with the metric."""
+    """Returns a row per split and network, in the order of the trials. Means are over the trials with the metric."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.split, trial.model), []).append(trial)
@@ -63,7 +63,7 @@ def summarise(trials: Iterable[Trial]) -> list[Row]:
 
 
 def summarise_slices(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Return means over seeds in long form: split, model, slice, metric, value."""
+    """Returns means over seeds in long form: split, model, slice, metric, value."""
     values: dict[tuple[str, str, str, str], list[float]] = {}
     for trial in trials:
         for part, metrics in trial.slices.items():
@@ -77,22 +77,22 @@ class TrialStore:
     """Stores finished trials, one file each, so that an interrupted comparison can be resumed."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Raises: UsageError if `folder` has trials under other conditions, which are not comparable."""
+        """Raises: UsageError if `folder` has trials with other conditions, which are not comparable."""
         self.folder = folder
         there = folder / "conditions.json"
         kept = _read(there) if there.exists() else conditions
         if not isinstance(kept, dict):
-            raise UsageError(f"--out {folder}: {there} is damaged. Next: give another --out, or remove that folder")
+            raise UsageError(f"--out {folder}: {there} is damaged. Next: pass another --out, or remove that folder")
         for name in {**conditions, **kept}:
             if kept.get(name) != conditions.get(name):
                 raise UsageError(
-                    f"--out {folder} holds a comparison under other conditions: {name} was {kept.get(name)}, now it is "
-                    f"{conditions.get(name)}. Next: give another --out, or remove that folder"
+                    f"--out {folder} has a comparison with other conditions: {name} was {kept.get(name)}, now it is "
+                    f"{conditions.get(name)}. Next: pass another --out, or remove that folder"
                 )
         write_json(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
-        """Return the stored trial, or run and store it. Failed trials are not stored. Damaged trials are run again."""
+        """Returns the stored trial, or runs and stores it. Failed trials are not stored; damaged ones are run again."""
         path = self.folder / "trials" / f"{split.replace(':', '-')} {model} {seed}.json"
         if path.exists():
             try:
@@ -106,7 +106,7 @@ class TrialStore:
 
 
 def _read(path: Path) -> Any:
-    """Read a JSON file. Return None if it is not JSON."""
+    """Reads a JSON file. Returns None if it is not JSON."""
     try:
         return read_json(path)
     except ValueError:
@@ -114,7 +114,7 @@ def _read(path: Path) -> Any:
 
 
 def write_results(rows: list[Row], trials: list[Trial], found: dict[str, Any], folder: Path) -> None:
-    """Write results.json (everything), results.csv (one line per row) and slices.csv (long form)."""
+    """Writes results.json (everything), results.csv (one line per row) and slices.csv (long form)."""
     write_json(
         folder / "results.json",
         found | {"rows": [asdict(row) for row in rows], "trials": [trial.as_json() for trial in trials]},

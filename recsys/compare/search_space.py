@@ -1,8 +1,8 @@
 """The search space of `recsys tune`, which the fields of a network's config declare.
 
 A field declares `json_schema_extra={"search": [low, high, kind]}`, where kind is "linear", "log", "int" or "int_log",
-or `{"search": [choice, choice, ...]}`. Other fields are not searched. A field is not searched either if its value
-disables a part of the network: None, or 0 in a logarithmic range.
+or `{"search": [choice, choice, ...]}`. Other fields are not searched. Neither is a field whose value disables a part of
+the network: None, or 0 in a logarithmic range.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Field:
         return self.is_range and (self.default is None or (self.default == 0 and self.search[-1].endswith("log")))
 
     def suggest(self, trial: "Trial") -> Any:
-        """Suggest a value. The range is extended to include the default, which the first trial uses."""
+        """Suggests a value. The range is extended to include the default, which the first trial uses."""
         if not self.is_range:
             return trial.suggest_categorical(self.path, list(dict.fromkeys([*self.search, self.default])))
         low, high, kind = self.search
@@ -47,12 +47,12 @@ class Field:
 
 
 def search_space(config: NetworkConfig) -> list[Field]:
-    """Return the searchable fields of `config`, including those of its training."""
+    """Returns the searchable fields of `config`, including those of its training."""
     return [field for field in _fields(config, "") if not field.is_off]
 
 
 def with_values(config: NetworkConfig, values: dict[str, Any]) -> NetworkConfig:
-    """Return a validated copy of `config` with other values at these paths."""
+    """Returns a validated copy of `config` with other values at these paths."""
     changed = config.model_dump()
     for path, value in values.items():
         *outer, name = path.split(".")

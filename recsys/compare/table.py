@@ -1,4 +1,4 @@
-"""Render a comparison as tables for the terminal, with a legend."""
+"""Renders a comparison as tables for the terminal, with a legend."""
 
 from collections.abc import Iterable, Iterator
 from io import StringIO
@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
 
-STARS = {  # mostly in stars; lower is better
+STARS = {  # lower is better; most are in stars
     "mae_median": "MAE median",
     "mae_rounded": "MAE rounded",
     "mae_mode": "MAE mode",
@@ -33,7 +33,7 @@ UNLIMITED_WIDTH = 10_000  # characters; rich measures tables only up to the widt
 
 
 def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> str:
-    """Render one table per split, best MAE first, then the legend."""
+    """Renders one table per split, best MAE first, then the legend."""
     console = Console(file=StringIO(), width=width, highlight=False)
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
@@ -59,7 +59,7 @@ def _place(row: Row) -> tuple[float, float, str]:
 
 
 def _fit_width(rows: list[Row], console: Console) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as fit, and the names of the others. Figures are never truncated."""
+    """Returns the table with as many columns as fit, and the names of the others. Figures are never truncated."""
     shown = [key for key in COLUMNS if key in REPORTED or any(key in row.figures for row in rows)]
     left_out = []
     for key in (*DROP_ORDER, None):
@@ -107,7 +107,7 @@ def _legend(rows: list[Row]) -> Iterator[str]:
         yield (
             f"Means over {n} seeds, ± half of the 95% interval (Student's t). The seed draws the network's weights, "
             "the validation part and the random split; the other splits are equal for all seeds. Random splits of a "
-            "data set share most rows, so the intervals apply to other splits of this data set, not to other data."
+            "dataset share most rows, so the intervals apply to other splits of this dataset, not to other data."
         )
     yield "What each figure is for: " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()) + "."
     yield (

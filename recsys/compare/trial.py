@@ -1,4 +1,4 @@
-"""One trial: train a network or baseline on a split with a seed, and measure it on the holdout."""
+"""One trial: trains a network or baseline on a split with a seed, and measures it on the holdout."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ Slices = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of a trial, or the error of a failed trial in `failure`."""
+    """The result of a trial. If the trial failed, `failure` is its error."""
 
     split: str
     model: str
@@ -58,7 +58,7 @@ class Setting:
 
 
 def run_trial(name: str, setting: Setting) -> Trial:
-    """Run a trial. Errors are recorded in the trial instead of raised, so that the other trials still run."""
+    """Runs a trial. Errors are recorded in the trial instead of raised, so that the other trials still run."""
     try:
         return _run_baseline(name, setting) if name in BASELINES else _run_network(name, setting)
     except Exception as error:
@@ -69,7 +69,7 @@ def run_trial(name: str, setting: Setting) -> Trial:
 
 
 def train_network(name: str, setting: Setting) -> tuple[Network, Choice]:
-    """Choose epochs on validation, or take them from the config. Then train on everything except the holdout.
+    """Chooses epochs on validation, or takes them from the config. Then trains on everything except the holdout.
 
     The network is returned on the CPU.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because their epochs differ in number
+STEPS_OF_A_SCHEDULE = 10  # trials are compared at tenths of their schedules, because their numbers of epochs differ
 TRIALS_BEFORE_PRUNING = 5
 STEPS_BEFORE_PRUNING = 3
 
@@ -63,7 +63,7 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
     if model not in MODELS:
         raise UsageError(f"--model {model}: there is no such network. Next: use one of {', '.join(MODELS)}")
     if not 0 < minutes < math.inf:
-        raise UsageError(f"--minutes {minutes:g} is invalid. Next: give a number above 0")
+        raise UsageError(f"--minutes {minutes:g} is invalid. Next: pass a number above 0")
     data = load_data(settings)
     parts = cut(data, settings.split, settings.seed)
     learner = make_learner(data, parts, settings, settings.seed)
@@ -89,7 +89,7 @@ class Search:
     folder: Path
 
     def run(self, deadline: float, max_trials: int | None) -> Tuned:
-        """Run trials until `deadline`, in time.monotonic(). The first trial of a search may end after it."""
+        """Runs trials until `deadline`, in time.monotonic(). The first trial of a search may run past it."""
         study = self._open()
         n_tried = 0
         while n_tried != max_trials and self._try_one(study, deadline):
@@ -98,7 +98,7 @@ class Search:
         return self._best(study)
 
     def _open(self) -> "Study":
-        """Open the stored study, and queue the interrupted trials of a killed search again."""
+        """Opens the stored study, and queues the interrupted trials of a killed search again."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -122,7 +122,7 @@ class Search:
         return study
 
     def _try_one(self, study: "Study", deadline: float) -> bool:
-        """Run a trial. Return False if there was no time left. A diverging trial ranks behind all others."""
+        """Runs a trial. Returns False if there was no time left. A diverging trial ranks behind all others."""
         import optuna
 
         has_best = _has_best(study)
@@ -150,14 +150,14 @@ class Search:
         return True
 
     def _measure(self, config: NetworkConfig, label: str, watch: Callable[[Epoch], None]) -> dict[str, float]:
-        """Return the validation metrics of the best epoch."""
+        """Returns the validation metrics of the best epoch."""
         fitted, validation = self.parts.fitted, self.parts.validation
         _, best, metrics = fit_and_measure(self.model, config, fitted, validation, self.learner, label, watch)
         seconds = metrics.pop("training_seconds")
         return metrics | {"epochs": float(best.number), "training_seconds": seconds}
 
     def _write(self, study: "Study") -> None:
-        """Write trials.csv, and best.json if a trial has completed."""
+        """Writes trials.csv, and best.json if a trial has completed."""
         lines = [
             {"trial": one.number, "state": one.state.name, **one.params, **one.user_attrs.get("metrics", {})}
             for one in study.get_trials(deepcopy=False)
@@ -196,12 +196,12 @@ class OutOfTimeError(Exception):
 
 
 def objective(metrics: dict[str, float]) -> float:
-    """Return the value to minimise."""
+    """Returns the value to minimise."""
     return metrics.get("mae_median", metrics.get(OWN_ERROR, 0.0))
 
 
 def _watch(trial: "Trial", n_epochs: int, deadline: float) -> Callable[[Epoch], None]:
-    """Stop a trial that is out of time, or worse than the median of the others at the same part of the schedule."""
+    """Stops a trial that is out of time, or worse than the median of the others at the same part of the schedule."""
     import optuna
 
     def watch(epoch: Epoch) -> None:
@@ -223,7 +223,7 @@ def _has_best(study: "Study") -> bool:
 
 
 def _name(model: str, data: Data, settings: Settings, default: NetworkConfig) -> str:
-    """Name the folder of a search. A search is resumed only if data, split, seed and search space are equal."""
+    """Names the folder of a search. A search is resumed only if data, split, seed and search space are equal."""
     description = {
         "split": settings.split.model_dump(mode="json"),
         "seed": settings.seed,

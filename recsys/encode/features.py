@@ -18,13 +18,13 @@ from torch import Tensor
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.files import read_json, replacing, write_json
 
-MIN_MOVIES_PER_WORD = 5  # rarer title words add nothing to the movie's id
+MIN_MOVIES_PER_WORD = 5  # rarer title words add no information to the movie's id
 UserFeature = Literal["gender", "age", "occupation", "region"]
 MovieFeature = Literal["genres", "year", "decade", "words"]
 FeatureName = UserFeature | MovieFeature
 USER_FEATURES: tuple[UserFeature, ...] = get_args(UserFeature)
 MOVIE_FEATURES: tuple[MovieFeature, ...] = get_args(MovieFeature)
-AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lower end of a band as age
+AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lower end of a band as the age
 
 
 @dataclass(frozen=True)

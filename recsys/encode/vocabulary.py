@@ -14,7 +14,7 @@ Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)  # arrays do not compare to a single bool; compare content_hash() instead
+@dataclass(frozen=True, eq=False)  # comparing arrays does not give a single bool; compare content_hash() instead
 class Vocabulary:
     """The known ids as strictly ascending int32 arrays; the index of `user_ids[i]` is i + 1."""
 

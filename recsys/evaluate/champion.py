@@ -1,4 +1,4 @@
-"""Compare tonight's model with the champion, the model being served, on the same rows of tonight's holdout.
+"""Compares tonight's model with the champion, the model being served, on the same rows of tonight's holdout.
 
 recsys/evaluate/gate.py checks whether the differences are within their limits. Shapes: B ratings, U users.
 """
@@ -41,9 +41,9 @@ from recsys.warehouse.outcome import MetricRow
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"  # the model name of its rows in `metrics`
-AGAINST = "against=champion"  # the slice of tonight's figures on the common rows
+AGAINST = "against=champion"  # the slice with tonight's figures on the common rows
 KEY = ["user_id", "movie_id"]
-MIN_COMMON_SHARE = 0.5  # of tonight's holdout; with less, the champion was trained with another split
+MIN_COMMON_SHARE = 0.5  # minimum share of tonight's holdout; below it, the champion was trained with another split
 MIN_USERS = 20  # per comparison, as required by the bootstrap
 TRUTH = "rating="  # slices by true rating are not compared, because a better model may be worse on low ratings
 
@@ -64,7 +64,7 @@ class HoldoutModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one model on the common rows."""
+    """The figures of one model on the common rows."""
 
     metrics: dict[str, float]
     error_B: Floats  # absolute error of the median, in stars
@@ -74,7 +74,7 @@ class Measured:
 def compare_champion(
     model: SavedModel, weights: Weights, split: Split, learner: Learner, run: Run, settings: Settings
 ) -> Comparison:
-    """Evaluate the champion's network and lists on tonight's holdout, and write the figures.
+    """Evaluates the champion's network and lists on tonight's holdout, and writes the figures.
 
     The champion's network is the one that was trained without its own holdout. A random split depends on the pair
     (user_id, movie_id), so it holds out the same pairs every night. If the champion was trained on a row nevertheless,
@@ -104,7 +104,7 @@ def compare_champion(
 
 
 def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
-    """Load the model that a run evaluated on its holdout. Raises: errors of reading missing or damaged files."""
+    """Loads the model that a run evaluated on its holdout. Raises: errors of reading missing or damaged files."""
     saved, vocabulary = SavedModel(served.holdout_model), Vocabulary.load(served.vocabulary)
     network = load_model(saved, vocabulary, learner.levels)
     config_of_run = read_json(served.config)
@@ -115,7 +115,7 @@ def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
 
 
 def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> pl.DataFrame:
-    """Return the rows of tonight's holdout that the champion was not trained on.
+    """Returns the rows of tonight's holdout that the champion was not trained on.
 
     Raises: ModelError if there are too few.
     """
@@ -129,7 +129,7 @@ def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> 
 
 
 def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.DataFrame) -> tuple[Measured, Measured]:
-    """Measure both models. Lists are for users known to both, without pairs that either model was trained on."""
+    """Measures both models. Lists are for users known to both, without pairs that either model was trained on."""
     seen = pl.concat([champion.learned, candidate.learned])
     known = candidate.learned.select("user_id").unique().sort("user_id")["user_id"].to_numpy()
     asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
@@ -146,7 +146,7 @@ def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.Da
 def _measure(
     model: HoldoutModel, common: pl.DataFrame, lists: pl.DataFrame, relevant: pl.DataFrame, n_movies: int
 ) -> Measured:
-    """Measure one model. For both, coverage is relative to the `n_movies` that tonight's lists can contain."""
+    """Measures one model. For both, coverage is relative to the `n_movies` that tonight's lists can contain."""
     rows = model.learner.encode(common)
     levels_K = model.network.levels().cpu()
     prediction = predict(model.network, rows).cpu()
@@ -160,7 +160,7 @@ def _measure(
 
 
 def list_unseen(model: HoldoutModel, asked: Ids, seen: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Return (user_id, rank, movie_id) with N places for each of these users, and the number of listable movies."""
+    """Returns (user_id, rank, movie_id) with N places for each of these users, and the number of listable movies."""
     learner = model.learner
     ranker = fit_ranker(model.network, learner.encode(model.learned), learner, model.config, model.weights)
     hidden = gather_histories(learner.encode(seen), learner.sizes())
@@ -180,7 +180,7 @@ def _place(ranker: Ranker, asked: Ids, hidden: Histories, vocabulary: Vocabulary
 def _pair(
     ours: Measured, theirs: Measured, candidate: HoldoutModel, common: pl.DataFrame, min_slice_users: int
 ) -> Iterator[Paired]:
-    """Yield the differences by user: errors of all rows, errors of each slice with enough users, then NDCG."""
+    """Yields the differences by user: errors of all rows, errors of each slice with enough users, then NDCG."""
     users, user_B = np.unique(common["user_id"].to_numpy(), return_inverse=True)
     difference_B = ours.error_B - theirs.error_B
     rows, train = candidate.learner.encode(common), candidate.learner.encode(candidate.learned)
@@ -202,7 +202,7 @@ def _pair(
 def _rows(
     comparison: Comparison, ours: dict[str, float], theirs: dict[str, float], name: str, split: str
 ) -> Iterator[MetricRow]:
-    """Yield the champion's figures, the candidate's figures on the same rows, and the differences."""
+    """Yields the champion's figures, the candidate's figures on the same rows, and the differences."""
     for metric, value in theirs.items():
         yield MetricRow(CHAMPION, split, "all", metric, value)
     for metric, value in ours.items():

@@ -1,4 +1,4 @@
-"""The gate: decide whether tonight's model may replace last night's tables."""
+"""The gate: decides whether tonight's model may replace last night's tables."""
 
 import logging
 import math
@@ -22,7 +22,7 @@ Figures = dict[tuple[str, str], float]  # by model and metric
 
 @dataclass(frozen=True)
 class BrokenLimit:
-    """A limit that tonight's model breaks, and the setting that would let it pass."""
+    """A limit that tonight's model violates, and the setting that would let it pass."""
 
     what: str
     next_step: str = "no limit lets it pass"
@@ -32,7 +32,7 @@ class BrokenLimit:
 
 
 def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, config: GateConfig) -> None:
-    """Hold the model back if it breaks a limit of `config`, or after a rollback that is not released yet.
+    """Holds the model back if it breaks a limit of `config`, or after a rollback that is not released yet.
 
     Limits apply to the figures of the model and to their differences from the champion. The findings are written to
     gate.json first. With `force_publish`, they are only logged.
@@ -68,13 +68,13 @@ def _after_rollback(run: Run) -> Iterator[BrokenLimit]:
     reason = find_held(run.home)
     if reason:
         yield BrokenLimit(
-            f"the tables were rolled back {reason}, and nights do not publish until that is released",
+            f"the tables were rolled back {reason}, and nights do not publish until the rollback is released",
             f"`recsys rollback --release --home {run.home.root}` lets nights publish again",
         )
 
 
 def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yield the limits on tonight's figures that are broken, without those relative to the champion. NaN breaks all."""
+    """Yields the broken limits on tonight's own figures, not those relative to the champion. NaN breaks every limit."""
     mae_median = figures[network, "mae_median"]
     if not mae_median <= config.max_mae_median:
         yield BrokenLimit(
@@ -98,7 +98,7 @@ def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator
 
 
 def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yield regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage."""
+    """Yields regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage beyond the limit."""
     champion = f"run {comparison.champion}"
     for one in comparison.overall:
         if one.metric == "mae_median" and not one.low <= config.max_mae_regression:
@@ -129,7 +129,7 @@ def _worse(what: str, one: Difference, champion: str, allowed: float, setting: s
 
 
 def _raise_limit(setting: str, value: float) -> str:
-    """Name the setting that lets `value`, rounded up, pass."""
+    """Names the setting that lets `value`, rounded up, pass."""
     return (
         _passes(setting, math.ceil(value * 10**DIGITS) / 10**DIGITS) if math.isfinite(value) else BrokenLimit.next_step
     )

@@ -1,4 +1,4 @@
-"""Measure a network and the baselines on the holdout: errors in stars, and quality of lists."""
+"""Measures a network and the baselines on the holdout: errors in stars, and quality of lists."""
 
 import logging
 
@@ -28,7 +28,7 @@ LIST_LENGTH = 50  # recall_at_50 needs 50 places, whatever n is published
 
 
 def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interactions) -> dict[str, dict[str, float]]:
-    """Return metrics by model name: `network`, then every baseline fitted to the same `train`."""
+    """Returns metrics by model name: `network`, then every baseline fitted to the same `train`."""
     levels_K = network.levels().cpu()
     errors = {"network": judge(predict(network, holdout).cpu(), holdout, levels_K)}
     for name, baseline in fit_baselines(train, network.sizes).items():
@@ -39,7 +39,7 @@ def measure_errors(network: RatingNetwork, train: Interactions, holdout: Interac
 
 @torch.no_grad()
 def mean_error(network: Network, rows: Interactions) -> float:
-    """Return the mean of the network's own `errors`, for networks that predict no ratings."""
+    """Returns the mean of the network's own `errors`, for networks that predict no ratings."""
     network.eval()
     firsts = range(0, len(rows), ROWS_PER_PREDICTION)
     parts = [network.errors(rows.take(slice(first, first + ROWS_PER_PREDICTION))) for first in firsts]
@@ -47,7 +47,7 @@ def mean_error(network: Network, rows: Interactions) -> float:
 
 
 def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> dict[str, float]:
-    """Return the errors of every decoder, and the calibration metrics. Tensors must be on the CPU."""
+    """Returns the errors of every decoder, and the calibration metrics. Tensors must be on the CPU."""
     errors = prediction_metrics(prediction, holdout.level_idx, levels_K)
     return errors | calibration_metrics(prediction.p_BK, holdout.level_idx)
 
@@ -55,7 +55,7 @@ def judge(prediction: Prediction, holdout: Interactions, levels_K: Tensor) -> di
 def measure_details(
     network: RatingNetwork, train: Interactions, holdout: Interactions, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Return metrics by slice of the ratings, then the predicted and observed shares by bin of probability."""
+    """Returns metrics by slice of the ratings, then the predicted and observed shares by bin of probability."""
     levels_K = network.levels().cpu()
     prediction = predict(network, holdout).cpu()
     bins = reliability(prediction.p_BK, holdout.level_idx)
@@ -66,7 +66,7 @@ def measure_details(
 
 
 def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, learner: Learner, n: int) -> ListQuality:
-    """Measure the lists of the ranker, of each single retriever, and of the most rated movies.
+    """Measures the lists of the ranker, of each single retriever, and of the most rated movies.
 
     Lists have `n` movies and are made for users with a rating in `train`, which the ranker was fitted to. Movies rated
     in `train` are left out. A holdout movie with `config.relevant_from` stars or more is relevant. The learner's seed
@@ -87,7 +87,7 @@ def measure_lists(ranker: Ranker, train: Interactions, holdout: pl.DataFrame, le
 
 
 def _list_as_served(ranker: Ranker, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (user_id, rank, movie_id) with at least LIST_LENGTH places, the first `n` of which are the served list.
+    """Returns (user_id, rank, movie_id) with at least LIST_LENGTH places, the first `n` of which are the served list.
 
     With diversity, the selection depends on the length of the list. A longer list is therefore appended to the served
     one.

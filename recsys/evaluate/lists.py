@@ -1,4 +1,4 @@
-"""Measure lists from any source on the holdout: quality, confidence intervals, and quality by slice of users."""
+"""Measures lists from any source on the holdout: quality, confidence intervals, and quality by slice of users."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ def judge_lists(
     listable: Tensor,
     seed: int,
 ) -> ListQuality:
-    """Measure `lists`, by their source. The network's lists also get slices, and 95% intervals of means over users.
+    """Measures `lists`, by their source. The network's lists also get slices, and 95% intervals of means over users.
 
     Lists (user_id, rank, movie_id) contain `listable` items, (I,) bool, for the users of `train`; `relevant` holds the
     relevant (user_id, movie_id) pairs of these users. Intervals are named ndcg_at_10_low and ndcg_at_10_high.
@@ -46,7 +46,7 @@ def judge_lists(
 
 
 def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features, listable: Tensor) -> Catalogue:
-    """Return the listable movies with the number of their raters in `train`, and the genres known to `features`."""
+    """Returns the listable movies with the number of their raters in `train`, and the genres known to `features`."""
     rated = pl.DataFrame({"user_idx": train.user_idx.numpy(), "item_idx": train.item_idx.numpy()}).unique()
     may_be_listed = pl.DataFrame({"item_idx": listable.nonzero().squeeze(1).numpy()})
     counts = rated.group_by("item_idx").len("n_users")
@@ -56,7 +56,7 @@ def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Feat
 
 
 def _genres(vocabulary: Vocabulary, features: Features) -> pl.DataFrame:
-    """Return (movie_id, genre)."""
+    """Returns (movie_id, genre)."""
     if "genres" not in features.item:
         return pl.DataFrame(schema={"movie_id": pl.Int32, "genre": pl.String})
     feature = features.item["genres"]
@@ -73,7 +73,7 @@ def _movie_ids(item_idx: pl.Series, vocabulary: Vocabulary) -> pl.Series:
 
 
 def _intervals(users: pl.DataFrame, seed: int) -> dict[str, float]:
-    """Return NAME_low and NAME_high for each of `user_metrics`; empty without users."""
+    """Returns NAME_low and NAME_high for each of `user_metrics`; empty without users."""
     if users.is_empty():
         return {}
     ends = {name: bootstrap_interval(values, seed) for name, values in metric_values(users).items()}

@@ -1,4 +1,4 @@
-"""`recsys evaluate`: train on one file of ratings and predict another, to verify the figures independently."""
+"""`recsys evaluate`: trains on one file of ratings and predicts another, to verify the figures independently."""
 
 import logging
 from pathlib import Path
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def evaluate_files(
     train: Path, holdout: Path, settings: Settings, *, predictions: Path | None, lists: Path | None
 ) -> dict[str, Any]:
-    """Train on the ratings in `train` only, predict every row of `holdout`, and return a report.
+    """Trains on the ratings in `train` only, predicts every row of `holdout`, and returns a report.
 
     The network and its epochs are chosen on a part of `train`. The order of rows in `train` does not matter. The rating
     scale and the features of users and movies come from the source. The file `predictions` gets (user_id, movie_id,
@@ -73,7 +73,7 @@ def evaluate_files(
 
 
 def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: Path | None) -> None:
-    """Check the output paths. Raises: UsageError if one would overwrite another file or cannot be written."""
+    """Checks the output paths. Raises: UsageError if one would overwrite another file or cannot be written."""
     targets = [path for path in (predictions, lists) if path]
     named = [path.resolve() for path in (train, holdout, *targets)]
     if len(set(named[-len(targets) :] if targets else ())) < len(targets) or set(named[:2]) & set(named[2:]):
@@ -86,7 +86,7 @@ def _check_targets(train: Path, holdout: Path, predictions: Path | None, lists: 
             path.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=path.parent).close()
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: give another path") from None
+            raise UsageError(f"{path} cannot be written: {error.strerror}. Next: pass another path") from None
 
 
 def _report(
@@ -120,7 +120,7 @@ def _predict(network: RatingNetwork, asked: pl.DataFrame, learner: Learner) -> p
 
 
 def _list(ranker: Ranker, user_ids: pl.Series, n: int, learner: Learner) -> pl.DataFrame:
-    """Return the lists of these users. Users that neither `train` nor the source has get the default list."""
+    """Returns the lists of these users. Users who are in neither `train` nor the source get the default list."""
     asked = user_ids.unique().sort().to_frame("user_id")
     known = pl.concat(list_blocks(rank_movies(ranker, n, reasons=0), learner.vocabulary))
     unknown = asked.filter(learner.vocabulary.encode_users(asked["user_id"].to_numpy()) == 0)

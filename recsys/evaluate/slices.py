@@ -26,10 +26,11 @@ LIST_METRICS = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10")
 def measure_slices(
     prediction: Prediction, train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of `prediction` for each nonempty slice of `holdout`, with its number of rows `n`. On the CPU.
+    """Returns the metrics of `prediction` for each nonempty slice of `holdout`, with its number of rows `n`.
 
-    A rating counts in each genre of its movie. Slices by true rating show which ratings have large errors. They do not
-    measure how predictable ratings are, because a predictor does not have the true rating.
+    Tensors must be on the CPU. A rating counts in each genre of its movie. Slices by true rating show which ratings
+    have large errors. They do not measure how predictable ratings are, because a predictor does not have the true
+    rating.
     """
     measured = {}
     for name, rows in rating_slices(train, holdout, levels_K, features):
@@ -43,7 +44,7 @@ def measure_slices(
 def measure_list_slices(
     users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
 ) -> dict[str, dict[str, float]]:
-    """Return the means of `LIST_METRICS` for each nonempty slice of `users`, with their number `users_with_relevant`.
+    """Returns the means of `LIST_METRICS` for each nonempty slice of `users`, with their number `users_with_relevant`.
 
     `users` are those with a relevant movie, as `user_metrics` returns them. Slices are by number of ratings in
     `train`, and by gender and age where known.
@@ -59,7 +60,7 @@ def measure_list_slices(
 def _user_slices(
     users: pl.DataFrame, train: Interactions, vocabulary: Vocabulary, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, positions in `users`) of every slice."""
+    """Yields (name, positions in `users`) of every slice."""
     user_idx = torch.from_numpy(vocabulary.encode_users(users["user_id"].to_numpy()))
     yield from _buckets("user_activity", _counts(train.user_idx, user_idx), USER_ACTIVITY)
     for name in USER_GROUPS:
@@ -70,7 +71,7 @@ def _user_slices(
 def rating_slices(
     train: Interactions, holdout: Interactions, levels_K: Tensor, features: Features
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, positions in `holdout`) of every slice."""
+    """Yields (name, positions in `holdout`) of every slice."""
     known_of_user = _counts(train.user_idx, holdout.user_idx)
     known_of_item = _counts(train.item_idx, holdout.item_idx)
     yield "new_user", _places(known_of_user == 0)
@@ -84,7 +85,7 @@ def rating_slices(
 
 
 def _counts(train_idx: Tensor, asked_idx: Tensor) -> Tensor:
-    """Return (B,) the number of times that each of `asked_idx` occurs in `train_idx`; 0 for the unknown index 0."""
+    """Returns (B,) the number of times that each of `asked_idx` occurs in `train_idx`; 0 for the unknown index 0."""
     counts = torch.bincount(train_idx, minlength=int(asked_idx.max()) + 1 if len(asked_idx) else 0)
     return torch.where(asked_idx == 0, 0, counts[asked_idx])
 
@@ -98,7 +99,7 @@ def _buckets(name: str, counts_B: Tensor, firsts: tuple[int, ...]) -> Iterator[t
 
 
 def _values(name: str, feature: Feature, idx_B: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield one slice per value of a feature; users or movies with several values are in several slices."""
+    """Yields one slice per value of a feature; users or movies with several values are in several slices."""
     n_rows = len(feature.offsets) - 1
     has_value = torch.zeros(n_rows, feature.n_values, dtype=torch.bool)
     has_value[feature.rows(), feature.values] = True

@@ -1,4 +1,4 @@
-"""Runs Great Expectations over SQL on an in-memory DuckDB database, and writes a page of the results.
+"""Runs Great Expectations as SQL on an in-memory DuckDB database, and writes a page of the results.
 
 The callers define the expectations.
 """
@@ -62,7 +62,7 @@ Validate = Callable[[str, Mapping[str, Sequence[Expectation]], str, datetime, Pa
 def opened_database(name: str, spill: Path | None = None) -> Iterator[DuckDBPyConnection]:
     """A connection to the in-memory DuckDB database `name`. All connections with the same name share the database.
 
-    SQLAlchemy makes the connection, because its dialect adds to the configuration and DuckDB refuses a second
+    SQLAlchemy opens the connection, because its dialect adds options to the configuration, and DuckDB refuses a second
     connection with a different configuration. Data that does not fit in memory goes to the folder `spill`.
     """
     engine = sqlalchemy.create_engine(_address(name), **ENGINE_OPTIONS)

@@ -41,7 +41,7 @@ from recsys.schema import REJECTS
 
 log = logging.getLogger(__name__)
 
-READING = 1  # increase it whenever the same file would be parsed differently
+READING = 1  # version of the parser; increase it whenever the same file would be parsed differently
 
 REQUIRED = ("ratings", "movies")
 
@@ -159,7 +159,7 @@ def remove_damaged(parsed: Path, error: duckdb.Error) -> None:
     if damaged:
         raise SourceError(
             f"the parsed content of {len(damaged)} drops in {parsed} is damaged ({error}); it was removed. "
-            "Next: run again, and they are parsed again"
+            "Next: run again to parse them again"
         ) from error
 
 

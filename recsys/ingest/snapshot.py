@@ -112,6 +112,6 @@ def check_whole(snapshot: Snapshot) -> None:
 def damaged(snapshot: Snapshot, error: Exception) -> SourceError:
     words = " ".join(str(error).split())
     return SourceError(
-        f"snapshot {snapshot.folder} is damaged: {words}. Nothing is published, last night's table is kept. "
+        f"snapshot {snapshot.folder} is damaged: {words}. Nothing is published, and last night's table is kept. "
         "Next: remove that folder; the next run writes it again"
     )

@@ -50,7 +50,7 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
     If the same bytes were read before, returns the existing snapshot. Snapshots are never changed.
 
     Raises: SourceError if a file cannot be read, the snapshot cannot be written, or an existing one is damaged;
-    DataRefused if a file is another kind of file than its name says.
+    DataRefused if a file is not the kind of file that its name says.
     """
     folder, forgotten = home.snapshots / archive.dataset, read_forgotten(home)
     try:
@@ -206,7 +206,7 @@ def keep(aside: Snapshot, folder: Path) -> Snapshot:
     """Renames a complete snapshot to its final name. An existing one of that name is kept; it has the same content."""
     kept = Snapshot(folder)
     if folder.exists():
-        log.info("snapshot %s: the source differs from last time, its content does not", folder.name)
+        log.info("snapshot %s: the source differs from last time, but its content does not", folder.name)
         check_whole(kept)
         return kept
     for file in aside.folder.iterdir():

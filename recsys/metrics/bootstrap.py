@@ -12,7 +12,7 @@ import numpy.typing as npt
 RESAMPLES = 1000
 LEVEL = 0.95
 DRAWS_PER_BLOCK = 1_000_000  # limits memory to 16 MB for up to a million users
-MAX_UNITS = 2048  # enough to estimate the spread to 2%; more would not make intervals more precise
+MAX_UNITS = 2048  # enough to estimate the spread within 2%; more would not make intervals more precise
 
 Floats = npt.NDArray[np.float64]
 

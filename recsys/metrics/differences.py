@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.metrics.bootstrap import RESAMPLES, Floats, bootstrap_ratios
 
-TAIL = 10  # minimum number of resamples beyond each end; with fewer, the end itself would be too random
+TAIL = 10  # minimum number of resamples beyond each end of an interval; with fewer, the end would be too random
 
 
 @dataclass(frozen=True)

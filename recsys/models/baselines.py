@@ -19,9 +19,10 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # user_idx (B,), item_idx (B,) -> 
 
 
 def fit_baselines(train: "Interactions", sizes: "Sizes") -> dict[str, Predict]:
-    """Fit every rating baseline to `train` and return them by name. Ids without a rating get the global mean.
+    """Fits every rating baseline to `train` and returns them by name. Ids without a rating get the global mean.
 
-    Source of `bias`: Koren and Bell, "Advances in Collaborative Filtering", Recommender Systems Handbook (2011), 5.2.1.
+    Source of `bias`: Koren and Bell, "Advances in Collaborative Filtering", Recommender Systems Handbook (2011),
+    section 5.2.1.
     """
     stars = torch.tensor(sizes.levels, device=train.level_idx.device)[train.level_idx]
     mean = stars.mean()

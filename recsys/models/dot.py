@@ -24,7 +24,7 @@ class DotConfig(TableConfig):
 
 
 def dot(n_ratings: int, n_levels: int) -> DotConfig:
-    """V1 of the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
+    """V1 of the fourth write-up, which uses batches of 64. Larger datasets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 

@@ -20,7 +20,7 @@ class DotBiasConfig(TableConfig):
 
 
 def dot_bias(n_ratings: int, n_levels: int) -> DotBiasConfig:
-    """V2 of the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
+    """V2 of the fourth write-up, which uses batches of 64. Larger datasets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return DotBiasConfig(
         training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant")

@@ -38,7 +38,7 @@ class FeatureTable(nn.Module):
         return F.embedding_bag(self.values, self.weight, self.offsets, mode="mean", include_last_offset=True)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """Identify values by name, because their indices may change from night to night."""
+        """Identifies values by name, because their indices may change from night to night."""
         return {"weight": np.array(["not known", *(f"value {name}" for name in self.names)])}
 
     def shares(self, row_idx: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class FeatureTable(nn.Module):
         return torch.bincount(self.values, weights, minlength=len(self.weight)) / len(row_idx)
 
     def zero_unseen(self, row_idx: Tensor) -> None:
-        """Zero the vectors of values that do not occur in these rows, because they are never trained."""
+        """Zeroes the vectors of values that do not occur in these rows, because they are never trained."""
         seen_R = torch.zeros(len(self.offsets) - 1, dtype=torch.bool, device=row_idx.device)
         seen_R[row_idx] = True
         zero_unseen(self.weight, self.values[seen_R.repeat_interleave(self.offsets.diff())])
@@ -87,7 +87,7 @@ class SideTables(nn.Module):
 
 
 class FeatureSum(nn.Module):
-    """For each row, the sum of the vectors and biases of its features; zeros if the data set has none of them."""
+    """For each row, the sum of the vectors and biases of its features; zeros if the dataset has none of them."""
 
     zero_R1: Tensor
 
@@ -106,7 +106,7 @@ class FeatureSum(nn.Module):
                 table.weight[0] = 0.0  # "not known"
 
     def prepare(self, row_idx: Tensor) -> None:
-        """Record the share of each value in training, and zero the other values. row_idx: (N,), of training ratings."""
+        """Records the share of each value in training, and zeroes other values. row_idx: (N,), of training ratings."""
         for table in self._tables():
             table.zero_unseen(row_idx)
         self._shares = [table.shares(row_idx) for table in self._tables()]
@@ -143,7 +143,7 @@ class DateTables(nn.Module):
         return torch.cat(vectors, 1) if vectors else rated_at.new_zeros(len(rated_at), 0, dtype=torch.float32)
 
     def zero_unseen(self, rated_at: Tensor) -> None:
-        """Zero the vectors of hours, months, ... without a training rating, because predictions may use them."""
+        """Zeroes the vectors of hours, months, ... without a training rating, because predictions may use them."""
         index_of = date_features(rated_at)
         for name, table in self.tables.items():
             zero_unseen(table, index_of[name])

@@ -68,7 +68,7 @@ def _sum(groups: Groups, transposed: Groups, vectors: Tensor, by_opinion: bool) 
 
 
 class _GroupSum(torch.autograd.Function):
-    """Sum rows of `vectors` by group.
+    """Sums rows of `vectors` by group.
 
     An embedding bag with 32-bit indices is three times faster on a CPU than a sparse matrix product, but its gradient
     is slow. The gradient is therefore computed as the same kind of sum over the transposed groups.

@@ -38,8 +38,8 @@ TABLES = ("user", "item", *USER_FEATURES, *MOVIE_FEATURES, *DATE_VALUES)
 class HybridConfig(NetworkConfig):
     dims: dict[str, int] = Field(
         default_factory=lambda: dict(DIMS),
-        description=f"Vector length of each of {', '.join(TABLES)}. Features that are not listed, or that the data "
-        "set lacks, are ignored.",
+        description=f"Vector length of each of {', '.join(TABLES)}. Features that are not listed, or that the "
+        "dataset lacks, are ignored.",
     )
     product_dim: int = Field(
         32, ge=1, description="Length of the projected user and movie vectors, whose product is an input of the layers."
@@ -71,7 +71,7 @@ class HybridConfig(NetworkConfig):
 
 
 def hybrid(n_ratings: int, n_levels: int) -> HybridConfig:
-    """Chosen on validation parts of three data sets (docs/experiments.md); more ratings need less weight decay."""
+    """Chosen on validation parts of three datasets (docs/experiments.md); more ratings need less weight decay."""
     training = TrainingConfig(
         epochs=10,
         batch_size=batch_size_for(n_ratings, steps=132, least=64),

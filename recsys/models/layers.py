@@ -68,10 +68,10 @@ def initialise_as_keras(module: nn.Module) -> None:
 def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
     """(R, dim): values from a truncated normal distribution with standard deviation √(2 / R).
 
-    The distribution is truncated at two of the standard deviations that it had before. Keras uses the number of rows as
-    the fan-in of an embedding, so a longer table starts with smaller values.
+    The distribution is truncated at two standard deviations of the untruncated distribution. Keras uses the number of
+    rows as the fan-in of an embedding, so a longer table starts with smaller values.
 
-    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, 2.2.
+    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
     """
     table = nn.Embedding(n_rows, dim)
     std = math.sqrt(2 / n_rows) / TRUNCATED_STD
@@ -80,7 +80,7 @@ def he_normal_table(n_rows: int, dim: int) -> nn.Embedding:
 
 
 def scale_to_stars(logit_B: Tensor, levels: tuple[float, ...], widened: float = 0.0) -> Tensor:
-    """Scale logits to stars by a sigmoid, (B,) -> (B,).
+    """Scales logits to stars by a sigmoid, (B,) -> (B,).
 
     The range goes from the lowest to the highest level, and is extended by `widened` stars at both ends. The result is
     computed in float32 even under autocast, because bfloat16 resolves only 1/64 of a star.

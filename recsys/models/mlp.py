@@ -22,7 +22,7 @@ class MlpConfig(TableConfig):
 
 
 def mlp(n_ratings: int, n_levels: int) -> MlpConfig:
-    """As in the fourth write-up, which uses batches of 64. Larger data sets get larger batches, not more steps."""
+    """As in the fourth write-up, which uses batches of 64. Larger datasets get larger batches, not more steps."""
     batch_size = batch_size_for(n_ratings, steps=1400)
     return MlpConfig(training=TrainingConfig(epochs=5, batch_size=batch_size, learning_rate=0.001, schedule="constant"))
 

@@ -35,7 +35,7 @@ class SizedByTraining(nn.Module):
 
 
 class MomentsConfig(NetworkConfig):
-    """Settings of the time effects. Penalties are on the squares of the values a rating uses; None omits a part."""
+    """Settings of the time effects. Penalties are on the squares of the values a rating uses; None disables a part."""
 
     l2_days: float | None = Field(
         None,
@@ -82,7 +82,7 @@ class Moments(nn.Module):
                 part.prepare(train)
 
     def forward(self, pairs: Pairs, vectors_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector."""
+        """Returns (B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector."""
         score_B = vectors_BD.new_zeros(len(pairs))
         penalty = score_B.new_zeros(())
         for part, l2 in ((self.days, self.config.l2_days), (self.mood, self.config.l2_mood)):
@@ -172,7 +172,7 @@ class Mood(SizedByTraining):
         return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        """Identify knots by user and number: new ratings follow the earlier ones, so they only append knots."""
+        """Identifies knots by user and number: new ratings follow the earlier ones, so they only append knots."""
         first_U = self.first_knot.cpu().numpy()
         n_knots = len(self.knots)
         number = np.arange(n_knots) - np.repeat(first_U, np.diff(first_U, append=n_knots))

@@ -45,12 +45,12 @@ class NegativeSampler:
         return cls(probability_I.cumsum(0), log_probability_I.float())
 
     def draw(self, *shape: int) -> Tensor:
-        """Draw int64 items independently, from torch's global generator."""
+        """Draws int64 items independently, from torch's global generator."""
         at = torch.rand(shape, dtype=torch.float64, device=self.cumulative_I.device) * self.cumulative_I[-1]
         return torch.searchsorted(self.cumulative_I, at, right=True)
 
     def correct(self, score: Tensor, item_idx: Tensor) -> Tensor:
-        """Subtract log P(drawn) from each score, for use in a training loss; same shapes.
+        """Subtracts log P(drawn) from each score, for use in a training loss; same shapes.
 
         A network trained to distinguish watched from drawn items learns log(P(watched) / P(drawn)). With the correction
         the score itself learns log P(watched), independently of how negatives are drawn.
@@ -92,5 +92,5 @@ def _signed(constant: int) -> int:
 
 
 def _shift(values: Tensor, places: int) -> Tensor:
-    """Logical right shift; the one of torch is arithmetic."""
+    """Logical right shift; torch's own is arithmetic."""
     return (values >> places) & ((1 << (64 - places)) - 1)

@@ -42,7 +42,7 @@ class TrainingConfig(Config):
 
 
 def batch_size_for(n_ratings: int, steps: int, least: int = 32) -> int:
-    """Return the power of two, at least `least`, that gives about `steps` batches per epoch."""
+    """Returns the power of two, at least `least`, that gives about `steps` batches per epoch."""
     return max(least, int(2 ** round(math.log2(n_ratings / steps))))
 
 
@@ -110,7 +110,7 @@ class Network(nn.Module, ABC):
         return torch.tensor(self.sizes.levels, device=next(self.parameters()).device)
 
     def prepare(self, train: Interactions) -> Interactions:
-        """Prepare the network for the training ratings; called once, before the first step.
+        """Prepares the network for the training ratings; called once, before the first step.
 
         Returns the rows from which batches are taken: `train`, unless the network learns from other rows.
         """
@@ -121,7 +121,7 @@ class Network(nn.Module, ABC):
         """Mean loss per row of the batch including regularisation, a scalar."""
 
     def freeze(self) -> None:
-        """Compute the tables that all predictions share; called after training steps and before predictions."""
+        """Computes the tables that all predictions share; called after training steps and before predictions."""
 
     @abstractmethod
     def score(self, pairs: Pairs) -> Tensor:
@@ -184,7 +184,7 @@ class NumberNetwork(RatingNetwork):
         return squared + self.penalty(batch)
 
     def _note_error(self, error: Tensor) -> None:
-        """Update the spread: the mean error of the first 100 steps, then an exponential average with weight 1%."""
+        """Updates the spread: the mean error of the first 100 steps, then an exponential average with weight 1%."""
         self.n_steps = self.n_steps + 1
         self.spread = self.spread + (error - self.spread) / self.n_steps.clamp(max=100)
 
@@ -208,7 +208,7 @@ class NumberNetwork(RatingNetwork):
 
 
 def zero_unseen(weight: Tensor, seen_idx: Tensor) -> None:
-    """Zero the embedding rows without a training rating, so that they act like index 0, the unknown."""
+    """Zeroes the embedding rows without a training rating, so that they act like index 0, the unknown."""
     with torch.no_grad():
         unseen = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         unseen[seen_idx] = False

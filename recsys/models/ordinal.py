@@ -28,7 +28,7 @@ from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_
 
 
 class OrdinalConfig(MomentsConfig):
-    """Settings of the network. Penalties are on the squares of the rows a rating uses; None omits a part."""
+    """Settings of the network. Penalties are on the squares of the rows that a rating uses; None disables a part."""
 
     embedding_dim: int = Field(
         47,
@@ -60,7 +60,7 @@ class OrdinalConfig(MomentsConfig):
     )
     features: tuple[FeatureName, ...] = Field(
         ("genres", "decade", "gender", "age", "occupation"),
-        description="Features of users and movies whose vectors are added; those that the data set lacks are ignored.",
+        description="Features of users and movies whose vectors are added; those that the dataset lacks are ignored.",
     )
     l2_features: float | None = Field(
         None,
@@ -74,9 +74,9 @@ class OrdinalConfig(MomentsConfig):
 def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
     """The network without opinions, features and time effects.
 
-    Chosen on validation parts of three data sets (docs/experiments.md). The likelihood has one term per threshold, so
+    Chosen on validation parts of three datasets (docs/experiments.md). The likelihood has one term per threshold, so
     the penalty grows with the number of thresholds. It decreases with the number of ratings. An epoch has about 90
-    steps for any data set.
+    steps for any dataset.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
     batch_size = batch_size_for(n_ratings, 90, least=64)
@@ -181,7 +181,7 @@ class OrdinalNetwork(RatingNetwork):
         return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
 
     def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Remove each rating's own opinion from the two sums that predict it, as neither contains a holdout rating."""
+        """Removes each rating's own opinion from the two sums that predict it, as holdout ratings are in neither."""
         assert self._history is not None
         share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
         own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
@@ -212,7 +212,7 @@ class OrdinalNetwork(RatingNetwork):
         return penalty
 
     def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Yield each penalty with the user rows and the item rows that it applies to."""
+        """Yields each penalty with the user rows and the item rows that it applies to."""
         config = self.config
         yield config.l2, self.user[:, :-1], self.item[:, :-1]
         yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]

@@ -56,7 +56,7 @@ class RankingNetwork(Network):
 
 
 def mean_for_unseen(rows_RW: Tensor, count_R: Tensor) -> Tensor:
-    """Replace rows without a training event, including index 0, by the mean of the other rows.
+    """Replaces rows without a training event, including index 0, by the mean of the other rows.
 
     The mean user prefers popular movies; the mean movie is an unpopular one, like most movies.
     """

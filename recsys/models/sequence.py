@@ -86,7 +86,7 @@ class SequenceNetwork(RankingNetwork):
         self._sampler: NegativeSampler | None = None
 
     def prepare(self, train: Interactions) -> Windows:
-        """Return one row per window."""
+        """Returns one row per window."""
         super().prepare(train)
         self._sampler = NegativeSampler.fit(self.watched, self.config.popularity_exponent)
         ordered = in_order_of_time(train)
@@ -113,7 +113,7 @@ class SequenceNetwork(RankingNetwork):
         return self._next_item_loss(state_BLD[inside_BL], self.timeline.item_at(place_BL)[inside_BL])
 
     def _read(self, item_BM: Tensor) -> Tensor:
-        """Read items in order of time; return (B, M + 1, D), the user's vector before the first and after each item."""
+        """Reads items in order of time; returns (B, M + 1, D): user vectors before the first and after each item."""
         item_BL = F.pad(item_BM, (1, 0))  # index 0 marks the start of a history
         state_BLH, _ = self.reader(self.dropout(F.embedding(item_BL, self.item)))
         user_BLD: Tensor = self.to_item(self.dropout(state_BLH))
@@ -142,7 +142,7 @@ class SequenceNetwork(RankingNetwork):
         self.user_table = self._rows_at(users, self.timeline.offsets[1:])
 
     def user_rows(self, pairs: Pairs) -> Tensor:
-        """(B, W): looked up for times after the whole history. Other histories are read, each distinct one once."""
+        """(B, W): looked up for times after the whole history. Shorter histories are read, each distinct one once."""
         place_B, end_B = self.timeline.places(pairs)
         rows_BW = self.user_table[pairs.user_idx]
         early = (place_B < end_B).nonzero().squeeze(1)

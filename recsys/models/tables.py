@@ -21,7 +21,7 @@ class TableNetwork(NumberNetwork):
 
     Ids without a training rating get the mean row of the others, weighted by their numbers of ratings. Their prediction
     is then close to the mean rating; with a row of zeros, it would be arbitrary. The penalty is Keras's
-    `embeddings_regularizer`: it is on all rows in every step, independent of the batch.
+    `embeddings_regularizer`: it applies to all rows in every step, independently of the batch.
     """
 
     def __init__(self, sizes: Sizes, l2: float) -> None:
@@ -31,7 +31,7 @@ class TableNetwork(NumberNetwork):
 
     @abstractmethod
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """Return the tables with a row per user, and those with a row per movie."""
+        """Returns the tables with a row per user, and those with a row per movie."""
 
     def prepare(self, train: Interactions) -> Interactions:
         n_users, n_items = self.sizes.n_users, self.sizes.n_items
@@ -60,6 +60,6 @@ def sum_of_squares(tables: list[nn.Embedding]) -> Tensor:
 
 
 def average_unseen(weight: Tensor, n_R: Tensor) -> None:
-    """Set rows without a training rating to the mean of the others, weighted by their numbers of ratings n_R."""
+    """Sets rows without a training rating to the mean of the others, weighted by their numbers of ratings n_R."""
     with torch.no_grad():
         weight[n_R == 0] = n_R.to(weight.dtype) @ weight / n_R.sum()

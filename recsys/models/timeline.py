@@ -30,12 +30,12 @@ class Timeline(SizedByTraining):
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64))
 
     def keep(self, ordered: Interactions, n_users: int) -> None:
-        """Store interactions, which must be in the order of `in_order_of_time`."""
+        """Stores interactions, which must be in the order of `in_order_of_time`."""
         self.items, self.moments = ordered.item_idx, _moments(ordered)
         self.offsets = F.pad(torch.bincount(ordered.user_idx, minlength=n_users).cumsum(0), (1, 0))
 
     def places(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Return (B,) the end of the user's interactions before the time, and (B,) the end of all their interactions.
+        """Returns (B,) the end of the user's interactions before the time, and (B,) the end of all their interactions.
 
         Interactions in the same second are excluded. If the time is unknown, all interactions are included.
         Interactions at an unknown time are included for every time.
@@ -44,12 +44,12 @@ class Timeline(SizedByTraining):
         return torch.where(pairs.rated_at > 0, torch.searchsorted(self.moments, _moments(pairs)), end_B), end_B
 
     def item_at(self, place: Tensor) -> Tensor:
-        """Return the items at these places, in the same shape. Items for places out of range are arbitrary."""
+        """Returns the items at these places, in the same shape. Items for places out of range are arbitrary."""
         return self.items[place.clamp(0, len(self.items) - 1)]
 
 
 def in_order_of_time(train: Interactions) -> Interactions:
-    """Sort by user, then by time. Interactions in the same second are in a pseudo-random but fixed order."""
+    """Sorts by user, then by time. Interactions in the same second are in a pseudo-random but fixed order."""
     order = mix(mix(train.user_idx) ^ train.item_idx).argsort(stable=True)
     order = order[train.rated_at[order].argsort(stable=True)]
     return train.take(order[train.user_idx[order].argsort(stable=True)])

@@ -34,7 +34,7 @@ class TripletConfig(NetworkConfig):
 
 
 def triplet(n_ratings: int, n_levels: int) -> TripletConfig:  # the levels do not matter
-    """The network of the write-up, with a margin. Everything that it leaves open was chosen on validation."""
+    """The network of its write-up, with a margin. Everything that the write-up leaves open was chosen on validation."""
     return TripletConfig(loss="margin", margin=1.0, popularity_exponent=0.25, l2=0.03, training=_training(n_ratings))
 
 

@@ -40,8 +40,8 @@ class WideDeepNetwork(TableNetwork):
     """stars = low + (high - low) · sigmoid(wide + deep).
 
     wide: the sum of a weight for each user, movie, (user, genre), (user, decade), (movie, gender), (movie, age) and
-    (movie, occupation); weights of several genres are averaged. Crosses are exact, not hashed. Features that the data
-    set lacks are ignored.
+    (movie, occupation); weights of several genres are averaged. Crosses are exact, not hashed. Features that the
+    dataset lacks are ignored.
 
     Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
     """
@@ -70,7 +70,7 @@ class WideDeepNetwork(TableNetwork):
         self.deep_layers.apply(initialise_as_keras)
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
-        """Name columns by their values, so that a warm start copies a crossed table only if they are unchanged."""
+        """Names columns by their values, so that a warm start copies a crossed table only if they are unchanged."""
         return {"user_wide.weight": self._values_of_items, "item_wide.weight": self._values_of_users}
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:

@@ -1,1 +1,1 @@
-"""The second stage of a list: blend retrievers and rating network, apply rules, and write lists and similar movies."""
+"""The second stage of a list: blends retrievers and rating network, applies rules, writes lists and similar movies."""

@@ -24,7 +24,7 @@ MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars
 
 
 def name_service(n_ratings: int, *, is_stated: bool) -> str:
-    """Return the value of the published column `served_by`, which names the basis of a list."""
+    """Returns the value of the published column `served_by`, which names the basis of a list."""
     if n_ratings:
         return "history" if n_ratings >= FEW_RATINGS else "few ratings"
     return "features" if is_stated else "default"
@@ -32,7 +32,7 @@ def name_service(n_ratings: int, *, is_stated: bool) -> str:
 
 @contextmanager
 def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
-    """Report errors from reading the saved ranker of `run`. `purpose` completes the message "…, so …".
+    """Reports errors from reading the saved ranker of `run`. `purpose` completes the message "…, so …".
 
     Raises: NotPublished if its files are missing, damaged or of another version.
     """
@@ -48,7 +48,7 @@ def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read the ranker.json that `recsys.rank.saved_ranker` wrote.
+    """Reads the ranker.json that `recsys.rank.saved_ranker` wrote.
 
     Raises: NotPublished if it has another format version.
     """

@@ -1,4 +1,4 @@
-"""Compiled rules: mask movies for a block of users at once, and count the movies that each rule removes.
+"""Compiled rules, which mask the movies of a block of users at once and count the movies that each rule removes.
 
 Shapes: B users of one block, N places of a list, U users, I items (index 0 is "unknown"), G genres (0 is "none").
 """
@@ -18,7 +18,7 @@ from recsys.models.sparse import entries_of, group_rows
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.selection import Caps, make_caps, select_places
 
-USERS_AT_ONCE = 128  # with a matrix of forbidden movies in memory: 45 MB at 87,000 movies
+USERS_AT_ONCE = 128  # users whose matrix of forbidden movies is in memory at once: 45 MB at 87,000 movies
 MAX_INDEXED_SHARE = 0.1  # share of all movies; below it, writing single columns is faster than a pass over the block
 
 
@@ -26,18 +26,18 @@ class Filter(Protocol):
     """The movies that one rule forbids."""
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        """Set the scores of forbidden movies to -inf, in place. user_idx_B: int64."""
+        """Sets the scores of forbidden movies to -inf, in place. user_idx_B: int64."""
 
     def forbids(self, user_idx_B: Tensor, item_BN: Tensor) -> Tensor:
-        """Return (B, N) bool, whether each item is forbidden for its user. item_BN: int64, item_idx."""
+        """Returns (B, N) bool, whether each item is forbidden for its user. item_BN: int64, item_idx."""
 
     def to(self, device: torch.device) -> "Filter":
-        """Return a copy with its tensors on `device`."""
+        """Returns a copy with its tensors on `device`."""
 
 
 @dataclass(frozen=True, eq=False)
 class MovieFilter:
-    """Movies closed for all users. closed_I: bool."""
+    """Movies that are forbidden for all users. closed_I: bool."""
 
     closed_I: Tensor
 
@@ -80,7 +80,7 @@ class PairFilter:
 class GenreFilter:
     """Genres forbidden for single users: genres[offsets[u]:offsets[u + 1]] for user u.
 
-    offsets, genres: int64. has_GI: float32, 1 where the item is of the genre.
+    offsets, genres: int64. has_GI: float32, 1 where the item has the genre.
     """
 
     offsets: Tensor
@@ -105,7 +105,7 @@ class GenreFilter:
         return GenreFilter(self.offsets.to(device), self.genres.to(device), self.has_GI.to(device))
 
     def _forbidden(self, user_idx_B: Tensor) -> Tensor:
-        """Return (B, G) bool."""
+        """Returns (B, G) bool."""
         row, genre = entries_of(self.offsets, self.genres, user_idx_B)
         forbidden_BG = torch.zeros(len(user_idx_B), len(self.has_GI), dtype=torch.bool, device=user_idx_B.device)
         forbidden_BG[row, genre] = True
@@ -122,7 +122,7 @@ class Eligibility:
     closed_I: Tensor  # bool: movies closed for all users by any rule, and the unknown item
 
     def mask_(self, score_BI: Tensor, user_idx_B: Tensor) -> None:
-        """Set the scores of forbidden movies to -inf, in place. Caps are applied later, by `select_places`.
+        """Sets the scores of forbidden movies to -inf, in place. Caps are applied later, by `select_places`.
 
         score_BI: floating. user_idx_B: (B,) int64.
         """
@@ -132,7 +132,7 @@ class Eligibility:
                 one.mask_(score_BI, user_idx_B)
 
     def count_removed(self, user_idx_B: Tensor, naive_BN: Tensor) -> dict[str, int]:
-        """Count the places that each rule removes from lists made without any rules.
+        """Counts the places that each rule removes from lists made without any rules.
 
         Rules are counted independently: a movie that two rules forbid counts for both. A cap removes the lowest ranks
         that exceed it.
@@ -153,7 +153,7 @@ class Eligibility:
         return removed
 
     def count_closed(self) -> dict[str, int]:
-        """Count the movies that each rule closes for all users; rules on users or groups are left out."""
+        """Counts the movies that each rule closes for all users; rules on users or groups are left out."""
         return {name: int(one.closed_I.sum()) for name, one in self.filters.items() if isinstance(one, MovieFilter)}
 
     def to(self, device: torch.device) -> "Eligibility":
@@ -166,17 +166,17 @@ class Eligibility:
 
 
 def no_rules(n_items: int) -> Eligibility:
-    """Allow everything except the unknown item."""
+    """Allows everything except the unknown item."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return Eligibility({}, make_caps(nothing, nothing, nothing, n_items), {}, torch.arange(n_items) == 0)
 
 
 def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, counts_I: Tensor) -> Eligibility:
-    """Convert `rules` from ids to indices. Ids outside of `vocabulary` have no effect, because no list has them.
+    """Converts `rules` from ids to indices. Ids outside of `vocabulary` have no effect, because no list has them.
 
     genres: of the items, None if no item has any. counts_I: (I,) int64, the number of ratings of each item.
 
-    Raises: UsageError if the rules close all movies.
+    Raises: UsageError if the rules exclude all movies.
     """
     filters: dict[str, Filter] = {"min_ratings": _close(counts_I.cpu() < rules.min_ratings)}
     filters |= {rule.name: _make_filter(rule.table, vocabulary, genres) for rule in rules.blocked}
@@ -189,7 +189,7 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
     caps_by_rule = {rule.name: _make_caps([rule], vocabulary) for rule in rules.caps}
     eligibility = Eligibility(filters, _make_caps(rules.caps, vocabulary), caps_by_rule, closed_I)
     if closed_I.all():
-        counts = ", ".join(f"rules.{name} closes {count:,}" for name, count in eligibility.count_closed().items())
+        counts = ", ".join(f"rules.{name} excludes {count:,}" for name, count in eligibility.count_closed().items())
         raise UsageError(
             f"the rules leave none of {vocabulary.n_movies - 1:,} movies to recommend: {counts}. Next: loosen one of "
             "them"
@@ -198,18 +198,18 @@ def compile_rules(rules: Rules, vocabulary: Vocabulary, genres: Feature | None, 
 
 
 def _additive_mask(forbidden: Tensor) -> Tensor:
-    """Return -inf where forbidden, else 0, float32. Adding this is faster than writing to many places of a block."""
+    """Returns -inf where forbidden, else 0, float32. Adding this is faster than writing to many places of a block."""
     return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -torch.inf)
 
 
 def _close(closed_I: Tensor) -> MovieFilter:
-    """Close these movies. The unknown item is excluded, so that it is not counted as a movie."""
+    """Closes these movies. The unknown item is excluded, so that it is not counted as a movie."""
     closed_I[0] = False
     return MovieFilter(closed_I)
 
 
 def _named(table: pl.DataFrame, vocabulary: Vocabulary) -> Tensor:
-    """Return (I,) bool: the movies of a table."""
+    """Returns (I,) bool: the movies of a table."""
     named_I = torch.zeros(vocabulary.n_movies, dtype=torch.bool)
     named_I[vocabulary.encode_movies(table["movie_id"].to_numpy())] = True
     return named_I
@@ -235,7 +235,7 @@ def _make_filter(table: pl.DataFrame, vocabulary: Vocabulary, genres: Feature | 
 
 
 def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
-    """Return (G, I) float32, 1 where the item has the genre. Row 0 is for no genre and is empty."""
+    """Returns (G, I) float32, 1 where the item has the genre. Row 0 is for no genre and is empty."""
     if genres is None:
         return torch.zeros(1, n_items)
     assert len(genres.offsets) == n_items + 1, "genres do not match the vocabulary"
@@ -246,7 +246,7 @@ def genre_matrix(genres: Feature | None, n_items: int) -> Tensor:
 
 
 def _make_caps(rules: Sequence[Rule], vocabulary: Vocabulary) -> Caps:
-    """Combine the caps of all rules. Groups of different rules are different groups, even if their names are equal."""
+    """Combines the caps of all rules. Groups of different rules are different groups, even if their names are equal."""
     tables = [rule.table.with_columns(pl.lit(place).alias("rule")) for place, rule in enumerate(rules)]
     if not tables:
         nothing = torch.zeros(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Fit a ranker: its retrievers to the training ratings, and the weights of the parts of a score to validation."""
+"""Fits a ranker: its retrievers to the training ratings, and the weights of the parts of a score to validation."""
 
 import hashlib
 import logging
@@ -30,7 +30,7 @@ from recsys.train.device import pick_device
 logger = logging.getLogger(__name__)
 
 SIZES = (0, 1, 3, 5, 10)  # numbers of visible ratings for which weights are learned
-FULL_HISTORY = 20  # from this many ratings on, weights are learned from whole histories
+FULL_HISTORY = 20  # size for users with at least this many ratings, whose weights are learned from whole histories
 MAX_CANDIDATES = 100  # per user, for learning weights; lower ranks have little influence on a list
 POPULARITY = "popularity"  # the only retriever that ignores the user's ratings
 PRIOR_RATINGS = 3  # with this many, a user's ratings count as much as popularity
@@ -49,7 +49,7 @@ def fit_ranker(
     *,
     keep: bool = False,
 ) -> Ranker:
-    """Fit the retrievers to `train`, the ratings that `network` was trained on.
+    """Fits the retrievers to `train`, the ratings that `network` was trained on.
 
     With `keep`, the result stays in memory for the next call, which reuses it if the inputs are the same. Two steps of
     a night rank with the same retrievers, and fitting them takes minutes on the largest editions.
@@ -64,7 +64,7 @@ def fit_ranker(
 
 
 def _digest(train: Interactions, learner: Learner, config: RankConfig) -> str:
-    """Return a hash of everything that a ranker depends on, except its network and weights."""
+    """Returns a hash of everything that a ranker depends on, except its network and weights."""
     settings = (learner.sizes(), learner.features.content_hash(), learner.seed, learner.device, config)
     digest = hashlib.sha256(repr(settings).encode())
     for column in vars(train).values():
@@ -99,12 +99,12 @@ def _fit(network: RatingNetwork, train: Interactions, learner: Learner, config: 
 def learn_weights(
     network: RatingNetwork, train: Interactions, validation: Interactions, learner: Learner, config: RankConfig
 ) -> Weights:
-    """Fit a ranker to `train`, the ratings that `network` was trained on, and learn its weights on `validation`."""
+    """Fits a ranker to `train`, the ratings that `network` was trained on, and learns its weights on `validation`."""
     return learn_ranker_weights(fit_ranker(network, train, learner, config, NO_WEIGHTS), validation, learner.seed)
 
 
 def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) -> Weights:
-    """Learn the weights that rank the relevant movies of `validation` first.
+    """Learns the weights that rank the relevant movies of `validation` first.
 
     The ranker must not be fitted to `validation`. Weights for users with few ratings are learned from the same users:
     all but a few of their ratings are hidden, and the network treats them as unknown users. All movies that they have
@@ -132,7 +132,7 @@ def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) ->
 
 
 def prior_weights(parts: Sequence[str], size: int) -> dict[str, float]:
-    """Return the prior weights of the parts for users with `size` ratings.
+    """Returns the prior weights of the parts for users with `size` ratings.
 
     With more ratings, popularity has a lower weight and the other retrievers have higher ones. The weight of expected
     stars is from docs/experiments.md.
@@ -172,7 +172,7 @@ def _fit_retriever(
 def _label_candidates(
     ranker: Ranker, asked: Tensor, relevant: Interactions, size: int, seed: int
 ) -> LabelledCandidates:
-    """Return the candidates of users with all but `size` of their ratings hidden, labelled as relevant or not."""
+    """Returns the candidates of users with all but `size` of their ratings hidden, labelled as relevant or not."""
     users = ranker.users(asked)
     if size < FULL_HISTORY:
         users = replace(users, user_idx=torch.zeros_like(asked), histories=users.histories.shorten(size, seed))

@@ -1,4 +1,4 @@
-"""Convert ranked blocks of indices to tables of ids."""
+"""Converts ranked blocks of indices to tables of ids."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from recsys.retrieve.histories import Histories
 
 
 def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
-    """Yield (user_id, rank, movie_id, score, rating_hat, because_movie_ids, served_by), ordered by user and rank."""
+    """Yields (user_id, rank, movie_id, score, rating_hat, because_movie_ids, served_by), ordered by user and rank."""
     for block in blocks:
         yield _ids(block.user_idx, block.rank, block.item_idx, vocabulary).with_columns(
             pl.Series("score", block.score.numpy()),
@@ -27,24 +27,24 @@ def list_blocks(blocks: Iterator[Block], vocabulary: Vocabulary) -> Iterator[pl.
 
 
 def list_alone(ranker: Ranker, retriever: str, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (user_id, rank, movie_id) of the best unseen movies by a single retriever."""
+    """Returns (user_id, rank, movie_id) of the best unseen movies by a single retriever."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_alone(ranker, retriever, n))
 
 
 def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (rank, movie_id, score) for an unknown user with these properties, e.g. gender=F."""
+    """Returns (rank, movie_id, score) for an unknown user with these properties, e.g. gender=F."""
     block = rank_users(ranker, make_new_user(ranker, stated), n, reasons=0)
     movie_ids = vocabulary.movie_ids[block.item_idx.numpy() - 1]
     return pl.DataFrame({"rank": block.rank.int().numpy(), "movie_id": movie_ids, "score": block.score.numpy()})
 
 
 def list_popular(histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Return (user_id, rank, movie_id) of the most rated unseen movies of each user with ratings."""
+    """Returns (user_id, rank, movie_id) of the most rated unseen movies of each user with ratings."""
     return pl.concat(_ids(*block, vocabulary) for block in rank_popular(histories, n))
 
 
 def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:
-    """Yield (movie_id, rank, similar_movie_id, similarity), ordered by movie and rank, block by block."""
+    """Yields (movie_id, rank, similar_movie_id, similarity), ordered by movie and rank, block by block."""
     for block in blocks:
         yield pl.DataFrame(
             {
@@ -57,7 +57,7 @@ def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[
 
 
 def _movie_lists(items: Tensor, vocabulary: Vocabulary) -> pl.Series:
-    """Convert rows padded with zeros to a column of lists of movie ids. Vectorised, because there are millions."""
+    """Converts rows padded with zeros to a column of lists of movie ids. Vectorised, because there are millions."""
     is_there = items.numpy() > 0
     ends = np.concatenate([[0], is_there.sum(axis=1).cumsum()]).astype(np.int32)
     movie_ids = vocabulary.movie_ids[items.numpy()[is_there] - 1]

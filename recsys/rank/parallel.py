@@ -1,4 +1,4 @@
-"""Run independent pieces of work on several cores, and yield the results in order."""
+"""Runs independent pieces of work on several cores, and yields the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def map_in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], device: torch.device) -> Iterator[Result]:
-    """Yield `work(piece)` for each piece, in order.
+    """Yields `work(piece)` for each piece, in order.
 
     On a CPU, pieces run in as many threads as torch would use, and torch uses one thread for each. All cores are then
     busy even if only part of the work is torch, and sums do not depend on the number of cores. Memory holds at most one

@@ -1,4 +1,4 @@
-"""Make lists of unseen movies: select the best candidates of each user.
+"""Makes lists of unseen movies: selects the best candidates of each user.
 
 Shapes: B users of one block, C candidates, N places of a list.
 """
@@ -17,8 +17,9 @@ from recsys.rank.score import blend, find_candidates, penalise, score_parts
 from recsys.rank.selection import select_places
 from recsys.retrieve.retriever import Users
 
-SCORES_PER_BLOCK = 2**22  # number of movies times users per block: 16 MB per retriever
-MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower; for blocks above 32 MB, malloc maps new memory every time
+# Movies times users in a block: 16 MB per retriever. Above 32 MB, malloc would map new memory for every block.
+SCORES_PER_BLOCK = 2**22
+MIN_USERS_PER_BLOCK = 64  # smaller blocks are slower
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Block:
 
 
 def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[Block]:
-    """Yield the `n` best unseen movies of every user, block by block.
+    """Yields the `n` best unseen movies of every user, block by block.
 
     Candidates are the best `config.candidates` movies by the mean of the retrievers. The score is the weighted sum of
     the logarithms of the retrievers' affinities, the expected stars and the probability of relevant stars; weights
@@ -51,7 +52,7 @@ def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[B
 
 
 def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) -> Block:
-    """Return the `n` best unseen movies of these users; see `rank_movies`."""
+    """Returns the `n` best unseen movies of these users; see `rank_movies`."""
     places = _place(ranker, users, n, max(n, ranker.config.candidates))
     user, place = (places.item_BN >= 0).nonzero(as_tuple=True)
     items = places.item_BN[user, place]
@@ -67,7 +68,7 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
 
 
 def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield user_idx, rank and item_idx of the `n` best unseen movies by a single retriever, block by block.
+    """Yields user_idx, rank and item_idx of the `n` best unseen movies by a single retriever, block by block.
 
     Ties go to the lower index.
     """
@@ -84,7 +85,7 @@ def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor,
 
 
 def block_size(ranker: Ranker) -> int:
-    """Return the number of users whose scores of all movies are in memory at once."""
+    """Returns the number of users whose scores of all movies are in memory at once."""
     return max(MIN_USERS_PER_BLOCK, SCORES_PER_BLOCK // ranker.histories.n_items)
 
 
@@ -102,7 +103,7 @@ class _Places:
 
 
 def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
-    """Fill the lists from `n_candidates` per user. Retry with four times as many if caps leave a list too short."""
+    """Fills the lists from `n_candidates` per user. Retries with four times as many if caps leave a list too short."""
     found = find_candidates(ranker, users, n_candidates)
     parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
     score_BC = blend(ranker, users, parts_BCP)
@@ -134,14 +135,14 @@ def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
 
 
 def _best_places(score_BC: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return row, place (from 0) and column of the `n` largest finite scores of each row; ties: lower column first."""
+    """Returns row, place (from 0) and column of the `n` largest finite scores of each row; ties: lower column first."""
     column_BN = score_BC.argsort(dim=1, descending=True, stable=True)[:, :n]
     row, place = (score_BC.gather(1, column_BN) > -torch.inf).nonzero(as_tuple=True)
     return row, place, column_BN[row, place]
 
 
 def name_services(users: Users, user: Tensor) -> list[str]:
-    """Return `served_by` for each of these positions in `users`."""
+    """Returns `served_by` for each of these positions in `users`."""
     sizes, is_stated = users.histories.sizes(), users.properties_BF.any(1)
     known = zip(sizes.tolist(), is_stated.tolist(), strict=True)
     kinds = [name_service(size, is_stated=stated) for size, stated in known]

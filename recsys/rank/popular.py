@@ -14,7 +14,7 @@ USERS_PER_BLOCK = 1024
 
 
 def rank_popular(histories: Histories, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield user_idx, rank and item_idx of the `n` most rated unseen movies of every user with ratings, in blocks.
+    """Yields user_idx, rank and item_idx of the `n` most rated unseen movies of every user with ratings, in blocks.
 
     Ties go to the lower index.
     """

@@ -59,13 +59,13 @@ class Ranker:
         return (*self.retrievers, STARS, LIKES)
 
     def users(self, user_idx: Tensor) -> Users:
-        """Return users known to the model, with their histories."""
+        """Returns users known to the model, with their histories."""
         histories = self.histories.take(user_idx)
         return Users(user_idx, histories, self.properties.of_users_UF[user_idx], seen=histories)
 
 
 def make_new_user(ranker: Ranker, stated: Iterable[str] = (), ratings: Mapping[int, float] = {}) -> Users:
-    """Describe a user unknown to the network: stated properties such as gender=F, and ratings (item_idx: stars)."""
+    """Describes a user unknown to the network: stated properties such as gender=F, and ratings (item_idx: stars)."""
     items = sorted(ratings)
     own = Histories(
         torch.tensor([0, len(items)]),

@@ -1,4 +1,4 @@
-"""Read the rules in the settings and validate them before training starts. A rule is a small table or a select."""
+"""Reads the rules in the settings and validates them before training starts. A rule is a small table or a select."""
 
 import logging
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class Rules:
     caps: tuple[Rule, ...] = ()
 
     def blocked_table(self) -> pl.DataFrame:
-        """Return (user_id, movie_id, genre) for sql/audit_blocked.sql; null matches any value."""
+        """Returns (user_id, movie_id, genre) for sql/audit_blocked.sql; null matches any value."""
         schema = {"user_id": pl.Int32, "movie_id": pl.Int32, "genre": pl.String}
         return pl.concat([pl.DataFrame(schema=schema), *(rule.table for rule in self.blocked)], how="diagonal")
 
     def caps_table(self) -> pl.DataFrame:
-        """Return (movie_id, group_name, at_most) for sql/audit_caps.sql; group names are unique across entries."""
+        """Returns (movie_id, group_name, at_most) for sql/audit_caps.sql; group names are unique across entries."""
         schema = {"movie_id": pl.Int32, "group_name": pl.String, "at_most": pl.Int32}
         tables = (
             rule.table.with_columns(pl.concat_str(pl.lit(f"{rule.name} "), "group_name").alias("group_name"))
@@ -59,9 +59,9 @@ class Rules:
 
 
 def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) -> Rules:
-    """Read the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
+    """Reads the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
 
-    Ids that the source does not have are dropped with a warning, because catalogues change.
+    Ids that the source does not have are dropped with a warning, because catalogues change over time.
 
     Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that are invalid for its
     kind of rule, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.
@@ -131,7 +131,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
     try:
         if not path.is_file():
             raise UsageError(
-                f"{label} is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"
+                f"{label} is not a file. Next: use a CSV or Parquet file, or a select from movies, users, ratings"
             )
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False, n_rows=max_rows + 1)
@@ -139,7 +139,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
             texts = dict.fromkeys(TEXT_COLUMNS, pl.String)  # a group may have the name 1900
             table = pl.read_csv(path, glob=False, n_rows=max_rows + 1, infer_schema_length=None, schema_overrides=texts)
         else:
-            raise UsageError(f"{label} has the suffix '{path.suffix}'. Next: give a .csv or .parquet file")
+            raise UsageError(f"{label} has the suffix '{path.suffix}'. Next: use a .csv or .parquet file")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"{label} cannot be read: {error}. Next: correct the path or the file") from None
     if len(table) > max_rows:
@@ -148,7 +148,7 @@ def _read_file(label: str, path: Path, max_rows: int) -> pl.DataFrame:
 
 
 def _check_columns(label: str, table: pl.DataFrame, forms: tuple[tuple[str, ...], ...]) -> None:
-    """Refuse unknown columns. Otherwise, a block for one user with a misspelt `user_id` would apply to all users."""
+    """Refuses unknown columns. Otherwise, a block for one user with a misspelt `user_id` would apply to all users."""
     if {*table.columns} not in [{*form} for form in forms]:
         allowed = " or ".join(f"({', '.join(form)})" for form in forms)
         raise UsageError(f"{label} has the columns ({', '.join(table.columns)}). Next: give it exactly {allowed}")

@@ -1,4 +1,4 @@
-"""Find the rated movies that contribute most to each recommendation.
+"""Finds the rated movies that contribute most to each recommendation.
 
 Shapes: P places, B users, R rated movies per user, N places per user.
 """
@@ -20,10 +20,10 @@ SHARES_AT_ONCE = 2**20  # including padding: 4 MB, and twice as much for their p
 def find_reasons(
     retrievers: Mapping[str, Retriever], histories: Histories, user_P: Tensor, item_P: Tensor, n: int
 ) -> Tensor:
-    """Return (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
+    """Returns (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
-    The largest share comes first. Rows are padded with 0. `user_P` must ascend. Movies that the user rated below their
-    own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
+    The largest share comes first. Rows are padded with 0. `user_P` must be ascending. Movies that the user rated below
+    their own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -44,7 +44,7 @@ def find_reasons(
 
 
 def _liked(histories: Histories) -> Histories:
-    """Drop the movies that a user rated below their own mean."""
+    """Drops the movies that a user rated below their own mean."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
     is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
@@ -53,14 +53,14 @@ def _liked(histories: Histories) -> Histories:
 
 
 def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
-    """Return (B, R) each user's own items, ascending, padded with zeros."""
+    """Returns (B, R) each user's own items, ascending, padded with zeros."""
     place_R = torch.arange(int(sizes_B.max()))
     at_BR = (first_B[:, None] + place_R).clamp(max=len(items) - 1)
     return torch.where(place_R < sizes_B[:, None], items[at_BR], 0)
 
 
 def _largest_shares(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
-    """Return (B, N, n) by descending share. Ties go to the lower index. For small n, argmax is faster than sorting."""
+    """Returns (B, N, n) by descending share. Ties go to the lower index. For small n, argmax is faster than sorting."""
     shares, own = shares_BNR.numpy(), own_BR.numpy()
     users = np.arange(len(own))[:, None]
     because_BNn = np.zeros((*shares.shape[:2], n), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Apply rules to a ranker, and count the places that they remove.
+"""Applies rules to a ranker, and counts the places that they remove.
 
 Shapes: B users of one block, N movies or places.
 """
@@ -19,16 +19,16 @@ PAIRS_AT_ONCE = 2**18  # (user, movie) pairs that a rule checks at once: about 2
 
 
 def apply_rules(ranker: Ranker, rules: Rules, learner: Learner) -> Ranker:
-    """Return a copy of the ranker that obeys the rules.
+    """Returns a copy of the ranker that obeys the rules.
 
-    Raises: UsageError if the rules close all movies.
+    Raises: UsageError if the rules exclude all movies.
     """
     genres = learner.features.item.get("genres")
     return replace(ranker, eligibility=compile_rules(rules, learner.vocabulary, genres, ranker.counts))
 
 
 def count_removed(ranker: Ranker, n: int) -> dict[str, int]:
-    """Count the places that each rule removes from lists of `n` made without any rules."""
+    """Counts the places that each rule removes from lists of `n` made without any rules."""
     naive = replace(ranker, eligibility=no_rules(ranker.histories.n_items))
     removed: Counter[str] = Counter()
     for user_idx in torch.arange(1, len(ranker.histories)).split(block_size(ranker)):
@@ -40,7 +40,7 @@ def count_removed(ranker: Ranker, n: int) -> dict[str, int]:
 
 
 def count_available(ranker: Ranker, user_idx: Tensor) -> Tensor:
-    """Return (U,) int64: the number of unseen movies that the rules allow for each of these users, ignoring caps.
+    """Returns (U,) int64: the number of unseen movies that the rules allow for each of these users, ignoring caps.
 
     The count depends on the rules only, not on the code that makes lists, so the audit can detect lists that are too
     short.

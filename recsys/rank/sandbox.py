@@ -1,4 +1,4 @@
-"""Run a SQL select from the settings in a sandbox, where it can only read the night's tables."""
+"""Runs a SQL select from the settings in a sandbox, where it can only read the night's tables."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def is_select(text: str) -> bool:
 
 
 def run_select(name: str, text: str, tables: dict[str, Path], *, max_seconds: float, max_rows: int) -> pl.DataFrame:
-    """Return the rows of `text`, a single select. `tables` are the Parquet files that it can read, by view name.
+    """Returns the rows of `text`, a single select. `tables` are the Parquet files that it can read, by view name.
 
     The select has no access to other files, the network, extensions or Python variables. It cannot write, and its
     memory is limited to `MEMORY`. Errors refer to it as `name`.
@@ -69,7 +69,7 @@ def _restrict(connection: duckdb.DuckDBPyConnection, tables: dict[str, Path]) ->
 
 @contextmanager
 def _time_limit(connection: duckdb.DuckDBPyConnection, after_seconds: float) -> Iterator[None]:
-    """Interrupt queries on `connection` after this time.
+    """Interrupts queries on `connection` after this time.
 
     Raises: TimeoutError if a query was interrupted.
     """

@@ -1,4 +1,4 @@
-"""Save and load a ranker, for `recsys explain` and `recsys recommend --ratings`. Its network is saved separately.
+"""Saves and loads a ranker, for `recsys explain` and `recsys recommend --ratings`. Its network is saved separately.
 
 ranker.json            weights, retrievers, names of user properties, config
 ranker.safetensors     tensors of the retrievers, new movies, and predictions for users unknown to the network
@@ -32,7 +32,7 @@ KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popu
 
 
 def save_ranker(ranker: Ranker, folder: Path) -> None:
-    """Write the files. ranker.json is written last, so that a folder with a ranker.json is complete."""
+    """Writes the files. ranker.json is written last, so that a folder with a ranker.json is complete."""
     arrays = {f"{name}.{key}": value for name, one in ranker.retrievers.items() for key, value in one.tensors().items()}
     arrays |= {f"new_movies.{key}": value for key, value in vars(ranker.new_movies).items()}
     arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
@@ -55,7 +55,7 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
 
 
 def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
-    """Load what `save_ranker` wrote, on the CPU. `network` is the one that the ranker was saved with.
+    """Loads what `save_ranker` wrote, on the CPU. `network` is the one that the ranker was saved with.
 
     Caps and rules for single users are not saved. The loaded ranker applies only the rules for all users.
 
@@ -94,7 +94,7 @@ def _read_retriever(kind: str, tensors: dict[str, Tensor], config: RankConfig) -
 
 
 def _for_unknown_users(ranker: Ranker) -> dict[str, Tensor]:
-    """Return (I,) the expected stars and the probability of relevant stars for a user unknown to the network."""
+    """Returns (I,) the expected stars and the probability of relevant stars for a user unknown to the network."""
     item_idx = torch.arange(ranker.histories.n_items)
     pairs = Pairs(torch.zeros_like(item_idx), item_idx, torch.full_like(item_idx, ranker.rated_at))
     levels_K = ranker.network.levels()

@@ -1,4 +1,4 @@
-"""Find the candidates of a list, and compute the parts of their scores.
+"""Finds the candidates of a list, and computes the parts of their scores.
 
 Shapes: I items, B users of one block, C candidates, P parts of a score.
 """
@@ -30,7 +30,7 @@ class Candidates:
 
 
 def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
-    """Return the `n` best unseen movies of each user, by the mean of the log-affinities of all retrievers."""
+    """Returns the `n` best unseen movies of each user, by the mean of the log-affinities of all retrievers."""
     by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
     # the tensor of a single retriever is masked in place below, which does not affect the scores of candidates
     mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
@@ -45,7 +45,7 @@ def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
 
 
 def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor, Tensor]:
-    """Return (B, C, P) float64, the parts of each candidate's score, and (B, C) its expected stars."""
+    """Returns (B, C, P) float64, the parts of each candidate's score, and (B, C) its expected stars."""
     user, column = found.is_there.nonzero(as_tuple=True)
     asked = users.user_idx[user]
     pairs = Pairs(asked, found.item_BC[user, column], torch.full_like(asked, ranker.rated_at))
@@ -59,11 +59,11 @@ def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor
 
 
 def blend(ranker: Ranker, users: Users, parts_BCP: Tensor) -> Tensor:
-    """Return (B, C) float64, the weighted sum of the parts; weights depend on the user's number of ratings."""
+    """Returns (B, C) float64, the weighted sum of the parts; weights depend on the user's number of ratings."""
     weights_BP = ranker.weights.of(users.histories.sizes(), ranker.parts)
     return (parts_BCP @ weights_BP[:, :, None]).squeeze(2)
 
 
 def penalise(ranker: Ranker, item_idx: Tensor) -> Tensor:
-    """Return the popularity penalty of each of these items, float64."""
+    """Returns the popularity penalty of each of these items, float64."""
     return ranker.config.popularity_penalty * ranker.counts.clamp(min=1).double().log()[item_idx]

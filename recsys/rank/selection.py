@@ -1,4 +1,4 @@
-"""Fill the places of lists one by one from scored candidates, with caps on groups and with diversity.
+"""Fills the places of lists one by one from scored candidates, with caps on groups and with diversity.
 
 Shapes: B users, C candidates, N places, I items, G groups, D dimensions, A users whose list is not full yet.
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys.models.sparse import entries_of, group_rows
 
-NUMBERS_AT_ONCE = 2**24  # candidates' vectors and remaining capacities in memory: 128 MB
+NUMBERS_AT_ONCE = 2**24  # numbers in memory, of candidates' vectors or of remaining capacities: 128 MB
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Caps:
 
 
 def make_caps(item_idx: Tensor, group_idx: Tensor, at_most_G: Tensor, n_items: int) -> Caps:
-    """Build caps from unique memberships (item_idx, group_idx) in any order. Groups within their cap are dropped.
+    """Builds caps from unique memberships (item_idx, group_idx) in any order. Groups within their cap are dropped.
 
     item_idx, group_idx: (M,) int64.
     """
@@ -54,7 +54,7 @@ def select_places(
     vectors_ID: Tensor | None = None,
     diversity: float = 0.0,
 ) -> Tensor:
-    """Return (B, N) int64, the column of `score_BC` for each place, padded with -1.
+    """Returns (B, N) int64, the column of `score_BC` for each place, padded with -1.
 
     Each place takes the best remaining candidate whose groups are not full. Ties go to the first column, which is the
     lower item if candidates ascend. The best candidate has the highest score or, with `diversity` in [0, 1), the most
@@ -90,7 +90,7 @@ class _Similarity:
 def _in_parts(
     score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, similarity: _Similarity | None, numbers_per_user: int
 ) -> Tensor:
-    """Split the users into parts of bounded memory."""
+    """Splits the users into parts of bounded memory."""
     n_groups = len(caps.at_most_G) if caps is not None else 0
     rows = max(1, NUMBERS_AT_ONCE // max(numbers_per_user, n_groups))
     parts = zip(score_BC.split(rows), item_BC.split(rows), strict=True)
@@ -100,9 +100,9 @@ def _in_parts(
 def _fill_in_turn(
     score_BC: Tensor, item_BC: Tensor, n: int, caps: Caps | None, similarity: _Similarity | None
 ) -> Tensor:
-    """Take the best remaining candidate of each list that is not full. Place it if its groups have room, else drop it.
+    """Takes the best remaining candidate of each list that is not full; places it if its groups have room.
 
-    A full group stays full, so no candidate is considered twice.
+    Otherwise, drops it. A full group stays full, so no candidate is considered twice.
     """
     worth_BC = (1 - similarity.weight) * _relevance(score_BC) if similarity else score_BC.clone()
     value_BC = worth_BC.clone()  # worth minus the weighted similarity
@@ -134,7 +134,7 @@ def _fill_in_turn(
 
 
 def _relevance(score_BC: Tensor) -> Tensor:
-    """Return (B, C) float64: 1 for each user's best candidate, 0 for the worst, -inf for no candidate."""
+    """Returns (B, C) float64: 1 for each user's best candidate, 0 for the worst, -inf for no candidate."""
     known_BC = score_BC > -torch.inf
     score_BC = score_BC.double()
     lowest_B1 = score_BC.masked_fill(~known_BC, torch.inf).amin(dim=1, keepdim=True)
@@ -144,7 +144,7 @@ def _relevance(score_BC: Tensor) -> Tensor:
 
 
 def _take_room(room_BG: Tensor, caps: Caps, user_A: Tensor, item_A: Tensor) -> Tensor:
-    """Return (A,) whether all groups of the item have room in the user's list, and reduce the room in place."""
+    """Returns (A,) whether all groups of the item have room in the user's list, and reduces the room in place."""
     row, group = entries_of(caps.offsets, caps.groups, item_A)
     fits_A = torch.ones_like(item_A, dtype=torch.bool)
     fits_A[row[room_BG[user_A[row], group] == 0]] = False

@@ -1,6 +1,6 @@
 """Similar movies: movies with the same users, similar ratings and similar content.
 
-Shapes: I items, B items of one block, N places, D width of a profile, U sampled users.
+Shapes: I items, B items of one block, N places, D width of a profile, U most active users.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from recsys.retrieve.top_n import top_columns
 from recsys.retrieve.towers import Towers
 from recsys.train.loop import predict
 
-USERS_ASKED = 256  # sample size for the profile of expected stars; large enough to separate tastes
-DOUBT = 20  # in ratings: shrinks similarities to rarely rated movies, which are high by chance
+USERS_ASKED = 256  # number of users in the profile of expected stars; large enough to separate tastes
+DOUBT = 20  # ratings; shrinks similarities to rarely rated movies, which can be high by chance
 SCORES_PER_BLOCK = 2**23
 
 
@@ -36,12 +36,12 @@ class Similar:
 
 
 def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar]:
-    """Yield up to `n` similar movies for each rated movie, among rated movies that rules do not close for all users.
+    """Yields up to `n` similar movies for each rated movie, among rated movies that are not forbidden for all users.
 
     Similarity is the mean of three cosines: of the item vectors of retrieval (who watches it), of the expected stars of
-    a sample of users (who likes it), and of the content (genres, decade, title words). The first two are centred on the
-    mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if the
-    other movie has few ratings. Ties go to the lower index.
+    the most active users (who likes it), and of the content (genres, decade, title words). The first two are centred on
+    the mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if
+    the other movie has few ratings. Ties go to the lower index.
     """
     counts = ranker.counts
     item_I = (counts > 0).nonzero().squeeze(1)
@@ -65,7 +65,7 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
 
 
 def _profiles(ranker: Ranker) -> Iterator[Tensor]:
-    """Yield two (I, D) profiles: who watches a movie, and who likes it."""
+    """Yields two (I, D) profiles: who watches a movie, and who likes it."""
     for retriever in ranker.retrievers.values():
         if isinstance(retriever, Als | Towers):
             yield (retriever.item_ID if isinstance(retriever, Als) else retriever.item_IW).cpu()
@@ -74,7 +74,7 @@ def _profiles(ranker: Ranker) -> Iterator[Tensor]:
 
 
 def _expected_stars(ranker: Ranker) -> Tensor:
-    """Return (I, U) for the users with the most ratings, for whom the network has the most data."""
+    """Returns (I, U) for the users with the most ratings, for whom the network has the most data."""
     user_U = ranker.histories.sizes().argsort(descending=True, stable=True)[:USERS_ASKED]
     item_I = torch.arange(ranker.histories.n_items)
     user_idx, item_idx = user_U.repeat(len(item_I)), item_I.repeat_interleave(len(user_U))
@@ -84,11 +84,11 @@ def _expected_stars(ranker: Ranker) -> Tensor:
 
 
 def _centred(rows_ID: Tensor) -> Tensor:
-    """Subtract the mean row and scale rows to length one."""
+    """Subtracts the mean row and scales rows to length one."""
     unit_ID = normalize(rows_ID, dim=1)
     return normalize(unit_ID - unit_ID.mean(0), dim=1)
 
 
 def _content_cosines(content: sparse.csr_array, rows: Tensor) -> Tensor:
-    """Return (B, I) float32."""
+    """Returns (B, I) float32."""
     return torch.from_numpy((content[rows.numpy()] @ content.T).toarray()).float()

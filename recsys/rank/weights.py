@@ -23,22 +23,22 @@ class Weights:
     by_size: dict[int, dict[str, float]]  # ascending, from 0
 
     def of(self, sizes_B: Tensor, parts: Sequence[str]) -> Tensor:
-        """Return (B, P) float64 for users with these numbers of ratings."""
+        """Returns (B, P) float64 for users with these numbers of ratings."""
         table = torch.tensor([[row[part] for part in parts] for row in self.by_size.values()], dtype=torch.float64)
         return table[torch.searchsorted(torch.tensor(list(self.by_size)), sizes_B, right=True) - 1]
 
     def save(self, folder: Path) -> None:
-        """Write weights.json."""
+        """Writes weights.json."""
         write_json(folder / "weights.json", self.by_size)
 
     @classmethod
     def load(cls, folder: Path) -> "Weights":
-        """Read what `save` wrote to `folder`."""
+        """Reads what `save` wrote to `folder`."""
         return cls.from_json(read_json(folder / "weights.json"))
 
     @classmethod
     def from_json(cls, by_size: dict[str, dict[str, float]]) -> "Weights":
-        """Convert the text keys of JSON to numbers and sort by them."""
+        """Converts the text keys of JSON to numbers and sorts by them."""
         return cls(dict(sorted((int(size), row) for size, row in by_size.items())))
 
 
@@ -55,7 +55,7 @@ class LabelledCandidates:
 
 
 def fit_weights(labelled: LabelledCandidates, prior_P: Tensor, doubt_users: float) -> Tensor:
-    """Return (P,) float64: the weights that maximise the mean log-softmax of the relevant candidates of each user.
+    """Returns (P,) float64: the weights that maximise the mean log-softmax of the relevant candidates of each user.
 
     A penalty keeps the weights near the prior. It is the sum of squared differences, in units of each part's spread,
     times `doubt_users` divided by the number of users with a relevant candidate. The problem is convex, so the solution

@@ -1,4 +1,4 @@
-"""Write Parquet files of ids: the lists of all users, default lists, similar movies, and inputs of the audit."""
+"""Writes Parquet files of ids: the lists of all users, default lists, similar movies, and inputs of the audit."""
 
 import logging
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ SIMILAR = pa.schema(
 
 
 def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """Write the `n` best unseen movies of every user, block by block."""
+    """Writes the `n` best unseen movies of every user, block by block."""
     with progress("lists", len(vocabulary.user_ids), "users", logger) as advance:
 
         def blocks() -> Iterator[pl.DataFrame]:
@@ -88,7 +88,7 @@ def write_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> N
 
 
 def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """Write (segment, rank, movie_id, score): the `n` best movies for each segment of unknown users."""
+    """Writes (segment, rank, movie_id, score): the `n` best movies for each segment of unknown users."""
     segments = name_segments(ranker.properties.names)
     lists = [
         list_for_segment(ranker, stated, n, vocabulary).select(
@@ -101,14 +101,14 @@ def write_default_lists(ranker: Ranker, n: int, vocabulary: Vocabulary, path: Pa
 
 
 def write_similar(ranker: Ranker, features: Features, n: int, vocabulary: Vocabulary, path: Path) -> None:
-    """Write (movie_id, rank, similar_movie_id, similarity): the `n` most similar movies of each rated movie."""
+    """Writes (movie_id, rank, similar_movie_id, similarity): the `n` most similar movies of each rated movie."""
     _write(list_similar(find_similar(ranker, features, n), vocabulary), SIMILAR, path)
 
 
 def write_audit_inputs(
     ranker: Ranker, rules: Rules, lists: Path, n: int, vocabulary: Vocabulary, to: AuditInputs
 ) -> None:
-    """Write the inputs of the audit: the movies that may be listed, users with fewer than `n` of them, and the rules.
+    """Writes the inputs of the audit: the movies that may be listed, users with fewer than `n` of them, and the rules.
 
     The movies that are left for a user are counted independently of the lists. With caps, they are counted from the
     lists, because only filling a list shows how many movies fit.
@@ -128,7 +128,7 @@ def write_audit_inputs(
 
 
 def name_segments(properties: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the properties of each segment: none, a single one, or a gender and an age."""
+    """Returns the properties of each segment: none, a single one, or a gender and an age."""
     crossed = [[name for name in properties if name.startswith(f"{kind}=")] for kind in CROSSED]
     return [(), *((name,) for name in properties), *product(*crossed)]
 

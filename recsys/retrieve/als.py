@@ -14,7 +14,7 @@ from recsys.retrieve.scales import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from recsys.settings import AlsConfig
 from recsys.train.device import make_generator
 
-LEAST_GROWTH = 1.0  # data sets below 100,000 ratings were not measured and get the same sizes
+LEAST_GROWTH = 1.0  # datasets below 100,000 ratings were not measured; they get the same sizes
 MOST_DIMS = 128  # the cost of a row grows with the cube of this
 VECTORS_PER_BLOCK = 2**13  # including padding: 3 MB at 96 dimensions, which fits into the cache of a core
 
@@ -45,7 +45,7 @@ class Als(Retriever):
         return log_affinity(user_BD @ self.item_ID.T)
 
     def user_vectors(self, histories: Histories) -> Tensor:
-        """Return (B, D); zero for a user without ratings."""
+        """Returns (B, D); zero for a user without ratings."""
         return _solve(_with_confidence(histories, self.config), self.item_ID, float(self.unobserved), self.config)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ class Als(Retriever):
 
 
 def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed: int) -> Als:
-    """Alternate `config.iterations` times: solve the user vectors for fixed item vectors, then the item vectors."""
+    """Alternates `config.iterations` times: solves for user vectors with fixed item vectors, then the reverse."""
     dim, unobserved = choose_sizes(config, len(histories.items))
     item_ID = torch.randn(histories.n_items, dim, generator=make_generator(seed)) * config.init_std / dim**0.5
     item_ID, weighted = item_ID.to(device), _with_confidence(histories, config)
@@ -65,14 +65,14 @@ def fit_als(histories: Histories, config: AlsConfig, device: torch.device, seed:
 
 
 def choose_sizes(config: AlsConfig, n_ratings: int) -> tuple[int, float]:
-    """Return the vector length and the weight of unobserved pairs, from the config or else by `n_ratings`."""
+    """Returns the vector length and the weight of unobserved pairs, from the config or else by `n_ratings`."""
     growth = max(n_ratings / 100_000, LEAST_GROWTH)
     dim = config.embedding_dim or min(MOST_DIMS, 8 * round(3 * growth**0.6))
     return dim, config.unobserved or 0.2 * growth**-0.3
 
 
 def _with_confidence(histories: Histories, config: AlsConfig) -> Histories:
-    """Replace the stars by confidences."""
+    """Replaces the stars with confidences."""
     users, sizes = histories.user_of_each(), histories.sizes().clamp(min=1)
     mean_U = torch.zeros(len(histories)).index_add_(0, users, histories.stars) / sizes
     confidence = 1 + config.opinion * (histories.stars - mean_U[users])
@@ -80,7 +80,7 @@ def _with_confidence(histories: Histories, config: AlsConfig) -> Histories:
 
 
 def _solve(weighted: Histories, other_ID: Tensor, unobserved: float, config: AlsConfig) -> Tensor:
-    """Solve the vectors of all rows, (R, D), for fixed others: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
+    """Solves for the vectors of all rows, (R, D), given the others: (Σ c q qᵀ + unobserved · QᵀQ + penalty)⁻¹ Σ c q."""
     dim, device = other_ID.shape[1], other_ID.device
     everywhere_DD = unobserved * other_ID.T @ other_ID
     solved_RD = torch.zeros(len(weighted), dim, device=device)
@@ -97,7 +97,7 @@ def _solve(weighted: Histories, other_ID: Tensor, unobserved: float, config: Als
 
 
 def _padded(own: Histories, other_ID: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, L, D) the vectors of each row's items and (B, L, 1) their confidences, padded with zeros."""
+    """Returns (B, L, D) the vectors of each row's items and (B, L, 1) their confidences, padded with zeros."""
     device, sizes = other_ID.device, own.sizes()
     row = own.user_of_each().to(device)
     place = (torch.arange(len(own.items)) - own.offsets[:-1].repeat_interleave(sizes)).to(device)

@@ -43,7 +43,7 @@ class Ease(Retriever):
         return log_affinity(self.affinity(users.histories))
 
     def affinity(self, histories: Histories) -> Tensor:
-        """Return (B, I) float32, near 1 for items the user has almost certainly rated; 0 for items without ratings."""
+        """Returns (B, I) float32, near 1 for items the user has almost certainly rated; 0 for items without ratings."""
         device, head_of_each, offsets = self.weights_HH.device, *self._in_head(histories)
         # embedding_bag with 32-bit indices is three times as fast on a CPU as a sparse matrix product
         affinity_BH = F.embedding_bag(
@@ -58,9 +58,10 @@ class Ease(Retriever):
         return affinity_BI
 
     def shares(self, rated: Tensor, item: Tensor) -> Tensor:
-        """Return (…, N, R) float32 on the CPU: the share of each rated movie in each item's affinity, the sum over R.
+        """Returns (…, N, R) float32 on the CPU: the share of each rated movie in each item's affinity.
 
-        rated: (…, R), item: (…, N) item_idx, for one user or a batch. The unknown item has no shares.
+        The shares sum to the affinity over R. rated: (…, R), item: (…, N) item_idx, for one user or a batch. The
+        unknown item has no shares.
         """
         from_, is_head_from = _places(self.head_H, rated)
         to, is_head_to = _places(self.head_H, item)
@@ -75,7 +76,7 @@ class Ease(Retriever):
         return torch.from_numpy(shares).mul_(is_head_from[..., None, :])
 
     def _add_tail(self, shares: npt.NDArray[np.float32], from_: npt.NDArray[np.int64], item: Tensor) -> None:
-        """Fill in the shares of tail items."""
+        """Fills in the shares of tail items."""
         in_tail, is_tail = _places(self.tail_T, item)
         for *user, place in is_tail.nonzero().tolist():
             tail = in_tail[(*user, place)]
@@ -92,7 +93,7 @@ class Ease(Retriever):
         return {name: getattr(self, name) for name in ("head_H", "weights_HH", "tail_T", "from_TW", "weights_TW")}
 
     def _in_head(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """Return the head positions of the rated head items, and the (B + 1,) offsets of each user's items."""
+        """Returns the head positions of the rated head items, and the (B + 1,) offsets of each user's items."""
         if len(self.head_H) == histories.n_items:
             return histories.items, histories.offsets
         places, is_head = _places(self.head_H, histories.items)
@@ -107,7 +108,7 @@ class Ease(Retriever):
 
 
 def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> Ease:
-    """Fit the ridge regression of every movie on all others, in closed form from P = (XᵀX + l2)⁻¹.
+    """Fits the ridge regression of every movie on all others, in closed form from P = (XᵀX + l2)⁻¹.
 
     Memory: three float32 matrices of H x H. A catalogue that is larger than the head is logged.
     """
@@ -125,7 +126,7 @@ def fit_ease(histories: Histories, config: EaseConfig, device: torch.device) -> 
 
 
 def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
-    """Split items into head and tail, ascending. A small catalogue has no tail: all items are in the head."""
+    """Splits items into head and tail, ascending. A small catalogue has no tail: all items are in the head."""
     if len(counts_I) <= max_items:
         return torch.arange(len(counts_I)), torch.empty(0, dtype=torch.int64)
     by_count = counts_I.argsort(descending=True, stable=True)[: int((counts_I > 0).sum())]
@@ -143,7 +144,7 @@ def _part(counts_I: Tensor, max_items: int) -> tuple[Tensor, Tensor]:
 
 
 def _gram(left: sparse.csr_array, right: sparse.csr_array) -> Tensor:
-    """Return the number of users who rated both items of each pair, dense, by a sparse product on the CPU."""
+    """Returns the number of users who rated both items of each pair, dense, by a sparse product on the CPU."""
     return torch.from_numpy((left.T @ right).toarray())
 
 
@@ -153,20 +154,20 @@ def _inverse(gram_HH: Tensor, l2: float, device: torch.device) -> Tensor:
 
 
 def _without_own(inverse_HH: Tensor) -> Tensor:
-    """Return the regression of each item on the others; modifies its argument."""
+    """Returns the regression of each item on the others; modifies its argument."""
     inverse_HH /= -inverse_HH.diagonal().clone()
     return inverse_HH.fill_diagonal_(0.0).contiguous()  # contiguous rows, because scoring sums rows
 
 
 def _strongest(weights_HT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (T, W) positions in the head, ascending within a row, and (T, W) their weights."""
+    """Returns (T, W) positions in the head, ascending within a row, and (T, W) their weights."""
     weights_TH = weights_HT.T.cpu()
     places_TW = weights_TH.abs().topk(min(TAIL_WEIGHTS, weights_TH.shape[1]), dim=1).indices.sort(dim=1).values
     return places_TW, weights_TH.gather(1, places_TW)
 
 
 def _places(sorted_K: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the position of each wanted number in `sorted_K`, and whether it is present."""
+    """Returns the position of each wanted number in `sorted_K`, and whether it is present."""
     if not len(sorted_K):
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
     if int(sorted_K[-1]) == len(sorted_K) - 1:  # every index is at its own position

@@ -32,14 +32,14 @@ class Histories:
         return self.items[self.offsets[user_idx] : self.offsets[user_idx + 1]]
 
     def take(self, user_idx: Tensor) -> "Histories":
-        """Return the histories of these users. User b of the result is user_idx[b]."""
+        """Returns the histories of these users. User b of the result is user_idx[b]."""
         sizes = self.sizes()[user_idx]
         offsets = _offsets(sizes)
         rows = torch.arange(int(offsets[-1])) + (self.offsets[user_idx] - offsets[:-1]).repeat_interleave(sizes)
         return Histories(offsets, self.items[rows], self.stars[rows], self.n_items)
 
     def shorten(self, n: int, seed: int) -> "Histories":
-        """Keep `n` ratings of each user, drawn by `seed`, or all of them if there are fewer."""
+        """Keeps `n` ratings of each user, drawn by `seed`, or all of them if there are fewer."""
         users = self.user_of_each()
         order = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(seed))
         order = order[users[order].argsort(stable=True)]  # by user, in random order within a user
@@ -48,37 +48,37 @@ class Histories:
         return Histories(_offsets(self.sizes().clamp(max=n)), self.items[kept], self.stars[kept], self.n_items)
 
     def transpose(self) -> "Histories":
-        """Return one list of users per item."""
+        """Returns one list of users per item."""
         order = self.items.argsort(stable=True)  # stable: users ascend within an item
         sizes = torch.bincount(self.items, minlength=self.n_items)
         return Histories(_offsets(sizes), self.user_of_each()[order], self.stars[order], len(self))
 
     def sizes(self) -> Tensor:
-        """Return (U,) the number of items that each user has rated."""
+        """Returns (U,) the number of items that each user has rated."""
         return self.offsets.diff()
 
     def user_of_each(self) -> Tensor:
-        """Return (N,) the user of each rating."""
+        """Returns (N,) the user of each rating."""
         return torch.arange(len(self)).repeat_interleave(self.sizes())
 
     def counts(self) -> Tensor:
-        """Return (I,) the number of users who rated each item; 0 for the unknown item."""
+        """Returns (I,) the number of users who rated each item; 0 for the unknown item."""
         counts = torch.bincount(self.items, minlength=self.n_items)
         counts[0] = 0
         return counts
 
     def seen(self) -> Tensor:
-        """Return (U, I) sparse, 1 where rated."""
+        """Returns (U, I) sparse, 1 where rated."""
         return from_offsets(self.offsets, self.items, torch.ones(len(self.items)), (len(self), self.n_items))
 
     def matrix(self) -> sparse.csr_array:
-        """Return (U, I) float32, 1 where rated, as a scipy matrix, whose products are faster."""
+        """Returns (U, I) float32, 1 where rated, as a scipy matrix, whose products are faster."""
         ones = np.ones(len(self.items), dtype=np.float32)
         return sparse.csr_array((ones, self.items.numpy(), self.offsets.numpy()), shape=(len(self), self.n_items))
 
 
 def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
-    """Group interactions by user, with each (user, item) pair once. The last row of a repeated pair is used."""
+    """Groups interactions by user, with each (user, item) pair once. The last row of a repeated pair is used."""
     levels_K, n_users, n_items = torch.tensor(sizes.levels), sizes.n_users, sizes.n_items
     keys, order = (train.user_idx.cpu() * n_items + train.item_idx.cpu()).sort(stable=True)
     is_last = torch.ones(len(keys), dtype=torch.bool)
@@ -89,7 +89,7 @@ def gather_histories(train: Interactions, sizes: Sizes) -> Histories:
 
 
 def split_by_size(sizes_R: Tensor, limit: int, min_size: int = 0) -> Iterator[Tensor]:
-    """Yield the rows of nonzero size in blocks of similar sizes, so that little padding is needed.
+    """Yields the rows of nonzero size in blocks of similar sizes, so that little padding is needed.
 
     A block has one row, or at most `limit` numbers after padding. A row counts as at least `min_size` numbers.
     """

@@ -31,7 +31,7 @@ class NewMovies:
     share_MK: Tensor
 
     def place(self, score_BI: Tensor) -> Tensor:
-        """Return the scores, (B, I), with the weighted mean of its neighbours for each new movie. May be a copy."""
+        """Returns the scores, (B, I), with the weighted mean of its neighbours for each new movie. May be a copy."""
         if not len(self.item_M):
             return score_BI
         offsets = torch.arange(len(self.item_M) + 1) * self.like_MK.shape[1]
@@ -42,7 +42,7 @@ class NewMovies:
 
 
 def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
-    """Find the neighbours of movies without ratings. Movies that resemble no rated movie are left out.
+    """Finds the neighbours of movies without ratings. Movies that resemble no rated movie are left out.
 
     Similarity is the mean of the cosines of genres, decade and title words. Frequent values have lower weights (IDF).
     Ties go to the lower index.
@@ -64,7 +64,7 @@ def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
 
 
 def gather_content(features: Features, n_items: int) -> sparse.csr_array:
-    """Return (I, V) float32 rows whose dot products are the similarities of movies. The row of index 0 is empty."""
+    """Returns (I, V) float32 rows whose dot products are the similarities of movies. The row of index 0 is empty."""
     known = [features.item[name] for name in CONTENT if name in features.item]
     if not known:
         return sparse.csr_array((n_items, 1), dtype=np.float32)
@@ -72,7 +72,7 @@ def gather_content(features: Features, n_items: int) -> sparse.csr_array:
 
 
 def _unit_rows(feature: Feature, n_items: int) -> sparse.csr_array:
-    """Return (I, V) rows of length one. Rows of movies without known values are empty."""
+    """Returns (I, V) rows of length one. Rows of movies without known values are empty."""
     is_known = (feature.values > 0).numpy()  # value 0 is "not known" and matches nothing
     rows, values = feature.rows().numpy()[is_known], feature.values.numpy()[is_known]
     rarity_V = np.log(n_items / np.bincount(values, minlength=feature.n_values).clip(min=1))

@@ -25,14 +25,14 @@ class Properties:
     of_users_UF: Tensor  # float32
 
     def of(self, stated: Iterable[str]) -> Tensor:
-        """Return (1, F) for one user with these properties."""
+        """Returns (1, F) for one user with these properties."""
         known = set(stated)
         assert known <= {*self.names}, f"unknown properties: {known - {*self.names}}"
         return torch.tensor([[float(name in known) for name in self.names]])
 
 
 def gather_properties(features: Features, n_users: int) -> Properties:
-    """Collect the properties of all users, including index 0, which has none."""
+    """Collects the properties of all users, including index 0, which has none."""
     columns = [_columns(name, features.user[name], n_users) for name in STATED if name in features.user]
     names = tuple(name for part, _ in columns for name in part)
     return Properties(names, torch.cat([torch.zeros(n_users, 0), *(values for _, values in columns)], dim=1))
@@ -61,7 +61,7 @@ class Popularity(Retriever):
 def fit_popularity(
     histories: Histories, properties: Properties, config: PopularityConfig, device: torch.device
 ) -> Popularity:
-    """Fit a ridge regression of "has rated the movie" on the properties. `config.l2` shrinks their effects."""
+    """Fits a ridge regression of "has rated the movie" on the properties. `config.l2` shrinks their effects."""
     matrix, rates_U = histories.matrix(), (histories.sizes() > 0).float()
     known_UF, n_raters = properties.of_users_UF * rates_U[:, None], rates_U.sum().clamp(min=1)
     share_I = histories.counts() / n_raters

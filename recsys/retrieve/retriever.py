@@ -28,7 +28,7 @@ class Users:
         return len(self.user_idx)
 
     def take(self, rows: Tensor) -> "Users":
-        """Return the users in these rows."""
+        """Returns the users in these rows."""
         parts = (self.user_idx[rows], self.histories.take(rows), self.properties_BF[rows], self.seen.take(rows))
         return Users(*parts)
 
@@ -38,16 +38,16 @@ class Retriever(ABC):
 
     @abstractmethod
     def log_affinity(self, users: Users) -> Tensor:
-        """Return (B, I) float32 on the retriever's device: higher is more likely. Seen movies get scores like others.
+        """Returns (B, I) float32 on the retriever's device: higher is more likely. Seen movies get scores like others.
 
         The tensor is new, so the caller may modify it in place.
         """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return the learned tensors by name, as `recsys.rank.saved_ranker` stores them."""
+        """Returns the learned tensors by name, as `recsys.rank.saved_ranker` stores them."""
 
 
 def log_affinity(affinity: Tensor) -> Tensor:
-    """Return the elementwise logarithm, after raising values below `MIN_AFFINITY` to it."""
+    """Returns the elementwise logarithm, after raising values below `MIN_AFFINITY` to it."""
     return affinity.clamp(min=MIN_AFFINITY).log()

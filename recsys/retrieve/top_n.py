@@ -10,7 +10,7 @@ LEAST_WIDTH = 8  # of a group; with narrower groups, finding the best groups tak
 
 
 def top_columns(score_BI: Tensor, n: int) -> Tensor:
-    """Return (B, N) int64, ascending in each row: the columns of the `n` largest scores. Ties go to the lower column.
+    """Returns (B, N) int64, ascending in each row: the columns of the `n` largest scores. Ties go to the lower column.
 
     If a row has fewer than `n` scores above -inf, some of its columns have a score of -inf.
     """
@@ -28,12 +28,12 @@ def top_columns(score_BI: Tensor, n: int) -> Tensor:
 
 
 def _largest(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return (B, K) the largest values, descending, and their columns. Takes half the time of topk for wide rows.
+    """Returns (B, K) the largest values, descending, and their columns. Takes half the time of topk for wide rows.
 
     The `k` groups with the largest maxima contain the `k` largest values: each of these groups has a value that is at
     least as large as any value outside of them.
     """
-    # the width is near the square root, to balance both topk calls; powers of two are reduced fastest
+    # the width is near the square root, to balance both topk calls; reductions over powers of two are fastest
     width = 1 << (score_BI.shape[1] // k).bit_length() // 2
     if width < LEAST_WIDTH:
         largest = score_BI.topk(k, dim=1)

@@ -26,7 +26,7 @@ class Towers(Retriever):
 
 @torch.no_grad()
 def gather_towers(network: RankingNetwork, moment: int) -> Towers:
-    """Compute the vectors of a trained network for lists made at `moment`, in seconds since 1970."""
+    """Computes the vectors of a trained network for lists made at `moment`, in seconds since 1970."""
     user_idx = torch.arange(network.sizes.n_users, device=network.item_table.device)
     pairs = Pairs(user_idx, torch.zeros_like(user_idx), torch.full_like(user_idx, moment))
     return Towers(network.user_rows(pairs), network.item_table)

@@ -68,7 +68,7 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
 
 
 def describe_interruption(home: Home) -> str:
-    """The message after a person has stopped a night: the step in which it was, and how to resume it."""
+    """The message after a person has stopped a night: the step that it was in, and how to resume it."""
     last = find_last(home)
     step = read_step(last) if last and is_unfinished(last) else None
     if last is None or step is None:
@@ -91,7 +91,7 @@ def mark_begun(run: Run, inputs: Inputs) -> None:
 
 
 def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: bool = True) -> None:
-    """Marks how the run ended. Only a failed run can be resumed, because any other verdict would only be repeated.
+    """Marks how the run ended. Only failed runs can be resumed, because any other verdict would be reached again.
 
     `counts` is False if a person or the machine interrupted the run, which does not count as a failure.
     """

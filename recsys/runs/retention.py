@@ -29,7 +29,7 @@ def retain_runs(run: Run, config: HistoryConfig) -> int:
 
 
 def _list_outdated(earlier: list[Run], remembered: set[str], config: HistoryConfig) -> Iterator[Path]:
-    """`earlier`: newest first, without tonight's run."""
+    """Lists what is deleted. `earlier` are the runs that may lose files, newest first."""
     for place, run in enumerate(earlier, start=1):
         is_remembered = run.run_id in remembered
         if place >= config.folders and not is_remembered:

@@ -1,4 +1,4 @@
-"""The steps of a night: what a step is, and how one is executed, timed, limited, retried and kept.
+"""The steps of a night: what a step is, how it is executed, timed, limited and retried, and how its result is kept.
 
 `recsys.steps` and the folders that it calls have the code of the steps. `recsys.nightly` has their order.
 """
@@ -40,7 +40,7 @@ class Step(Generic[P, R]):
     hours: float = 1.0  # time limit of one attempt
     retry_delays: tuple[float, ...] = ()  # seconds to wait before each retry; only a SourceOutage is retried
     is_kept: bool = True  # whether a resumed night reuses its result; a cheap step runs again instead
-    restore: Callable[[Any], R] | None = None  # makes the result from JSON, if its return type is not enough for that
+    restore: Callable[[Any], R] | None = None  # converts JSON to the result, if the return type is not enough
 
 
 @dataclass(frozen=True)
@@ -171,5 +171,5 @@ def describe_timeout(name: str, seconds: float) -> str:
     limit = f"{seconds / HOUR:g} hours" if seconds >= HOUR else f"{seconds:g} seconds"
     return (
         f"step {name} exceeded its limit of {limit} and was stopped; last night's tables are kept. Next: run the same "
-        "command again to resume, with fewer candidates (RECSYS_CANDIDATES) or on a faster machine if it is too slow"
+        "command again to resume; if the step is too slow, use fewer candidates (RECSYS_CANDIDATES) or a faster machine"
     )

@@ -93,9 +93,9 @@ class Settings(BaseSettings):
     resume_hours: float = Field(
         20,
         ge=0,
-        description="A night that was killed or failed within this many hours is resumed by the next one that has the "
-        "same source, settings and code. 0: nights are never resumed. Keep it below 24, so that tomorrow's night "
-        "starts from the beginning.",
+        description="A night that began at most this many hours ago, and was killed or failed, is resumed by the next "
+        "one with the same source, settings and code. 0: nights are never resumed. Keep it below 24, so that "
+        "tomorrow's night starts from the beginning.",
     )
     snapshots: SnapshotConfig = SnapshotConfig()
     check: CheckConfig = CheckConfig()

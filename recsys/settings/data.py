@@ -9,34 +9,40 @@ class LimitConfig(Config):
     """For each row rule, the share of its table's lines that it may refuse before the night stops."""
 
     unreadable: Share = Field(
-        0.01, description="A transfer that was cut breaks one line; many broken lines mean another format."
+        0.01, description="A truncated download breaks one line; many broken lines mean a different format."
     )
     movie_title: Share = Field(
         0.01, description="A movie without a title cannot be shown, and its ratings are lost with it."
     )
     movie_year: Share = Field(0.01, description="A year outside film history is a typing error, which is rare.")
-    movie_genres_known: Share = Field(0.01, description="A new genre is rare; many mean that columns are shifted.")
+    movie_genres_known: Share = Field(0.01, description="New genres are rare; many mean that columns are shifted.")
     movie_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean that files were concatenated.")
     user_id_unique: Share = Field(0.01, description="An id is a key; repeated ids mean that files were concatenated.")
-    user_age: Share = Field(0.01, description="Some people joke about their age; many wrong ages mean another column.")
-    user_gender: Share = Field(0.01, description="The editions have M and F; anything else means another column.")
+    user_age: Share = Field(
+        0.01, description="Some people joke about their age; many invalid ages mean that the column is not the age."
+    )
+    user_gender: Share = Field(
+        0.01, description="The editions have M and F; many other values mean that the column is not the gender."
+    )
     rating_on_scale: Share = Field(
-        0.005, description="Stars are clicked, not typed: a value off the scale is damaged or of another scale."
+        0.005, description="Stars are clicked, not typed, so a value off the scale is damaged or on another scale."
     )
     rated_at_plausible: Share = Field(
-        0.005, description="The server sets the time of every rating: a wrong clock or unit affects many."
+        0.005, description="The server sets the time of every rating, so a wrong clock or unit affects many ratings."
     )
     rating_movie_known: Share = Field(
-        0.01, description="More than a few mean that movies and ratings are from different days."
+        0.01, description="More than a few mean that the files of movies and ratings are from different days."
     )
     rating_unique: Share = Field(0.01, description="More than a few mean that a file of ratings was delivered twice.")
-    tag_not_empty: Share = Field(0.01, description="An empty tag says nothing; many mean that columns are shifted.")
+    tag_not_empty: Share = Field(
+        0.01, description="An empty tag carries no information; many mean that columns are shifted."
+    )
     tagged_at_plausible: Share = Field(0.005, description="As for ratings, the server sets the time of every tag.")
     tag_movie_known: Share = Field(
-        0.01, description="More than a few mean that movies and tags are from different days."
+        0.01, description="More than a few mean that the files of movies and tags are from different days."
     )
     link_movie_known: Share = Field(
-        0.01, description="More than a few mean that movies and links are from different days."
+        0.01, description="More than a few mean that the files of movies and links are from different days."
     )
     link_movie_unique: Share = Field(
         0.01, description="A movie has one line of links; many repeated lines mean that files were concatenated."
@@ -62,15 +68,17 @@ class ShiftConfig(Config):
         description="If a tenth of all ratings is missing, the export was cut or comes from another source.",
     )
     rating_mean_shift_warn: float | None = Field(
-        0.05, ge=0, description="Difference of the two means, in stars. It changes by less in years of MovieLens."
+        0.05,
+        ge=0,
+        description="Difference between the two means, in stars. Over years of MovieLens, it is smaller.",
     )
     rating_mean_shift_stop: float | None = Field(
         0.25, ge=0, description="If the mean moves by half a step of the half-star scale, the scale has changed."
     )
     rating_psi_warn: float | None = Field(
-        0.1, ge=0, description="Population stability index of the stars. Below 0.1 is conventionally no change."
+        0.1, ge=0, description="Population stability index of the stars. By convention, below 0.1 means no change."
     )
-    rating_psi_stop: float | None = Field(0.25, ge=0, description="Above 0.25 is conventionally another population.")
+    rating_psi_stop: float | None = Field(0.25, ge=0, description="By convention, above 0.25 means another population.")
     unknown_movie_share_warn: float | None = Field(
         0.002,
         ge=0,
@@ -81,10 +89,10 @@ class ShiftConfig(Config):
         0.05,
         ge=0,
         le=1,
-        description="Higher than limits.rating_movie_known, which stops the night first unless it is raised.",
+        description="Above limits.rating_movie_known, so it takes effect only if that limit is raised.",
     )
     new_user_share_warn: float | None = Field(
-        0.2, ge=0, le=1, description="Share of users without earlier ratings. A night adds a few, a year a fifth."
+        0.2, ge=0, le=1, description="Share of users without earlier ratings. A night adds a few; a year adds a fifth."
     )
     new_user_share_stop: float | None = Field(
         0.5, ge=0, le=1, description="If most users are new, ids were reassigned or the source is another one."
@@ -112,7 +120,7 @@ class CheckConfig(Config):
     min_ratings: int = Field(
         500,
         ge=1,
-        description="Minimum number of ratings to train and evaluate a model; with fewer, the source is a wrong one.",
+        description="Minimum number of ratings to train and evaluate a model; with fewer, it is the wrong source.",
     )
 
 
@@ -138,7 +146,7 @@ class SplitConfig(Config):
         0.25, gt=0, lt=1, description="Share of ratings in the holdout; most publications use a quarter."
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the other ratings that is used to choose networks and epochs."
+        0.1, gt=0, lt=1, description="Share of the remaining ratings that is used to choose networks and epochs."
     )
     last_k: int = Field(
         5,

@@ -14,8 +14,8 @@ class EaseConfig(Config):
     max_items: int = Field(
         12_000,
         ge=2,
-        description="Number of the most rated movies, which are regressed on each other; the other movies are "
-        "regressed on these. Three square float32 matrices of this size are in memory at once: 1.7 GB at the default.",
+        description="Number of most rated movies that are regressed on each other; all other movies are regressed "
+        "on these. Three square float32 matrices of this size are in memory at once: 1.7 GB at the default.",
     )
 
 
@@ -37,7 +37,7 @@ class AlsConfig(Config):
         ge=0,
         description="Extra weight of a rating per star above the user's mean; below it, less weight. 0: equal weights.",
     )
-    iterations: int = Field(8, ge=1, description="Rounds that solve for the movies and then for the users.")
+    iterations: int = Field(8, ge=1, description="Rounds; each one solves for the users, then for the movies.")
     init_std: float = Field(0.1, gt=0, description="Standard deviation of the initial vectors.")
 
 
@@ -47,7 +47,8 @@ class PopularityConfig(Config):
     l2: float = Field(
         30.0,
         gt=0,
-        description="Strength of shrinkage, in users: how many it takes to link a property of users to a movie.",
+        description="L2 penalty on the effect of a user property, such as gender=F, in users: an effect that is "
+        "observed in this many users is shrunk by half.",
     )
 
 
@@ -57,25 +58,30 @@ class RankConfig(Config):
     retrievers: tuple[RetrieverName, ...] = Field(
         ("ease", "als", "popularity"),
         min_length=1,
-        description="Models that propose movies; their blend is weighted on validation. triplet, triplet_bpr and "
-        "sequence are trained for this.",
+        description="Models that propose movies; their weights in the blend are learned on validation. triplet, "
+        "triplet_bpr and sequence are networks that are trained for this purpose only.",
     )
     ease: EaseConfig = EaseConfig()
     als: AlsConfig = AlsConfig()
     popularity: PopularityConfig = PopularityConfig()
-    candidates: int = Field(300, ge=1, description="Movies per user that the rating network scores; at least n.")
+    candidates: int = Field(
+        300, ge=1, description="Movies per user that the rating network scores; never fewer than n."
+    )
     diversity: float = Field(
         0.0, ge=0, lt=1, description="0 ranks by score alone; higher values favour movies of different genres."
     )
     popularity_penalty: float = Field(
-        0.0, ge=0, description="Subtracted from a score per e-fold of a movie's number of ratings: less popular lists."
+        0.0,
+        ge=0,
+        description="Factor of the logarithm of a movie's number of ratings, which is subtracted from its score. "
+        "Higher values favour less popular movies.",
     )
     n_similar: int = Field(20, ge=1, le=1000, description="Similar movies published for each movie.")
     weights_doubt_users: float = Field(
         50.0,
         ge=0,
         description="Number of validation users at which the learned weights of the blend count as much as the prior "
-        "ones. A split by time may have a few dozen users, from which little can be learned.",
+        "weights. A split by time may leave only a few dozen users, from which little can be learned.",
     )
     relevant_from: float = Field(4.0, description="Stars from which a rating counts as relevant in a list.")
 
@@ -95,15 +101,18 @@ class RulesConfig(Config):
     )
     blocked: tuple[str, ...] = Field(
         (),
-        description="Never shown: (movie_id) or (genre) to any user, (user_id, movie_id) or (user_id, genre) to one.",
+        description="Movies that are never shown. Columns: (movie_id) or (genre) for all users, (user_id, movie_id) or "
+        "(user_id, genre) for single users.",
     )
     eligible: tuple[str, ...] = Field(
-        (), description="Only these are shown: (movie_id). With several entries, a movie has to be in each."
+        (),
+        description="If not empty, only these movies are shown. Column: (movie_id). With several entries, a movie has "
+        "to be in all of them.",
     )
     caps: tuple[str, ...] = Field(
         (),
-        description="Maximum number of movies of a group in one list: (movie_id, group_name, at_most), one row per "
-        "movie and group.",
+        description="Maximum number of movies of a group in one list. Columns: (movie_id, group_name, at_most), with "
+        "one row per movie and group.",
     )
     max_seconds: float = Field(
         60.0, gt=0, description="Time limit of one select, in seconds. Counting all 32M ratings takes seconds."

@@ -13,7 +13,7 @@ class GateConfig(Config):
     """
 
     max_mae_median: float = Field(
-        0.9, gt=0, description="Highest holdout MAE, in stars. Above the default, a constant prediction is better."
+        0.9, gt=0, description="Maximum holdout MAE, in stars. Above the default, a constant prediction is better."
     )
     must_beat_bias: bool = Field(
         True, description="Hold back a network if its holdout RMSE is not below that of damped user and movie biases."
@@ -21,28 +21,31 @@ class GateConfig(Config):
     min_popularity_coverage_ratio: float = Field(
         0.5,
         ge=0,
-        description="Lowest coverage@10, relative to lists of the most rated movies. Below it, all users see the same.",
+        description="Minimum coverage@10, relative to lists of the most rated movies. Below it, all users see the same "
+        "movies.",
     )
     max_mae_regression: float = Field(
         0.005,
         ge=0,
-        description="Highest regression of MAE, in stars. Seeds differ by up to 0.0025, plain biases by 0.09.",
+        description="Maximum regression of MAE, in stars. Different seeds differ by up to 0.0025; the bias baseline is "
+        "worse by 0.09.",
     )
     max_ndcg_regression: float = Field(
         0.01,
         ge=0,
-        description="Highest regression of NDCG@10. Seeds differ by up to 0.006, the best single retriever by 0.035.",
+        description="Maximum regression of NDCG@10. Different seeds differ by up to 0.006; the best single retriever "
+        "is worse by 0.035.",
     )
     max_slice_mae_regression: float = Field(
         0.03,
         ge=0,
-        description="Highest regression of MAE in one of about 30 slices (genre, activity, popularity), in stars.",
+        description="Maximum regression of MAE in one of about 30 slices (genre, activity, popularity), in stars.",
     )
     min_slice_users: int = Field(
         100, ge=20, description="Slices with fewer users are mostly noise and are not compared."
     )
     min_coverage_ratio: float = Field(
-        0.7, ge=0, description="Lowest coverage@10, relative to the champion's. Seeds differ by a few percent."
+        0.7, ge=0, description="Minimum coverage@10, relative to the champion's. Seeds differ by a few percent."
     )
     false_refusals: float = Field(
         0.01,
@@ -71,41 +74,41 @@ class AuditConfig(Config):
         2.0,
         gt=0,
         description="Maximum number of rows of recommendations, as a share of the served rows. If there are more than "
-        "twice as many, users were delivered twice under different ids; check.shift.new_user_share_stop has the same "
-        "limit.",
+        "twice as many, users were delivered twice under different ids. The default is equivalent to that of "
+        "check.shift.new_user_share_stop: half of all users are new.",
     )
     max_stranger_rise: float | None = Field(
         0.3,
         ge=0,
         le=1,
-        description="Highest rise of the share of users whose lists come from the default list or from features. It "
-        "rises by 0.1 if a tenth of all users are new and have not rated yet, and by 0.3 if ratings are missing.",
+        description="Maximum increase in the share of users whose lists come from the default list or from features. "
+        "It is 0.1 if a tenth of all users are new and have not rated yet, and 0.3 if ratings are missing.",
     )
     max_top_movie_share: float | None = Field(
         0.95,
         ge=0,
         le=1,
-        description="Highest share of users with ten ratings or more who have the same movie among their first ten. "
-        "Popularity alone gives 0.45 on ML-100K, the blend 0.2, and a ranker with one list for all users nearly 1. Not "
-        "checked with fewer than 100 such users, or fewer than ten movies per rank.",
+        description="Maximum share of the users with at least ten ratings who have the same movie in the first ten "
+        "places of their lists. Popularity alone gives 0.45 on ML-100K, the blend 0.2, and a ranker with one list for "
+        "all users nearly 1. Not checked with fewer than 100 such users, or with fewer than ten movies per place.",
     )
     max_churn: float | None = Field(
         0.9,
         ge=0,
         le=1,
-        description="Highest mean share of a user's movies that are no longer in the list. Another seed replaces a "
+        description="Maximum mean share of a user's movies that are no longer in the list. Another seed replaces a "
         "tenth of them, another network with other retrievers two thirds. Nine tenths mean that ids have changed.",
     )
     max_flat_share: float | None = Field(
         0.5,
         ge=0,
         le=1,
-        description="Highest share of users whose scores are all equal: a constant score does not rank anything.",
+        description="Maximum share of users whose scores are all equal: a constant score does not rank anything.",
     )
     max_overshoot: float | None = Field(
         1.0,
         ge=0,
-        description="Highest distance of a rating_hat from the rating scale, as a multiple of the scale's length. "
+        description="Maximum distance of a rating_hat from the rating scale, as a multiple of the scale's length. "
         "Predictions are not clipped and exceed the scale slightly. If they exceed it by its length, they are not in "
         "stars.",
     )

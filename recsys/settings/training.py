@@ -15,17 +15,18 @@ class TunedConfig(Config):
 
 
 class WarmStartConfig(Config):
-    """Whether the network of tonight's lists starts from the weights of the one being served.
+    """Whether the network of tonight's lists starts from the weights of the served network.
 
     The network that is evaluated on the holdout always starts from scratch, because last night's has seen the holdout.
     """
 
     enabled: bool = Field(
         False,
-        description="Off by default: a cold start depends only on its inputs, a warm start also on earlier nights.",
+        description="Off by default: training from scratch depends only on its inputs; a warm start also depends on "
+        "earlier nights.",
     )
     epoch_share: float = Field(
-        0.3, gt=0, le=1, description="Epochs, as a share of those of a start from scratch; at least one epoch."
+        0.3, gt=0, le=1, description="Epochs, as a share of those of training from scratch; at least one epoch."
     )
     learning_rate_share: float = Field(
         0.2,

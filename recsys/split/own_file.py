@@ -27,7 +27,7 @@ def read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) ->
         raise DataRefused(f"{path} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
     frame = frame.select(name for name in (*IDS, "rating", "rated_at") if name in frame.columns)
     if frame.is_empty():
-        raise DataRefused(f"{path} has no rows; give at least one.")
+        raise DataRefused(f"{path} has no rows; it needs at least one.")
     if frame.null_count().sum_horizontal().item():
         raise DataRefused(f"{path} has empty fields in {', '.join(frame.columns)}; every row needs all of them.")
     frame = _cast_moments(_cast_ids(frame, path), path)
@@ -69,6 +69,6 @@ def _cast_rating(frame: pl.DataFrame, path: Path, levels: tuple[float, ...]) -> 
     if len(wrong):
         raise DataRefused(
             f"{path} has {len(wrong)} ratings off the source's scale {levels[0]:g} to {levels[-1]:g}, "
-            f"e.g. {wrong['rating'][0]:g}; give the --source these ratings come from."
+            f"e.g. {wrong['rating'][0]:g}; pass the --source that these ratings come from."
         )
     return frame

@@ -87,6 +87,6 @@ def _read_pairs(files: Files, name: str) -> pl.DataFrame:
 def _lacking(name: str, where: str) -> UsageError:
     return UsageError(
         f"split {name} cannot be read: {where} has no {name}.base and {name}.test. Only GroupLens's ml-100k.zip has "
-        "the published splits; the copy in a package has not. Next: pass that zip or its folder as --source, or choose "
-        "another --split"
+        "the published splits; the copy in a package does not. Next: pass that zip or its folder as --source, or "
+        "choose another --split"
     )

@@ -1,4 +1,4 @@
-"""Find the published network for a warm start."""
+"""Finds the published network for a warm start."""
 
 import logging
 from datetime import datetime
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: WarmStartConfig) -> Champion | None:
-    """Return the network of the last published run on the same data set, or None if training must start from scratch.
+    """Returns the network of the last published run on the same dataset, or None if training must start from scratch.
 
     The reason for None is logged: no run has been published, its network is different, or the network was trained on
     ratings after tonight's `as_of` or on users who have since asked to be forgotten.
@@ -43,7 +43,7 @@ def _find(run: Run, levels: tuple[float, ...], config: WarmStartConfig) -> Champ
 
 
 def open_served(run: Run) -> Run:
-    """Open the last published run on the same data set, if it was trained only on data that `run` may use.
+    """Opens the last published run on the same dataset, if it was trained only on data that `run` may use.
 
     Raises: ModelError if there is none, if it was trained on ratings after the `as_of` of `run`, or on users who have
     since asked to be forgotten; NotPublished, OSError, ValueError or KeyError if its files are missing or damaged.

@@ -1,7 +1,7 @@
-"""Checkpoints, from which a killed training is resumed: one file of tensors and JSON for each running training.
+"""Checkpoints, from which killed training runs are resumed: one file of tensors and JSON for each training run.
 
-The file name is a hash of everything that determines the result, so only the same training resumes from it. The file is
-removed when training succeeds. `recsys forget` removes all checkpoints, because they contain weights of users.
+The file name is a hash of everything that determines the result, so only an identical training run resumes from it. The
+file is removed when training succeeds. `recsys forget` removes all checkpoints, because they contain weights of users.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def best_epoch(epochs: list[Epoch]) -> Epoch:
 
 @dataclass
 class TrainingState:
-    """Everything that changes during training, except torch's global generators."""
+    """Everything that changes during training, except the state of torch's global generators."""
 
     network: Network
     optimizer: torch.optim.Optimizer
@@ -69,7 +69,7 @@ class Checkpoint:
         self._written = -PAUSE_SECONDS  # when the last write ended
 
     def save(self, state: TrainingState) -> None:
-        """Write the state after an epoch. Slow writes happen at most twice a minute."""
+        """Writes the state after an epoch. Slow writes happen at most twice a minute."""
         start = time.monotonic()
         if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
             return
@@ -85,7 +85,7 @@ class Checkpoint:
         self._seconds = self._written - start
 
     def load(self, state: TrainingState) -> bool:
-        """Restore `state` and the global generators from the last `save`.
+        """Restores `state` and the global generators from the last `save`.
 
         Returns False and changes nothing if the file is missing or damaged.
         """
@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path | None, description: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
-    """Open the checkpoint of the training with this description and data. Return None without a folder.
+    """Opens the checkpoint of the training with this description and data. Returns None without a folder.
 
     Checkpoints older than a week are removed.
     """
@@ -125,7 +125,7 @@ def open_checkpoint(folder: Path | None, description: dict[str, Any], data: Iter
 
 
 def remove_old(folder: Path) -> None:
-    """Remove checkpoints older than a week, including temporary files of killed writes."""
+    """Removes checkpoints older than a week, including temporary files of killed writes."""
     for path in folder.glob("*") if folder.is_dir() else ():
         if time.time() - path.stat().st_mtime > OLD_SECONDS:
             path.unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def remove_old(folder: Path) -> None:
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Return all tensors of the state, named `part.name`. The best weights are omitted if they are the current ones."""
+    """Returns all tensors of the state, named `part.name`. Best weights are omitted if they are the current ones."""
     parts = {
         "network": state.network.state_dict(),
         "best": {} if _is_best(state.epochs) else state.best,

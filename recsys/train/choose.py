@@ -1,4 +1,4 @@
-"""Choose a network on validation, and train the chosen one on any set of ratings."""
+"""Chooses a network on validation, and trains the chosen one on any set of ratings."""
 
 import logging
 import time
@@ -32,27 +32,27 @@ OWN_ERROR = "own_error"  # metric of a network that predicts no ratings: the mea
 
 @dataclass(frozen=True)
 class Learner:
-    """The data and options shared by all trainings of a night."""
+    """The data and options that all training runs of a night share."""
 
     vocabulary: Vocabulary
     levels: tuple[float, ...]  # possible ratings in stars, ascending
     seed: int
     device: DeviceName
     features: Features = NO_FEATURES
-    checkpoints: Path | None = None  # folder for checkpoints of running trainings; None: no checkpoints
+    checkpoints: Path | None = None  # folder for checkpoints of training runs; None: no checkpoints
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
 
     def encode(self, ratings: pl.DataFrame) -> Interactions:
-        """Convert canonical ratings to indices. Ids outside the vocabulary become 0 (unknown). rated_at is optional."""
+        """Converts canonical ratings to indices. Ids outside the vocabulary become 0, unknown. rated_at is optional."""
         level_idx = np.searchsorted(np.array(self.levels, dtype=np.float32), ratings["rating"].to_numpy())
         known = torch.from_numpy(level_idx.clip(max=len(self.levels) - 1))
         pairs = self.encode_pairs(ratings)
         return Interactions(pairs.user_idx, pairs.item_idx, pairs.rated_at, known)
 
     def encode_pairs(self, pairs: pl.DataFrame) -> Pairs:
-        """Convert (user_id, movie_id[, rated_at]) rows without ratings to indices."""
+        """Converts (user_id, movie_id[, rated_at]) rows without ratings to indices."""
         if "rated_at" in pairs.columns:
             rated_at = pairs["rated_at"].dt.epoch("s").cast(pl.Int64).to_numpy()
         else:
@@ -75,7 +75,7 @@ class Choice:
 
     @classmethod
     def from_json(cls, described: Any) -> "Choice":
-        """Parse a choice from its fields as JSON."""
+        """Parses a choice from its fields as JSON."""
         config = MODELS[described["model"]].config_type.model_validate(described["config"])
         return cls(described["model"], config, described["epochs"], described["tried"])
 
@@ -102,7 +102,7 @@ def choose_trained(
     candidates: Sequence[str] = CANDIDATES,
     tuned: TunedConfig | None = None,
 ) -> tuple[Choice, Network]:
-    """Train `model`, or every candidate for `auto`, on `train`. Choose the lowest MAE of the median on `validation`.
+    """Trains `model`, or every candidate for `auto`, on `train`. Chooses the lowest MAE of the median on `validation`.
 
     `tuned` overrides both `model` and `candidates`. A single model may be one that predicts no ratings. The returned
     network is trained on `train` only and has the weights of its best epoch.
@@ -137,7 +137,7 @@ def learn(
 def learn_any(
     choice: Choice, ratings: pl.DataFrame, learner: Learner, label: str, *, champion: Champion | None = None
 ) -> Network:
-    """Train the chosen network on `ratings` for the number of epochs chosen on validation.
+    """Trains the chosen network on `ratings` for the number of epochs chosen on validation.
 
     With a champion, training starts from its weights and runs for a share of these epochs.
 
@@ -161,7 +161,7 @@ def fit_seeded(
     watch: Callable[[Epoch], None] | None = None,
     champion: Champion | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """Train a network from the learner's seed, independently of earlier random draws. Return it and its epochs.
+    """Trains a network from the learner's seed, independently of earlier random draws. Returns it and its epochs.
 
     See `fit_network`. If the learner has a checkpoint folder, a killed training is resumed from its last epoch. With a
     champion, which must be the same kind of network, training starts from its weights and has fewer epochs.
@@ -200,7 +200,7 @@ def _describe_training(
     stop_after: int | None,
     champion: Champion | None,
 ) -> dict[str, object]:
-    """Return everything except the data that determines the result of a training. It identifies a checkpoint."""
+    """Returns everything that determines the result of a training, except the data. It identifies a checkpoint."""
     description: dict[str, object] = {
         "model": name,
         "config": config.model_dump(mode="json"),
@@ -219,7 +219,7 @@ def _describe_training(
 
 
 def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | None = None) -> NetworkConfig:
-    """Return the tuned config if there is one, else the network's default config for this number of ratings.
+    """Returns the tuned config if there is one, else the network's default config for this number of ratings.
 
     Raises: UsageError if `tuned` is not a valid config of its network.
     """
@@ -227,7 +227,7 @@ def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | 
 
 
 def check_config(tuned: TunedConfig) -> NetworkConfig:
-    """Parse the config in `tuned`. Raises: UsageError if it is not a valid config of its network."""
+    """Parses the config in `tuned`. Raises: UsageError if it is not a valid config of its network."""
     try:
         return MODELS[tuned.model].config_type.model_validate(tuned.config)
     except ValidationError as error:
@@ -239,7 +239,7 @@ def check_config(tuned: TunedConfig) -> NetworkConfig:
 
 
 def check_rates(tuned: TunedConfig | None) -> None:
-    """Check that the tuned network predicts stars. Raises: UsageError if it only orders movies."""
+    """Checks that the tuned network predicts stars. Raises: UsageError if it only orders movies."""
     if tuned and not MODELS[tuned.model].rates:
         raise UsageError(
             f"--config: {tuned.model} orders movies and predicts no stars, but every night publishes stars. Next: use "
@@ -274,7 +274,7 @@ def fit_and_measure(
     label: str,
     watch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Network, Epoch, dict[str, float]]:
-    """Train a network with this config on `train`; return it, its best epoch, and its metrics on `validation`."""
+    """Trains a network with this config on `train`; returns it, its best epoch, and its metrics on `validation`."""
     known, unseen = learner.encode(train), learner.encode(validation)
     start = time.monotonic()
     network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=label, watch=watch)

@@ -12,7 +12,7 @@ ORDER = 0x9E3779B9  # arbitrary; with it, the order of rows and the initial weig
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device with this name; `auto` is CUDA if available, else the CPU.
+    """Returns the device with this name; `auto` is CUDA if available, else the CPU.
 
     `auto` never selects mps, which is untested and supports neither float64 nor sparse matrix products.
 
@@ -28,25 +28,25 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, half: bool) -> AbstractContextManager[object]:
-    """Compute matrix products in bfloat16 if `half` is true. Weights, sums and losses remain float32."""
+    """Computes matrix products in bfloat16 if `half` is true. Weights, sums and losses remain float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generators within the block, and restore their state afterwards."""
+    """Seeds torch's global generators within the block, and restores their state afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 def make_generator(seed: int) -> torch.Generator:
-    """Make a separate generator on the CPU, which is unaffected by other draws, including those in other threads."""
+    """Makes a separate generator on the CPU, which is unaffected by other draws, including those in other threads."""
     return torch.Generator().manual_seed((seed ^ ORDER) % 2**63)
 
 
 def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the states of torch's global generators, which networks use: those of the CPU and of the device."""
+    """Returns the states of torch's global generators, which networks use: those of the CPU and of the device."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
@@ -71,7 +71,7 @@ _before = 1  # torch's number of threads outside of all blocks, which `one_threa
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the block with one torch thread, so that sums are identical on any number of cores.
+    """Runs the block with one torch thread, so that sums are identical on any number of cores.
 
     Training steps are too short to gain from a second thread (measured). Torch keeps one number of threads for each
     Python thread, and another for threads that start later. Both are restored after the block. Blocks may be nested,

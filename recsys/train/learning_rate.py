@@ -1,4 +1,4 @@
-"""Suggest a learning rate from a hundred training steps at rates from far too small to far too large."""
+"""Suggests a learning rate from a hundred training steps at rates from far too small to far too large."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ N_STEPS = 100
 SMOOTHING = 0.7  # weight of earlier steps in the smoothed loss
 PROBE_ROWS = 4096
 SAFETY = 10.0  # divides the rate with the lowest loss, which is too high: it undoes earlier progress
-EXPLODED = 4.0  # stop at this multiple of the lowest smoothed loss: higher rates learn nothing
+EXPLODED = 4.0  # multiple of the lowest smoothed loss at which the test stops: higher rates learn nothing
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LearningRateCurve:
 def find_learning_rate(
     network: Network, train: Interactions, training: TrainingConfig, *, seed: int = 0
 ) -> LearningRateCurve:
-    """Run the learning rate range test on a copy of the untrained `network`; all draws come from `seed`.
+    """Runs the learning rate range test on a copy of the untrained `network`; all draws come from `seed`.
 
     The loss is measured on the same few thousand rows after each step. The loss of a step's own batch would be too
     noisy: it differs more from batch to batch than low rates change it. The suggestion is a tenth of the rate with the
@@ -76,7 +76,7 @@ def find_learning_rate(
 
 
 def _endless(rows: Interactions, training: TrainingConfig, seed: int) -> Iterator[Interactions]:
-    """Yield batches in the order of `fit_network`, for an unlimited number of epochs."""
+    """Yields batches in the order of `fit_network`, for an unlimited number of epochs."""
     order = make_generator(seed)
     while True:
         yield from shuffled_batches(rows, steps_per_epoch(rows, training), order)

@@ -46,7 +46,7 @@ def fit_network(
     half: bool | None = None,
     watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train `network` in place, on the device of `train`. Return its epochs.
+    """Trains `network` in place, on the device of `train`. Returns its epochs.
 
     With `validation`, the weights of the epoch with the lowest validation error are kept. `stop_after` stops after that
     many epochs without changing the learning rate schedule, so that an epoch chosen on validation can be reproduced on
@@ -55,7 +55,7 @@ def fit_network(
     by default, it is seeded by torch.initial_seed(). With a `checkpoint`, the state is saved after each epoch, and a
     killed training is resumed after its last saved epoch, with the same result.
 
-    Raises: ModelError soon after a loss is not finite, or at the end of training if a weight is not finite.
+    Raises: ModelError soon after the loss stops being finite, or at the end of training if a weight is not finite.
     """
     rows = _prepare(network, train, start)
     order = generator or make_generator(torch.initial_seed())
@@ -76,7 +76,7 @@ def fit_network(
 
 
 def _prepare(network: Network, train: Interactions, start: Start | None) -> Interactions:
-    """Prepare the network; return the rows from which training batches are taken."""
+    """Prepares the network; returns the rows from which training batches are taken."""
     with one_thread():
         rows = network.prepare(train)
         if start:
@@ -85,13 +85,13 @@ def _prepare(network: Network, train: Interactions, start: Start | None) -> Inte
 
 
 def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -> Iterator[Interactions]:
-    """Yield the rows in random order, in `n_steps` batches of nearly equal size, so that no batch is tiny."""
+    """Yields the rows in random order, in `n_steps` batches of nearly equal size, so that no batch is tiny."""
     permutation = torch.randperm(len(rows), generator=order).to(rows.user_idx.device)
     return (rows.take(part) for part in permutation.tensor_split(n_steps))
 
 
 def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
-    """Accumulate the gradient; return the loss (scalar tensor) without waiting for the device."""
+    """Accumulates the gradient; returns the loss (scalar tensor) without waiting for the device."""
     with autocast(batch.user_idx.device, half):
         loss = network.loss(batch)
     loss.backward()
@@ -100,7 +100,7 @@ def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
 
 @torch.no_grad()
 def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
-    """Predict any number of pairs in batches of bounded size."""
+    """Predicts any number of pairs in batches of bounded size."""
     network.eval()
     parts = [network.predict(part) for part in _parts(pairs)]
     return Prediction(torch.cat([part.p_BK for part in parts]), torch.cat([part.mean_B for part in parts]))
@@ -108,7 +108,7 @@ def predict(network: RatingNetwork, pairs: Pairs) -> Prediction:
 
 @torch.no_grad()
 def score(network: Network, pairs: Pairs) -> Tensor:
-    """Return (B,), the scores of any number of pairs, in batches of bounded size."""
+    """Returns (B,), the scores of any number of pairs, in batches of bounded size."""
     network.eval()
     return torch.cat([network.score(part) for part in _parts(pairs)])
 
@@ -117,7 +117,7 @@ P = TypeVar("P", bound=Pairs)
 
 
 def _parts(pairs: P) -> Iterator[P]:
-    """Yield batches in order; at least one, so that empty input gives empty output."""
+    """Yields batches in order; at least one, so that empty input gives empty output."""
     for first in range(0, max(1, len(pairs)), ROWS_PER_PREDICTION):
         yield pairs.take(slice(first, first + ROWS_PER_PREDICTION))
 
@@ -141,7 +141,7 @@ class _Run:
         checkpoint: Checkpoint | None,
         watch: Callable[[Epoch], None] | None,
     ) -> None:
-        """Run epochs until there are `n_epochs` or the validation error stalls."""
+        """Runs epochs until there are `n_epochs` or the validation error stalls."""
         epochs = self.state.epochs
         while len(epochs) < n_epochs and not _has_stalled(epochs, self.training.patience):
             self.epoch(validation)
@@ -151,7 +151,7 @@ class _Run:
                 watch(epochs[-1])
 
     def epoch(self, validation: Interactions | None) -> None:
-        """Run one pass over the rows and measure the validation error."""
+        """Runs one pass over the rows and measures the validation error."""
         network, epochs = self.state.network, self.state.epochs
         loss = self._pass()
         epochs.append(Epoch(len(epochs) + 1, loss, _validation_error(network, validation)))
@@ -160,7 +160,7 @@ class _Run:
         self._report(_describe(network, epochs[-1]))
 
     def _pass(self) -> float:
-        """Train on all rows once; return the mean loss of the steps."""
+        """Trains on all rows once; returns the mean loss of the steps."""
         network, optimizer = self.state.network, self.state.optimizer
         n_steps = steps_per_epoch(self.rows, self.training)
         first = len(self.state.epochs) * n_steps  # index of the first step within the whole training
@@ -177,7 +177,7 @@ class _Run:
         return torch.stack(losses).mean().item()
 
     def _check(self, losses: list[Tensor], n_steps: int) -> None:
-        """Check every loss on a CPU, and only periodically on a GPU. Raises: ModelError if one is not finite."""
+        """Checks every loss on a CPU, and only periodically on a GPU. Raises: ModelError if one is not finite."""
         due = len(losses) % CHECK_EVERY_STEPS == 0
         is_cpu = losses[-1].device.type == "cpu"
         if not (due or is_cpu or len(losses) == n_steps):

@@ -71,7 +71,7 @@ def save_model(
     metrics: Metrics | None = None,
     champion: str | None = None,
 ) -> SavedModel:
-    """Save a network. meta.json is written last, so that a folder with a meta.json is complete.
+    """Saves a network. meta.json is written last, so that a folder with a meta.json is complete.
 
     `metrics`, by split, are added to those on validation. `champion` is the run that training started from, if any.
     """
@@ -100,7 +100,7 @@ def save_model(
 
 
 def read_meta(saved: SavedModel) -> Meta:
-    """Read meta.json. Raises: ModelError if it is missing, damaged, in another format or names an unknown network."""
+    """Reads meta.json. Raises: ModelError if it is missing, damaged, in another format or names an unknown network."""
     if not saved.meta.exists():
         raise ModelError(f"no model in {saved.folder}: meta.json is missing. Next: run recsys nightly to train one.")
     try:
@@ -120,9 +120,9 @@ def read_meta(saved: SavedModel) -> Meta:
 
 
 def load_model(saved: SavedModel, vocabulary: Vocabulary, levels: tuple[float, ...] | None = None) -> RatingNetwork:
-    """Load a saved network on the CPU, ready to predict. `levels`, if given, must be those that it was trained on.
+    """Loads a saved network on the CPU, ready to predict. `levels`, if given, must be those that it was trained on.
 
-    A network that another version of the code saved is loaded, and the version is logged.
+    A network saved by another version of the code is loaded, and that version is logged.
 
     Raises: ModelError if the folder has no model, or one that is damaged, has another format, or was trained with
     another vocabulary or on other levels.

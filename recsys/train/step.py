@@ -15,13 +15,13 @@ END_DIVISOR = 25e4  # the last rate is the peak divided by this
 
 
 def make_optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Make a fused AdamW or SGD, which needs one pass over all weights per step. This matters for short steps."""
+    """Makes a fused AdamW or SGD, which needs one pass over all weights per step. This matters for short steps."""
     kind = torch.optim.SGD if training.optimizer == "sgd" else torch.optim.AdamW
     return kind(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
 
 
 def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
-    """Return the learning rate of a step, 0 <= `step` < `n_steps`.
+    """Returns the learning rate of a step, 0 <= `step` < `n_steps`.
 
     Source: Smith and Topin, "Super-Convergence" (2018), with the shape of torch's OneCycleLR: half a cosine up to the
     peak over the first 30% of the steps, then half a cosine down.
@@ -45,7 +45,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clip_gradient(network: Network, max_norm: float | None) -> None:
-    """Scale the gradient of all weights together down to the norm `max_norm` if it is larger; None does nothing."""
+    """Scales the gradient of all weights together down to the norm `max_norm` if it is larger; None does nothing."""
     if max_norm is not None:
         nn.utils.clip_grad_norm_(network.parameters(), max_norm)
 
@@ -56,7 +56,7 @@ def is_finite(losses: Tensor) -> bool:
 
 
 def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, training: TrainingConfig) -> ModelError:
-    """Return the error for an epoch's `losses`, one of which is not finite. On a CPU, no step follows that loss."""
+    """Returns the error for an epoch's `losses`, one of which is not finite. On a CPU, no step follows that loss."""
     values = torch.stack(losses).tolist()
     step = next(number for number, value in enumerate(values) if not math.isfinite(value))
     before = f" after {values[step - 1]:.4g} in the previous step" if step else ""
@@ -68,7 +68,7 @@ def diverged(where: str, losses: list[Tensor], n_steps: int, network: Network, t
 
 
 def check_weights(network: Network, label: str, training: TrainingConfig) -> None:
-    """Check the weights after the last step, which no loss reflects. Raises: ModelError if one is not finite."""
+    """Checks the weights after the last step, which no loss reflects. Raises: ModelError if one is not finite."""
     wrong = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
     if wrong:
         raise ModelError(
@@ -78,14 +78,14 @@ def check_weights(network: Network, label: str, training: TrainingConfig) -> Non
 
 
 def _describe_largest(network: Network) -> str:
-    """Name the largest weight and the largest gradient, to show where training diverged."""
+    """Names the largest weight and the largest gradient, to show where training diverged."""
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
     return f"The largest weight is {_largest(weights)}, the largest gradient {_largest(gradients)}."
 
 
 def _largest(tensors: dict[str, Tensor]) -> str:
-    """Name the first tensor with a value that is not finite, else the tensor with the largest value."""
+    """Names the first tensor with a value that is not finite, else the tensor with the largest value."""
     if not tensors:
         return "none"
     sizes = {name: tensor.abs().max().item() for name, tensor in tensors.items()}

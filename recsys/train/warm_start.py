@@ -1,7 +1,7 @@
-"""Warm starts: start training from the weights of the published network.
+"""Warm starts: starts training from the weights of the published network.
 
 Table rows are matched by id, and other weights are copied. Indices cannot be used, because each night has its own
-vocabulary, without forgotten users. Warm starts save time on large data sets: on ML-1M, 4 epochs of a warm start are as
+vocabulary, without forgotten users. Warm starts save time on large datasets: on ML-1M, 4 epochs of a warm start are as
 accurate as 13 from scratch.
 
 Shapes: R rows of any table.
@@ -37,10 +37,10 @@ class Champion:
 
 
 def check_alike(model: str, config: NetworkConfig, champion: Champion) -> None:
-    """Check that the champion is the same kind of network with the same sizes.
+    """Checks that the champion is the same kind of network with the same sizes.
 
-    Penalties and other fractions may differ, because they depend on the number of ratings. The training config may
-    differ, too.
+    Penalties and other fractional values may differ, because they depend on the number of ratings. The training config
+    may differ, too.
 
     Raises: ModelError if it is a different network or has other sizes.
     """
@@ -62,7 +62,7 @@ def _structure(config: NetworkConfig) -> dict[str, object]:
 
 
 def shorten(training: TrainingConfig, epochs: int, config: WarmStartConfig) -> TrainingConfig:
-    """Return the training config of a warm start, if training from scratch takes `epochs`."""
+    """Returns the training config of a warm start, if training from scratch takes `epochs`."""
     shorter = max(1, round(epochs * config.epoch_share))
     rate = training.learning_rate * config.learning_rate_share
     return training.model_copy(update={"epochs": shorter, "learning_rate": rate})
@@ -70,7 +70,7 @@ def shorten(training: TrainingConfig, epochs: int, config: WarmStartConfig) -> T
 
 @torch.no_grad()
 def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, champion: Champion) -> None:
-    """Copy the champion's weights into a `network` of the same kind that is prepared for `train`.
+    """Copies the champion's weights into a `network` of the same kind that is prepared for `train`.
 
     Tables: rows whose key (user, movie, a user's day, ...) occurs in both networks are copied. New users and movies
     start at the mean of the copied rows. Users and movies without a rating in `train` keep their prepared rows, as does
@@ -102,7 +102,7 @@ def warm_start(network: Network, train: Interactions, vocabulary: Vocabulary, ch
 
 
 def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
-    """Return (R,), ids by index, 0 for the unknown. Ids that are not in `seen_idx` become negative and match no key."""
+    """Returns (R,), ids by index, 0 for the unknown. Ids not in `seen_idx` become negative and match no key."""
     keys = np.concatenate(([0], ids)).astype(np.int64)
     if seen_idx is None:
         return keys
@@ -111,7 +111,7 @@ def _keys(ids: Ids, seen_idx: Tensor | None = None) -> Keys:
 
 
 def _carry_over(ours: Tensor, theirs: Tensor, keys: Keys, their_keys: Keys, *, fill: bool) -> None:
-    """Copy rows with the same key. With `fill`, other rows with a positive key get the mean of the copied rows."""
+    """Copies rows with the same key. With `fill`, other rows with a positive key get the mean of the copied rows."""
     _, here, there = np.intersect1d(keys, their_keys, assume_unique=True, return_indices=True)
     ours[torch.from_numpy(here).to(ours.device)] = theirs[torch.from_numpy(there).to(ours.device)]
     if fill:

@@ -137,7 +137,7 @@ def _describe_columns(connection: DuckDBPyConnection) -> None:
 
 @cache
 def _read_promised_columns() -> pa.Table:
-    """The columns of an empty warehouse. Cached, because reading them takes as long as all rules on a small file."""
+    """The columns of an empty warehouse. Cached, because reading them takes as long as auditing a small file."""
     with duckdb.connect() as connection:
         connection.execute(sql.read("schema"))
         return connection.sql(f"{_select_columns()} where database_name = current_database()").to_arrow_table()

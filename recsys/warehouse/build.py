@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions cannot read the default format of 2.0
 
-SERVED = (  # replaced as a whole by each run that publishes
+SERVED = (  # replaced as a whole by every run that publishes
     "recommendations", "default_recommendations", "similar_movies", "movies", "users",
 )  # fmt: skip
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
@@ -104,7 +104,7 @@ class NextFile:
         self.connection.execute(f"insert into {table} by name {rows.sql_query()}", params)
 
     def write_history(self, this_run: RunKey, tonight: Tonight) -> None:
-        """Writes the lists of the runs with the latest as_of, of this run and of the served run, sorted by as_of."""
+        """Writes the lists of this run, of the served run and of the runs with the latest as_of, sorted by as_of."""
         others = sorted(key for key in self._runs_in_history() if key != this_run)
         latest = sorted([*others, this_run])[-tonight.history_runs :]
         served = self.run_served()
@@ -123,7 +123,7 @@ class NextFile:
     def lists_before(self, outcome: Outcome) -> str:
         """Returns a select of the served lists, without forgotten users, for comparison with the lists of this run.
 
-        It selects no rows if the served lists are of another data set, or of this run itself.
+        It selects no rows if the served lists are of another dataset, or of this run itself.
         """
         run_id = self.run_served()
         if run_id == outcome.run_id:

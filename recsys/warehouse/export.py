@@ -66,7 +66,8 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
     `keep` partitions are kept; those of the served run always are. Partitions that are up to date are not rewritten.
 
     Raises: NotPublished if nothing is served; UsageError for a table that is not exported, or a directory that cannot
-    be written; PublishError if the disk is too full; HomeBusy if another export to the directory is in progress.
+    be written; PublishError if the disk has too little space; HomeBusy if another export to the directory is in
+    progress.
     """
     tables = check_tables(tables)
     forgotten = read_forgotten(home)

@@ -27,8 +27,9 @@ def list_runs(home: Home, limit: int) -> pl.DataFrame:
 
 
 def read_status(home: Home) -> dict[str, dict[str, Any]]:
-    """The runs served, last_success and last_night by these names; a name without such a run is absent. Each run has
-    run_id, dataset, snapshot, as_of, finished_at (both UTC), verdict and reason.
+    """The runs `served`, `last_success` and `last_night`, by name; a name is absent if there is no such run.
+
+    Each run has run_id, dataset, snapshot, as_of, finished_at (both UTC), verdict and reason.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -96,7 +97,7 @@ def list_published(home: Home) -> pl.DataFrame:
 
 
 def list_nights(home: Home, dataset: str) -> dict[datetime, str]:
-    """The as_of of every night of a data set that made lists, with the latest run of that as_of.
+    """The as_of of every night of a dataset that made lists, with the latest run of that as_of.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """

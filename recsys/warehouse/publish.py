@@ -44,7 +44,9 @@ from recsys.warehouse.outcome import MetricRow, Outcome
 logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 64 * 2**20  # of disk space that must stay free
-LISTS_GROW = 4  # largest growth from compressed Parquet to tables; the served table and the history both have the lists
+# Upper bound of the size of lists in the warehouse, as a multiple of their compressed Parquet files. The warehouse has
+# every list twice: in the served table and in the history.
+LISTS_GROW = 4
 
 Audit = Callable[[Path], None]
 
@@ -149,7 +151,7 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
 def serves_the_same(home: Home, tonight: Tonight) -> bool:
     """Whether every served table already has the rows that `publish` would write, whichever run wrote them.
 
-    Compares a 64-bit hash sum of the rows, so that no table is held in memory.
+    Compares sums of 64-bit hashes of the rows, so that no table is held in memory.
     """
     with duckdb.connect() as connection, present_file(connection, home) as file:
         if not file.stored >= set(SERVED):

@@ -85,7 +85,7 @@ def test_every_sink_receives_an_alert_once(home: Home, hook: Sink, box: Mailbox,
     assert mail["Message-ID"] == other["Message-ID"] and mail["To"] == to
     assert mail["Subject"].startswith("[recsys] the model of a night was held back: nightly on ")
     assert "reason: holdout MAE 0.95\n" in mail.get_content()
-    assert "look: http://127.0.0.1:4200/runs/flow-run/1\n" in mail.get_content()
+    assert "details: http://127.0.0.1:4200/runs/flow-run/1\n" in mail.get_content()
 
 
 @pytest.fixture(scope="module")

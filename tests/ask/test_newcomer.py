@@ -82,7 +82,7 @@ def test_segment_names_match_the_default_lists(served_night: Home, titles: list[
     ("ratings", "segment", "complaint"),
     [
         ("No Such Film=5", None, "no movie is called 'No Such Film'"),
-        ("20=9", None, "9 stars for '20' are not on the rating scale. Next: give one of 1, 2, 3, 4, 5"),
+        ("20=9", None, "9 stars for '20' are not on the rating scale. Next: use one of 1, 2, 3, 4, 5"),
         ("20", None, "is not a title with stars"),
         ("20=5", "gender=X", "'gender=X' is unknown. Next: use gender=F, gender=M, age=18"),
         ("20=5", "all gender=F", "'all' is unknown"),

@@ -237,8 +237,8 @@ def test_equal_titles_go_to_the_most_rated_then_to_the_lower_id() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("heat", "'heat' is taken as Heat (1995), movie_id 6; other matches: Heat, The (2013), movie_id 103372"),
-        ("pulp ficton", "'pulp ficton' is taken as Pulp Fiction (1994), movie_id 296"),
+        ("heat", "'heat' is interpreted as Heat (1995), movie_id 6; other matches: Heat, The (2013), movie_id 103372"),
+        ("pulp ficton", "'pulp ficton' is interpreted as Pulp Fiction (1994), movie_id 296"),
         ("300", "'300' is read as a movie_id: Quiz Show (1994), movie_id 300; not: 300 (2007), movie_id 51662"),
     ],
 )
@@ -301,9 +301,9 @@ def test_typed_ratings_are_parsed(text: str, expected: list[tuple[str, float]]) 
         ("Heat=4=5", "'Heat=4=5' is not a title with stars"),
         ("=4", "'=4' has no title"),
         ("Heat=4,=3", "'=3' has no title"),
-        ("Heat=good", f"'good', the stars of 'Heat', is not a number. Next: give one of {HALF_STARS}"),
+        ("Heat=good", f"'good', the stars of 'Heat', is not a number. Next: use one of {HALF_STARS}"),
         ("Heat=", "'', the stars of 'Heat', is not a number"),
-        ("Heat=5.5", f"5.5 stars for 'Heat' are not on the rating scale. Next: give one of {HALF_STARS}"),
+        ("Heat=5.5", f"5.5 stars for 'Heat' are not on the rating scale. Next: use one of {HALF_STARS}"),
         ("Heat=nan", "nan stars for 'Heat' are not on the rating scale"),
         (" ", "there are no ratings"),
     ],

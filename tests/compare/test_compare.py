@@ -220,7 +220,7 @@ def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkey
     assert rows[1][1]["failures"]
     other = run(home, "--models", "bias", "--out", tmp_path, "--holdout-share", "0.5")
     assert other.exit_code == 2
-    assert "holds a comparison under other conditions: splits was" in other.stderr
+    assert "has a comparison with other conditions: splits was" in other.stderr
 
 
 def test_a_failing_network_has_a_row_and_does_not_stop_the_others(

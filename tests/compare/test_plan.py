@@ -60,7 +60,7 @@ def test_train_and_holdout_files_replace_splits() -> None:
         ({"splits": "time:1.5"}, "--split time:1.5: Input should be less than 1"),
         ({"splits": "last:half"}, "--split last:half: Input should be a valid integer"),
         ({"splits": "u6"}, "--split u6: there is no such split"),
-        ({"n_seeds": 0}, "--seeds 0 is invalid. Next: give a number from 1 to 100"),
+        ({"n_seeds": 0}, "--seeds 0 is invalid. Next: pass a number from 1 to 100"),
     ],
 )  # fmt: skip
 def test_invalid_options_are_refused(words: dict[str, str], message: str) -> None:

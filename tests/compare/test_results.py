@@ -94,7 +94,7 @@ def test_a_damaged_trial_is_run_again(damage: str, tmp_path: Path) -> None:
 
 def test_damaged_conditions_are_named(tmp_path: Path) -> None:
     (tmp_path / "conditions.json").touch()
-    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Next: give another --out"):
+    with pytest.raises(UsageError, match=r"conditions\.json is damaged\. Next: pass another --out"):
         TrialStore(tmp_path, {"snapshot": "abc"})
     (tmp_path / "conditions.json").write_text('{"snapshot": "abc", "more": 1}')
     with pytest.raises(UsageError, match="more was 1, now it is None"):
@@ -113,7 +113,7 @@ def test_figures_are_not_truncated_on_a_narrow_terminal(width: int) -> None:
 
 def test_trials_under_other_conditions_are_refused(tmp_path: Path) -> None:
     TrialStore(tmp_path, {"snapshot": "abc", "code": "1"})
-    with pytest.raises(UsageError, match=r"a comparison under other conditions: code was 1, now it is 2\. Next: give"):
+    with pytest.raises(UsageError, match=r"a comparison with other conditions: code was 1, now it is 2\. Next: pass"):
         TrialStore(tmp_path, {"snapshot": "abc", "code": "2"})
 
 

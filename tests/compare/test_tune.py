@@ -161,5 +161,5 @@ def test_the_command_prints_the_config_for_a_night(found: Tuned, home: Path) -> 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
 def test_minutes_must_be_finite_and_positive(minutes: float, home: Path) -> None:
-    with pytest.raises(UsageError, match=r"--minutes .* is invalid. Next: give a number above 0"):
+    with pytest.raises(UsageError, match=r"--minutes .* is invalid. Next: pass a number above 0"):
         tune("softmax", settings_for(home), minutes)

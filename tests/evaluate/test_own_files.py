@@ -231,7 +231,7 @@ ANY_FILE: list[tuple[Broken, str]] = [
     (lambda frame: frame.head(0), "has no rows"),
     (with_first(user_id=None), "empty fields in user_id, movie_id, rating"),
     (with_first(rating=None), "empty fields in user_id, movie_id, rating"),
-    (with_first(rating=3.5), "has 1 ratings off the source's scale 1 to 5, e.g. 3.5; give the --source"),
+    (with_first(rating=3.5), "has 1 ratings off the source's scale 1 to 5, e.g. 3.5; pass the --source"),
     (with_first(rating=float("nan")), "has 1 ratings off the source's scale 1 to 5, e.g. nan"),
     (with_first(rating=6.0), "e.g. 6"),
     (with_first(user_id=2**31), "has 1 rows whose user_id is out of the range of int32, e.g. 2147483648"),

@@ -56,7 +56,7 @@ def test_recommend_a_default_list(served: Home) -> None:
 def test_recommend_takes_one_of_user_segment_and_ratings(served: Home, words: list[str]) -> None:
     shown = invoke(served, "recommend", *words)
     assert shown.exit_code == 2
-    assert "give a USER_ID, or --segment, or --ratings, as in `recsys recommend 42`" in shown.stderr
+    assert "pass a USER_ID, --segment or --ratings, as in `recsys recommend 42`" in shown.stderr
 
 
 def test_recommend_for_an_unknown_user_names_the_default_lists(served: Home) -> None:

@@ -120,7 +120,7 @@ def test_a_genre_that_only_unrated_movies_have_is_ignored(catalogue: Catalogue) 
 
 def test_rules_that_close_all_movies_are_refused(catalogue: Catalogue) -> None:
     message = (
-        r"leave none of 6 movies to recommend: rules.min_ratings closes 4, rules.blocked\[0\] closes 2\. Next: loosen"
+        r"none of 6 movies to recommend: rules.min_ratings excludes 4, rules.blocked\[0\] excludes 2\. Next: loosen"
     )
     with pytest.raises(UsageError, match=message):
         catalogue.compile(min_ratings=2, blocked=["select 'Action' as genre"])

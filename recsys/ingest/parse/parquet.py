@@ -126,7 +126,7 @@ def check_types(files: Files, name: str, schema: pa.Schema, used: Mapping[str, s
         if not (wanted.fits(plain(found)) or pa.types.is_null(found)):
             raise DataRefused(
                 f"{name} in {files.path} has column {column} of type {found}; expected {wanted.words}. "
-                "Next: write the column with such a type"
+                "Next: change the type of the column"
             )
 
 

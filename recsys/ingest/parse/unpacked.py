@@ -48,7 +48,7 @@ def check_claims(files: Files, name: str, parquet: pq.ParquetFile, columns: Sequ
         if chunk.num_values > LISTED * n_rows:
             raise SourceError(
                 f"{name} in {files.path} is not safe to read: {n_rows:,} rows of its column {chunk.path_in_schema} "
-                f"list {chunk.num_values:,} values, the limit is {LISTED} times as many. Next: write it again"
+                f"list {chunk.num_values:,} values, the limit is {LISTED} per row. Next: write it again"
             )
 
 

@@ -42,16 +42,16 @@ README = """\
 MADE-UP RATINGS
 ===============
 
-These data are made up by `recsys generate {size} --seed {seed}`. They are not MovieLens: no person gave any of these
-ratings, no movie here exists, and nothing that is measured on them says anything about people or movies. Their files
-are laid out as those of MovieLens, so that programs which read it can be tried at any size.
+These data were made up by `recsys generate {size} --seed {seed}`. They are not MovieLens: no person gave any of these
+ratings, no movie here exists, and nothing that is measured on them says anything about people or movies. The files
+have the layout of MovieLens, so that programs that read MovieLens can be tried at any size.
 
 {users:,} users, {movies:,} movies, {ratings:,} ratings, {tags:,} tags.
 
 ratings.csv   userId,movieId,rating,timestamp: 0.5 to 5.0 stars, whole ones before 18 February 2003; seconds since 1970
 tags.csv      userId,movieId,tag,timestamp
 movies.csv    movieId,title,genres: genres separated by |
-links.csv     movieId,imdbId,tmdbId: made up as well, they lead nowhere
+links.csv     movieId,imdbId,tmdbId: made up as well; they lead nowhere
 
 Ratings follow a mean, a bias of each user and movie, a taste of a few dimensions and noise.
 """

@@ -194,7 +194,7 @@ def test_an_empty_file_of_ratings_gives_no_rows(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused_with_an_example(tmp_path: Path) -> None:
     path = write_latest(tmp_path / "a", ratings="lorem\nipsum\n")
-    with pytest.raises(DataRefused, match=r"none of the 2 lines read of ratings\.csv .* line 2: \{lorem: 1 field"):
+    with pytest.raises(DataRefused, match=r"none of the 2 lines read from ratings\.csv .* line 2: \{lorem: 1 field"):
         read(path)
 
 
@@ -207,7 +207,7 @@ def test_an_unreadable_column_is_named_with_an_example(tmp_path: Path) -> None:
 def test_a_large_file_of_another_kind_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "GIVE_UP_AFTER", 99)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 600)
-    with pytest.raises(DataRefused, match=r"none of the 1\d\d lines read of ratings\.csv"):
+    with pytest.raises(DataRefused, match=r"none of the 1\d\d lines read from ratings\.csv"):
         read(write_latest(tmp_path / "a", ratings="lorem\n" * 1000))
 
 
