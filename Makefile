@@ -9,6 +9,9 @@ READY   := $(VENV)/.ready
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
+# Processes of one environment share their compiled modules; otherwise each one compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # No telemetry.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false

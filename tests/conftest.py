@@ -4,9 +4,11 @@ import atexit
 import os
 import sys
 
-# Read when torch is imported. Spinning threads starve each other, and so do several threads in each of several workers.
+# Read when torch and polars are imported. Spinning threads starve each other, and so do several threads in each of
+# several workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The error of each network class on planted ratings, divided by the lowest possible error, which is known.
+"""The error of networks on planted ratings, divided by the lowest possible error, which is known.
 
 Networks have their default config. Their errors depend on the number of steps, so fewer ratings are not enough: with
 9,000 ratings instead of 20,000, `dot` is no better than the mean of all ratings.
@@ -19,22 +19,18 @@ from recsys.models.baselines import fit_baselines
 from recsys.split.cut import split_validation
 from recsys.train.choose import Choice, Learner, learn
 from recsys.train.loop import predict
-from tests.support.planted import LEVELS, RATER_CLASSES
+from tests.support.planted import LEVELS
 
 # Upper limits of the holdout RMSE divided by the lowest possible one. The mean of all ratings has 1.69, the mean of the
 # movie 1.51, biases 1.43. Only networks with products of vectors and with biases get below 1.43, because planted tastes
-# are products. In their few epochs, the other networks learn little more than the biases.
+# are products. In their few epochs, the other networks learn little more than the biases. Most of them are therefore
+# not trained here: test_contract.py tests that each one learns something about users and about movies.
 LIMITS = {
     "ordinal": 1.30,
     "softmax": 1.48,
     "dot": 1.48,
     "dot_bias": 1.27,
     "mlp": 1.48,
-    "mlp_deep": 1.49,
-    "recurrent": 1.47,
-    "wide_deep": 1.495,
-    "nmf": 1.49,
-    "hybrid": 1.47,
 }
 
 
@@ -62,7 +58,7 @@ planted_data = cache(Planted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RATER_CLASSES)
+@pytest.mark.parametrize("name", LIMITS)
 def test_each_network_is_within_its_limit(name: str) -> None:
     # an error below the lowest possible one would mean that training has seen the holdout
     assert 0.98 < planted_data().distance(name) < LIMITS[name]
