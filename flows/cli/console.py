@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,19 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return received_signal[-1] if received_signal else EXIT_TERMINATED
+
+
+@contextmanager
+def resumable(home: Path) -> Iterator[None]:
+    """If a signal interrupts the night in the block, ends the program with a message that says how to resume it."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_interruption(error):
+            raise
+        from recsys.runs.resume import describe_interruption
+
+        fail(describe_interruption(Home(home.absolute())), exit_code_of(error))
 
 
 def make_settings(*, config: Path | None = None, **options: Any) -> Any:

@@ -9,8 +9,6 @@ import click
 
 from flows.cli.console import (
     config_option,
-    exit_code_of,
-    fail,
     home_of,
     home_option,
     json_option,
@@ -19,6 +17,7 @@ from flows.cli.console import (
     print_frame,
     print_json,
     report_errors,
+    resumable,
     run_program,
     seed_option,
     source_option,
@@ -29,8 +28,7 @@ from flows.cli.networks import compare, networks, tune
 from flows.cli.nights import backfill, rollback
 from flows.cli.tables import export, status
 from flows.cli.watch import test_alerts, watch
-from recsys.errors import RecsysError, is_interruption
-from recsys.home import Home
+from recsys.errors import RecsysError
 
 MODELS = (
     "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
@@ -91,16 +89,11 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
     from recsys.runs.summary import render, summarise
 
     try:
-        summary = run_nightly(settings)
+        with resumable(settings.home):
+            summary = run_nightly(settings)
     except RecsysError as error:
         if as_json and error.run:
             print_json(summarise(error.run, {}, verdict=error.verdict, reason=str(error)).__dict__)
-        raise
-    except BaseException as error:
-        if is_interruption(error):
-            from recsys.runs.resume import describe_interruption
-
-            fail(describe_interruption(Home(settings.home.absolute())), exit_code_of(error))
         raise
     if as_json:
         print_json(summary.__dict__)

@@ -16,6 +16,7 @@ from flows.cli.console import (
     print_frame,
     print_json,
     report_errors,
+    resumable,
     seed_option,
     source_option,
 )
@@ -114,7 +115,8 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
     from recsys.backfill import list_moments
 
     list(list_moments(first, last, step))  # invalid moments are reported before Prefect starts
-    filled = run_backfill(first, last, step, settings)
+    with resumable(settings.home):
+        filled = run_backfill(first, last, step, settings)
     if as_json:
         print_json([night.__dict__ for night in filled])
     else:

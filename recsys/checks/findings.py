@@ -49,8 +49,9 @@ class Finding:
         if self.offending is not None:
             return f"{self.rule}: {self.offending:,} lines of {self.table} refused, {self.share:.3%}"
         found = "nothing" if self.observed is None else f"{self.observed:,.6g}"
-        limits = "".join(f", {name} at {getattr(self, name):g}" for name in ("warn", "stop") if getattr(self, name))
-        return f"{self.rule}: {self.table}: {self.verdict}, found {found}{limits}"
+        limits = (("warn", self.warn), ("stop", self.stop))
+        shown = "".join(f", {name} at {limit:g}" for name, limit in limits if limit is not None)
+        return f"{self.rule}: {self.table}: {self.verdict}, found {found}{shown}"
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ PANELS = {
     "ndcg_at_10_by_score": "NDCG@10, ordered by score",
 }
 NIGHT_PANELS = (  # metric of the network, baseline (model, metric), title
-    ("mae_median", ("bias", "mae_rounded"), "holdout MAE in stars: less is better"),
-    ("ndcg_at_10", ("popularity", "ndcg_at_10"), "NDCG@10 of lists on the holdout: more is better"),
+    ("mae_median", ("bias", "mae_rounded"), "holdout MAE in stars: lower is better"),
+    ("ndcg_at_10", ("popularity", "ndcg_at_10"), "NDCG@10 of lists on the holdout: higher is better"),
 )
 REPORTED = re.compile(r"(MAE|RMSE|MSE) ([0-9.]+)")  # start of Reported.figure
 

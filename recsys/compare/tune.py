@@ -197,7 +197,7 @@ class OutOfTimeError(Exception):
 
 def objective(metrics: dict[str, float]) -> float:
     """Returns the value to minimise."""
-    return metrics.get("mae_median", metrics.get(OWN_ERROR, 0.0))
+    return metrics["mae_median"] if "mae_median" in metrics else metrics[OWN_ERROR]
 
 
 def _watch(trial: "Trial", n_epochs: int, deadline: float) -> Callable[[Epoch], None]:

@@ -58,9 +58,9 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
         logger.warning("%s is published against the gate: %s", network, reasons)
         return
     raise GateHeld(
-        f"{network} is held back: {reasons}. Last night's table is kept; see {run.metrics}. Next: find out what "
-        "changed, or apply the setting in brackets, or publish anyway with `recsys nightly --force-publish`, which is "
-        "recorded"
+        f"{network} is held back: {reasons}. Last night's table is kept; the figures are in {run.metrics}. Next: find "
+        "out what changed, or apply the setting in brackets, or publish anyway with `recsys nightly --force-publish`, "
+        "which is recorded"
     )
 
 

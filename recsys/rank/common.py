@@ -56,6 +56,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     described: dict[str, Any] = read_json(path)
     if described["format"] != FORMAT:
         raise NotPublished(
-            f"{path} has format {described['format']}; this version reads format {FORMAT}. Next: `recsys nightly`"
+            f"{path} has format {described['format']}; this version reads format {FORMAT}. Next: run `recsys nightly` "
+            "on this home"
         )
     return described

@@ -109,9 +109,9 @@ def render(summary: Summary, width: int = 110) -> str:
         console.print(summary.reason, soft_wrap=True)
     console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
     console.print()
-    console.print(_table("Error on the holdout, in stars (less is better)", ERRORS, summary))
+    console.print(_table("Error on the holdout, in stars (lower is better)", ERRORS, summary))
     n_users = _holdout(summary).get("users_with_relevant", 0)
-    title = f"Lists of {n_users:,.0f} users on the holdout (more is better, up to hit rate)"
+    title = f"Lists of {n_users:,.0f} users on the holdout (higher is better, up to hit rate)"
     console.print(_table(title, LISTS, summary))
     console.print(_about_lists(summary))
     console.print(

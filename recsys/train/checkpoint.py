@@ -7,6 +7,7 @@ file is removed when training succeeds. `recsys forget` removes all checkpoints,
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -41,8 +42,13 @@ class Epoch:
 
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The epoch with the lowest validation error; ties go to the earliest."""
-    return min(epochs, key=lambda epoch: (epoch.validation_error or 0.0, epoch.number))
+    """The epoch with the lowest validation error; ties go to the earliest. NaN is above every number."""
+    return min(epochs, key=_error_and_number)
+
+
+def _error_and_number(epoch: Epoch) -> tuple[float, int]:
+    error = epoch.validation_error or 0.0
+    return (math.inf if math.isnan(error) else error, epoch.number)
 
 
 @dataclass

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sql
+from recsys.checks.findings import Finding
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, UNREADABLE, ShiftRule, list_wrong_columns, table_rules
 from recsys.schema import MOVIES, RATINGS, TABLES
 from recsys.settings import CheckConfig, LimitConfig, ShiftConfig
@@ -421,3 +422,8 @@ def test_the_error_names_wrong_columns(tmp_path: Path, found: pa.Schema, problem
     pq.write_table(found.empty_table(), tmp_path / "ratings.parquet")
     (difference,) = list_wrong_columns(tmp_path / "ratings.parquet", RATINGS)
     assert problem in difference
+
+
+def test_a_limit_of_zero_is_shown() -> None:
+    finding = Finding("movies_named", "movies", "every movie has a title", "stop", observed=2.0, stop=0.0)
+    assert finding.describe() == "movies_named: movies: stop, found 2, stop at 0"

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from flows.cli.console import report_errors
+from flows.cli.console import report_errors, resumable
 from flows.cli.main import main
 from recsys.home import Home
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
@@ -198,3 +198,19 @@ def test_interrupted_command_exits_with_130(arguments: list[str]) -> None:
 
     result = CliRunner().invoke(command, arguments)
     assert (result.exit_code, result.stderr) == (130, "recsys: interrupted\n")
+
+
+def test_an_interrupted_night_says_whether_anything_has_changed(tmp_path: Path) -> None:
+    """tests/flows/test_nightly.py interrupts a real night, and reads in which step and how it resumes."""
+
+    @click.command()
+    @report_errors
+    def command() -> None:
+        with resumable(tmp_path):
+            raise KeyboardInterrupt
+
+    result = CliRunner().invoke(command, [])
+    assert (result.exit_code, result.stderr) == (
+        130,
+        "recsys: interrupted before the night began; nothing has changed\n",
+    )

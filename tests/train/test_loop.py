@@ -1,6 +1,7 @@
 """The training loop, with networks that make different demands on it (LOOP_NETWORKS)."""
 
 import logging
+import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -221,6 +222,7 @@ class Scripted(Recording):
         (2, (0.5, 0.5, 0.5, 0.1), 3, 1),  # a tie is no improvement
         (2, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3), 7, 7),
         (None, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 7, 1),
+        (None, (math.nan, 0.9, 0.8, 0.9, math.nan, 0.9, 0.9), 7, 3),
     ],
 )
 def test_patience_stops_training_after_epochs_without_improvement(
