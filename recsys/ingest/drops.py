@@ -59,7 +59,7 @@ def read_drops(
     """
     drops = list_drops(folder)
     check_complete(folder, drops)
-    entries = {drop.path.name: parse(drop, parsed, forgotten) for drop in drops}
+    entries = {drop.name: parse(drop, parsed, forgotten) for drop in drops}
     remove_stale(parsed, forgotten)
     for table, schema in DROPS.items():
         files = {name: entries[name] / "rows.parquet" for name in names_of(table, drops)}
@@ -74,7 +74,7 @@ def read_drops(
         raise
     return {
         "sha256": hash_drops(drops),  # of the files that were read; more may have arrived since the source was hashed
-        "drops": {drop.path.name: drop.sha256 for drop in drops},
+        "drops": {drop.name: drop.sha256 for drop in drops},
         "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
     }
 
@@ -91,7 +91,7 @@ def check_complete(folder: Path, drops: list[Drop]) -> None:
 
 
 def names_of(table: str, drops: list[Drop]) -> list[str]:
-    return [drop.path.name for drop in drops if drop.table == table]
+    return [drop.name for drop in drops if drop.table == table]
 
 
 # ---- parsing each file once
@@ -105,7 +105,7 @@ def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
     if is_whole(entry):
         os.utime(entry)
         return entry
-    log.info("reading %s", drop.path.name)
+    log.info("reading %s", drop.name)
     entry.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(config={"temp_directory": str(entry / "spill")}) as connection:
         notices = read_drop(drop.path, drop.table, connection)

@@ -15,8 +15,10 @@ from recsys.ingest.archives.archives import Files, opened
 from recsys.ingest.archives.signatures import file_looks_like, shown
 from recsys.ingest.fetch import wheel
 from recsys.ingest.fetch.download import download, locked
-from recsys.ingest.parse.drop_files import hash_drops, list_drops
+from recsys.ingest.parse.drop_files import RULE as DROP_RULE
+from recsys.ingest.parse.drop_files import Drop, hash_drops, list_drops
 from recsys.ingest.parse.layouts import LAYOUTS, file_names, recognise
+from recsys.ingest.parse.unread import check_unread, list_beside
 from recsys.ingest.synthetic import synthetic
 
 log = logging.getLogger(__name__)
@@ -90,10 +92,26 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
     with opened(path) as files:
         drops = list_drops(path) if path.is_dir() else []
         layout = recognise_drops(files) if drops else recognise(files)
-        if layout == "canonical" and drops:
-            return Archive(source, DROPS, hash_drops(drops), origin, path, layout)
+        merged = drops if layout == "canonical" else []
+        report_unread(files, layout, merged)
+        if merged:
+            return Archive(source, DROPS, hash_drops(merged), origin, path, layout)
         sha256 = hash_directory(files, layout) if path.is_dir() else hash_file(path)
         return Archive(source, dataset_name(files, layout), sha256, origin, path, layout)
+
+
+def report_unread(files: Files, layout: LayoutName, drops: list[Drop]) -> None:
+    """Logs which files of the source are not read. `drops` are those of a directory in our own schema.
+
+    Raises: DataRefused if a file that is not read looks like a table.
+    """
+    read = [drop.name for drop in drops] or file_names(files, LAYOUTS[layout])
+    known = LAYOUTS[layout]
+    inside = files.entries if files.path.is_file() else list_beside(files.path, read)
+    unread = [name for name in inside if name not in read and not known.extra.fullmatch(name)]
+    rule = DROP_RULE if drops else f"a source in this layout has one file per table: {', '.join(read)}"
+    if notice := check_unread(files.path, unread, read, rule, known.unused):
+        log.info("%s: %s", files.path, notice)
 
 
 def recognise_drops(files: Files) -> LayoutName:

@@ -75,7 +75,6 @@ def read_tables(path: Path, layout_name: LayoutName, connection: duckdb.DuckDBPy
     prepare(connection)
     notices: list[str] = []
     with opened(path) as files:
-        notices += [f"{name} is not used" for name in layout.unused if name in files]
         texts = {**layout.texts(), "movies": with_flags(files, layout)}
         for table, schema in TABLES.items():
             text = texts.get(table)

@@ -22,6 +22,7 @@ WHOLE_NUMBER = re.compile(
 )  # other tools write integer columns with missing values as 1995.0
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
 SHOWN = 50  # characters of a field that an error quotes
+README = re.compile(r"README(\.\w+)?")
 
 # From the README of ML-1M; users.dat has positions in this list.
 OCCUPATIONS = (
@@ -93,7 +94,8 @@ class Layout:
     genre_separator: str = "|"
     genres: str = ""  # the file that names the genre flags at the end of a line of movies
     occupations: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()  # published files that are not read
+    unused: tuple[str, ...] = ()  # published tables that are not read
+    extra: re.Pattern[str] = README  # other published files
     own: str = ""  # a file that only this layout has; needed if another layout has the same names of ratings and movies
 
     def texts(self) -> dict[str, Text]:
@@ -144,6 +146,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         users=Text("u.user", "|", USER),
         encoding="latin-1",
         genres="u.genre",
+        extra=re.compile(r"README|u\.(info|occupation)|u[1-5ab]\.(base|test)|allbut\.pl|mku\.sh"),
     ),
     "ml-1m": Layout(
         ratings=Text("ratings.dat", "::", RATING),
@@ -157,6 +160,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         ratings=Text("ratings.dat", "::", RATING),
         movies=Text("movies.dat", "::", MOVIE),
         tags=Text("tags.dat", "::", TAG, rest="tag"),
+        extra=re.compile(r"README\.html|allbut\.pl|split_ratings\.sh"),
         own="tags.dat",
     ),
     "csv": Layout(
