@@ -41,7 +41,7 @@ from recsys.schema import REJECTS
 
 log = logging.getLogger(__name__)
 
-READING = 1  # version of the parser; increase it whenever the same file would be parsed differently
+READING = 2  # version of the parser; increase it whenever the same file would be parsed differently
 
 REQUIRED = ("ratings", "movies")
 

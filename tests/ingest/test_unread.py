@@ -65,9 +65,7 @@ def test_tables_in_a_folder_stop_the_night(name: str, shown: str, tmp_path: Path
         fetch_archive(str(folder), home)
 
 
-@pytest.mark.parametrize(
-    "name", ["ratings20011121.csv", "Ratings-2.CSV", "ratings.2.csv", "ratings c.csv"]
-)
+@pytest.mark.parametrize("name", ["ratings20011121.csv", "Ratings-2.CSV", "ratings.2.csv", "ratings c.csv"])
 def test_a_name_that_begins_with_a_table_is_read(name: str, tmp_path: Path, home: Home) -> None:
     folder = write_drops(tmp_path / "drops")
     (folder / name).write_bytes(drops()["ratings.csv"])

@@ -22,6 +22,7 @@ WHOLE_NUMBER = re.compile(
 )  # other tools write integer columns with missing values as 1995.0
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
 SHOWN = 50  # characters of a field that an error quotes
+GENRE_SEPARATOR = re.compile(r"[|,;]")  # published is |; no genre of an edition has a comma or a semicolon
 README = re.compile(r"README(\.\w+)?")
 
 # From the README of ML-1M; users.dat has positions in this list.
@@ -91,7 +92,7 @@ class Layout:
     links: Text | None = None
     encoding: str = "utf-8"
     title: Callable[[Fields], tuple[str, int | None]] = published_title
-    genre_separator: str = "|"
+    genre_separator: re.Pattern[str] = GENRE_SEPARATOR
     genres: str = ""  # the file that names the genre flags at the end of a line of movies
     occupations: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()  # published tables that are not read
@@ -185,7 +186,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         ),
         users=Text("ml-100k.user", "\t", USER, header=tuple(f"{column}:token" for column in USER)),
         title=atomic_title,
-        genre_separator=" ",
+        genre_separator=re.compile(" "),
     ),
     "canonical": Layout(
         ratings=canonical_text("ratings", RATINGS),
@@ -243,14 +244,16 @@ def is_laid_out(files: Files, layout: Layout) -> bool:
 
 
 def is_headed(files: Files, layout: Layout) -> bool:
-    """Whether the header of the ratings matches. Our own schema accepts any header; `texts` refuses wrong columns."""
+    """Whether the header of the ratings has the layout's first column, at any place. Our own schema accepts any
+    header; `texts` refuses wrong columns.
+    """
     text = layout.ratings
     if not text.header or layout is LAYOUTS["canonical"]:
         return True
     if text.name not in files:
         return False
     first_line = files.open(text.name).readline(2**10)
-    return header_names(first_line.removeprefix(UTF8_MARK), text)[:1] == [text.header[0]]
+    return text.header[0] in header_names(first_line.removeprefix(UTF8_MARK), text)
 
 
 def file_names(files: Files, layout: Layout) -> list[str]:

@@ -4,6 +4,7 @@ DuckDB's `read_csv(store_rejects = true)` is not an alternative. It has no line 
 id 5, skips empty lines, and loses all lines after an unclosed quote.
 """
 
+import codecs
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -187,14 +188,30 @@ def read_lines(files: Files, text: Text, encoding: str = "utf-8") -> Lines:
     """
     if text.parquet in files:
         return lines_of_parquet(files, text)
+    notices: tuple[str, ...] = ()
+    if encoding != "utf-8" and is_utf8(files.open(text.name)):
+        encoding, notices = "utf-8", (f"{text.name} is in UTF-8, although it was published in {encoding}",)
     blocks = whole_lines(files, text.name, files.open(text.name))
     if not text.header:
-        return Lines(text, text.name, text.columns, 1, blocks, encoding)
+        return Lines(text, text.name, text.columns, 1, blocks, encoding, notices)
     head, _, rest = next(blocks, b"").partition(b"\n")
     names = header_names(head, text)
     columns = named_columns(files, text, text.name, names)
     blocks = chain([rest] if rest else [], blocks)
     return Lines(text, text.name, columns, 2, blocks, encoding, unused_columns(text, text.name, names))
+
+
+def is_utf8(file: BinaryIO) -> bool:
+    """Whether the file is valid UTF-8 and has characters beyond ASCII. Decoding as Latin-1 would prove nothing."""
+    decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
+    try:
+        while block := file.read(BLOCK_BYTES):
+            is_ascii = is_ascii and block.isascii()
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return not is_ascii
 
 
 def lines_of_parquet(files: Files, text: Text) -> Lines:

@@ -50,7 +50,11 @@ def is_genres(kind: pa.DataType) -> bool:
     return is_text(kind) or (is_list(kind) and is_text(plain(kind.value_type)))
 
 
-ID = Kind("whole numbers", is_integer)
+def is_id(kind: pa.DataType) -> bool:
+    return bool(is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0))
+
+
+ID = Kind("whole numbers", is_id)
 NUMBER = Kind("numbers", is_number)
 MOMENT = Kind("timestamps, or whole seconds since 1970", is_moment)
 TEXT = Kind("text", is_text)
@@ -154,9 +158,18 @@ def as_written(column: pa.Array) -> pa.Array:
         return pa.compute.replace_substring_regex(column.cast(pa.large_string()), r"[\r\n]+", " ")
     if pa.types.is_timestamp(kind):
         return in_utc(column)
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
-        return column.cast(pa.float64())
-    return column
+    return as_number(column) if is_number(kind) else column
+
+
+def as_number(column: pa.Array) -> pa.Array:
+    """Numbers as integers, as floats with null in place of NaN, which some tools write for null, or as digits."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.string() if kind.scale == 0 else pa.float64())
+    if not pa.types.is_floating(kind):
+        return column
+    wide = column.cast(pa.float64()) if pa.types.is_float16(kind) else column
+    return pa.compute.if_else(pa.compute.is_nan(wide), pa.scalar(None, wide.type), wide)
 
 
 def joined(column: pa.Array) -> pa.Array:

@@ -61,7 +61,8 @@ def genres(fields: Fields, layout: Layout) -> list[str]:
     listed = fields["genres"].strip()
     if listed == NULL_LIST:
         raise ValueError("genres is null")
-    return [] if listed == NO_GENRES else sorted(set(listed.split(layout.genre_separator)) - {""})
+    names = {name.strip() for name in layout.genre_separator.split(listed)}
+    return [] if listed == NO_GENRES else sorted(names - {""})
 
 
 def flagged(flags: Fields) -> list[str]:

@@ -279,7 +279,7 @@ def test_a_null_in_a_required_column_rejects_its_row(tmp_path: Path) -> None:
         "user_id ''",
         "movie_id ''",
         "rating ''",
-        "rating 'nan'",
+        "rating ''",
     ]
     movies = {
         "movie_id": pa.array([10, 20, 30, 40]),
