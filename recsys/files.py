@@ -1,16 +1,20 @@
-"""Writes files atomically: a reader never sees a partial file, even after a power failure."""
+"""Writes files atomically: a reader never sees a partial file, even after a power failure. Reads them by exact path."""
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from recsys.errors import HomeBusy
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @contextmanager
@@ -50,6 +54,18 @@ def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> "pl.DataFrame":
+    """Reads one Parquet file. The path is never a pattern, so it may have brackets or asterisks."""
+    import polars as pl
+
+    return pl.read_parquet(path, columns=columns, glob=False)
+
+
+def exact(path: Path) -> str:
+    """The path for DuckDB's readers, which would take brackets, asterisks and question marks as a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
 def hash_file(path: Path) -> str:

@@ -12,7 +12,7 @@ from recsys.checks.check import Checked
 from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
 from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
-from recsys.files import read_json, write_json
+from recsys.files import read_json, read_table, write_json
 from recsys.home import Run
 from recsys.metrics.churn import churn
 from recsys.models import RatingNetwork
@@ -48,8 +48,8 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
 
     All fits use one vocabulary. An id without training ratings is described by its features alone.
     """
-    users, movies = pl.read_parquet(checked.users), pl.read_parquet(checked.movies)
-    rated = pl.read_parquet(checked.ratings, columns=["user_id", "movie_id"])
+    users, movies = read_table(checked.users), read_table(checked.movies)
+    rated = read_table(checked.ratings, columns=["user_id", "movie_id"])
     known = (rated, users.select("user_id"), movies.select("movie_id"))
     vocabulary = vocabulary_of(pl.concat(known, how="diagonal"))
     vocabulary.save(run.vocabulary)
@@ -66,7 +66,7 @@ def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
     Raises: UsageError if a rule cannot be read or is invalid, or if the rules exclude every movie for all users.
     """
     rules = rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
-    rated = learner.vocabulary.encode_movies(pl.read_parquet(checked.ratings, columns=["movie_id"])["movie_id"])
+    rated = learner.vocabulary.encode_movies(read_table(checked.ratings, columns=["movie_id"])["movie_id"])
     counts_I = torch.bincount(torch.from_numpy(rated), minlength=learner.vocabulary.n_movies)
     compile_rules(rules, learner.vocabulary, learner.features.item.get("genres"), counts_I)
     return rules
@@ -74,7 +74,7 @@ def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
 
 def choose_network(split: Split, learner: Learner, run: Run, settings: Settings) -> Choice:
     """Trains every candidate on train and keeps the best on validation; the holdout is not used."""
-    train, validation = pl.read_parquet(split.train), pl.read_parquet(split.validation)
+    train, validation = read_table(split.train), read_table(split.validation)
     check_rates(settings.config)
     choice, network = choose_trained(
         settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config
@@ -87,7 +87,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
 
 def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settings: Settings) -> Weights:
     """Learns the weight of each part of a score on validation, with the network chosen on validation."""
-    train, validation = (learner.encode(pl.read_parquet(path)) for path in (split.train, split.validation))
+    train, validation = (learner.encode(read_table(path)) for path in (split.train, split.validation))
     network = load_model(SavedModel(run.validation_model), learner.vocabulary, learner.levels)
     weights = learn_weights(network, train, validation, learner, settings.rank)
     weights.save(run.ranker)
@@ -114,7 +114,7 @@ def evaluate(
     Raises: DataRefused if a training rating is in the holdout, or if it is later than the start of a holdout by time.
     """
     network = load_model(model, learner.vocabulary, learner.levels)
-    known, holdout = split.read_rest(), pl.read_parquet(split.holdout)
+    known, holdout = split.read_rest(), read_table(split.holdout)
     check_apart(known, holdout)
     if settings.split.kind == "time":
         check_order(known, holdout)
@@ -144,7 +144,7 @@ def train_for_tonight(
     """
     champion = find_champion(run, choice, learner.levels, config) if config.enabled else None
     label = f"{choice.model} for tonight"
-    network = learn(choice, pl.read_parquet(checked.ratings), learner, label, champion=champion)
+    network = learn(choice, read_table(checked.ratings), learner, label, champion=champion)
     started_from = champion.run_id if champion else None
     metrics = _metrics_of(choice.model, read_metrics(run))
     return save_model(network, choice, learner, run.tonight_model, metrics=metrics, champion=started_from)
@@ -158,7 +158,7 @@ def score(
     Also saves the ranker in the run's folder, for lists from typed ratings, and adds the effect of the rules to the
     metrics.
     """
-    train = learner.encode(pl.read_parquet(checked.ratings))
+    train = learner.encode(read_table(checked.ratings))
     network = load_model(model, learner.vocabulary, learner.levels)
     unruled = fit_ranker(network, train, learner, settings.rank, weights)
     ranker = apply_rules(unruled, rules, learner)
@@ -236,7 +236,7 @@ def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings)
             yield MetricRow(model, TONIGHT, f"rule={rule}", metric, float(count))
     before = find_lists(run.home, str(read_json(run.findings)["dataset"]))
     if before is not None:
-        now = pl.read_parquet(run.recommendations, columns=["user_id", "rank", "movie_id"])
+        now = read_table(run.recommendations, columns=["user_id", "rank", "movie_id"])
         for metric, value in churn(before, now, settings.n).items():
             yield MetricRow(model, TONIGHT, "all", metric, value)
 

@@ -30,7 +30,7 @@ from recsys.checks.rules import (
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
 from recsys.errors import DataRefused
 from recsys.expect.checkpoint import Pages, Validate, opened_database, run_checkpoint
-from recsys.files import replacing
+from recsys.files import exact, replacing
 from recsys.forgotten import quote
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot, damaged
@@ -225,7 +225,7 @@ def _compare(connection: DuckDBPyConnection) -> tuple[Measures, datetime | None]
 
 
 def _count_refusals(connection: DuckDBPyConnection, quarantine: Path) -> Refusals:
-    counts = connection.read_parquet(str(quarantine)).aggregate("source_table, rule, count(*)").fetchall()
+    counts = connection.read_parquet(exact(quarantine)).aggregate("source_table, rule, count(*)").fetchall()
     refused = {(table, rule): count for table, rule, count in counts}
     # Ratings from as_of on are ignored. A line that cannot be read has no date and always counts.
     lines = {table: _count(connection, f"snapshot_{table}") + refused.get((table, UNREADABLE), 0) for table in SCHEMAS}
@@ -239,7 +239,7 @@ def _examples(connection: DuckDBPyConnection, quarantine: Path) -> dict[tuple[st
     """The first line in the quarantine by (table, rule), as text."""
     position = "struct_pack(file := source_file, line := source_line)"
     columns = f"source_table, rule, min({position}) as first, arg_min(row, {position})"
-    rows = connection.read_parquet(str(quarantine)).aggregate(columns, "source_table, rule").fetchall()
+    rows = connection.read_parquet(exact(quarantine)).aggregate(columns, "source_table, rule").fetchall()
     return {
         (table, rule): f"{first['file']} line {first['line']}: {quote(row.removeprefix('{').removesuffix('}'))}"
         for table, rule, first, row in rows

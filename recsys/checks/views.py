@@ -16,6 +16,7 @@ from duckdb import ColumnExpression, ConstantExpression, DuckDBPyConnection
 import sql
 from recsys.checks.previous import Previous
 from recsys.checks.rules import SCHEMAS
+from recsys.files import exact
 from recsys.forgotten import read_forgotten
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
@@ -30,9 +31,9 @@ def create_views(
     _create_facts(connection, snapshot, previous, run, as_of)
     for table in (*SCHEMAS, "superseded"):
         for view, path in ((f"stored_{table}", snapshot.table(table)), (f"{table}_lines", snapshot.lines(table))):
-            connection.read_parquet(str(path), file_row_number=True).create_view(view)
+            connection.read_parquet(exact(path), file_row_number=True).create_view(view)
     connection.sql(sql.read("rule_source_lines")).create_view("source_lines")
-    connection.read_parquet(str(snapshot.rejects)).create_view("rejects")
+    connection.read_parquet(exact(snapshot.rejects)).create_view("rejects")
     for table in ("movies", "users"):
         _create_admitted(connection, table, f"from stored_{table}")
     # Without `as_of`, the known ratings are the current ones, without those that were replaced.
@@ -72,6 +73,6 @@ def _create_facts(
         "create table known_genres as select unnest($genres::varchar[]) as genre", {"genres": snapshot.genres or []}
     )
     forgotten = read_forgotten(run.home)  # the new snapshot lacks them on purpose, so the comparison omits them
-    ratings = connection.read_parquet(str(before.ratings))
+    ratings = connection.read_parquet(exact(before.ratings))
     ratings = ratings.filter(forgotten.condition("ratings", ratings.columns))
     (ratings if previous.snapshot else ratings.limit(0)).create_view("previous_ratings")

@@ -8,6 +8,7 @@ import polars as pl
 from recsys.checks.check import check_ratings
 from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary
+from recsys.files import read_table
 from recsys.ingest.fetch.fetch import Archive, fetch_archive
 from recsys.ingest.write import write_snapshot
 from recsys.runs.night import checking
@@ -54,7 +55,7 @@ def load_data(settings: Settings) -> Data:
         archive = timed(fetch_archive)(settings.source, run.home)
         snapshot = timed(write_snapshot)(archive, run.home)
         checked = timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
-        ratings, users, movies = (pl.read_parquet(path) for path in (checked.ratings, checked.users, checked.movies))
+        ratings, users, movies = (read_table(path) for path in (checked.ratings, checked.users, checked.movies))
     return Data(archive, snapshot.snapshot_id, checked.rating_scale, ratings, users, movies)
 
 

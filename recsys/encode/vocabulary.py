@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.files import replacing
+from recsys.files import read_table, replacing
 
 Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
@@ -82,4 +82,4 @@ def _write_ids(ids: Ids, path: Path) -> None:
 
 
 def _read_ids(path: Path) -> Ids:
-    return pl.read_parquet(path).sort("idx")["id"].to_numpy()
+    return read_table(path).sort("idx")["id"].to_numpy()

@@ -16,7 +16,7 @@ from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.evaluate.holdout import judge
 from recsys.evaluate.slices import rating_slices
-from recsys.files import read_json
+from recsys.files import read_json, read_table
 from recsys.home import Run
 from recsys.metrics.bootstrap import Floats
 from recsys.metrics.decode import decode_median
@@ -84,7 +84,7 @@ def compare_champion(
     try:
         served = open_served(run)
         champion = open_holdout_model(served, learner)
-        common = _common_rows(pl.read_parquet(split.holdout), champion, served)
+        common = _common_rows(read_table(split.holdout), champion, served)
     except (ModelError, NotPublished, OSError, ValueError, LookupError, pl.exceptions.PolarsError) as error:
         logger.warning("no comparison with the champion: %s", error)
         return Comparison(why_not=str(error))

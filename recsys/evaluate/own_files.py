@@ -11,7 +11,7 @@ from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary
 from recsys.errors import UsageError
 from recsys.evaluate.holdout import measure_errors, measure_lists
-from recsys.files import replacing
+from recsys.files import read_table, replacing
 from recsys.home import Home
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.write import write_snapshot
@@ -51,7 +51,7 @@ def evaluate_files(
     known = read_ratings(train, levels, need_rating=True).sort("user_id", "movie_id")
     asked = read_ratings(holdout, levels, need_rating=False)
     check_apart(known, asked, (str(train), str(holdout)))
-    users, movies = (pl.read_parquet(snapshot.table(name)) for name in ("users", "movies"))
+    users, movies = (read_table(snapshot.table(name)) for name in ("users", "movies"))
     ids = (known.select("user_id", "movie_id"), users.select("user_id"), movies.select("movie_id"))
     vocabulary = fit_vocabulary(pl.concat(ids, how="diagonal"))
     learner = Learner(vocabulary, levels, settings.seed, settings.device, fit_features(vocabulary, users, movies))

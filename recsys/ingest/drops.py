@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import sql
 from recsys.datasets import HALF_STARS
 from recsys.errors import DataRefused, SourceError
-from recsys.files import hash_file, read_json, write_json
+from recsys.files import exact, hash_file, read_json, write_json
 from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
 from recsys.ingest.parse.drop_files import Drop, hash_drops, list_drops
@@ -195,7 +195,7 @@ def create_view(name: str, schema: pa.Schema, files: dict[str, Path], connection
         return
     names = pa.table({"filename": [str(path) for path in files.values()], "source_file": list(files)})
     connection.register(f"{name}_files", names)
-    connection.read_parquet(list(map(str, files.values())), filename=True).create_view(f"{name}_rows")
+    connection.read_parquet(list(map(exact, files.values())), filename=True).create_view(f"{name}_rows")
     connection.execute(
         f"create view {name} as select * exclude (filename) from {name}_rows inner join {name}_files using (filename)"
     )

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from recsys.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.errors import SourceError
-from recsys.files import sync, write_json
+from recsys.files import exact, sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.ingest.content import LINES, write_table
@@ -183,7 +183,7 @@ def describe_source(archive: Archive, sha256: str) -> dict[str, Any]:
 
 def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Manifest entries on the content: rows, first and last rating, rating scale, genres."""
-    ratings = connection.read_parquet(str(snapshot.ratings))
+    ratings = connection.read_parquet(exact(snapshot.ratings))
     first, last = ratings.aggregate("min(rated_at), max(rated_at)").fetchall()[0]
     edition = DATASETS.get(dataset)
     return {
@@ -197,7 +197,7 @@ def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDB
 
 def find_scale(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> tuple[float, ...]:
     """Half stars if any rating, even a superseded one, has a half star up to 4.5; otherwise whole stars."""
-    tables = (connection.read_parquet(str(path)) for path in (snapshot.ratings, snapshot.superseded))
+    tables = (connection.read_parquet(exact(path)) for path in (snapshot.ratings, snapshot.superseded))
     has_half = any(table.filter("rating % 1 = 0.5 and rating between 0 and 5").limit(1).fetchall() for table in tables)
     return HALF_STARS if has_half else WHOLE_STARS
 

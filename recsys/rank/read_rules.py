@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.errors import UsageError
+from recsys.files import read_table
 from recsys.rank.sandbox import is_select, run_select
 from recsys.settings import RulesConfig
 
@@ -105,7 +106,7 @@ class _Reader:
         return Rule(name, known.sort(known.columns))
 
     def _check_genres(self, label: str, genres: pl.Series) -> None:
-        known = pl.read_parquet(self.tables["movies"], columns=["genres"])["genres"].explode().drop_nulls().unique()
+        known = read_table(self.tables["movies"], columns=["genres"])["genres"].explode().drop_nulls().unique()
         unknown = genres.filter(~genres.is_in(known.implode())).unique().sort()
         if len(unknown):
             raise UsageError(
@@ -116,7 +117,7 @@ class _Reader:
     def _drop_unknown(self, label: str, table: pl.DataFrame) -> pl.DataFrame:
         for column, source in (("user_id", "users"), ("movie_id", "movies")):
             if column in table.columns:
-                ids = pl.read_parquet(self.tables[source], columns=[column])
+                ids = read_table(self.tables[source], columns=[column])
                 unknown = table.join(ids, on=column, how="anti")[column].unique()
                 if len(unknown):
                     logger.warning(

@@ -13,7 +13,7 @@ import torch
 
 from recsys.encode.features import Features
 from recsys.encode.vocabulary import Vocabulary
-from recsys.files import replacing
+from recsys.files import read_table, replacing
 from recsys.progress import progress
 from recsys.rank.common import EVERYBODY
 from recsys.rank.lists import list_blocks, list_for_segment, list_similar
@@ -115,7 +115,7 @@ def write_audit_inputs(
     """
     listable = ranker.listable & ~ranker.eligibility.closed_I
     available = pl.DataFrame({"movie_id": vocabulary.movie_ids[listable.nonzero().squeeze(1).numpy() - 1]})
-    lengths = pl.read_parquet(lists, columns=["user_id"]).group_by("user_id").len("n_available")
+    lengths = read_table(lists, columns=["user_id"]).group_by("user_id").len("n_available")
     all_users = pl.DataFrame({"user_id": vocabulary.user_ids}).join(lengths, on="user_id", how="left").fill_null(0)
     shortened = all_users.filter(pl.col("n_available") < n).sort("user_id").cast({"n_available": pl.Int64})
     if len(shortened) and not len(ranker.eligibility.caps.at_most_G):

@@ -9,8 +9,9 @@ import hashlib
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
 from pydantic_core import CoreSchema
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -63,6 +64,12 @@ __all__ = [
 IN_FORMS = ("source", "model", "as_of", "n", "seed", "device", "gate", "home")
 
 
+def _check_home(home: Path) -> Path:
+    if "?" in str(home.absolute()):
+        raise ValueError(f"{home.absolute()} has a question mark, and DuckDB cannot write a file at such a path")
+    return home
+
+
 class Settings(BaseSettings):
     """The settings of one night. Immutable; written to the run's config.json."""
 
@@ -73,7 +80,9 @@ class Settings(BaseSettings):
     source: Source = Field(
         "ml-100k", description="Name of a dataset, path of an archive or directory, or synthetic:USERSxMOVIESxRATINGS."
     )
-    home: Path = Field(Path("data"), description="Folder for archives, snapshots, runs and warehouse.duckdb.")
+    home: Annotated[Path, AfterValidator(_check_home)] = Field(
+        Path("data"), description="Folder for archives, snapshots, runs and warehouse.duckdb."
+    )
     model: ModelName = Field(
         "auto", description="Network to train; auto picks the candidate with the best validation result."
     )

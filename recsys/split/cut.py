@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from recsys.checks.check import Checked
 from recsys.errors import DataRefused
-from recsys.files import replacing
+from recsys.files import read_table, replacing
 from recsys.home import Run
 from recsys.schema import RATINGS
 from recsys.settings import SplitConfig
@@ -47,7 +47,7 @@ class Split:
 
     def read_rest(self) -> pl.DataFrame:
         """Train and validation together, in a fixed order, so that training gives the same weights every time."""
-        return pl.concat([pl.read_parquet(self.train), pl.read_parquet(self.validation)]).sort("user_id", "movie_id")
+        return pl.concat([read_table(self.train), read_table(self.validation)]).sort("user_id", "movie_id")
 
 
 def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) -> Split:
@@ -56,7 +56,7 @@ def split_ratings(checked: Checked, run: Run, config: SplitConfig, seed: int) ->
     Raises: DataRefused if there are so few ratings that a part would be empty.
     """
     split = Split(run.split)
-    rest, holdout = cut_holdout(pl.read_parquet(checked.ratings), config, seed)
+    rest, holdout = cut_holdout(read_table(checked.ratings), config, seed)
     train, validation = cut_validation(rest, config, seed)
     for part, path in ((train, split.train), (validation, split.validation), (holdout, split.holdout)):
         _write_part(part, path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.errors import DataRefused, UsageError
+from recsys.files import read_table
 
 IDS = ("user_id", "movie_id")
 
@@ -16,7 +17,7 @@ def read_ratings(path: Path, levels: tuple[float, ...], *, need_rating: bool) ->
     values.
     """
     try:
-        frame = pl.read_parquet(path, glob=False)
+        frame = read_table(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(
             f"{path} cannot be read as Parquet: {error}. Give a file with user_id, movie_id, rating."

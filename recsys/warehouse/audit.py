@@ -26,6 +26,7 @@ from recsys.expect.checkpoint import (
     opened_database,
     run_checkpoint,
 )
+from recsys.files import exact
 from recsys.settings import AuditConfig
 from recsys.warehouse.audit_rules import CONTRACT, ROW_RULES, Measure, RowRule, limited
 from recsys.warehouse.outcome import TONIGHT
@@ -149,16 +150,16 @@ def _select_columns() -> str:
 
 def _read_inputs(connection: DuckDBPyConnection, inputs: AuditInputs) -> None:
     connection.execute(
-        "create table ratings as select user_id, movie_id from read_parquet($path)", {"path": str(inputs.ratings)}
+        "create table ratings as select user_id, movie_id from read_parquet($path)", {"path": exact(inputs.ratings)}
     )
     connection.execute(
         "create table available as select distinct movie_id from read_parquet($path)",
-        {"path": str(inputs.may_be_shown)},
+        {"path": exact(inputs.may_be_shown)},
     )
     for table, columns in OPTIONAL_TABLES.items():
         connection.execute(f"create table {table} ({columns})")
         if path := getattr(inputs, table):
-            connection.execute(f"insert into {table} by name from read_parquet($path)", {"path": str(path)})
+            connection.execute(f"insert into {table} by name from read_parquet($path)", {"path": exact(path)})
 
 
 def _read_measures(connection: DuckDBPyConnection, run_id: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.errors import PublishError
-from recsys.files import replacing
+from recsys.files import exact, replacing
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.settings import AuditConfig
@@ -117,7 +117,7 @@ class NextFile:
             self.connection.execute(
                 f"insert into {LISTS} by name select $run_id as run_id, $as_of as as_of, user_id, rank, movie_id, "
                 "score from read_parquet($path) order by user_id, rank",
-                {"run_id": run_id, "as_of": as_of, "path": str(tonight.recommendations)},
+                {"run_id": run_id, "as_of": as_of, "path": exact(tonight.recommendations)},
             )
 
     def lists_before(self, outcome: Outcome) -> str:
@@ -223,8 +223,8 @@ def list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:
     )
     for table, path, key in lists:
         if path:
-            yield table, f"select * from read_parquet($path) order by {key}", {"path": str(path)}
-    counted = {"movies": str(tonight.movies), "ratings": str(tonight.ratings)}
+            yield table, f"select * from read_parquet($path) order by {key}", {"path": exact(path)}
+    counted = {"movies": exact(tonight.movies), "ratings": exact(tonight.ratings)}
     yield "movies", sql.read("counted_movies"), counted
 
 
@@ -263,7 +263,7 @@ def write_run(
         connection.execute("delete from quarantine where run_id = $run_id", {"run_id": outcome.run_id})
         connection.execute(
             "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
-            {"run_id": outcome.run_id, "path": str(quarantine)},
+            {"run_id": outcome.run_id, "path": exact(quarantine)},
         )
 
 

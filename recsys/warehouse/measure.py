@@ -6,6 +6,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 import sql
+from recsys.files import exact
 from recsys.warehouse.outcome import TONIGHT, MetricRow
 
 
@@ -16,7 +17,7 @@ def measure_lists(
 
     available: Parquet file with the movie_id of each movie that may be shown. rating_scale: stars; empty if unknown.
     """
-    n_available = connection.read_parquet(str(available)).aggregate("count(distinct movie_id)").fetchall()[0][0]
+    n_available = connection.read_parquet(exact(available)).aggregate("count(distinct movie_id)").fetchall()[0][0]
     known = {
         "n_available": n_available,
         "lowest": min(rating_scale, default=None),

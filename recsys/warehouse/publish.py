@@ -16,7 +16,7 @@ import duckdb
 import sql
 from recsys.errors import PublishError
 from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
-from recsys.files import replacing, sync
+from recsys.files import exact, replacing, sync
 from recsys.home import Home, Run
 from recsys.warehouse.audit import audit
 from recsys.warehouse.build import (
@@ -114,7 +114,7 @@ def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_
     with _next_file(home, None, check, validate) as file:
         file.keep((*RECORDS, LISTS))
         for table, path in copies.items():
-            file.insert(table, "from read_parquet($path)", path=str(path))
+            file.insert(table, "from read_parquet($path)", path=exact(path))
         write_run(file.connection, outcome, (), None)
         return count_rows(file.connection)
 
