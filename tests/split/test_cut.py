@@ -136,11 +136,22 @@ def at_random_times(seed: int = 0) -> pl.DataFrame:
     return make_ratings().with_columns(pl.col("rated_at") + pl.duration(days=days))
 
 
-def test_the_newest_ratings_are_held_out_and_ties_are_broken_by_id() -> None:
-    ratings = rated((1, 5, 0), (2, 9, 3), (2, 5, 3), (1, 9, 3), (3, 1, 1), (1, 7, 2), (3, 2, 9), (9, 9, 3))
+def test_the_newest_ratings_are_held_out() -> None:
+    ratings = rated((1, 5, 0), (2, 9, 4), (2, 5, 3), (1, 9, 5), (3, 1, 1), (1, 7, 2), (3, 2, 9), (9, 9, 6))
     rest, holdout = cut_holdout(ratings, SplitConfig(kind="time", holdout_share=0.5), seed=0)
-    assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (1, 9)}  # of the four of hour 3, that of the lowest user is kept
-    assert pairs(holdout) == {(2, 5), (2, 9), (9, 9), (3, 2)}
+    assert pairs(rest) == {(1, 5), (3, 1), (1, 7), (2, 5)}
+    assert pairs(holdout) == {(2, 9), (1, 9), (9, 9), (3, 2)}
+
+
+@pytest.mark.parametrize("config", [SplitConfig(kind="time", holdout_share=0.5), SplitConfig(kind="last", last_k=40)])
+def test_ratings_of_one_second_are_held_out_whatever_their_ids(config: SplitConfig) -> None:
+    """All ratings are of one second. Half of them are held out, of low ids as many as of high ones."""
+    _, holdout = cut_holdout(make_ratings(), config, seed=0)
+    assert len(holdout) == N_USERS * N_MOVIES / 2
+    for column, highest in (("user_id", N_USERS), ("movie_id", N_MOVIES)):
+        low = holdout.filter(pl.col(column) <= highest // 2)
+        if column == "movie_id" or config.kind == "time":
+            assert 0.47 < len(low) / len(holdout) < 0.53
 
 
 def test_training_rows_are_earlier_than_the_holdout(tmp_path: Path) -> None:
@@ -157,7 +168,7 @@ def test_training_rows_are_earlier_than_the_holdout(tmp_path: Path) -> None:
 
 def test_each_users_last_ratings_are_held_out() -> None:
     ratings = rated(
-        (1, 5, 0), (1, 6, 8), (1, 7, 4), (1, 8, 4),  # movies 6 and, of the two of hour 4, the higher one
+        (1, 5, 0), (1, 6, 8), (1, 7, 4), (1, 8, 5),
         (2, 5, 1), (2, 6, 0),  # a user with at most two ratings keeps all
         (3, 4, 9), (3, 3, 8), (3, 2, 7),
     )  # fmt: skip
