@@ -312,7 +312,7 @@ def test_nothing_else_is_quarantined(group: str, quarantined: Mapping[str, list[
 
 @pytest.mark.parametrize("kind", ["a misspelt dataset", "HTML page"])
 def test_the_command_line_says_the_same(kind: str, pristine: Home, home: Home, tmp_path: Path) -> None:
-    """tests/checks/test_report.py has a process that refuses data, with exit code 3."""
+    """tests/checks/test_report.py has exit code 3, and exit code 1 of a separate process."""
     expected = EXPECTED[kind]
     settings = prepare(KINDS[kind], pristine, home, tmp_path)
     done = CliRunner().invoke(main, ["check", "--source", settings.source, "--home", str(settings.home)])
