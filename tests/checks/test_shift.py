@@ -1,6 +1,7 @@
 """Comparison of a snapshot with the one that was published last: figures, warnings, refusals and metrics."""
 
 import logging
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,12 +37,20 @@ def publish_snapshot(home: Home, snapshot: str, run_id: str = LAST_NIGHT) -> Non
     publish(outcome, write_night(home.root / "night", make_frames()), home)
 
 
-@pytest.fixture
-def before(home: Home) -> Snapshot:
-    """The snapshot published last night: 600 ratings of 30 users."""
-    snapshot = write(home, "before", make_tables())
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home to copy, in which `before` was published last night."""
+    home = Home(tmp_path_factory.mktemp("template") / "home")
+    write(home, "before", make_tables())
     publish_snapshot(home, "before")
-    return snapshot
+    return home
+
+
+@pytest.fixture
+def before(template: Home, home: Home) -> Snapshot:
+    """The snapshot published last night: 600 ratings of 30 users."""
+    shutil.copytree(template.root, home.root)
+    return Snapshot(home.snapshots / "planted" / "before")
 
 
 def check(home: Home, tables: Tables, config: CheckConfig = CONFIG) -> tuple[Checked, Result]:

@@ -14,7 +14,7 @@ from recsys.errors import DataRefused, RecsysError, UsageError
 from recsys.evaluate.own_files import evaluate_files
 from recsys.settings import Settings
 from recsys.split.own_file import read_ratings
-from tests.support.planted import LEVELS, ratings
+from tests.support.planted import LEVELS, quick_config, ratings
 
 SOURCE = "synthetic:60x40x1200"  # gives the scale of 1 to 5 stars, and the features of users and movies
 IDS = ("user_id", "movie_id")
@@ -32,13 +32,23 @@ class Evaluated:
     lists: pl.DataFrame
 
 
-def evaluate(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame, model: str = "ordinal") -> Evaluated:
+def quick_settings(folder: Path) -> Settings:
+    """Folders of tests are siblings, so all share a home, which has the source only once."""
+    config = {"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")}
+    values = {"source": SOURCE, "home": folder.parent / "own-files", "model": "ordinal", "n": N, "config": config}
+    return Settings.model_validate(values)
+
+
+def evaluate(folder: Path, train: pl.DataFrame, holdout: pl.DataFrame) -> Evaluated:
     paths = {name: folder / f"{name}.parquet" for name in ("train", "holdout", "predictions", "lists")}
     train.write_parquet(paths["train"])
     holdout.write_parquet(paths["holdout"])
-    settings = Settings(source=SOURCE, home=folder / "home", model=model, n=N)
     report = evaluate_files(
-        paths["train"], paths["holdout"], settings, predictions=paths["predictions"], lists=paths["lists"]
+        paths["train"],
+        paths["holdout"],
+        quick_settings(folder),
+        predictions=paths["predictions"],
+        lists=paths["lists"],
     )
     return Evaluated(report, pl.read_parquet(paths["predictions"]), pl.read_parquet(paths["lists"]))
 
@@ -186,31 +196,24 @@ def test_a_row_in_both_files_is_refused(train: pl.DataFrame, holdout: pl.DataFra
         evaluate(tmp_path, pl.concat([train, holdout[:1]]), holdout.unique(IDS))
 
 
-def test_the_order_of_train_does_not_matter(
+def test_the_order_of_train_and_other_columns_and_types_do_not_matter(
     evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
 ) -> None:
-    shuffled = evaluate(tmp_path, train.sample(fraction=1, shuffle=True, seed=3), holdout)
-    assert shuffled.predictions.equals(evaluated.predictions)
-    assert shuffled.lists.equals(evaluated.lists)
-
-
-def test_extra_columns_and_wider_types_are_accepted(
-    evaluated: Evaluated, train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path
-) -> None:
+    shuffled = train.sample(fraction=1, shuffle=True, seed=3)
     other = (pl.col(IDS).cast(pl.Int64), pl.col("rating").cast(pl.Int8), pl.lit(None).alias("note"))
-    wide = evaluate(tmp_path, train.with_columns(*other), holdout.with_columns(*other))
+    wide = evaluate(tmp_path, shuffled.with_columns(*other), holdout.with_columns(*other))
     assert wide.predictions.equals(evaluated.predictions)
+    assert wide.lists.equals(evaluated.lists)
 
 
 def test_only_requested_files_are_written(train: pl.DataFrame, holdout: pl.DataFrame, tmp_path: Path) -> None:
     train.write_parquet(tmp_path / "train.parquet")
     holdout.write_parquet(tmp_path / "holdout.parquet")
-    settings = Settings(source=SOURCE, home=tmp_path / "home", model="softmax")
     report = evaluate_files(
-        tmp_path / "train.parquet", tmp_path / "holdout.parquet", settings, predictions=None, lists=None
+        tmp_path / "train.parquet", tmp_path / "holdout.parquet", quick_settings(tmp_path), predictions=None, lists=None
     )
-    assert report["model"] == "softmax"
-    assert {path.name for path in tmp_path.iterdir()} == {"train.parquet", "holdout.parquet", "home"}
+    assert report["metrics"]
+    assert {path.name for path in tmp_path.iterdir()} == {"train.parquet", "holdout.parquet"}
 
 
 Broken = Callable[[pl.DataFrame], pl.DataFrame]
@@ -278,7 +281,7 @@ def test_a_missing_or_invalid_parquet_file_is_wrong_usage(
         frame.write_parquet(tmp_path / f"{name}.parquet")
     broken = tmp_path / f"{missing}.parquet"
     broken.unlink() if content is None else broken.write_bytes(content)
-    settings = Settings(source=SOURCE, home=tmp_path / "home", model="ordinal")
+    settings = quick_settings(tmp_path)
     with pytest.raises(UsageError, match=rf"{missing}\.parquet cannot be read as Parquet: .*Give a file with user_id"):
         evaluate_files(tmp_path / "train.parquet", tmp_path / "holdout.parquet", settings, predictions=None, lists=None)
 
@@ -299,9 +302,8 @@ def test_output_paths_are_checked(
     train.write_parquet(tmp_path / "train")
     holdout.write_parquet(tmp_path / "holdout")
     paths = {"predictions": predictions and tmp_path / predictions, "lists": lists and tmp_path / lists}
-    settings = Settings(source=SOURCE, home=tmp_path / "home")
     with pytest.raises(UsageError, match=message):
-        evaluate_files(tmp_path / "train", tmp_path / "holdout", settings, **paths)  # type: ignore[arg-type]
+        evaluate_files(tmp_path / "train", tmp_path / "holdout", quick_settings(tmp_path), **paths)  # type: ignore[arg-type]
     assert pl.read_parquet(tmp_path / "train").equals(train)
     assert {path.name for path in tmp_path.iterdir()} == {"train", "holdout"}
 

@@ -30,7 +30,7 @@ from tests.support.archives import parquet, render, write_files
 
 CHOSEN = os.environ.get("RECSYS_FUZZ_EXAMPLES")
 BOUNDED = settings(
-    max_examples=int(CHOSEN or 75),
+    max_examples=int(CHOSEN or 25),
     derandomize=CHOSEN is None,
     database=None,
     deadline=None,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,12 @@ def test_every_table_is_read(layout: str, tmp_path: Path) -> None:
     assert tables["rejects"].is_empty()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+REQUIRED = [(table, column) for table in TABLES if table != "users" for column in TABLES[table].names]
+
+
 @pytest.mark.parametrize(
-    ("table", "column"),
-    [(table, column) for table, schema in TABLES.items() for column in schema.names if table != "users"]
-    + [("users", "user_id")],
+    ("layout", "table", "column"),
+    [(layout, *required) for layout, required in zip(cycle(LAYOUTS), [*REQUIRED, ("users", "user_id")])],
 )
 def test_a_missing_column_is_refused_by_name(layout: str, table: str, column: str, tmp_path: Path) -> None:
     path = write_own(tmp_path / "a", layout, **{table: GIVEN[table].drop(column)})
