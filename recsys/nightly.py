@@ -6,11 +6,11 @@ A night is a plain function of its settings. `flows/nightly.py` runs the same st
 from collections.abc import Callable
 
 from recsys import steps
-from recsys.checks.check import check_ratings
+from recsys.checks.check import check_moment, check_ratings
 from recsys.evaluate.champion import compare_champion
 from recsys.evaluate.gate import check_gate
 from recsys.home import Run
-from recsys.ingest.fetch.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import check_source_name, fetch_archive
 from recsys.ingest.retention import retain_snapshots
 from recsys.ingest.write import write_snapshot
 from recsys.runs.night import night
@@ -52,8 +52,11 @@ def run_night(
 
     `executor` decides how steps are executed. `show` is called with the run after it has ended, successfully or not.
 
-    Raises: DataRefused, GateHeld, HomeBusy and the other errors of `recsys.errors`; last night's tables are kept.
+    Raises: UsageError for a source that does not exist and for an as_of after now, before a run is opened; DataRefused,
+    GateHeld, HomeBusy and the other errors of `recsys.errors`. Last night's tables are kept.
     """
+    check_source_name(settings.source)
+    check_moment(settings.as_of)
     with night(settings, show) as run:
         do = executor(run)
         archive = do(FETCH_ARCHIVE, settings.source, run.home)

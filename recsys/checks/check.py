@@ -28,7 +28,7 @@ from recsys.checks.rules import (
     table_rules,
 )
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
-from recsys.errors import DataRefused
+from recsys.errors import DataRefused, UsageError
 from recsys.expect.checkpoint import Pages, Validate, opened_database, run_checkpoint
 from recsys.files import exact, replacing
 from recsys.forgotten import quote
@@ -178,6 +178,16 @@ def _names(snapshot: Snapshot, run: Run) -> dict[str, Any]:
         "dataset": snapshot.dataset,
         "snapshot": snapshot.snapshot_id,
     }
+
+
+def check_moment(as_of: datetime | None) -> None:
+    """Raises: UsageError if `as_of` is after now: its tables would be served until then, instead of later nights'."""
+    moment, now = _utc(as_of), datetime.now(UTC)
+    if moment and moment > now:
+        raise UsageError(
+            f"--as-of {moment.isoformat()} is after now ({now.isoformat(timespec='seconds')}), and the ratings up to "
+            "that moment do not exist yet. Next: pass an earlier moment, or leave --as-of out"
+        )
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from recsys.checks.check import check_ratings
+from recsys.checks.check import check_moment, check_ratings
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
 from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
 from recsys.files import read_json
 from recsys.home import Run
-from recsys.ingest.fetch.fetch import fetch_archive
+from recsys.ingest.fetch.fetch import check_source_name, fetch_archive
 from recsys.ingest.write import is_known, write_snapshot
 from recsys.runs.night import checking
 from recsys.runs.step import timed
@@ -29,6 +29,8 @@ def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run
     Raises: DataRefused, which carries the run, so that its result can still be shown; the errors of fetching and
     reading.
     """
+    check_source_name(settings.source)
+    check_moment(settings.as_of)
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
         with nullcontext() if is_known(archive, run.home) else preloading():

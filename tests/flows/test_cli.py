@@ -214,3 +214,28 @@ def test_an_interrupted_night_says_whether_anything_has_changed(tmp_path: Path) 
         130,
         "recsys: interrupted before the night began; nothing has changed\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("nightly", "--source", "ml-100kk"), "Did you mean ml-100k?"),
+        (("nightly", "--source", "/no/such.zip"), "neither a dataset nor a path that exists"),
+        (("nightly", "--source", "synthetic:many"), "is invalid"),
+        (
+            ("nightly", "--source", "synthetic:60x40x2000", "--as-of", "2099-01-01"),
+            "2099-01-01T00:00:00+00:00 is after now",
+        ),
+        (("check", "--source", "ml-100kk"), "Did you mean ml-100k?"),
+        (("check", "--source", "synthetic:60x40x2000", "--as-of", "2099-01-01"), "is after now"),
+        (("backfill", "--source", "synthetic:60x40x2000", "--from", "2001-01-02", "--to", "2001-01-01"), "swap them"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_a_command_leave_no_run(words: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    result = CliRunner().invoke(main, [*words, "--home", str(home.root)], env={"PREFECT_API_URL": ""})
+    assert result.exit_code == 2, result.stderr
+    assert complaint in " ".join(result.stderr.split())
+    assert not home.warehouse.exists()
+    assert not home.runs.exists()

@@ -48,16 +48,23 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
     Raises: UsageError if `source` is neither a dataset nor an existing path; SourceError if it cannot be fetched or
     opened.
     """
+    check_source_name(source)
     if source in DATASETS:
         archive = fetch_dataset(DATASETS[source], home, grouplens)
     elif source.startswith(synthetic.PREFIX):
         archive = synthetic_archive(source)
-    elif is_path(source):
-        archive = local_archive(source, Path(source), "local file")
     else:
-        raise UsageError(f"--source {shown(source)} is neither a dataset nor a path that exists.{suggestion(source)}")
+        archive = local_archive(source, Path(source), "local file")
     log.info("source %s: %s (%s)", source, archive.dataset, archive.origin)
     return archive
+
+
+def check_source_name(source: str) -> None:
+    """Raises: UsageError if `source` is neither a dataset, nor an existing path, nor valid sizes of synthetic data."""
+    if source.startswith(synthetic.PREFIX):
+        synthetic.parse_sizes(source)
+    elif source not in DATASETS and not is_path(source):
+        raise UsageError(f"--source {shown(source)} is neither a dataset nor a path that exists.{suggestion(source)}")
 
 
 def is_path(source: str) -> bool:
