@@ -23,7 +23,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 PLANTED = plant(60, 60, 2000)
 FIXED: dict[str, Any] = {
     "model": "auto",
-    "config": {"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")},
+    "config": {"model": "ordinal", "config": quick_config("ordinal", epochs=1).model_dump(mode="json")},
 }
 T: datetime = PLANTED.ratings["rated_at"].sort()[1600]
 
@@ -121,19 +121,18 @@ def test_earlier_ratings_change_the_lists(live: Home, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_backfilled_night_equals_the_live_one(live: Home, tmp_path: Path) -> None:
-    """The whole source is served; then T is backfilled twice and added to the history with the same rows each time."""
+    """The whole source is served; then T is backfilled and added to the history with the rows of a live night."""
     home, source = Home(tmp_path / "home"), Source(tmp_path).write(PLANTED.ratings)
     with night(settings := settings_of(home, source, **FIXED)) as run:
         publish_night(prepare(settings, run), settings)
     served = read(home)
     remembered = read(live, (LISTS,))[LISTS]
-    for times in (1, 2):
-        publish_as_of(source, home)
-        check_alike(served, read(home))
-        check_alike({LISTS: times * remembered}, read(home, (LISTS,)))
+    publish_as_of(source, home)
+    check_alike(served, read(home))
+    check_alike({LISTS: remembered}, read(home, (LISTS,)))
     with duckdb.connect(home.warehouse, read_only=True) as connection:
         verdicts = connection.sql("select verdict, published from runs order by run_id").fetchall()
         as_of = connection.execute("select count(*) from recommendations_as_of($moment)", {"moment": T}).fetchall()
-    assert verdicts == [("published", True), ("backfilled", False), ("backfilled", False)]
+    assert verdicts == [("published", True), ("backfilled", False)]
     assert as_of == [(len(read(live)["recommendations"]),)]
     assert T in list_nights(home, "canonical")

@@ -52,9 +52,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture
 def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two values of each setting, which makes 8 combinations instead of 36."""
+    """Two values of two settings and one of the others, which makes 2 combinations instead of 36."""
     for name in ("EASE_L2", "FACTORS", "REGULARIZATION", "ALPHA", "ITERATIONS"):
-        monkeypatch.setattr(others, name, getattr(others, name)[:2])
+        n_values = 2 if name in ("EASE_L2", "REGULARIZATION") else 1
+        monkeypatch.setattr(others, name, getattr(others, name)[:n_values])
 
 
 @pytest.mark.slow
@@ -114,11 +115,10 @@ def test_trade_off(
 
 @pytest.mark.slow
 def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
-    """The history grows by one run per night."""
-    shown = run(capsys, "publish", "--users", "300", "--movies", "211", "--n", "10", "--nights", "2")
-    (first, second) = rows_of(shown)
-    assert (first[0], second[0]) == ("1", "2")
-    assert float(second[4]) >= float(first[4]) > 0
+    shown = run(capsys, "publish", "--users", "300", "--movies", "211", "--n", "10", "--nights", "1")
+    ((night, seconds, _, _, megabytes, _),) = rows_of(shown)
+    assert night == "1"
+    assert float(seconds) > 0 < float(megabytes)
 
 
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:

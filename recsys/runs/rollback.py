@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from recsys.errors import UsageError
+from recsys.expect.checkpoint import Validate, run_checkpoint
 from recsys.home import RUN_ID, Home
 from recsys.runs.night import locked
 from recsys.version import code_version
@@ -27,7 +28,7 @@ class RolledBack:
     rows: dict[str, int]
 
 
-def roll_back(home: Home, run_id: str | None = None) -> RolledBack:
+def roll_back(home: Home, run_id: str | None = None, validate: Validate = run_checkpoint) -> RolledBack:
     """Serves the lists of `run_id` again, by default those of the newest run before the served one.
 
     Nights are still evaluated and recorded, but the gate holds each of them back until `release`.
@@ -39,7 +40,7 @@ def roll_back(home: Home, run_id: str | None = None) -> RolledBack:
         targets = list_targets(home)
         target, served = _choose(targets, run_id, home), _served(targets)
         outcome = _event(target, "rolled back", f"by hand, from run {served} to run {target['run_id']}", published=True)
-        rows = restore(outcome, home.run(target["run_id"]), home)
+        rows = restore(outcome, home.run(target["run_id"]), home, validate)
     return RolledBack(outcome.run_id, served, target["run_id"], rows)
 
 

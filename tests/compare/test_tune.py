@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -34,7 +35,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(home: Path) -> Tuned:
-    return tune("softmax", settings_for(home), minutes=5, max_trials=4)
+    return tune("softmax", settings_for(home), minutes=5, max_trials=3)
+
+
+@pytest.fixture
+def other_home(home: Path, found: Tuned, tmp_path: Path) -> Path:
+    """A home with the same checked source and no searches."""
+    return Path(shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("tuning")))
 
 
 def read_trials(found: Tuned) -> pl.DataFrame:
@@ -43,15 +50,15 @@ def read_trials(found: Tuned) -> pl.DataFrame:
 
 def test_the_first_trial_is_the_default_config_and_the_best_is_no_worse(found: Tuned) -> None:
     trials = read_trials(found)
-    assert len(trials) == 4
-    assert trials["trial"].to_list() == [0, 1, 2, 3]
+    assert len(trials) == 3
+    assert trials["trial"].to_list() == [0, 1, 2]
     first = trials.row(0, named=True)
     assert (first["embedding_dim"], first["dropout"], first["training.learning_rate"]) == (32, 0.5, 0.01)
     assert first["mae_median"] == found.default["mae_median"]
     assert found.metrics["mae_median"] == trials["mae_median"].min()
     assert {"rmse_mean", "log_loss", "epochs", "training_seconds"} <= found.metrics.keys()
-    assert found.trials == {"complete": 4}
-    assert trials["dropout"].n_unique() == 4
+    assert found.trials == {"complete": 3}
+    assert trials["dropout"].n_unique() == 3
 
 
 def test_the_figures_are_those_of_validation(found: Tuned, home: Path) -> None:
@@ -67,12 +74,12 @@ def test_the_figures_are_those_of_validation(found: Tuned, home: Path) -> None:
 
 def test_a_second_call_resumes_the_search(found: Tuned, home: Path) -> None:
     before = read_trials(found)
-    again = tune("softmax", settings_for(home), minutes=5, max_trials=2)
+    again = tune("softmax", settings_for(home), minutes=5, max_trials=1)
     assert again.folder == found.folder
     after = read_trials(again)
-    assert len(after) == 6
-    assert after.head(4).equals(before)
-    assert after["dropout"].n_unique() == 6  # nothing is tried twice
+    assert len(after) == 4
+    assert after.head(3).equals(before)
+    assert after["dropout"].n_unique() == 4  # nothing is tried twice
     assert again.metrics["mae_median"] <= found.metrics["mae_median"]
 
 
@@ -80,9 +87,9 @@ def test_another_seed_starts_another_search(found: Tuned, home: Path) -> None:
     assert tune("softmax", settings_for(home, seed=1), minutes=5, max_trials=1).folder != found.folder
 
 
-def test_the_same_seed_tries_the_same_values(found: Tuned, tmp_path: Path) -> None:
-    again = tune("softmax", settings_for(tmp_path), minutes=5, max_trials=4)
-    without_seconds = [read_trials(one).drop("training_seconds").head(4) for one in (found, again)]
+def test_the_same_seed_tries_the_same_values(found: Tuned, other_home: Path) -> None:
+    again = tune("softmax", settings_for(other_home), minutes=5, max_trials=3)
+    without_seconds = [read_trials(one).drop("training_seconds").head(3) for one in (found, again)]
     assert without_seconds[1].equals(without_seconds[0])
 
 
@@ -112,9 +119,9 @@ def count_values(log: Path) -> int:
     return log.read_text().count('"param_name"') if log.exists() else 0
 
 
-def test_the_search_stops_during_a_training_at_the_time_limit(tmp_path: Path) -> None:
+def test_the_search_stops_during_a_training_at_the_time_limit(other_home: Path) -> None:
     """The first trial may exceed the time limit, so that there is a result."""
-    found = tune("softmax", settings_for(tmp_path), minutes=1e-6)
+    found = tune("softmax", settings_for(other_home), minutes=1e-6)
     assert found.trials == {"complete": 1}
 
 
@@ -137,7 +144,7 @@ def test_the_objective_of_ranking_networks_is_their_own_error() -> None:
     assert objective({"own_error": 0.25, "mae_median": 0.5}) == 0.5
 
 
-def test_a_search_without_a_successful_trial_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_without_a_successful_trial_fails(other_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = MODELS["softmax"]
 
     def diverging(n_ratings: int, n_levels: int) -> NetworkConfig:
@@ -145,7 +152,7 @@ def test_a_search_without_a_successful_trial_fails(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setitem(MODELS, "softmax", replace(shipped, configure=diverging))
     with pytest.raises(ModelError, match=r"none of 1 trials of softmax succeeded"):
-        tune("softmax", settings_for(tmp_path), minutes=1, max_trials=1)
+        tune("softmax", settings_for(other_home), minutes=1, max_trials=1)
 
 
 def test_the_command_prints_the_config_for_a_night(found: Tuned, home: Path) -> None:

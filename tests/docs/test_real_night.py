@@ -21,6 +21,7 @@ from recsys.runs.summary import render
 from tests.conftest import RealArchive
 from tests.docs.test_outputs import BLOCKS, CONTRACT, STALE, block_of
 from tests.support.nights import settings_of
+from tests.support.planted import quick_config
 
 pytestmark = pytest.mark.slow
 TOLERANCE = (
@@ -54,7 +55,9 @@ def test_a_night_prints_the_outputs_on_the_pages(real_archive: Archives, tmp_pat
 
 
 def make_night(archive: RealArchive, home: Home) -> RealNight:
-    summary = run_night(settings_of(home, archive.path, gate={"force_publish": True}))
+    config = {"model": "nmf", "config": quick_config("nmf", epochs=1, batch_size=2000).model_dump(mode="json")}
+    gate = {"force_publish": True}
+    summary = run_night(settings_of(home, archive.path, model="auto", config=config, gate=gate))
     return RealNight(home, render(summary), archive.is_real)
 
 

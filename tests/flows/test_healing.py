@@ -12,10 +12,10 @@ from tests.support.quick_nights import ask, preload, quick_parameters, run_night
 
 KEPT = [step.name for step in STEPS if step.is_kept]
 # Steps with and without a kept result, around each file that a night writes. All 18 steps use the same mechanism.
-KILLED_AT = ("write_snapshot", "check_ratings", "read_rules", "choose_network", "weigh_parts", "evaluate", "check_gate")
-KILLED_AFTER = ("train", "publish", "report")  # the step is done, but its result is not saved yet
+KILLED_AT = ("check_ratings", "read_rules", "weigh_parts", "check_gate")
+KILLED_AFTER = ("train", "publish")  # the step is done, but its result is not saved yet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen nights on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def killed(undisturbed: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """One night that was killed ten times and started again each time."""
+    """One night that was killed six times and started again each time."""
     home = Home(tmp_path_factory.mktemp("killed"))
     for line in (*(f"{step} ..." for step in KILLED_AT), *(f"{step}: " for step in KILLED_AFTER)):
         assert run_night(quick_parameters(home.root), kill_at=line) == -9, line

@@ -1,24 +1,22 @@
 """Whole nights from the command line: what is published, refused, held back, and kept.
 
-Nights whose tests need a process of their own run in one. The others run in this process, which has imported Prefect.
+Nights whose tests need a process of their own run in one. The others run in this process. They share a home and a
+network that is trained quickly, so that the source is checked once and a night takes seconds.
 """
 
 import json
-import multiprocessing
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from flows.launch import alerting
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
+from recsys.models import MODELS
 from recsys.runs.night import night
 from recsys.settings import Settings
 from tests.support.archives import write_archive
@@ -39,13 +38,12 @@ from tests.support.serving import descendants, wait_for
 
 GATE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 RECSYS = Path(sys.executable).with_name("recsys")
-SPAWN = multiprocessing.get_context("spawn")
 
-N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # training takes seconds, and the network still beats the bias model
+N_USERS, N_MOVIES, N_RATINGS = 100, 80, 3000  # the quick network still beats the bias model
 SOURCE = f"synthetic:{N_USERS}x{N_MOVIES}x{N_RATINGS}"
-LONG = "synthetic:800x500x80000"  # a night that trains for longer than a test takes to interrupt it
-OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = "1::1::9::978300760", "1::99999::4::978300760", "1::2::three stars"
-FEW = {1: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3003: UNREADABLE}  # a row in a thousand
+THEIRS = 700419  # a user whose digits no value in `metrics` contains
+OFF_SCALE, UNKNOWN_MOVIE, UNREADABLE = f"{THEIRS},1,9,978300760", "2,99999,4,978300760", "2,2,three stars"
+FEW = {2: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3004: UNREADABLE}  # a row in a thousand
 N_BROKEN = 158  # of 3158, which is 5%
 
 BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"}
@@ -67,14 +65,35 @@ class Night:
         return json.loads(self.stdout)
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A night, and the answers that a reader got while it ran."""
+@dataclass
+class Reader:
+    """The answers that a reader got while a night ran."""
 
-    night: Night
-    n_reads: int
-    seen: list[Any]  # distinct answers in order of time
-    failures: list[str]
+    n_reads: int = 0
+    seen: list[Any] = field(default_factory=list)  # distinct answers in order of time
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """A night that got SIGTERM during its training, and a second night that was started before."""
+
+    home: Home
+    second: Night
+    n_runs: int  # folders of runs after the second night
+    children: dict[int, str]  # processes that the night had started
+    exit_code: int
+    alerts: list[Any]
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A night that was interrupted with Ctrl-C during its training, and what its terminal showed."""
+
+    home: Home
+    run_id: str
+    exit_code: int
+    words: str
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,23 +118,76 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source of the nights that share a home. A few of its ratings are bad."""
-    return str(write_source(tmp_path_factory.mktemp("good") / "ml-0.1-percent", FEW))
+    return write_source(tmp_path_factory.mktemp("good") / "drops", FEW)
 
 
 @pytest.fixture(scope="module")
-def first(home: Home, source: str) -> Night:
-    """The first night. Its environment has only PATH, and a HOME that is not writable."""
-    return run_night(home, source, BARE)
+def quick(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return write_config(tmp_path_factory.mktemp("quick"), epochs=4)
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source with 5% of its ratings off the scale."""
-    return write_source(
-        tmp_path_factory.mktemp("broken") / "ml-5-percent", dict.fromkeys(range(1, N_BROKEN + 1), OFF_SCALE)
-    )
+def long(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of a training that takes longer than a test takes to interrupt it."""
+    return write_config(tmp_path_factory.mktemp("long"), epochs=5000)
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that make the network learn little: an L2 penalty a thousand times too large, and two epochs."""
+    return write_config(tmp_path_factory.mktemp("worse"), epochs=2, l2_factor=1000)
+
+
+@pytest.fixture(scope="module")
+def first(home: Home, source: Path, quick: list[str]) -> Night:
+    """The first night. A copy of its home is kept beside it."""
+    night = type_night(home, source, {}, *quick)
+    shutil.copytree(home.root, home.root.with_name("after-first"))
+    return night
+
+
+@pytest.fixture(scope="module")
+def terminated(
+    first: Night, home: Home, source: Path, long: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Terminated:
+    folder = tmp_path_factory.mktemp("terminated")
+    copy, alerts = copy_of_first(home, folder), folder / "alerts.jsonl"
+    line, quiet = [str(RECSYS), *command(copy, source, *long)], subprocess.DEVNULL
+    with subprocess.Popen(line, env=BARE | {"RECSYS_ALERT_FILE": str(alerts)}, stdout=quiet, stderr=quiet) as night:
+        try:
+            wait_for("the training", lambda: is_training(copy))
+            children = descendants(night.pid)
+            second = type_night(copy, source)
+            n_runs = len(list(copy.runs.iterdir()))
+            night.terminate()
+            exit_code = night.wait(60)
+        finally:
+            night.kill()
+    sent = [json.loads(alert) for alert in alerts.read_text().splitlines()]
+    return Terminated(copy, second, n_runs, children, exit_code, sent)
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    first: Night, home: Home, source: Path, long: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Interrupted:
+    """The driver of a pseudo-terminal sends the signal."""
+    copy = copy_of_first(home, tmp_path_factory.mktemp("interrupted"))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(RECSYS, [str(RECSYS), *command(copy, source, *long)], BARE)
+    shown = read_in_background(terminal)
+    try:
+        wait_for("the training", lambda: is_training(copy))
+        os.write(terminal, b"\x03")
+        status = wait_for("the end", lambda: ended_with(pid))
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    (run_id,) = {run.name for run in copy.runs.iterdir()} - {first.summary["run_id"]}
+    return Interrupted(copy, run_id, status, " ".join(b"".join(shown).decode().split()))
 
 
 @pytest.fixture(scope="module")
@@ -125,52 +197,33 @@ def before(first: Night, home: Home) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def refused(before: list[Any], home: Home, broken: Path) -> Night:
-    return type_night(home, str(broken))
+def refused(before: list[Any], home: Home, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A night on a source with 5% of its ratings off the scale."""
+    lines = {line: f"{line},1,9,978300760" for line in range(2, N_BROKEN + 2)}  # equal rows would count once
+    return type_night(home, write_source(tmp_path_factory.mktemp("broken") / "drops", lines))
 
 
 @pytest.fixture(scope="module")
-def held(before: list[Any], home: Home, source: str) -> Night:
-    return type_night(home, source, {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"})
+def held(before: list[Any], home: Home, source: Path, worse: list[str]) -> Night:
+    """A night that breaks a limit on its own error, and the limit on the difference from the champion."""
+    return type_night(home, source, WIDE_OPEN | {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.01"}, *worse)
 
 
 @pytest.fixture(scope="module")
-def worse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that make the network learn little: an L2 penalty a thousand times too large, and two epochs."""
-    from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
-
-    config = MODELS["ordinal"].configure(N_RATINGS, 5)
-    broken = {name: 1000 * value if name.startswith("l2") and value else value for name, value in config}
-    path = tmp_path_factory.mktemp("worse") / "broken.json"
-    broken["training"] = config.training.model_copy(update={"epochs": 2})
-    config = type(config).model_validate(broken)
-    path.write_text(json.dumps({"model": "ordinal", "config": config.model_dump(mode="json")}))
-    return ["--config", str(path)]
+def reader() -> Reader:
+    return Reader()
 
 
 @pytest.fixture(scope="module")
-def worse_night(before: list[Any], home: Home, source: str, worse: list[str]) -> Night:
-    """A night that only the comparison with the champion can hold back: the other limits are wide open."""
-    return type_night(home, source, WIDE_OPEN, *worse)
-
-
-@pytest.fixture(scope="module")
-def watched(before: list[Any], home: Home, source: str) -> Watched:
+def second(before: list[Any], home: Home, source: Path, quick: list[str], reader: Reader) -> Night:
     """A second night with the source and seed of the first, in another process, while a reader polls.
 
-    PREFECT_API_URL points to a port on which nothing listens. One limit differs from the first night: with equal
-    settings the lists would not be written again.
+    Its environment has only PATH, a HOME that is not writable, and a PREFECT_API_URL that points to a port on which
+    nothing listens. One limit differs from the first night: with equal settings the lists would not be written again.
     """
-    done = SPAWN.Event()
-    answer, question = SPAWN.Pipe(duplex=False)
-    reader = SPAWN.Process(target=poll, args=(home, done, question), daemon=True)
-    reader.start()
-    assert answer.recv() == "reading"
-    night = run_night(home, source, BARE | {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.89", "PREFECT_API_URL": dead_address()})
-    done.set()
-    n_reads, seen, failures = answer.recv()
-    reader.join()
-    return Watched(night, n_reads, seen, failures)
+    with polling(home, reader):
+        variables = {"RECSYS_GATE__MAX_MAE_MEDIAN": "0.89", "PREFECT_API_URL": dead_address()}
+        return run_night(home, source, BARE | variables, *quick)
 
 
 def test_summary_is_one_object(first: Night, home: Home) -> None:
@@ -194,8 +247,6 @@ def test_metrics_have_rows_for_slices_and_for_all(first: Night, home: Home) -> N
 
 
 def test_a_night_with_a_config_file_and_a_split_by_time(tmp_path: Path) -> None:
-    from recsys.models import MODELS  # not above: the reader of `watched` imports this file, and does not need torch
-
     shipped = MODELS["softmax"].configure(10_000, 5)
     few = shipped.training.model_copy(update={"epochs": 3})
     config = shipped.model_copy(update={"embedding_dim": 5, "training": few})
@@ -238,7 +289,7 @@ def test_the_reason_of_a_refusal_is_in_runs(refused: Night, home: Home) -> None:
     recorded = ask(home, "select verdict, published, reason from runs where run_id = $1", run_id)
     assert recorded == [("data refused", False, refused.summary["reason"])]
     counted = "select source_table, rule, count(*), max(source_line) from quarantine where run_id = $1 group by all"
-    assert ask(home, counted, run_id) == [("ratings", "rating_on_scale", N_BROKEN, N_BROKEN)]
+    assert ask(home, counted, run_id) == [("ratings", "rating_on_scale", N_BROKEN, N_BROKEN + 1)]
 
 
 def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> None:
@@ -252,17 +303,13 @@ def test_poor_model_is_held_back(held: Night, home: Home, before: list[Any]) -> 
     assert [0.3 < value < 1 for (value,) in ask(home, errors, held.summary["run_id"])] == [True, True]
 
 
-def test_a_model_worse_than_the_champion_is_held_back(
-    worse_night: Night, first: Night, home: Home, before: list[Any]
-) -> None:
+def test_a_model_worse_than_the_champion_is_held_back(held: Night, first: Night, home: Home) -> None:
     """SQL reads the verdict, the reason, the champion and the differences."""
-    assert worse_night.exit_code == 4
-    run_id, champion = worse_night.summary["run_id"], first.summary["run_id"]
-    assert f"holdout MAE is worse than that of run {champion} by 0." in worse_night.stderr
-    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in worse_night.stderr
-    assert recommendations(home) == before
+    run_id, champion = held.summary["run_id"], first.summary["run_id"]
+    assert f"holdout MAE is worse than that of run {champion} by 0." in held.stderr
+    assert "RECSYS_GATE__MAX_MAE_REGRESSION=0." in held.stderr
     recorded = ask(home, "select verdict, published, champion, reason from runs where run_id = $1", run_id)
-    assert recorded == [("held back", False, champion, worse_night.summary["reason"])]
+    assert recorded == [("held back", False, champion, held.summary["reason"])]
     (query,) = re.findall(
         r"### Reading the verdict.*?```sql\n(.*?)```", GATE.read_text(encoding="utf-8"), flags=re.DOTALL
     )
@@ -278,31 +325,31 @@ def test_a_model_worse_than_the_champion_is_held_back(
     )
 
 
-def test_a_model_equal_to_the_champion_passes_the_gate(watched: Watched, first: Night, home: Home) -> None:
-    assert watched.night.exit_code == 0, watched.night.stderr
-    run_id = watched.night.summary["run_id"]
+def test_a_model_equal_to_the_champion_passes_the_gate(second: Night, first: Night, home: Home) -> None:
+    assert second.exit_code == 0, second.stderr
+    run_id = second.summary["run_id"]
     ((verdict, champion),) = ask(home, "select verdict, champion from runs where run_id = $1", run_id)
     assert (verdict, champion) == ("published", first.summary["run_id"])
     query = "select distinct value from metrics where run_id = $1 and metric like '%difference%'"
     assert ask(home, query, run_id) == [(0.0,)]
 
 
-def test_a_reader_sees_one_complete_run_at_a_time(watched: Watched, first: Night) -> None:
-    assert watched.failures == []
-    assert watched.n_reads > 20
-    run_ids = (first.summary["run_id"], watched.night.summary["run_id"])
-    assert watched.seen == [[(run_id, N_USERS * 10)] for run_id in run_ids]
+def test_a_reader_sees_one_complete_run_at_a_time(second: Night, first: Night, reader: Reader) -> None:
+    assert reader.failures == []
+    assert reader.n_reads > 10
+    run_ids = (first.summary["run_id"], second.summary["run_id"])
+    assert reader.seen == [[(run_id, N_USERS * 10)] for run_id in run_ids]
 
 
-def test_same_seed_gives_the_same_table(watched: Watched, home: Home, before: list[Any]) -> None:
-    assert watched.night.exit_code == 0, watched.night.stderr
+def test_same_seed_gives_the_same_table(second: Night, home: Home, before: list[Any]) -> None:
+    assert second.exit_code == 0, second.stderr
     assert [row[:-1] for row in recommendations(home)] == [row[:-1] for row in before]
 
 
 def test_a_night_is_published_against_the_gate(
-    watched: Watched,
+    second: Night,
     home: Home,
-    source: str,
+    source: Path,
     worse: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -317,28 +364,23 @@ def test_a_night_is_published_against_the_gate(
     assert {row[-1] for row in recommendations(home)} == {run_id}
 
 
-def test_the_next_night_removes_a_forgotten_user(tmp_path: Path) -> None:
+def test_the_next_night_removes_a_forgotten_user(
+    first: Night, home: Home, source: Path, quick: list[str], tmp_path: Path
+) -> None:
     """The drops still have the user's rows. Neither the published tables nor files of earlier nights do."""
-    planted = plant(N_USERS, N_MOVIES, N_RATINGS)
-    theirs = 700419  # digits that no value in `metrics` contains
-    ratings = planted.ratings.with_columns(pl.col("user_id").replace(1, theirs))
-    users = planted.users.with_columns(pl.col("user_id").replace(1, theirs))
-    broken = {2: f"{theirs},1,99,978300760"}
-    drops = write_archive(tmp_path / "drops", "canonical", ratings, planted.movies, users, broken)
-    home = Home(tmp_path / "home")
-    first = type_night(home, str(drops))
-    assert first.exit_code == 0, first.stderr
-    assert traces(home, theirs) == {
+    home = copy_of_first(home, tmp_path)
+    assert traces(home, THEIRS) == {
         "recommendations": 10, "recommendation_history": 10, "users": 1, "quarantine": 1
     }  # fmt: skip
 
-    assert CliRunner().invoke(main, ["forget", str(theirs), "--home", str(home.root)]).exit_code == 0
+    assert CliRunner().invoke(main, ["forget", str(THEIRS), "--home", str(home.root)]).exit_code == 0
+    drops = Path(shutil.copytree(source, tmp_path / "drops"))
     late = "user_id,movie_id,rating,rated_at\n2,1,5,2000-12-31T23:59:58\n"
     (drops / "ratings-late.csv").write_text(late, encoding="utf-8")
-    second = type_night(home, str(drops))
+    second = type_night(home, drops, WIDE_OPEN, *quick)
 
     assert second.exit_code == 0, second.stderr
-    assert traces(home, theirs) == {}
+    assert traces(home, THEIRS) == {}
     assert ask(home, "select count(distinct user_id) from recommendations") == [(N_USERS - 1,)]
     assert ask(home, "select count(*) from recommendations where user_id = 2 and movie_id = 1") == [(0,)]
     assert [path.name for path in home.runs.iterdir()] == [second.summary["run_id"]]
@@ -346,64 +388,38 @@ def test_the_next_night_removes_a_forgotten_user(tmp_path: Path) -> None:
     assert ask(home, "select count(*) from runs") == [(2,)]
 
 
-def test_a_night_without_a_server_logs_one_line_about_it(first: Night, watched: Watched) -> None:
-    none, dead = ([line for line in night.stderr.splitlines() if "Prefect" in line] for night in (first, watched.night))
-    assert [line.partition(" ")[2] for line in none] == ["no Prefect server is configured; the night runs without one"]
-    assert len(dead) == 1
-    assert re.search(
-        r"the Prefect server at http://127\.0\.0\.1:\d+/api does not answer; the night runs without", dead[0]
-    )
+def test_a_night_without_a_server_logs_one_line_about_it(interrupted: Interrupted, second: Night) -> None:
+    assert interrupted.words.count("Prefect") == 1
+    assert "no Prefect server is configured; the night runs without one" in interrupted.words
+    (dead,) = [line for line in second.stderr.splitlines() if "Prefect" in line]
+    assert re.search(r"the Prefect server at http://127\.0\.0\.1:\d+/api does not answer; the night runs without", dead)
 
 
-def test_the_first_line_names_the_night(first: Night, source: str) -> None:
-    assert f"night on {source}, tables in " in first.stderr.splitlines()[0]
+def test_the_first_line_names_the_night(interrupted: Interrupted, source: Path) -> None:
+    assert f"night on {source}, tables in {interrupted.home.root}" in " ".join(interrupted.words.split()[:20])
 
 
-def test_a_second_night_at_the_same_time_is_refused(tmp_path: Path) -> None:
-    """The other night gets SIGSTOP as soon as it holds the lock."""
-    home = Home(tmp_path / "home")
-    with started(home, SOURCE) as other:
-        wait_for("the other night", lambda: any(home.root.glob("runs/*/config.json")))
-        other.send_signal(signal.SIGSTOP)
-        night = type_night(home, SOURCE)
-    assert night.exit_code == 1
-    assert f"is running on {home.root}" in night.stderr
-    assert len(list(home.runs.iterdir())) == 1
+def test_a_second_night_at_the_same_time_is_refused(terminated: Terminated) -> None:
+    assert terminated.second.exit_code == 1
+    assert f"is running on {terminated.home.root}" in terminated.second.stderr
+    assert terminated.n_runs == 2, "those of the first night and of the one that is running"
 
 
-def test_sigterm_records_the_night_as_failed_and_sends_an_alert(tmp_path: Path) -> None:
+def test_sigterm_records_the_night_as_failed_and_sends_an_alert(terminated: Terminated) -> None:
     """A machine that shuts down sends SIGTERM. The alert names the step."""
-    home, alerts = Home(tmp_path / "home"), tmp_path / "alerts.jsonl"
-    with started(home, LONG, RECSYS_ALERT_FILE=str(alerts)) as night:
-        wait_for("the training", lambda: is_training(home))
-        assert descendants(night.pid) == {}
-        night.terminate()
-        assert night.wait(60) == 143
-    assert ask(home, "select verdict from runs") == [("failed",)]
-    (alert,) = map(json.loads, alerts.read_text().splitlines())
+    assert terminated.exit_code == 143
+    assert terminated.children == {}
+    assert ask(terminated.home, "select verdict from runs order by run_id") == [("published",), ("failed",)]
+    (alert,) = terminated.alerts
     assert (alert["kind"], alert["step"]) == ("crashed", "choose_network")
 
 
-def test_ctrl_c_in_a_terminal_says_how_to_resume(tmp_path: Path) -> None:
-    """The driver of a pseudo-terminal sends the signal. docs/benchmarks.md has the seconds."""
-    home = Home(tmp_path / "home")
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execve(RECSYS, [str(RECSYS), *command(home, LONG)], BARE)
-    shown = read_in_background(terminal)
-    try:
-        wait_for("the training", lambda: is_training(home))
-        os.write(terminal, b"\x03")
-        status = wait_for("the end", lambda: ended_with(pid))
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        raise
-    assert status == 130
-    (run,) = home.runs.iterdir()
-    words = " ".join(b"".join(shown).decode().split())
-    assert f"interrupted in step choose_network of run {run.name}" in words
-    assert "run the same command again" in words
-    assert "Traceback" not in words
+def test_ctrl_c_in_a_terminal_says_how_to_resume(interrupted: Interrupted) -> None:
+    """docs/benchmarks.md has the seconds."""
+    assert interrupted.exit_code == 130
+    assert f"interrupted in step choose_network of run {interrupted.run_id}" in interrupted.words
+    assert "run the same command again" in interrupted.words
+    assert "Traceback" not in interrupted.words
 
 
 @pytest.mark.parametrize(
@@ -461,33 +477,27 @@ def dead_address() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}/api"
 
 
-def command(home: Home, source: str, *options: str) -> list[str]:
+def command(home: Home, source: str | Path, *options: str) -> list[str]:
     fixed = ("--model", "ordinal", "--json")
-    return ["nightly", "--source", source, "--home", str(home.root), *fixed, *options]
+    return ["nightly", "--source", str(source), "--home", str(home.root), *fixed, *options]
 
 
-def run_night(home: Home, source: str, environment: Mapping[str, str], *options: str) -> Night:
+def run_night(home: Home, source: Path, environment: Mapping[str, str], *options: str) -> Night:
     """Runs a night in a separate process."""
     line = [str(RECSYS), *command(home, source, *options)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     return Night(done.returncode, done.stdout, done.stderr)
 
 
-def type_night(home: Home, source: str, variables: Mapping[str, str] | None = None, *options: str) -> Night:
+def type_night(home: Home, source: str | Path, variables: Mapping[str, str] | None = None, *options: str) -> Night:
     """Runs a night in this process."""
     done = CliRunner().invoke(main, command(home, source, *options), env=variables)
     return Night(done.exit_code, done.stdout, done.stderr)
 
 
-@contextmanager
-def started(home: Home, source: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Starts a night in a separate process, which is killed if it still runs at the end of the block."""
-    line, quiet = [str(RECSYS), *command(home, source)], subprocess.DEVNULL
-    with subprocess.Popen(line, env=BARE | variables, stdout=quiet, stderr=quiet) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def copy_of_first(home: Home, folder: Path) -> Home:
+    """A copy of the home as the first night left it."""
+    return Home(Path(shutil.copytree(home.root.with_name("after-first"), folder / "home")))
 
 
 def is_training(home: Home) -> bool:
@@ -514,9 +524,23 @@ def read_in_background(terminal: int) -> list[bytes]:
 
 
 def write_source(path: Path, broken_lines: Mapping[int, str]) -> Path:
-    """Writes good ratings in the layout of ML-1M, with `broken_lines` inserted."""
+    """Writes good ratings as drops, with `broken_lines` inserted. User 1 is called THEIRS."""
     planted = plant(N_USERS, N_MOVIES, N_RATINGS)
-    return write_archive(path, "ml-1m", planted.ratings, planted.movies, planted.users, broken_lines)
+    ratings, users = (
+        table.with_columns(pl.col("user_id").replace(1, THEIRS)) for table in (planted.ratings, planted.users)
+    )
+    return write_archive(path, "canonical", ratings, planted.movies, users, broken_lines)
+
+
+def write_config(folder: Path, epochs: int, l2_factor: float = 1) -> list[str]:
+    """Options of a small ordinal network, with every L2 penalty multiplied by `l2_factor`."""
+    shipped = MODELS["ordinal"].configure(N_RATINGS, 5)
+    values = {name: l2_factor * value if name.startswith("l2") else value for name, value in shipped}
+    training = shipped.training.model_copy(update={"epochs": epochs})
+    config = type(shipped).model_validate(values | {"embedding_dim": 8, "training": training})
+    path = folder / "config.json"
+    path.write_text(json.dumps({"model": "ordinal", "config": config.model_dump(mode="json")}))
+    return ["--config", str(path)]
 
 
 def ask(home: Home, query: str, *params: str) -> list[Any]:
@@ -539,19 +563,31 @@ def traces(home: Home, user_id: int) -> dict[str, int]:
     return {table: count for table, [(count,)] in found.items() if count}
 
 
-def poll(home: Home, done: Event, results: Connection) -> None:
-    """A reader in a separate process. It polls until `done`, reads once more and sends what it saw."""
-    n_reads, seen, failures = 0, list[Any](), list[str]()
-    results.send("reading")
-    over = False
-    while not over:
-        over = done.is_set()
-        try:
-            answer = ask(home, "select run_id, count(*) from recommendations group by run_id")
-        except duckdb.Error as error:
-            failures.append(repr(error))
-        else:
-            seen += [answer] if answer not in seen else []
-        n_reads += 1
-        time.sleep(0.2)  # often enough to see each run, and rarely enough to leave time to the publisher
-    results.send((n_reads, seen, failures))
+@contextmanager
+def polling(home: Home, reader: Reader) -> Iterator[None]:
+    """Reads in a thread until the end of the block, and once more after it."""
+    done = threading.Event()
+
+    def poll() -> None:
+        over = False
+        while not over:
+            over = done.wait(0.2)  # often enough to see each run, and rarely enough to leave time to the publisher
+            read_once(home, reader)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def read_once(home: Home, reader: Reader) -> None:
+    reader.n_reads += 1
+    try:
+        answer = ask(home, "select run_id, count(*) from recommendations group by run_id")
+    except duckdb.Error as error:
+        reader.failures.append(repr(error))
+    else:
+        reader.seen += [answer] if answer not in reader.seen else []

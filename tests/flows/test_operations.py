@@ -13,6 +13,7 @@ from flows.cli.main import main
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
 from tests.support.archives import write_archive
+from tests.support.planted import quick_config
 
 PLANTED = plant(100, 60, 3000)
 NIGHTS = [PLANTED.ratings["rated_at"].sort()[place] for place in (2100, 2999)]
@@ -24,8 +25,11 @@ pytestmark = pytest.mark.slow
 def environment() -> Iterator[pytest.MonkeyPatch]:
     """Settings for which a night takes seconds, and no Prefect server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_MODEL", "nmf")
+        config = {"model": "nmf", "config": quick_config("nmf", epochs=1).model_dump(mode="json")}
+        patch.setenv("RECSYS_MODEL", "auto")
+        patch.setenv("RECSYS_CONFIG", json.dumps(config))
         patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
+        patch.setenv("RECSYS_GATE__MAX_MAE_MEDIAN", "5")
         patch.setenv("RECSYS_RANK__RETRIEVERS", '["popularity"]')
         patch.setenv("PREFECT_API_URL", "")
         yield patch

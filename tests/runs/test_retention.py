@@ -1,6 +1,7 @@
 """Which files of earlier runs are deleted, and which are kept for roll-backs, for the gate and for readers of logs."""
 
 import logging
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +10,9 @@ import pytest
 
 from recsys.home import Home, Run
 from recsys.runs.retention import retain_runs
-from recsys.runs.rollback import roll_back
 from recsys.settings import HistoryConfig
 from recsys.warehouse.publish import record
-from tests.support.warehouses import make_frames, make_outcome, publish, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, roll_back, write_night
 
 PUBLISHED = [f"202611{day}T030000Z" for day in (21, 22, 23, 24, 25)]
 HELD_BACK = "20261120T030000Z"
@@ -31,16 +31,25 @@ def write_folder(run: Run) -> None:
             (path / "file").write_text("x" * 1000)
 
 
-@pytest.fixture
-def home(home: Home, tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One night that was held back and five that published, each with a folder. The history has the last three."""
+    folder = tmp_path_factory.mktemp("published")
+    home = Home(folder / "home")
     record(make_outcome(HELD_BACK, "held back", "x"), home)
     write_folder(home.run(HELD_BACK))
     for day, run_id in enumerate(PUBLISHED, start=1):
-        tonight = write_night(tmp_path / run_id, make_frames())
+        tonight = write_night(folder / run_id, make_frames())
         outcome = replace(make_outcome(run_id), as_of=datetime(1998, 4, day, tzinfo=UTC))
         publish(outcome, replace(tonight, copies=home.run(run_id).served, history_runs=3), home)
         write_folder(home.run(run_id))
+    return home
+
+
+@pytest.fixture
+def home(published: Home, home: Home) -> Home:
+    """A copy of `published`."""
+    shutil.copytree(published.root, home.root)
     return home
 
 

@@ -1,5 +1,6 @@
 """Rolling back to an earlier run, and nights after a roll-back, on a warehouse of three runs."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +10,29 @@ import pytest
 from recsys.errors import HomeBusy, NotPublished, PublishError, UsageError
 from recsys.home import Home
 from recsys.runs.night import locked
-from recsys.runs.rollback import list_targets, release, roll_back
+from recsys.runs.rollback import list_targets, release
 from recsys.warehouse.lookup import find_held, find_published, find_served
 from recsys.warehouse.publish import record
-from tests.support.warehouses import make_frames, make_outcome, publish, write_night
+from tests.support.warehouses import make_frames, make_outcome, publish, roll_back, write_night
 
 RUNS = ("20261121T030000Z", "20261122T030000Z", "20261123T030000Z")
 
 
-@pytest.fixture
-def home(home: Home, tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with three published runs, whose `rating_hat` is 1, 2 and 3."""
+    folder = tmp_path_factory.mktemp("published")
+    home = Home(folder / "home")
     for stars, run_id in enumerate(RUNS, start=1):
-        tonight = write_night(tmp_path / run_id, make_frames(rating_hat=stars))
+        tonight = write_night(folder / run_id, make_frames(rating_hat=stars))
         publish(make_outcome(run_id), replace(tonight, copies=home.run(run_id).served), home)
+    return home
+
+
+@pytest.fixture
+def home(published: Home, home: Home) -> Home:
+    """A copy of `published`."""
+    shutil.copytree(published.root, home.root)
     return home
 
 

@@ -23,7 +23,7 @@ FORKS.set_forkserver_preload(["polars", "tests.support.publishing"])
 
 USERS, MOVIES, N = 500, 100, 10
 ROWS = USERS * N  # of the lists
-PAUSE_SECONDS = 0.3  # between two reads of one reader; eight readers then leave time to the publisher
+PAUSE_SECONDS = 0.3  # between two reads of one reader; several readers then leave time to the publisher
 
 
 def write_pair(folder: Path) -> list[Tonight]:

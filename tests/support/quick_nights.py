@@ -32,7 +32,7 @@ def preload() -> None:
     An earlier test may have started it with another environment and other modules.
     """
     multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    forkserver.set_forkserver_preload(["torch", "duckdb", "great_expectations"])
+    forkserver.set_forkserver_preload(["torch", "torch._dynamo", "duckdb", "great_expectations"])
 
 
 def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | None:

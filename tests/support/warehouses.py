@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recsys.runs import rollback as rollback_module
 from recsys.warehouse import audit as audit_module
 from recsys.warehouse import publish as publish_module
 from recsys.warehouse.build import Tonight
@@ -27,6 +28,7 @@ audit = partial(audit_module.audit, validate=count_offences)
 publish = partial(publish_module.publish, validate=count_offences)
 backfill = partial(publish_module.backfill, validate=count_offences)
 restore = partial(publish_module.restore, validate=count_offences)
+roll_back = partial(rollback_module.roll_back, validate=count_offences)
 
 AS_OF = datetime(1998, 4, 23, tzinfo=UTC)
 

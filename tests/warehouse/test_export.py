@@ -1,10 +1,11 @@
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recsys.home import Home
 from recsys.warehouse import export as module
 from recsys.warehouse.export import EXPORTED, export
 from recsys.warehouse.publish import record
+from tests.support.publishing import FORKS
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 FIRST, SECOND, THIRD = (f"202611{day}T030000Z" for day in (20, 21, 22))
@@ -219,22 +221,17 @@ def test_a_forgotten_user_is_removed_by_the_next_export(
     assert export(served, lake).changed is False
 
 
-KILLED = """
-import sys, os, signal
-from pathlib import Path
-from recsys.home import Home
-from recsys.warehouse import export as module
-real = module.{step}
-calls = 0
-def killed(*args):
-    global calls
-    calls += 1
-    if calls == {call}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-module.{step} = killed
-module.export(Home(Path(sys.argv[1])), Path(sys.argv[2]))
-"""
+def killed_export(step: str, call: int, home: Home, lake: Path) -> None:
+    """Exports in a process that kills itself before the given call of a step."""
+    real, calls = getattr(module, step), count(1)
+
+    def killed(*arguments: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+
+    setattr(module, step, killed)
+    export(home, lake)
 
 
 @pytest.mark.parametrize(("step", "call"), [("_copy", 3), ("_swap_in", 1), ("_swap_in", 4), ("_write_latest", 1)])
@@ -244,9 +241,10 @@ def test_after_a_kill_readers_see_whole_files_and_the_next_export_completes(
     export(served, lake)
     publish_next(SECOND)
     before = set(files_in(lake))
-    program = KILLED.format(step=step, call=call)
-    child = subprocess.run([sys.executable, "-c", program, str(served.root), str(lake)], check=False)
-    assert child.returncode == -9
+    child = FORKS.Process(target=killed_export, args=(step, call, served, lake))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     assert latest(lake)["run_id"] == FIRST
     seen = {path for path in files_in(lake) if not path.startswith(".")}
     assert before <= seen
@@ -267,15 +265,15 @@ def test_readers_see_only_whole_partitions_during_exports(home: Home, lake: Path
     ended = threading.Event()
 
     def read() -> None:
-        while not ended.is_set():
+        while not ended.wait(0.005):
             counts.update(pl.read_parquet(path).height for path in lake.glob("recommendations/*/*.parquet"))
 
     reader = threading.Thread(target=read)
     reader.start()
-    for night in range(1, 4):
+    for night in range(1, 3):
         publish(make_outcome(f"r{night}"), tonight, home)
         export(home, lake)
     ended.set()
     reader.join()
     assert counts == {n_rows}
-    assert len(partitions(lake)) == 4
+    assert len(partitions(lake)) == 3
