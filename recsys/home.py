@@ -1,10 +1,21 @@
 """Every path below `--home`."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named after its start in UTC, so that names sort by time
+RUN_NAME = re.compile(r"\d{8}T\d{6}Z(-[0-9a-f]+)?(-check)?")
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run of a night or of a check may have this name."""
+    try:
+        datetime.strptime(name.partition("-")[0], RUN_ID)
+    except ValueError:
+        return False
+    return RUN_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,17 @@ class Home:
         """Returns the run of this name, whether or not its folder still exists."""
         started_at = datetime.strptime(run_id.partition("-")[0], RUN_ID).replace(tzinfo=UTC)
         return Run(run_id, started_at, self)
+
+    def list_runs(self) -> "list[Run]":
+        """Returns the runs that have a folder, oldest first; folders with other names are left out."""
+        return [self.run(path.name) for path in self._run_folders() if is_run_name(path.name)]
+
+    def list_strays(self) -> list[Path]:
+        """Returns the folders among the runs that no run has made, for example the copy of one."""
+        return [path for path in self._run_folders() if not is_run_name(path.name)]
+
+    def _run_folders(self) -> list[Path]:
+        return sorted(path for path in self.runs.iterdir() if path.is_dir()) if self.runs.exists() else []
 
     @property
     def lock(self) -> Path:

@@ -119,9 +119,8 @@ def reuse(key: str, snapshot: Snapshot, previous: Previous, config: CheckConfig,
 
 def _list_results(run: Run) -> Iterator[tuple[Run, Result]]:
     """The other runs of this home that have a result, newest first."""
-    for folder in sorted(run.home.runs.glob("*"), reverse=True):
-        earlier = Run(folder.name, run.started_at, run.home)
-        if folder.name == run.run_id or not earlier.findings.exists():
+    for earlier in reversed(run.home.list_runs()):
+        if earlier.run_id == run.run_id or not earlier.findings.exists():
             continue
         try:
             yield earlier, read_result(earlier.findings)

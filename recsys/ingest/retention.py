@@ -14,6 +14,7 @@ from recsys.ingest.readings import is_free_of
 from recsys.ingest.snapshot import Snapshot, list_snapshots
 from recsys.ingest.write import ASIDE, is_idle
 from recsys.settings import SnapshotConfig
+from recsys.warehouse.lookup import find_in_use
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def list_outdated(present: Snapshot, keep: int) -> list[Path]:
 
 def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
     """Lists the folders that may have rows of forgotten users: snapshots, leftovers of killed runs, parsed drops, and
-    earlier runs.
+    earlier runs. A run that is still served is kept until another one is published.
     """
     assert forgotten.newest
     home, moment = run.home, forgotten.newest.strftime(RUN_ID)
@@ -101,7 +102,17 @@ def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
     snapshots = [one for folder in datasets for one in list_snapshots(folder) if not is_free_of(one, forgotten)]
     leftovers = [path for folder in datasets for path in folder.glob(f"{ASIDE}*") if is_idle(folder)]
     parsed = [path for path in home.parsed.glob("*") if not is_parsed_without(path, forgotten)]
-    runs = [path for path in home.runs.iterdir() if path != run.folder and path.name[: len(moment)] <= moment]
+    earlier = [one for one in home.list_runs() if one.run_id[: len(moment)] <= moment and one.run_id != run.run_id]
+    in_use = find_in_use(run)
+    runs = [one.folder for one in earlier if one.run_id not in in_use]
+    for one in (one for one in earlier if one.run_id in in_use):
+        log.warning(
+            "run %s was made before the last request to forget and is still served; its folder is kept until another "
+            "run is published",
+            one.run_id,
+        )
+    for folder in home.list_strays():
+        log.warning("%s may have rows of forgotten users, and no run made it. Next: remove it", folder)
     return [path for path in (*(one.folder for one in snapshots), *leftovers, *parsed, *runs) if path.is_dir()]
 
 

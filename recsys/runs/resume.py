@@ -58,11 +58,11 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
     If a run was killed after it had published, it is the served run by now. This does not count as a difference.
     """
     oldest = datetime.now(UTC) - timedelta(hours=hours)
-    for path in sorted(home.runs.glob("*/inputs.json"), reverse=True):
-        run = home.run(path.parent.name)
+    for run in reversed(home.list_runs()):
         if run.started_at < oldest:
             return None
-        if is_unfinished(run) and _are_alike(read_json(path), inputs, run):
+        before = _read_record(run.inputs)
+        if before and is_unfinished(run) and _are_alike(before, inputs, run):
             return run
     return None
 
@@ -81,8 +81,7 @@ def describe_interruption(home: Home) -> str:
 
 def find_last(home: Home) -> Run | None:
     """The newest run of the home, however it ended; checks do not count."""
-    paths = sorted(home.runs.glob("*/inputs.json"))
-    return home.run(paths[-1].parent.name) if paths else None
+    return next((run for run in reversed(home.list_runs()) if run.inputs.exists()), None)
 
 
 def mark_begun(run: Run, inputs: Inputs) -> None:
@@ -95,15 +94,15 @@ def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: boo
 
     `counts` is False if a person or the machine interrupted the run, which does not count as a failure.
     """
-    before = read_json(run.ended)["failures"] if run.ended.exists() else 0
-    write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": before + (verdict == "failed" and counts)})
+    failures = _read_record(run.ended).get("failures", 0) + (verdict == "failed" and counts)
+    write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": failures})
     if verdict != "failed":
         shutil.rmtree(run.results, ignore_errors=True)
 
 
 def read_failure(run: Run) -> str | None:
     """The reason of the last failure; None if the run has not failed."""
-    ended = read_json(run.ended) if run.ended.exists() else {}
+    ended = _read_record(run.ended)
     return str(ended["reason"]) if ended.get("verdict") == "failed" else None
 
 
@@ -115,7 +114,8 @@ def mark_step(run: Run, step: str) -> None:
 
 def read_step(run: Run) -> Underway | None:
     """The run's current or last step."""
-    return Underway(**read_json(run.underway)) if run.underway.exists() else None
+    record = _read_record(run.underway)
+    return Underway(record["step"], record["since"]) if {"step", "since"} <= record.keys() else None
 
 
 def key_of(inputs: Inputs) -> str:
@@ -125,9 +125,26 @@ def key_of(inputs: Inputs) -> str:
 
 
 def is_unfinished(run: Run) -> bool:
-    """Whether the run is running, was killed, or failed and can be resumed."""
-    ended = read_json(run.ended) if run.ended.exists() else None
-    return ended is None or (ended["verdict"] == "failed" and ended["failures"] < MOST_FAILURES)
+    """Whether the run is running, was killed, or failed and can be resumed. With a damaged record, it cannot."""
+    if not run.ended.exists():
+        return True
+    ended = _read_record(run.ended)
+    return ended.get("verdict") == "failed" and ended.get("failures", MOST_FAILURES) < MOST_FAILURES
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The content of a record of a run; empty if it is missing, or damaged, which is logged."""
+    if not path.exists():
+        return {}
+    try:
+        record = read_json(path)
+        if isinstance(record, dict):
+            return record
+        problem = "it is not an object"
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    logger.warning("%s is damaged (%s) and is ignored. Next: remove the folder of this run", path, problem)
+    return {}
 
 
 def _are_alike(before: Inputs, now: Inputs, run: Run) -> bool:

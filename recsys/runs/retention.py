@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recsys.home import Run
 from recsys.settings import HistoryConfig
-from recsys.warehouse.lookup import find_served, list_remembered
+from recsys.warehouse.lookup import find_in_use, list_remembered
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +18,10 @@ def retain_runs(run: Run, config: HistoryConfig) -> int:
     Tonight's run (`run`) and the run whose lists are served (tomorrow's champion) keep all their files. A file that
     cannot be deleted is logged and skipped.
     """
-    served = find_served(run.home)
-    whole = {run.run_id} | ({served["run_id"]} if served else set())
-    names = sorted((path.name for path in run.home.runs.iterdir() if path.is_dir()), reverse=True)
-    earlier = [run.home.run(name) for name in names if name not in whole]
+    in_use = find_in_use(run)
+    earlier = [one for one in reversed(run.home.list_runs()) if one.run_id not in in_use]
+    for folder in run.home.list_strays():
+        logger.warning("%s is not the folder of a run and is left alone. Next: remove it if nobody needs it", folder)
     freed = sum(_remove(path) for path in _list_outdated(earlier, list_remembered(run.home), config))
     if freed:
         logger.info("removed outdated files of earlier runs: %.1f MB", freed / 1e6)

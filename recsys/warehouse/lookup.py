@@ -14,7 +14,7 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.errors import NotPublished
-from recsys.home import Home
+from recsys.home import Home, Run
 
 
 def list_runs(home: Home, limit: int) -> pl.DataFrame:
@@ -62,6 +62,15 @@ def find_served(home: Home) -> dict[str, Any] | None:
     with reading(home) as connection:
         rows = select(connection, sql.read("served_run"))
     return rows.row(0, named=True) if len(rows) else None
+
+
+def find_in_use(tonight: Run) -> set[str]:
+    """The runs whose folders are needed whole: tonight's, and the one whose lists are served.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    served = find_served(tonight.home)
+    return {tonight.run_id} | ({str(served["run_id"])} if served else set())
 
 
 def find_held(home: Home) -> str | None:

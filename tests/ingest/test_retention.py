@@ -18,6 +18,7 @@ from recsys.ingest.write import write_snapshot
 from recsys.settings import SnapshotConfig
 from tests.support.archives import write_archive
 from tests.support.snapshots import make_run
+from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 WEEK = 7
 
@@ -99,6 +100,23 @@ def test_snapshots_and_runs_with_a_forgotten_user_are_deleted(week: list[Snapsho
     retain_snapshots(clean, run, SnapshotConfig(keep=WEEK))
     assert present([*week, clean]) == [clean]
     assert [path.name for path in home.runs.iterdir()] == [run.run_id]
+
+
+def test_the_served_run_is_kept_until_another_one_is_published(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """After a request to forget, the next night may change nothing, for example because nobody has that id."""
+    frames = make_frames()
+    served, earlier = (make_outcome(f"2026112{day}T030000Z") for day in (1, 0))
+    for outcome in (served, earlier):
+        home.run(outcome.run_id).folder.mkdir(parents=True, exist_ok=True)
+    publish(served, write_night(home.run(served.run_id).folder, frames), home)
+    forget([3], home)
+    snapshot = write_snapshot(fetch_archive("synthetic:20x15x100", home), home)
+    retain_snapshots(snapshot, tonight(home), SnapshotConfig())
+    assert [run.run_id for run in home.list_runs()] == [served.run_id, tonight(home).run_id]
+    assert f"run {served.run_id} was made before the last request to forget and is still served" in caplog.text
+    publish(make_outcome(tonight(home).run_id), write_night(tonight(home).folder, frames), home)
+    retain_snapshots(snapshot, tonight(home), SnapshotConfig())
+    assert [run.run_id for run in home.list_runs()] == [tonight(home).run_id]
 
 
 def test_a_run_started_in_the_second_of_the_request_is_deleted(home: Home) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys.home import Home, Run
+from recsys.runs.resume import find_last, find_unfinished, is_unfinished, mark_ended, read_failure, read_step
 from recsys.runs.retention import retain_runs
 from recsys.settings import HistoryConfig
 from recsys.warehouse.publish import record
@@ -93,3 +94,35 @@ def test_a_folder_that_cannot_be_deleted_is_reported(
         retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1))
     assert f"{home.run(HELD_BACK).folder / 'model'} cannot be removed: [Errno 13] Permission denied" in caplog.text
     assert "Next: remove it" in caplog.text
+
+
+def test_folders_that_no_run_has_made_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They do not stop a night either: a copy of a run, a typing error, or a date that does not exist."""
+    home = Home(tmp_path)
+    names = ("20261121T030000Z.bak", "old", "20261399T030000Z", "20261121T030000Z copy")
+    for name in (*names, "20261121T030000Z", "20261121T030000Z-2-check"):
+        (home.runs / name).mkdir(parents=True)
+    (home.runs / "20261121T030000Z.bak" / "inputs.json").write_text("{}")
+    assert [run.run_id for run in home.list_runs()] == ["20261121T030000Z", "20261121T030000Z-2-check"]
+    tonight = home.run("20261122T030000Z")
+    tonight.folder.mkdir()
+    publish(make_outcome(tonight.run_id), write_night(tonight.folder, make_frames()), home)
+    retain_runs(tonight, HistoryConfig())
+    assert find_unfinished({}, home, hours=10**6) is None
+    assert find_last(home) is None
+    assert all((home.runs / name).exists() for name in names)
+    assert all(f"{name} is not the folder of a run" in caplog.text for name in names)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"failures": 1}'])
+def test_damaged_records_do_not_stop_a_night(content: str, tmp_path: Path) -> None:
+    run = Home(tmp_path).run(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    run.folder.mkdir(parents=True)
+    for path in (run.inputs, run.ended, run.underway):
+        path.write_text(content)
+    assert find_unfinished({"a": 1}, run.home, hours=20) is None
+    assert not is_unfinished(run)
+    assert read_step(run) is None
+    assert read_failure(run) is None
+    mark_ended(run, "failed", "no good")
+    assert read_failure(run) == "no good"
