@@ -174,20 +174,25 @@ def score(
 def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -> Published:
     """Replaces last night's tables with tonight's, after the audit.
 
-    A night that is earlier than the served one, on the same dataset, is only added to the history. Lists that equal the
-    served ones are not written again.
+    A night that was requested for a moment before the served one (`settings.as_of`), on the same dataset, is only added
+    to the history. A night on all data is published, even if the data now end earlier than before. Lists that equal
+    the served ones are not written again.
     """
     tonight = _gather(lists, checked, run, settings)
     outcome = describe_run(run, verdict="published", reason=None)
     served = find_served(run.home)
     if served is None or served["dataset"] != outcome.dataset:
         return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
+    if settings.as_of and served["as_of"] > outcome.as_of:
+        reason = f"run {served['run_id']}, of a later night, is still served; the lists are only in the history"
+        logger.info("%s", reason)
+        outcome = replace(outcome, verdict="backfilled", published=False, reason=reason)
+        return Published(outcome.verdict, reason, backfill(outcome, tonight, run.home))
     if served["as_of"] > outcome.as_of:
-        logger.info(
-            "run %s, of a later night, is still served; tonight's lists are added to the history", served["run_id"]
-        )
-        outcome = replace(outcome, verdict="backfilled", published=False)
-        return Published(outcome.verdict, outcome.reason, backfill(outcome, tonight, run.home))
+        logger.warning(
+            "the data end at %s, before those of run %s, which is served (%s)",
+            outcome.as_of, served["run_id"], served["as_of"],
+        )  # fmt: skip
     is_another = served["run_id"] != run.run_id  # False if this run was killed after it had published
     has_same_inputs = all(served[name] == getattr(outcome, name) for name in INPUTS)
     if is_another and has_same_inputs and serves_the_same(run.home, tonight):

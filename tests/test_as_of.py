@@ -1,5 +1,6 @@
 """A night as of T, live or backfilled, uses no rating from T on: its tables do not depend on later ratings."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -136,3 +137,23 @@ def test_a_backfilled_night_equals_the_live_one(live: Home, tmp_path: Path) -> N
     assert verdicts == [("published", True), ("backfilled", False)]
     assert as_of == [(len(read(live)["recommendations"]),)]
     assert T in list_nights(home, "canonical")
+
+
+@pytest.mark.slow
+def test_a_night_on_all_data_is_served_even_if_they_end_earlier(
+    live: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The data end earlier if the newest ratings are of a user who is forgotten. No later night has been asked for."""
+    home = Home(tmp_path / "home")
+    shutil.copytree(live.root, home.root)
+    earlier = only_before(PLANTED).filter(pl.col("rated_at") < pl.col("rated_at").max())
+    settings = settings_of(home, Source(tmp_path).write(earlier), **FIXED)
+    with night(settings) as run:
+        publish_night(prepare(settings, run), settings)
+    with duckdb.connect(home.warehouse, read_only=True) as connection:
+        rows = connection.sql("select run_id, as_of, verdict from runs order by run_id").fetchall()
+        served = connection.sql("select distinct run_id from recommendations").fetchall()
+    assert [verdict for *_, verdict in rows] == ["published", "published"]
+    assert rows[1][1] < rows[0][1]
+    assert served == [(run.run_id,)]
+    assert "before those of run" in caplog.text
