@@ -1,5 +1,9 @@
 """The watchdog: closes runs whose process is gone, notices missing nights, and sends one alert for each."""
 
+import hashlib
+import logging
+import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +25,8 @@ from recsys.files import read_json, write_json
 from recsys.home import Home
 from recsys.settings import Settings
 from recsys.warehouse.status import Status, render, status
+
+logger = logging.getLogger("recsys.watch")
 
 MAX_AGE_HOURS = 26.0  # one night a day, and two hours of slack
 
@@ -56,7 +62,7 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
         _send_late_alert(home, None, str(error), max_age_hours)
         raise
     if found.ok:
-        home.last_late_alert.unlink(missing_ok=True)
+        _remove_marks(home)
     else:
         _send_late_alert(home, _last_success(found), render(found), max_age_hours)
     return found
@@ -64,14 +70,58 @@ def run_watchdog(home: Home, max_age_hours: float) -> Status:
 
 def _send_late_alert(home: Home, last_success: str | None, reason: str, max_age_hours: float) -> None:
     """Sends one alert for the missing night after `last_success`, and repeats it every `max_age_hours`."""
-    if home.last_late_alert.exists():
-        sent = read_json(home.last_late_alert)
-        since = datetime.now(UTC) - datetime.fromisoformat(sent["at"])
-        if sent["last_success"] == last_success and since < timedelta(hours=max_age_hours):
+    for mark in _marks(home):
+        sent = _read_mark(mark)
+        if sent.get("last_success", "") == last_success and _is_recent(str(sent.get("at")), max_age_hours):
             return
     problems = send(make_alert("late", home, flow="watch", reason=reason), read_settings())
     if not problems or None in problems.values():  # if every sink failed, the next call tries again
-        write_json(home.last_late_alert, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
+        _write_mark(home, {"last_success": last_success, "at": datetime.now(UTC).isoformat()})
+
+
+def _marks(home: Home) -> tuple[Path, Path]:
+    """The record of the last alert, and where it is written instead if the home is full or cannot be written.
+
+    Without a record, the alert would be repeated at each call.
+    """
+    name = hashlib.sha256(str(home.root).encode()).hexdigest()[:12]
+    return home.last_late_alert, Path(tempfile.gettempdir()) / f"recsys-late-{os.getuid()}-{name}.json"
+
+
+def _remove_marks(home: Home) -> None:
+    for path in _marks(home):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", path, error)
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    """The content of a mark; empty if there is none, or if it is damaged."""
+    try:
+        mark = read_json(path) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read (%s), so the alert is sent again", path, error)
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _is_recent(moment: str, max_age_hours: float) -> bool:
+    try:
+        age = datetime.now(UTC) - datetime.fromisoformat(moment)
+    except (ValueError, TypeError):
+        return False
+    return timedelta(0) <= age < timedelta(hours=max_age_hours)
+
+
+def _write_mark(home: Home, mark: dict[str, str | None]) -> None:
+    for path in _marks(home):
+        try:
+            write_json(path, mark)
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", path, error)
+        else:
+            return
 
 
 def _last_success(found: Status) -> str | None:

@@ -9,6 +9,7 @@ from recsys.printable import printable
 from recsys.warehouse.lookup import find_held, read_status
 
 SUCCESS = ("published", "unchanged")
+CLOCK_SLACK_HOURS = 0.1  # by which the clocks of two machines may differ
 MAX_REASON = 300  # characters; `recsys runs` shows the whole reason
 
 
@@ -33,7 +34,8 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
     """Reads the status.
 
     `ok` means that lists are served. With `max_age_hours`, it also means that the newest successful night (verdict
-    published or unchanged) ended at most that many hours before `now`.
+    published or unchanged) ended at most that many hours before `now`, and not in the future: then the clock was wrong
+    at that time or is wrong now, and the age is unknown.
 
     Raises: NotPublished if there is a warehouse that cannot be read.
     """
@@ -41,7 +43,7 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
     served, last_success, last_night = (found.get(part) for part in ("served", "last_success", "last_night"))
     age = ((now or datetime.now(UTC)) - last_success["finished_at"]).total_seconds() / 3600 if last_success else None
     held = find_held(home)
-    fresh = max_age_hours is None or (age is not None and age <= max_age_hours)
+    fresh = max_age_hours is None or (age is not None and -CLOCK_SLACK_HOURS <= age <= max_age_hours)
     ok = served is not None and fresh
     return Status(ok, max_age_hours, age, served, last_success, last_night, held, _next(home, ok, held, last_night))
 
@@ -65,9 +67,17 @@ def _serving(status: Status) -> str:
     run = status.served
     as_of = f"{run['as_of']:%Y-%m-%d %H:%M} UTC" if run["as_of"] else "an unknown time"
     word = "published" if status.max_age_hours is None else "fresh" if status.ok else "stale"
-    age = "no night has succeeded" if status.age_hours is None else f"last good night {status.age_hours:.1f} h ago"
+    age = _describe_age(status.age_hours)
     limit = "" if status.max_age_hours is None else f", limit {status.max_age_hours:g} h"
     return f"{word}: {run['dataset']} of run {run['run_id']} is served, ratings before {as_of}; {age}{limit}"
+
+
+def _describe_age(hours: float | None) -> str:
+    if hours is None:
+        return "no night has succeeded"
+    if hours < -CLOCK_SLACK_HOURS:
+        return f"last good night {-hours:.1f} h in the future: check this machine's clock"
+    return f"last good night {max(hours, 0):.1f} h ago"
 
 
 def _next(home: Home, ok: bool, held: str | None, last_night: dict[str, Any] | None) -> str | None:

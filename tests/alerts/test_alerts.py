@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -461,6 +462,30 @@ def test_the_watchdog_sends_one_alert_for_each_missing_night(
     assert "stale: " in late[0].stdout
     assert [one["kind"] for one in hook.received] == ["late"]
     assert "systemctl status recsys-server" in hook.received[0]["next_command"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"last_success": null, "at": "yesterday"}', '{"at": 7}'])
+def test_a_damaged_mark_does_not_stop_the_watchdog(
+    content: str, home: Home, hook: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    home.root.mkdir()
+    home.last_late_alert.write_text(content)
+    for _ in range(2):
+        assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert [one["kind"] for one in hook.received] == ["late"]
+
+
+def test_the_alert_is_not_repeated_if_its_mark_cannot_be_written(
+    home: Home, hook: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is in place of the mark."""
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", hook.address)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (home.last_late_alert / "x").mkdir(parents=True)
+    for _ in range(3):
+        assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
+    assert [one["kind"] for one in hook.received] == ["late"]
 
 
 def test_the_watchdog_tries_again_if_no_sink_received_the_alert(

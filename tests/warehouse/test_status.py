@@ -51,6 +51,17 @@ def test_the_age_of_the_last_success_is_compared_with_the_limit(served: Home, ho
     assert render(found) == f"{word}: {SERVED}last good night {hours:.1f} h ago, limit 26 h{ending}"
 
 
+@pytest.mark.parametrize(("hours", "ok"), [(-0.05, True), (-1, False), (-9600, False)])
+def test_a_night_in_the_future_is_stale(served: Home, hours: float, ok: bool) -> None:
+    """The clock was ahead when it ran, or is behind now."""
+    found = status(served, 26, after(hours=hours))
+    assert found.ok == ok
+    expected = (
+        "last good night 0.0 h ago" if ok else f"last good night {-hours:.1f} h in the future: check this machine"
+    )
+    assert expected in render(found)
+
+
 def test_without_a_limit_every_age_is_ok(served: Home) -> None:
     found = status(served, None, after(days=900))
     assert found.ok
