@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import io
 import json
 import logging
 import os
@@ -97,6 +98,8 @@ def run_program(main: Callable[[], None]) -> None:
     Finalising takes most of a second after torch or Great Expectations is loaded. It also makes nanobind print a page
     of warnings about DuckDB objects that Prefect's threads still hold. Functions registered with `atexit` still run.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a title must not decide the exit code
     exit_code: list[int] = [1]
     atexit.register(_exit_now, exit_code)  # registered first, so it runs last
     signal.signal(signal.SIGTERM, _terminate)  # raises an exception, so that a night records how it ended
