@@ -380,7 +380,7 @@ create table quarantine (
     row json not null,
 );
 
-comment on table quarantine is 'Rows of the source that a run refused; one row per refused row and run.';
+comment on table quarantine is 'Rows of the source that a run refused; one row per refused row and run. Those of the newest 30 runs are kept.';
 comment on column quarantine.run_id is 'The run; see runs.';
 comment on column quarantine.source_table is 'Table that the row belongs to: ratings, movies, users, tags, links or retractions.';
 comment on column quarantine.source_file is 'Name of the source file without its folder; null for runs of older versions.';

@@ -36,6 +36,7 @@ STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions ca
 SERVED = (  # replaced as a whole by every run that publishes
     "recommendations", "default_recommendations", "similar_movies", "movies", "users",
 )  # fmt: skip
+QUARANTINE_RUNS = 30  # newest runs whose refused lines are kept; bad data would otherwise fill the file over the years
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
 LISTS = "recommendation_history"  # grows with every run that makes lists, limited to the latest runs
 TABLES = (*SERVED, *RECORDS, LISTS)
@@ -89,7 +90,23 @@ class NextFile:
         """Copies tables of the present file, without the users who asked to be forgotten."""
         with _read_errors(self.home):
             for table in (table for table in tables if self._is_stored(table)):
-                self.insert(table, f"from present.{table}")
+                self.insert(table, self._rows_kept(table))
+
+    def check(self, tables: Iterable[str]) -> None:
+        """Reads the rows that `keep` would copy, and checks that their columns fit. Holds none of them in memory."""
+        with _read_errors(self.home):
+            for table in (table for table in tables if self._is_stored(table)):
+                self.insert(table, f"from present.{table} limit 0")
+                self.connection.execute(
+                    f"select sum(hash(kept)::hugeint) from ({self._rows_kept(table)}) kept"
+                ).fetchall()
+
+    def _rows_kept(self, table: str) -> str:
+        """A select of the rows of a table that the next file gets. Only `quarantine` loses rows of old runs."""
+        if table != "quarantine" or "runs" not in self.stored:
+            return f"from present.{table}"
+        newest = f"select run_id from present.runs order by run_id desc limit {QUARANTINE_RUNS}"
+        return f"from present.quarantine where run_id in ({newest})"
 
     def _is_stored(self, table: str) -> bool:
         """Whether a table is read from the present file. A table that every version has is always read, so that a

@@ -173,7 +173,7 @@ def check_present(home: Home) -> None:
         connection.execute("set timezone = 'UTC'")
         connection.execute(sql.read("schema"))
         with present_file(connection, home) as file:
-            file.keep(RECORDS)
+            file.check((*RECORDS, LISTS))
 
 
 def _audit_of(run_id: str, tonight: Tonight, validate: Validate) -> Audit:

@@ -193,7 +193,11 @@ def test_export_reports_what_it_wrote(served: Home, tmp_path: Path) -> None:
 
 
 def test_a_title_that_the_terminal_cannot_show_is_escaped() -> None:
-    program = "import click; from flows.cli.console import run_program; run_program(lambda: click.echo('Солярис, é'))"
+    program = """
+import click
+from flows.cli.console import run_program
+run_program(click.Command("show", callback=lambda: click.echo("Солярис, é")))
+"""
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
     assert done.stdout.decode("latin-1") == r"\u0421\u043e\u043b\u044f\u0440\u0438\u0441, é" + "\n"

@@ -13,6 +13,7 @@ import pytest
 from recsys.errors import PublishError
 from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home
+from recsys.warehouse import build
 from recsys.warehouse.build import LISTS, RECORDS, SERVED, TABLES, Tonight
 from recsys.warehouse.outcome import Outcome
 from recsys.warehouse.publish import check_present, record
@@ -335,6 +336,22 @@ class TestOlderVersion:
     def test_a_run_that_publishes_keeps_its_history(self, older: Home, tonight: Tonight) -> None:
         counts = publish(make_outcome("r2"), tonight, older)
         assert (counts["default_recommendations"], counts["similar_movies"], counts["runs"]) == (4, 8, 2)
+
+    def test_refused_rows_of_old_runs_are_dropped(
+        self, home: Home, tonight: Tonight, r1: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(build, "QUARANTINE_RUNS", 2)
+        for run_id in ("r2", "r3"):
+            record(make_outcome(run_id, "held back", "MAE 0.95"), home, quarantine=tonight.quarantine)
+        publish(make_outcome("r4"), tonight, home)
+        assert select(home, "select run_id from runs order by run_id") == [("r1",), ("r2",), ("r3",), ("r4",)]
+        assert select(home, "select run_id from quarantine order by run_id") == [("r2",), ("r3",), ("r4",)]
+
+    def test_damage_in_the_history_is_found_before_any_work(self, home: Home, r1: None) -> None:
+        with duckdb.connect(home.warehouse) as connection:
+            connection.execute("alter table recommendation_history rename column score to points")
+        with pytest.raises(PublishError, match="cannot be read, so the history in it would be lost"):
+            check_present(home)
 
     def test_a_missing_table_that_every_version_has_is_an_error(self, older: Home, tonight: Tonight) -> None:
         with duckdb.connect(older.warehouse) as connection:
