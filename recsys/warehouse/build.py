@@ -8,6 +8,7 @@ therefore compact, and its tables and its format are always those of this versio
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,7 @@ STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions ca
 SERVED = (  # replaced as a whole by every run that publishes
     "recommendations", "default_recommendations", "similar_movies", "movies", "users",
 )  # fmt: skip
+WRITING = re.compile(r"could not write|failed to write|no space left|quota exceeded", re.IGNORECASE)
 QUARANTINE_RUNS = 30  # newest runs whose refused lines are kept; bad data would otherwise fill the file over the years
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
 LISTS = "recommendation_history"  # grows with every run that makes lists, limited to the latest runs
@@ -198,6 +200,8 @@ def _read_errors(home: Home) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if WRITING.search(str(error)):
+            raise  # the next file could not be written, for example because the disk is full
         raise PublishError(
             f"{home.warehouse} cannot be read, so the history in it would be lost: {error}. Nothing was changed. "
             "Next: close the program that has it open for writing, or replace it with a good copy, "

@@ -1,6 +1,11 @@
 """Publishing, backfilling, restoring and recording: the rows of each table afterwards, and what a failure keeps."""
 
+import hashlib
+import multiprocessing
+import os
+import resource
 import shutil
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -460,3 +465,32 @@ class TestForgotten:
             ('2 lines, e.g. line 7: {withheld}; and line 8: {"movie_id":1}',)
         ]
         assert len(select(home, "from users")) == (4 if published else 3)
+
+
+def test_a_file_that_cannot_be_written_is_not_called_unreadable(home: Home, tonight: Tonight) -> None:
+    """A process whose files may not grow, as on a full disk, copies a large history. The present file is intact."""
+    rows = [f'"{hashlib.sha512(str(number).encode()).hexdigest()}"' for number in range(40_000)]  # compresses badly
+    many = pl.DataFrame({"source_table": "ratings", "source_line": 1, "rule": "unreadable", "row": rows})
+    quarantine = tonight.quarantine.with_name("many.parquet")
+    many.write_parquet(quarantine)
+    publish(make_outcome("r1"), replace(tonight, quarantine=quarantine), home)
+    before = home.warehouse.read_bytes()
+    process = multiprocessing.get_context("fork").Process(target=record_with_small_files, args=(home,))
+    process.start()
+    process.join()
+    message = (home.root / "message").read_text()
+    assert "could not be written" in message
+    assert "cannot be read" not in message
+    assert home.warehouse.read_bytes() == before
+
+
+def record_with_small_files(home: Home) -> None:
+    message = (home.root / "message").open("w")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    try:
+        record(make_outcome("r2", "failed", "no good"), home)
+    except PublishError as error:
+        message.write(str(error))
+        message.flush()
+    os._exit(0)
