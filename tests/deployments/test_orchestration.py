@@ -37,8 +37,8 @@ from tests.support.serving import (
     newest_run,
     post_run,
     reporting,
-    run_on_schedule,
     start_long_night,
+    start_on_schedule,
     start_run,
     start_run_by_command,
     state_of,
@@ -218,7 +218,8 @@ def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str]) -
     other = start_run(served, "backfill", {"first": "2000-06-01", "last": "2000-06-02", "settings": settings})
     again = wait_for_end(served, start_run(served, "nightly", {"settings": settings}))
     assert (again["type"], "concurrency limit" in again["message"]) == ("CANCELLED", True)
-    assert {run["state_type"] for run in run_on_schedule(served, settings)} == {"CANCELLED"}
+    scheduled = start_on_schedule(served, settings)
+    assert {wait_for_end(served, run)["type"] for run in scheduled} == {"CANCELLED"}
 
     with reporting(served):
         done = CliRunner().invoke(main, ["nightly", "--source", SOURCE, "--home", str(home.root)])
@@ -251,35 +252,37 @@ def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served, k
         assert {str(zombie.flow_run_id) for zombie in close_zombies(min_age=timedelta(0))} == {killed["living"]}
 
 
-def test_next_scheduled_night_runs_after_a_killed_one(
+def test_next_scheduled_night_survives_a_killed_server(
     served: Served, busy: tuple[Home, str], killed: dict[str, str], hook: Sink
 ) -> None:
-    """After `kill -9` of night and worker, one alert is sent, and the night of a cron schedule is published."""
+    """After `kill -9` of night and worker, one alert is sent. The server is killed during the next night."""
     home, night = busy
     assert killed["killed"] == night
     (alert,) = wait_for("the alert", lambda: hook.of_kind("crashed", home))
     assert alert["run_id"] == first_run(home)
     assert alert["step"] in {"fetch_archive", "write_snapshot", "check_ratings", "split"}
-    assert "COMPLETED" in {run["state_type"] for run in run_on_schedule(served, quick_parameters(home.root))}
+
+    scheduled = start_on_schedule(served, quick_parameters(home.root))
+    wait_for("the night", lambda: "RUNNING" in {state_of(served, run)["type"] for run in scheduled})
+    kill_child(served, "server start")
+    wait_until_healthy(served)
+    assert "the Prefect server is back, with its history" in served.log.read_text()
+    assert "COMPLETED" in {wait_for_end(served, run)["type"] for run in scheduled}, served.log.read_text()
     assert ask(home, "select verdict, model from runs where published") == [("published", "ordinal")]
     assert len(hook.of_kind("crashed", home)) == 1
 
 
-def test_backfill_survives_a_killed_server(served: Served, tmp_path: Path) -> None:
-    """Two nights, two days apart, are requested in the UI if there is a browser. A second run skips both."""
+def test_one_run_backfills_two_nights(served: Served, tmp_path: Path) -> None:
+    """The nights, two days apart, are requested in the UI if there is a browser. A second run skips both."""
     home = Home(tmp_path / "home")
     settings = quick_parameters(home.root, audit={"max_rows_share": None})
     last = datetime(2000, 12, 20, tzinfo=UTC)
     first = last - timedelta(days=2)
     parameters = {"first": first.isoformat(), "last": last.isoformat(), "step": "P2D", "settings": settings}
     run = fill_in_json(served, "backfill", parameters) if BROWSER else start_run(served, "backfill", parameters)
-    wait_for("the backfill", lambda: state_of(served, run)["type"] == "RUNNING")
-    kill_child(served, "server start")
-    wait_until_healthy(served)
     assert wait_for_end(served, run)["name"] == "Completed", served.log.read_text()
     nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
     assert ask(home, nights) == [(2, 2)]
-    assert "the Prefect server is back, with its history" in served.log.read_text()
 
     with reporting(served):
         again = run_here(backfill, first, last, timedelta(days=2), Settings.model_validate(settings))
