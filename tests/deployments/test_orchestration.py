@@ -8,14 +8,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from flows.backfill import backfill
 from flows.cli.main import main
 from flows.nightly import nightly
 from flows.watch import watch
@@ -272,25 +271,23 @@ def test_next_scheduled_night_survives_a_killed_server(
     assert len(hook.of_kind("crashed", home)) == 1
 
 
-def test_one_run_backfills_two_nights(served: Served, tmp_path: Path) -> None:
-    """The nights, two days apart, are requested in the UI if there is a browser. A second run skips both."""
-    home = Home(tmp_path / "home")
-    settings = quick_parameters(home.root, audit={"max_rows_share": None})
-    last = datetime(2000, 12, 20, tzinfo=UTC)
-    first = last - timedelta(days=2)
-    parameters = {"first": first.isoformat(), "last": last.isoformat(), "step": "P2D", "settings": settings}
+def test_backfill_runs_the_missing_night(served: Served, published: tuple[Home, Any]) -> None:
+    """Two nights, two days apart, are requested in the UI if there is a browser. The later one is published already."""
+    home, _ = published
+    [(last,)] = ask(home, "select as_of from runs where published")
+    parameters = {
+        "first": (last - timedelta(days=2)).isoformat(),
+        "last": last.isoformat(),
+        "step": "P2D",
+        "settings": quick_parameters(home.root, audit={"max_rows_share": None}),
+    }
     run = fill_in_json(served, "backfill", parameters) if BROWSER else start_run(served, "backfill", parameters)
     assert wait_for_end(served, run)["name"] == "Completed", served.log.read_text()
-    nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
-    assert ask(home, nights) == [(2, 2)]
-
-    with reporting(served):
-        again = run_here(backfill, first, last, timedelta(days=2), Settings.model_validate(settings))
-    assert again.name == "Completed"
-    assert ask(home, "select count(*) from runs") == [(2,)]
-    wanted = {"flow_runs": {"id": {"any_": [str(again.state_details.flow_run_id)]}}}
+    nights = ask(home, "select as_of, verdict from runs where run_id in (select run_id from recommendation_history)")
+    assert sorted(nights) == [(last - timedelta(days=2), "backfilled"), (last, "published")]
+    wanted = {"flow_runs": {"id": {"any_": [run]}}}
     (table,) = (one for one in served.api.post("/artifacts/filter", json=wanted).json() if one["key"] == "nights")
-    assert [row["verdict"] for row in json.loads(table["data"])] == ["there already"] * 2
+    assert [row["verdict"] for row in json.loads(table["data"])] == ["backfilled", "there already"]
 
 
 def run_here(flow: Any, *parameters: Any) -> Any:
