@@ -1,38 +1,16 @@
-"""`make serve`: its deployments, schedules and restarts."""
+"""`make serve`: its deployments and its child processes."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from click import ClickException
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.environment import ServeEnvironment
 from deployments.processes import EXITS_SECONDS, MAX_EXITS, Child, running
-from flows.zombies import Zombie, close_zombies
-from recsys.home import Home
-from tests.support.quick_nights import ask, quick_parameters
-from tests.support.serving import (
-    ROOT,
-    Served,
-    descendants,
-    find_deployment,
-    kill_child,
-    logged,
-    processes,
-    serving,
-    start_run_by_command,
-    state_of,
-    wait_for,
-    wait_for_end,
-    wait_until_healthy,
-)
+from tests.support.serving import ROOT, Served, descendants, find_deployment, processes, serving, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -62,54 +40,11 @@ def test_schedule_creates_runs(served: Served) -> None:
     assert all(run["expected_start_time"].endswith("T03:00:00Z") for run in runs)
 
 
-def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served) -> None:
-    """Only runs without a process are closed, because a process may outlive its worker."""
-    closed = "which was RUNNING: the worker that ran this night ended; its process"
-    n_closed = served.log.read_text().count(closed)  # by earlier tests of this server
-    reused = create_run(served, "RUNNING", os.getpid())  # a living process that does not belong to this run
-    without_process = create_run(served, "PENDING", None)
-    dying = create_run(served, "CANCELLING", os.getpid())
-    on_other_host = create_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"})
-    living = create_run(served, "RUNNING", None)
-    with subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": living}) as process:
-        served.api.patch(f"/flow_runs/{living}", json={"infrastructure_pid": str(process.pid)}).raise_for_status()
-        kill_child(served, "worker start")
-        process.kill()
-
-    states = {run: state_of(served, run) for run in (reused, without_process, dying, on_other_host, living)}
-    assert [state["type"] for state in states.values()] == ["CRASHED"] * 3 + ["RUNNING"] * 2
-    assert states[without_process]["message"].startswith("the worker that ran this night ended; it has no process.")
-    assert f"its process ({os.getpid()}) is gone" in states[reused]["message"]
-    log = served.log.read_text()
-    assert "the Prefect worker ended: killed by SIGKILL; restarting it" in log
-    assert log.count(closed) == n_closed + 1
-
-    assert {zombie.flow_run_id for zombie in close_zombies_here(served)} == {UUID(living)}
-    served.api.post(f"/flow_runs/{on_other_host}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
-
-
-def test_night_survives_a_killed_server(served: Served, tmp_path: Path) -> None:
-    """A night that `prefect deployment run` has started publishes, and the UI shows its log."""
-    home = Home(tmp_path / "home")
-    environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
-    run_id = start_run_by_command(served, "nightly", {"settings": quick_parameters(home.root)}, environment)
-    wait_for("the night", lambda: state_of(served, run_id)["type"] == "RUNNING")
-    kill_child(served, "server start")
-    wait_until_healthy(served)
-    assert wait_for_end(served, run_id)["type"] == "COMPLETED", served.log.read_text()
-    assert ask(home, "select verdict, model from runs") == [("published", "ordinal")]
-    wait_for("our messages in Prefect's log", lambda: "publish ..." in logged(served, run_id))  # sent in batches
-    assert "the Prefect server is back, with its history" in served.log.read_text()
-
-
 def test_port_in_use_is_refused(served: Served, tmp_path: Path) -> None:
-    port = served.port
-    command = [sys.executable, "-m", "deployments.serve", "--port", str(port), "--home", str(tmp_path / "home")]
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert second.returncode == 1
-    assert f"port {port} of 127.0.0.1 cannot be used" in second.stderr
-    assert f"--port {port + 1}" in second.stderr
-    assert not (tmp_path / "home").exists()
+    with pytest.raises(ClickException) as refusal:
+        ServeEnvironment("127.0.0.1", served.port, tmp_path, {}).check()
+    assert f"port {served.port} of 127.0.0.1 cannot be used" in refusal.value.message
+    assert f"--port {served.port + 1}" in refusal.value.message
 
 
 def test_child_that_exits_too_often_is_not_restarted(tmp_path: Path) -> None:
@@ -136,19 +71,3 @@ def test_interrupt_during_start_leaves_no_process(tmp_path: Path) -> None:
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(60) == 0
         assert started.items() & processes().items() == set()
-
-
-def create_run(served: Served, state: str, pid: int | None, labels: Mapping[str, str] | None = None) -> str:
-    """Registers a flow run of our pool with Prefect, without running anything; returns its id."""
-    flow = served.api.post("/flows/", json={"name": "pretended"}).raise_for_status().json()["id"]
-    run = {"flow_id": flow, "state": {"type": state}, "work_pool_name": "nights", "labels": labels or {}}
-    run_id = str(served.api.post("/flow_runs/", json=run).raise_for_status().json()["id"])
-    if pid is not None:
-        served.api.patch(f"/flow_runs/{run_id}", json={"infrastructure_pid": str(pid)}).raise_for_status()
-    return run_id
-
-
-def close_zombies_here(served: Served) -> list[Zombie]:
-    """Closes zombies from this process, as the flow `watch` does."""
-    with temporary_settings({PREFECT_API_URL: str(served.api.base_url)}):
-        return close_zombies(min_age=timedelta(0))

@@ -1,45 +1,51 @@
-"""Nights under Prefect: the form of the UI, artifacts, alerts, concurrent nights, killed workers, schedules, backfills.
+"""Nights under Prefect: the form of the UI, artifacts, alerts, concurrent nights, kills, schedules, backfills.
 
-Everything is real: the server, the worker, the browser, and a web server that receives the alerts.
+Everything is real: the server, the worker, the browser, and a web server that receives the alerts. A flow that need not
+be started by the worker runs in this process, which has imported everything already.
 """
 
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from flows.cli.main import main
+from flows.nightly import nightly
+from flows.watch import watch
+from flows.zombies import close_zombies
 from recsys.home import Home
 from recsys.ingest.synthetic.synthetic import plant
-from recsys.runs.night import locked
+from recsys.settings import Settings
 from tests.deployments.conftest import SECRET
 from tests.support.archives import write_archive
 from tests.support.browser import BROWSER, browsing, choose, field, fill_as_json, open_form, submit
 from tests.support.quick_nights import SOURCE, ask, quick_parameters
 from tests.support.serving import (
     Served,
+    create_run,
     find_deployment,
     kill_child,
+    logged,
     newer_run,
     newest_run,
     post_run,
-    run_on_schedule,
+    reporting,
     start_long_night,
+    start_on_schedule,
     start_run,
+    start_run_by_command,
     state_of,
     wait_for,
     wait_for_end,
+    wait_until_healthy,
 )
 from tests.support.sinks import Sink
-
-RECSYS = str(Path(sys.executable).with_name("recsys"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -64,6 +70,31 @@ def busy(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     """A home on which a night of the deployment runs, and the id of its flow run. SIGSTOP suspends its process."""
     home = Home(tmp_path_factory.mktemp("busy"))
     yield home, start_long_night(served, home.root, stop=True)
+
+
+@pytest.fixture(scope="module")
+def killed(served: Served, busy: tuple[Home, str]) -> Iterator[dict[str, str]]:
+    """Ids of runs, by what has become of their processes when the worker is restarted.
+
+    The worker and the night of `busy` are killed with `kill -9`. The other runs are registered with Prefect, but not
+    executed. The process of "living" runs until the worker is back.
+    """
+    _, night = busy
+    runs = {
+        "killed": night,
+        "reused": create_run(served, "RUNNING", os.getpid()),  # a living process that does not belong to this run
+        "without a process": create_run(served, "PENDING", None),
+        "dying": create_run(served, "CANCELLING", os.getpid()),
+        "on another host": create_run(served, "RUNNING", 1, {"prefect.worker.name": "serve@another-host"}),
+        "living": create_run(served, "RUNNING", None),
+    }
+    with subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": runs["living"]}) as process:
+        served.api.patch(f"/flow_runs/{runs['living']}", json={"infrastructure_pid": str(process.pid)})
+        kill_child(served, "worker start", int(served.api.get(f"/flow_runs/{night}").json()["infrastructure_pid"]))
+        process.kill()
+    yield runs
+    other = f"/flow_runs/{runs['on another host']}/set_state"
+    served.api.post(other, json={"state": {"type": "CANCELLED"}}).raise_for_status()
 
 
 def test_form_describes_its_fields(served: Served) -> None:
@@ -105,8 +136,9 @@ def test_server_refuses_invalid_parameters(served: Served, name: str, parameters
 
 
 def test_unknown_setting_fails_the_run_before_the_night(served: Served, tmp_path: Path) -> None:
-    run = start_run(served, "nightly", {"settings": {"source": SOURCE, "home": str(tmp_path / "home"), "nn": 3}})
-    assert wait_for_end(served, run)["type"] == "FAILED"
+    with reporting(served):
+        state = run_here(nightly, {"source": SOURCE, "home": str(tmp_path / "home"), "nn": 3})
+    assert (state.type, "Settings.nn: Extra inputs" in state.message) == ("FAILED", True), state.message
     assert not (tmp_path / "home").exists()
 
 
@@ -118,7 +150,7 @@ def test_night_from_the_form_uses_its_settings(published: tuple[Home, Any]) -> N
 
 
 def test_ui_shows_the_night(served: Served, published: tuple[Home, Any]) -> None:
-    """The UI shows the table of metrics, the verdict with links, a plot of the last nights, and progress bars."""
+    """The UI shows the table of metrics, the verdict with links, a plot of the last nights, progress bars, the log."""
     home, run = published
     wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     artifacts = {one["key"]: one for one in served.api.post("/artifacts/filter", json=wanted).json()}
@@ -130,121 +162,147 @@ def test_ui_shows_the_night(served: Served, published: tuple[Home, Any]) -> None
     assert (home.run(published_run(home)).data_docs / "index.html").as_uri() in artifacts["verdict"]["data"]
     assert artifacts["nights"]["data"].startswith("data:image/png;base64,")
     assert artifacts["dot-for-tonight"]["data"] == 100
+    wait_for("our messages in Prefect's log", lambda: "publish ..." in logged(served, run["id"]))  # sent in batches
     assert served.api.get(f"/flow_runs/{run['id']}").json()["name"] == f"{SOURCE}, all ratings"
 
 
 def test_each_failure_has_its_own_state_and_one_alert(
     served: Served, published: tuple[Home, Any], hook: Sink, tmp_path: Path
 ) -> None:
-    """Data refused, held back by the gate, and failed. Each alert names the cause, the step and the next command."""
+    """Data refused, held back by the gate, and failed. Each alert names the cause, the step and the next command.
+
+    The last one is started by `prefect deployment run`.
+    """
     home, _ = published
-    run_id = published_run(home)
     planted = plant(60, 40, 2000)
     broken = write_archive(
         tmp_path / "broken", "ml-1m", planted.ratings, planted.movies, planted.users,
         dict.fromkeys(range(1, 200), "1::1::9::978300760"),
     )  # fmt: skip
-    strict = quick_parameters(home.root, gate={"max_mae_median": 0.01})
-    failures: dict[str, tuple[str, dict[str, Any], str | None]] = {
-        "Data refused": ("data refused", quick_parameters(home.root, str(broken)), "check_ratings"),
-        "Held back": ("held back", strict, "check_gate"),
-        "Failed": ("failed", quick_parameters(home.root, f"/no/such/{SECRET}.zip"), "fetch_archive"),
-    }
-    for name, (kind, settings, step) in failures.items():
-        run = start_run(served, "nightly", {"settings": settings})
-        assert wait_for_end(served, run)["name"] == name
-        (alert,) = wait_for(f"the alert {kind}", lambda kind=kind: hook.of_kind(kind, home))  # type: ignore[misc]
-        assert (alert["flow"], alert["step"]) == ("nightly", step)
-        assert alert["run_url"] == f"{served.address}/runs/flow-run/{run}"
-        assert run_id in alert["served"]
-        assert f"--home {home.root}" in alert["next_command"]
-        assert alert["run_id"] in {path.name for path in home.runs.iterdir()}
+    popular = {"retrievers": ["popularity"]}
+    strict = quick_parameters(home.root, gate={"max_mae_median": 0.01}, rank=popular)
+    with reporting(served, RECSYS_ALERT_WEBHOOK_URL=hook.address):
+        for name, step, settings in (
+            ("Data refused", "check_ratings", quick_parameters(home.root, broken)),
+            ("Held back", "check_gate", strict),
+        ):
+            state = run_here(nightly, Settings.model_validate(settings))
+            assert state.name == name
+            check_alert(served, hook, home, name.lower(), step, str(state.state_details.flow_run_id))
     assert "stars is above the gate" in hook.of_kind("held back", home)[0]["reason"]
+
+    environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    missing = {"settings": quick_parameters(home.root, f"/no/such/{SECRET}.zip")}
+    run = start_run_by_command(served, "nightly", missing, environment)
+    assert wait_for_end(served, run)["name"] == "Failed"
+    check_alert(served, hook, home, "failed", "fetch_archive", run)
     assert SECRET not in json.dumps(hook.received)
-    assert [len(hook.of_kind(kind, home)) for kind, _, _ in failures.values()] == [1, 1, 1]
+    assert [len(hook.of_kind(kind, home)) for kind in ("data refused", "held back", "failed")] == [1, 1, 1]
 
 
 def test_missing_night_is_late(served: Served, hook: Sink, tmp_path: Path) -> None:
     """tests/alerts checks that each missing night causes exactly one alert."""
-    state = wait_for_end(served, start_run(served, "watch", {"home": str(tmp_path), "max_age_hours": 26}))
-    assert (state["type"], state["name"]) == ("FAILED", "Late")
-    assert state["message"].startswith("nothing is published")
+    with reporting(served, RECSYS_ALERT_WEBHOOK_URL=hook.address):
+        state = run_here(watch, 26, tmp_path)
+    assert (state.type, state.name) == ("FAILED", "Late")
+    assert state.message.startswith("nothing is published")
     (alert,) = hook.of_kind("late", Home(tmp_path))
     assert alert["served"].startswith("nothing")
 
 
-def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str], tmp_path: Path) -> None:
+def test_only_one_night_runs_at_a_time(served: Served, busy: tuple[Home, str]) -> None:
     """While a night runs, the deployment, its schedule, a backfill and the command line start no other night."""
     home, night = busy
     settings = {"source": SOURCE, "home": str(home.root)}
+    other = start_run(served, "backfill", {"first": "2000-06-01", "last": "2000-06-02", "settings": settings})
     again = wait_for_end(served, start_run(served, "nightly", {"settings": settings}))
     assert (again["type"], "concurrency limit" in again["message"]) == ("CANCELLED", True)
+    scheduled = start_on_schedule(served, settings)
+    assert {wait_for_end(served, run)["type"] for run in scheduled} == {"CANCELLED"}
 
-    other = start_run(served, "backfill", {"first": "2000-06-01", "last": "2000-06-02", "settings": settings})
-    command = [RECSYS, "nightly", "--source", SOURCE, "--home", str(home.root)]
-    environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    with reporting(served):
+        done = CliRunner().invoke(main, ["nightly", "--source", SOURCE, "--home", str(home.root)])
+    assert done.exit_code == 1
     assert "and only one may run at a time" in done.stderr
 
     state = wait_for_end(served, other)
     assert (state["type"], state["name"]) == ("CANCELLED", "Busy")
     assert f"is running on {home.root}, and only one may run at a time" in state["message"]
+    pid = served.api.get(f"/flow_runs/{night}").json()["infrastructure_pid"]
+    assert f"a night of process {pid} on " in state["message"]
     assert f"(run {first_run(home)}, in step " in state["message"]
-
-    assert {run["state_type"] for run in run_on_schedule(served, settings)} == {"CANCELLED"}
     assert state_of(served, night)["type"] == "RUNNING"
     assert len(list(home.runs.iterdir())) == 1
 
 
-def test_killed_night_is_closed_and_the_next_scheduled_one_runs(
-    served: Served, busy: tuple[Home, str], hook: Sink
+def test_dead_worker_is_restarted_and_its_dead_runs_are_closed(served: Served, killed: dict[str, str]) -> None:
+    """Only runs without a process are closed, because a process may outlive its worker."""
+    states = {name: state_of(served, run) for name, run in killed.items()}
+    assert {name for name, state in states.items() if state["type"] == "RUNNING"} == {"on another host", "living"}
+    closed = {name: state["message"] for name, state in states.items() if state["type"] == "CRASHED"}
+    assert closed.keys() == {"killed", "reused", "without a process", "dying"}
+    assert closed["without a process"].startswith("the worker that ran this night ended; it has no process.")
+    assert f"its process ({os.getpid()}) is gone" in closed["reused"]
+    log = served.log.read_text()
+    assert "the Prefect worker ended: killed by SIGKILL; restarting it" in log
+    assert log.count("which was RUNNING: the worker that ran this night ended; its process") == 2
+
+    with reporting(served):
+        assert {str(zombie.flow_run_id) for zombie in close_zombies(min_age=timedelta(0))} == {killed["living"]}
+
+
+def test_next_scheduled_night_survives_a_killed_server(
+    served: Served, busy: tuple[Home, str], killed: dict[str, str], hook: Sink
 ) -> None:
-    """After `kill -9` of night and worker, the run is closed, one alert is sent, and the cron schedule continues."""
+    """After `kill -9` of night and worker, one alert is sent. The server is killed during the next night."""
     home, night = busy
-    os.kill(int(served.api.get(f"/flow_runs/{night}").json()["infrastructure_pid"]), signal.SIGKILL)
-    kill_child(served, "worker start")
-    start = time.monotonic()
-    assert wait_for_end(served, night)["type"] == "CRASHED"
-    assert time.monotonic() - start < 60
+    assert killed["killed"] == night
     (alert,) = wait_for("the alert", lambda: hook.of_kind("crashed", home))
     assert alert["run_id"] == first_run(home)
     assert alert["step"] in {"fetch_archive", "write_snapshot", "check_ratings", "split"}
-    assert "COMPLETED" in {run["state_type"] for run in run_on_schedule(served, quick_parameters(home.root))}
-    assert ask(home, "select verdict from runs where published") == [("published",)]
+
+    scheduled = start_on_schedule(served, quick_parameters(home.root))
+    wait_for("the night", lambda: "RUNNING" in {state_of(served, run)["type"] for run in scheduled})
+    kill_child(served, "server start")
+    wait_until_healthy(served)
+    assert "the Prefect server is back, with its history" in served.log.read_text()
+    assert "COMPLETED" in {wait_for_end(served, run)["type"] for run in scheduled}, served.log.read_text()
+    assert ask(home, "select verdict, model from runs where published") == [("published", "ordinal")]
     assert len(hook.of_kind("crashed", home)) == 1
 
 
-def test_night_of_another_process_keeps_a_deployment_waiting(served: Served, tmp_path: Path) -> None:
-    """This process holds the lock of the home, like a night from the command line."""
-    home = Home(tmp_path / "home")
-    with locked(home, "a night"):
-        state = wait_for_end(served, start_run(served, "nightly", {"settings": quick_parameters(home.root)}))
-    assert (state["type"], state["name"]) == ("CANCELLED", "Busy")
-    assert f"a night of process {os.getpid()} on " in state["message"]
-
-
-def test_one_run_backfills_a_week(served: Served, tmp_path: Path) -> None:
-    """Four nights, two days apart, are requested in the UI if there is a browser. A second run skips them all."""
-    home = Home(tmp_path / "home")
-    settings = quick_parameters(home.root, audit={"max_rows_share": None}, rank={"retrievers": ["popularity"]})
-    last = datetime(2000, 12, 20, tzinfo=UTC)
+def test_backfill_runs_the_missing_night(served: Served, published: tuple[Home, Any]) -> None:
+    """Two nights, two days apart, are requested in the UI if there is a browser. The later one is published already."""
+    home, _ = published
+    [(last,)] = ask(home, "select as_of from runs where published")
     parameters = {
-        "first": (last - timedelta(days=6)).isoformat(),
+        "first": (last - timedelta(days=2)).isoformat(),
         "last": last.isoformat(),
         "step": "P2D",
-        "settings": settings,
+        "settings": quick_parameters(home.root, audit={"max_rows_share": None}),
     }
     run = fill_in_json(served, "backfill", parameters) if BROWSER else start_run(served, "backfill", parameters)
-    assert wait_for_end(served, run, 240)["name"] == "Completed", served.log.read_text()
-    nights = "select count(distinct as_of), count(*) from runs where verdict = 'published'"
-    assert ask(home, nights) == [(4, 4)]
-    again = start_run(served, "backfill", parameters)
-    assert wait_for_end(served, again)["name"] == "Completed"
-    assert ask(home, "select count(*) from runs") == [(4,)]
-    wanted = {"flow_runs": {"id": {"any_": [again]}}}
+    assert wait_for_end(served, run)["name"] == "Completed", served.log.read_text()
+    nights = ask(home, "select as_of, verdict from runs where run_id in (select run_id from recommendation_history)")
+    assert sorted(nights) == [(last - timedelta(days=2), "backfilled"), (last, "published")]
+    wanted = {"flow_runs": {"id": {"any_": [run]}}}
     (table,) = (one for one in served.api.post("/artifacts/filter", json=wanted).json() if one["key"] == "nights")
-    assert [row["verdict"] for row in json.loads(table["data"])] == ["there already"] * 4
+    assert [row["verdict"] for row in json.loads(table["data"])] == ["backfilled", "there already"]
+
+
+def run_here(flow: Any, *parameters: Any) -> Any:
+    """Runs a flow in this process; returns its final state."""
+    return flow(*parameters, return_state=True)
+
+
+def check_alert(served: Served, hook: Sink, home: Home, kind: str, step: str, flow_run: str) -> None:
+    """Checks that there is exactly one alert of this kind, and what it names."""
+    (alert,) = wait_for(f"the alert {kind}", lambda: hook.of_kind(kind, home))
+    assert (alert["flow"], alert["step"]) == ("nightly", step)
+    assert alert["run_url"] == f"{served.address}/runs/flow-run/{flow_run}"
+    assert published_run(home) in alert["served"]
+    assert f"--home {home.root}" in alert["next_command"]
+    assert alert["run_id"] in {path.name for path in home.runs.iterdir()}
 
 
 def fill_in_form(served: Served, settings: dict[str, Any]) -> Any:
@@ -259,6 +317,7 @@ def fill_in_form(served: Served, settings: dict[str, Any]) -> Any:
         field(page, "Source").locator("input, textarea").first.fill(settings["source"])
         submit(page)
         run = wait_for("the run", lambda: newer_run(served, "nightly", before))
+        page.goto("about:blank")  # pages of the UI ask the server again and again
         wait_for_end(served, run["id"])
         page.goto(f"{served.address}/runs/flow-run/{run['id']}")
         page.get_by_text(f"{settings['source']}, all ratings").first.wait_for()

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from recsys.home import Home
-from tests.deployments.test_deployments import create_run
 from tests.support.serving import (
     Served,
+    create_run,
     descendants,
     find_deployment,
     listens_on,

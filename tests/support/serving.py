@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,13 @@ from recsys.home import Home
 ROOT = Path(__file__).parents[2]
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 LONG = "synthetic:3000x2000x900000"  # a night that is still running when a test stops it
+REQUEST_PAUSE = 1.0  # seconds between requests about a long run, each of which costs the server 40 ms of CPU time
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}  # types of states
 
 # Shorter than Prefect's intervals for production, for which tests would have to wait.
 SHORT_INTERVALS = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
 }
 
@@ -100,11 +101,12 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def kill_child(served: Served, command: str) -> None:
-    """`kill -9` of the server or the worker, found by its command line; returns after its restart."""
+def kill_child(served: Served, command: str, *others: int) -> None:
+    """`kill -9` of the server or the worker, found by its command line, then of others; returns after its restart."""
     pid = find_child(served, command)
     assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    for victim in (pid, *others):
+        os.kill(victim, signal.SIGKILL)
     wait_for(f"another `{command}`", lambda: find_child(served, command) not in (None, pid))
 
 
@@ -154,6 +156,16 @@ def start_run_by_command(served: Served, name: str, parameters: dict[str, Any], 
     return str(wait_for("the run", lambda: newer_run(served, name, before))["id"])
 
 
+def create_run(served: Served, state: str, pid: int | None, labels: Mapping[str, str] | None = None) -> str:
+    """Registers a flow run of our pool with Prefect, without running anything; returns its id."""
+    flow = served.api.post("/flows/", json={"name": "pretended"}).raise_for_status().json()["id"]
+    run = {"flow_id": flow, "state": {"type": state}, "work_pool_name": "nights", "labels": labels or {}}
+    run_id = str(served.api.post("/flow_runs/", json=run).raise_for_status().json()["id"])
+    if pid is not None:
+        served.api.patch(f"/flow_runs/{run_id}", json={"infrastructure_pid": str(pid)}).raise_for_status()
+    return run_id
+
+
 def start_long_night(served: Served, home: Path, *, stop: bool = False) -> str:
     """Starts a night and returns the id of its flow run once its first step runs.
 
@@ -170,6 +182,21 @@ def has_started(home: Home) -> bool:
     return home.runs.exists() and any(home.run(folder.name).underway.exists() for folder in home.runs.iterdir())
 
 
+@contextmanager
+def reporting(served: Served, **environment: str) -> Iterator[None]:
+    """Flows of this process report to the server during the block, like those of a command in a terminal."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+
+    url = f"{served.address}/api"
+    with (
+        temporary_settings({PREFECT_API_URL: url, PREFECT_UI_URL: served.address}),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in ({"PREFECT_API_URL": url} | environment).items():
+            patch.setenv(name, value)
+        yield
+
+
 def state_of(served: Served, run_id: str) -> Any:
     return served.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
 
@@ -181,12 +208,7 @@ def wait_for_end(served: Served, run_id: str, seconds: float = 300) -> Any:
         state = state_of(served, run_id)
         return state if state["type"] in FINAL else None
 
-    return wait_for("the end of the run", find, seconds)
-
-
-def final_state(served: Served, run_id: str) -> str | None:
-    state = str(state_of(served, run_id)["type"])
-    return state if state in FINAL else None
+    return wait_for("the end of the run", find, seconds, REQUEST_PAUSE)
 
 
 def newest_run(served: Served, name: str) -> str | None:
@@ -203,28 +225,27 @@ def newer_run(served: Served, name: str, before: str | None) -> Any:
     return manual[-1] if manual and manual[-1]["id"] != before else None
 
 
-def run_on_schedule(served: Served, settings: dict[str, Any]) -> list[Any]:
-    """The runs of a new cron schedule, after they have ended. The schedule is deleted when the first one starts.
+def start_on_schedule(served: Served, settings: dict[str, Any]) -> list[str]:
+    """The ids of the runs that a new cron schedule has started. It is deleted when the first one starts.
 
-    The sixth field of the cron is seconds: it starts a run every twenty seconds, so tests need not wait for the next
-    minute. On a busy machine several runs are late and start together; the concurrency limit then cancels all but one.
+    The sixth field of the cron is seconds: it starts a run every ten seconds, so tests need not wait for the next
+    minute. The worker takes two of them at once if both are due soon; the concurrency limit then cancels one.
     """
     url = f"/deployments/{find_deployment(served)['id']}/schedules"
-    cron = {"cron": "* * * * * */20", "timezone": "UTC"}
+    cron = {"cron": "* * * * * */10", "timezone": "UTC"}
     schedule = {"schedule": cron, "active": True, "parameters": {"settings": settings}}
     (made,) = served.api.post(url, json=[schedule]).raise_for_status().json()
     wanted = {"deployments": {"name": {"any_": ["nightly"]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
 
-    def find_started() -> list[Any]:
+    def find_started() -> list[str]:
         runs = served.api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
         ours = [run for run in runs if run["auto_scheduled"] and run["parameters"] == {"settings": settings}]
-        return [run for run in ours if run["state_type"] != "SCHEDULED"]
+        return [run["id"] for run in ours if run["state_type"] != "SCHEDULED"]
 
     try:
-        wait_for("a scheduled run", find_started)
+        wait_for("a scheduled run", find_started, pause=REQUEST_PAUSE)
     finally:
         served.api.delete(f"{url}/{made['id']}").raise_for_status()
-    wait_for("the end of the runs", lambda: all(run["state_type"] in FINAL for run in find_started()))
     return find_started()
 
 
@@ -235,13 +256,13 @@ def logged(served: Served, run_id: str) -> set[str]:
     return {line["message"] for line in lines if line["name"].startswith("recsys.")}
 
 
-def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 300) -> T:
+def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 300, pause: float = 0.2) -> T:
     """Calls `ask` until its answer is true, and returns it. The test fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := ask():
             return answer
-        time.sleep(0.2)
+        time.sleep(pause)
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
