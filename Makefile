@@ -3,7 +3,7 @@
 PYTHON  ?= python3
 TORCH   ?= torch==2.13.0
 VENV    ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check

@@ -83,7 +83,7 @@ class Home:
         return [path for path in self._run_folders() if not is_run_name(path.name)]
 
     def _run_folders(self) -> list[Path]:
-        return sorted(path for path in self.runs.iterdir() if path.is_dir()) if self.runs.exists() else []
+        return sorted(path for path in self.runs.iterdir() if path.is_dir()) if self.runs.is_dir() else []
 
     @property
     def lock(self) -> Path:

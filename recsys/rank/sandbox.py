@@ -11,7 +11,6 @@ import duckdb
 import polars as pl
 
 from recsys.errors import UsageError
-from recsys.files import exact
 
 MEMORY = "2GB"  # grouping 32M ratings by movie or by user needs a tenth of this
 SELECT = re.compile(r"\s*(select|with|from)[\s(*]", re.IGNORECASE)
@@ -59,7 +58,7 @@ def run_select(name: str, text: str, tables: dict[str, Path], *, max_seconds: fl
 
 def _restrict(connection: duckdb.DuckDBPyConnection, tables: dict[str, Path]) -> None:
     for name, path in tables.items():
-        connection.read_parquet([exact(path)]).create_view(name)
+        connection.read_parquet([str(path)]).create_view(name)
     connection.execute("set allowed_paths = $paths", {"paths": [str(path) for path in tables.values()]})
     connection.execute("set python_enable_replacements = false")
     connection.execute("set enable_progress_bar = false")

@@ -192,8 +192,9 @@ def test_each_failure_has_its_own_state_and_one_alert(
     assert "stars is above the gate" in hook.of_kind("held back", home)[0]["reason"]
 
     environment = os.environ | {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
-    missing = {"settings": quick_parameters(home.root, f"/no/such/{SECRET}.zip")}
-    run = start_run_by_command(served, "nightly", missing, environment)
+    damaged = tmp_path / f"{SECRET}.zip"
+    damaged.write_text("not a zip")
+    run = start_run_by_command(served, "nightly", {"settings": quick_parameters(home.root, damaged)}, environment)
     assert wait_for_end(served, run)["name"] == "Failed"
     check_alert(served, hook, home, "failed", "fetch_archive", run)
     assert SECRET not in json.dumps(hook.received)
@@ -265,7 +266,7 @@ def test_next_scheduled_night_survives_a_killed_server(
     wait_for("the night", lambda: "RUNNING" in {state_of(served, run)["type"] for run in scheduled})
     kill_child(served, "server start")
     wait_until_healthy(served)
-    assert "the Prefect server is back, with its history" in served.log.read_text()
+    wait_for("the message", lambda: "the Prefect server is back, with its history" in served.log.read_text())
     assert "COMPLETED" in {wait_for_end(served, run)["type"] for run in scheduled}, served.log.read_text()
     assert ask(home, "select verdict, model from runs where published") == [("published", "ordinal")]
     assert len(hook.of_kind("crashed", home)) == 1
