@@ -1,6 +1,5 @@
 """The steps of a night as Prefect tasks: their states on a real server."""
 
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,9 @@ import httpx
 import pytest
 
 from recsys.home import Home
-from recsys.nightly import STEPS, run_night
+from recsys.nightly import STEPS
 from recsys.settings import Settings
-from tests.support.quick_nights import ask, quick_parameters
+from tests.support.quick_nights import ask, preload, quick_parameters, run_night
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -33,25 +32,14 @@ def api() -> Iterator[httpx.Client]:
                 yield client
 
 
-class Interrupter(logging.Handler):
-    """Interrupts the night when it logs the start of `evaluate`."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("evaluate ..."):
-            raise KeyboardInterrupt
-
-
 def test_a_resumed_night_reports_kept_steps_as_cached(api: httpx.Client, tmp_path: Path) -> None:
-    """The night is interrupted without a server and resumed with one. Steps with a kept result are Cached."""
+    """The night is killed without a server and resumed with one. Steps with a kept result are Cached."""
     from flows.launch import run_nightly
 
-    settings = Settings.model_validate(quick_parameters(tmp_path))
-    logger, interrupter = logging.getLogger("recsys"), Interrupter()
-    logger.addHandler(interrupter)
-    with pytest.raises(KeyboardInterrupt):
-        run_night(settings)
-    logger.removeHandler(interrupter)
-    summary = run_nightly(settings)
+    preload()
+    parameters = quick_parameters(tmp_path)
+    assert run_night(parameters, kill_at="evaluate ...") == -9
+    summary = run_nightly(Settings.model_validate(parameters))
     assert summary.verdict == "published"
     assert ask(Home(tmp_path), "select count(*) from runs") == [(1,)]
     names = [step.name for step in STEPS]

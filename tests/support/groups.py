@@ -12,6 +12,8 @@ TESTS = Path(__file__).parents[1]
 
 # File below tests/, slowest first: number of groups.
 SLOW_FILES = {
+    # First, so that no worker runs it after the tests with `make serve`: Prefect's own test server then never ends.
+    "flows/test_tasks.py": 1,
     "deployments/test_orchestration.py": 1,
     "deployments/test_deployments.py": 1,
     "deployments/test_restart.py": 1,
@@ -26,7 +28,6 @@ SLOW_FILES = {
     "checks/test_check.py": 2,
     "warehouse/test_audit.py": 2,
     "train/test_choose.py": 1,
-    "flows/test_tasks.py": 1,
     "test_bench_lists.py": 1,
     "train/test_warm_start.py": 1,
     "test_as_of.py": 1,

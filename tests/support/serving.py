@@ -184,7 +184,12 @@ def has_started(home: Home) -> bool:
 
 @contextmanager
 def reporting(served: Served, **environment: str) -> Iterator[None]:
-    """Flows of this process report to the server during the block, like those of a command in a terminal."""
+    """Flows of this process report to the server during the block, like those of a command in a terminal.
+
+    The threads that report are ended with it: they would wait for this server after it has been killed.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
     url = f"{served.address}/api"
@@ -194,7 +199,11 @@ def reporting(served: Served, **environment: str) -> Iterator[None]:
     ):
         for name, value in ({"PREFECT_API_URL": url} | environment).items():
             patch.setenv(name, value)
-        yield
+        try:
+            yield
+        finally:
+            APILogWorker.drain_all(timeout=60, at_exit=False)
+            EventsWorker.drain_all(timeout=60, at_exit=False)
 
 
 def state_of(served: Served, run_id: str) -> Any:
