@@ -97,9 +97,9 @@ def _remove_marks(home: Home) -> None:
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
-    """The content of a mark; empty if there is none, or if it is damaged."""
+    """The content of a mark; empty if there is none, if it is damaged, or if another user has written it."""
     try:
-        mark = read_json(path) if path.exists() else {}
+        mark = read_json(path) if path.exists() and path.stat().st_uid == os.getuid() else {}
     except (OSError, ValueError) as error:
         logger.warning("%s cannot be read (%s), so the alert is sent again", path, error)
         return {}

@@ -79,7 +79,7 @@ class Home:
         return [self.run(path.name) for path in self._run_folders() if is_run_name(path.name)]
 
     def list_strays(self) -> list[Path]:
-        """Returns the folders among the runs that no run has made, for example the copy of one."""
+        """Returns the folders below `runs` that were not written by a run, for example a copy of one."""
         return [path for path in self._run_folders() if not is_run_name(path.name)]
 
     def _run_folders(self) -> list[Path]:

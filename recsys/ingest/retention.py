@@ -112,7 +112,7 @@ def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
             one.run_id,
         )
     for folder in home.list_strays():
-        log.warning("%s may have rows of forgotten users, and no run made it. Next: remove it", folder)
+        log.warning("%s was not written by a run and may contain rows of forgotten users. Next: remove it", folder)
     return [path for path in (*(one.folder for one in snapshots), *leftovers, *parsed, *runs) if path.is_dir()]
 
 

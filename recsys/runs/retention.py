@@ -21,7 +21,7 @@ def retain_runs(run: Run, config: HistoryConfig) -> int:
     in_use = find_in_use(run)
     earlier = [one for one in reversed(run.home.list_runs()) if one.run_id not in in_use]
     for folder in run.home.list_strays():
-        logger.warning("%s is not the folder of a run and is left alone. Next: remove it if nobody needs it", folder)
+        logger.warning("%s was not written by a run and is kept. Next: remove it if it is not needed", folder)
     freed = sum(_remove(path) for path in _list_outdated(earlier, list_remembered(run.home), config))
     if freed:
         logger.info("removed outdated files of earlier runs: %.1f MB", freed / 1e6)

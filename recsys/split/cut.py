@@ -126,7 +126,7 @@ def _with_tie(ratings: pl.DataFrame) -> pl.DataFrame:
     """Adds a column by which ratings of the same second are ordered: a hash of both ids.
 
     The ids themselves carry information: low movie_ids are the oldest and best-known movies. If they decided which of
-    the ratings of one second are held out, plain popularity would be measured 15% off.
+    the ratings of one second are held out, the figures of popularity would depend on them.
     """
     hashes = _hash_pairs(ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), 0, TIE_SALT)
     return ratings.with_columns(tie=pl.Series(hashes))

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_timer_is_valid(tmp_path: Path) -> None:
 def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
     """The commands run with the settings of the example: server, preparation of the worker, worker, and stopping both.
 
-    They use PostgreSQL if it is installed.
+    They use PostgreSQL if it is installed. The history survives a `kill -9` of the server.
     """
     (tmp_path / "home").mkdir()  # StateDirectory of systemd
     with postgres() if POSTGRES else nullcontext() as database:
@@ -70,13 +71,15 @@ def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
         )
         assert environment.keys() - for_worker.keys() == server_only
         server = read_commands("recsys-server", "ExecStart")[0]
+        with started(server, environment, tmp_path / "server.log", kill=True):
+            for command in read_commands("recsys-worker", "ExecStartPre"):
+                run(command, for_worker)
         log = tmp_path / "worker.log"
         with (
             httpx.Client(base_url=url, auth=(user, password), trust_env=False) as api,
-            started(server, environment, tmp_path / "server.log"),
+            started(server, environment, tmp_path / "server-2.log"),
         ):
-            for command in read_commands("recsys-worker", "ExecStartPre"):
-                run(command, for_worker)
+            run(read_commands("recsys-worker", "ExecStartPre")[0], for_worker)
             found = api.get("/deployments/name/nightly/nightly")
             assert found.raise_for_status().json()["pull_steps"][0].popitem()[1] == {"directory": str(ROOT)}
             with started(read_commands("recsys-worker", "ExecStart")[0], for_worker, log) as worker:
@@ -87,13 +90,15 @@ def test_commands_of_the_units_work_together(tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(command: str, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a command and stops it with SIGTERM, as systemd does."""
+def started(
+    command: str, environment: Mapping[str, str], log: Path, *, kill: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a command and stops it with SIGTERM, as systemd does. With `kill`, sends SIGKILL instead."""
     with log.open("wb") as output:
         process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         yield process
-        process.terminate()
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         process.wait(30)
     finally:
         process.kill()

@@ -103,7 +103,7 @@ def test_snapshots_and_runs_with_a_forgotten_user_are_deleted(week: list[Snapsho
 
 
 def test_the_served_run_is_kept_until_another_one_is_published(home: Home, caplog: pytest.LogCaptureFixture) -> None:
-    """After a request to forget, the next night may change nothing, for example because nobody has that id."""
+    """The night after a request to forget publishes nothing if the data are unchanged, as for an id without ratings."""
     frames = make_frames()
     served, earlier = (make_outcome(f"2026112{day}T030000Z") for day in (1, 0))
     for outcome in (served, earlier):

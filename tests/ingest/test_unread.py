@@ -41,7 +41,17 @@ def test_a_near_miss_stops_the_night(name: str, tmp_path: Path, home: Home) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "poster.csv", "ratings.pdf", "README.md", "events.csv", "genome-scores.bin", "dating.csv"]
+    "name",
+    [
+        "notes.txt",
+        "poster.csv",
+        "ratings.pdf",
+        "README.md",
+        "events.csv",
+        "genome-scores.bin",
+        "dating.csv",
+        "lines.csv",
+    ],
 )
 def test_other_files_are_named(name: str, tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
     assert not looks_like_table(name)
@@ -49,7 +59,7 @@ def test_other_files_are_named(name: str, tmp_path: Path, home: Home, caplog: py
     before = fetch_archive(str(folder), home)
     (folder / name).write_text("other things")
     with caplog.at_level(logging.INFO, logger="recsys"):
-        assert fetch_archive(str(folder), home) == before
+        assert fetch_archive(str(folder), home).sha256 == before.sha256
     assert ("not used" in caplog.text) == (name != "README.md")
     assert (name in caplog.text) == (name != "README.md")
 
@@ -103,6 +113,17 @@ def count_ratings(folder: Path, home: Home) -> int:
     with duckdb.connect() as connection:
         read_drops(folder, home.parsed, read_forgotten(home), connection)
         return len(connection.table("ratings"))
+
+
+def test_what_is_not_part_of_the_source_does_not_stop_the_night(tmp_path: Path, home: Home) -> None:
+    """A home with outputs inside the source, hidden folders, and the files that macOS adds to zips."""
+    folder = write_drops(tmp_path / "drops")
+    for name in ("data/runs/20261121T030000Z/split/ratings.parquet", ".git/ratings.csv"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"")
+    assert fetch_archive(str(folder), home).notice is None
+    zipped = write_files(tmp_path / "ml-25m.zip", {**edition(), "._ratings.csv": b"x"}, "ml-25m")
+    assert fetch_archive(str(zipped), home).notice is None
 
 
 def test_a_compressed_drop_is_named(tmp_path: Path, home: Home) -> None:

@@ -111,7 +111,7 @@ def test_folders_that_no_run_has_made_are_left_alone(tmp_path: Path, caplog: pyt
     assert find_unfinished({}, home, hours=10**6) is None
     assert find_last(home) is None
     assert all((home.runs / name).exists() for name in names)
-    assert all(f"{name} is not the folder of a run" in caplog.text for name in names)
+    assert all(f"{name} was not written by a run" in caplog.text for name in names)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"failures": 1}'])

@@ -38,6 +38,7 @@ class Archive:
     origin: str  # where it was found, for the log
     path: Path | None  # zip, wheel or directory; None: the data are generated from `source`
     layout: LayoutName | None
+    notice: str | None = None  # which files of the source are not read
 
 
 def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archive:
@@ -56,6 +57,8 @@ def fetch_archive(source: str, home: Home, grouplens: str = GROUPLENS) -> Archiv
     else:
         archive = local_archive(source, Path(source), "local file")
     log.info("source %s: %s (%s)", source, archive.dataset, archive.origin)
+    if archive.notice:
+        log.info("source %s: %s", source, archive.notice)
     return archive
 
 
@@ -94,31 +97,32 @@ def synthetic_archive(source: str) -> Archive:
 def local_archive(source: str, path: Path, origin: str) -> Archive:
     """Returns the archive at `path`, named after the edition whose layout it has.
 
-    Raises: SourceError if it cannot be opened or has an unknown layout.
+    Raises: SourceError if it cannot be opened or has an unknown layout; DataRefused if it has a file that looks like a
+    table and would not be read.
     """
     with opened(path) as files:
         drops = list_drops(path) if path.is_dir() else []
         layout = recognise_drops(files) if drops else recognise(files)
         merged = drops if layout == "canonical" else []
-        report_unread(files, layout, merged)
+        notice = find_unread(files, layout, merged)
         if merged:
-            return Archive(source, DROPS, hash_drops(merged), origin, path, layout)
+            return Archive(source, DROPS, hash_drops(merged), origin, path, layout, notice)
         sha256 = hash_directory(files, layout) if path.is_dir() else hash_file(path)
-        return Archive(source, dataset_name(files, layout), sha256, origin, path, layout)
+        return Archive(source, dataset_name(files, layout), sha256, origin, path, layout, notice)
 
 
-def report_unread(files: Files, layout: LayoutName, drops: list[Drop]) -> None:
-    """Logs which files of the source are not read. `drops` are those of a directory in our own schema.
+def find_unread(files: Files, layout: LayoutName, drops: list[Drop]) -> str | None:
+    """Says which files of the source are not read. `drops` are those of a directory in our own schema.
 
     Raises: DataRefused if a file that is not read looks like a table.
     """
     read = [drop.name for drop in drops] or file_names(files, LAYOUTS[layout])
     known = LAYOUTS[layout]
     inside = files.entries if files.path.is_file() else list_beside(files.path, read)
-    unread = [name for name in inside if name not in read and not known.extra.fullmatch(name)]
+    visible = (name for name in inside if not name.startswith("."))  # macOS writes ._ratings.csv into zips
+    unread = [name for name in visible if name not in read and not known.extra.fullmatch(name)]
     rule = DROP_RULE if drops else f"a source in this layout has one file per table: {', '.join(read)}"
-    if notice := check_unread(files.path, unread, read, rule, known.unused):
-        log.info("%s: %s", files.path, notice)
+    return check_unread(files.path, unread, read, rule, known.unused)
 
 
 def recognise_drops(files: Files) -> LayoutName:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from recsys.errors import DataRefused
+from recsys.home import Home
 from recsys.ingest.parse.layouts import DROPS
 
 # A name that ends like a file of data, perhaps compressed.
@@ -14,7 +15,7 @@ DATA = re.compile(
     re.IGNORECASE,
 )
 WORD = re.compile(r"[a-z]+")
-SIMILARITY = 0.8  # of a word to the name of a table: ratngs has 0.92, rating 0.92, dating 0.77
+SIMILARITY = 0.82  # of a word to the name of a table: ratngs and rating have 0.92, tag 0.86, lines 0.80, dating 0.77
 SHOWN = 5  # names in a message
 
 
@@ -33,7 +34,7 @@ def check_unread(
 
     `rule` says which names are read. `harmless` are tables that sources of this kind have and that are not used.
 
-    Raises: DataRefused if a name looks like a table, because its rows would be missing without a word.
+    Raises: DataRefused if a name looks like a table, because its rows would be missing silently.
     """
     names = sorted(unread)
     if similar := [name for name in names if name not in harmless and looks_like_table(name)]:
@@ -47,10 +48,11 @@ def check_unread(
 def list_beside(folder: Path, read: Iterable[str]) -> list[str]:
     """Files in `folder` that are not in `read`, and folders in it, with a file that looks like a table if there is one.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out, and so is a home of ours, whose tables are outputs.
     """
     taken = {name.partition("/")[0] for name in read}
-    beside = [path for path in folder.iterdir() if path.name not in taken and not path.name.startswith(".")]
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    beside = [path for path in visible if path.name not in taken and not Home(path).runs.is_dir()]
     return [f"{path.name}/{_first_table(path)}" if path.is_dir() else path.name for path in beside]
 
 
