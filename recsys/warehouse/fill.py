@@ -1,0 +1,111 @@
+"""Writes the rows of one run into the next warehouse file, which `build` has opened."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
+
+import sql
+from recsys.files import exact, replacing
+from recsys.warehouse.build import NO_LISTS, SERVED, TABLES, Counts, Tonight
+from recsys.warehouse.measure import measure_lists
+from recsys.warehouse.outcome import MetricRow, Outcome
+
+logger = logging.getLogger(__name__)
+
+Hashed = tuple[int, int | None]  # number of rows, and the sum of their hashes; None without rows
+
+
+def write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:
+    """Fills the served tables."""
+    for table, statement, params in list_served(tonight):
+        if table in ("movies", "users"):
+            connection.execute(f"insert into {table} by name {statement}", params)
+        else:
+            named = f"select *, $run_id as run_id from ({statement})"
+            connection.execute(f"insert into {table} by name {named}", params | {"run_id": run_id})
+
+
+def measure(
+    connection: DuckDBPyConnection, outcome: Outcome, tonight: Tonight, lists_before: str
+) -> tuple[MetricRow, ...]:
+    """Measures the lists that were just written, for `metrics` and the audit.
+
+    `lists_before` selects the lists that they are compared with.
+    """
+    assert outcome.model
+    # a file of an older version may lack columns
+    connection.execute(f"create temp view lists_before as {NO_LISTS} union all by name ({lists_before})")
+    measured = tuple(measure_lists(connection, outcome.model, tonight.audit_inputs.may_be_shown, tonight.rating_scale))
+    connection.execute("drop view lists_before")
+    return measured
+
+
+def list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Each served table that has rows: its name, the select of its rows in order without run_id, and the parameters."""
+    lists = (
+        ("recommendations", tonight.recommendations, "user_id, rank"),
+        ("default_recommendations", tonight.default_recommendations, "segment, rank"),
+        ("similar_movies", tonight.similar_movies, "movie_id, rank"),
+        ("users", tonight.users, "user_id"),
+    )
+    for table, path, key in lists:
+        if path:
+            yield table, f"select * from read_parquet($path) order by {key}", {"path": exact(path)}
+    counted = {"movies": exact(tonight.movies), "ratings": exact(tonight.ratings)}
+    yield "movies", sql.read("counted_movies"), counted
+
+
+def hash_rows(connection: DuckDBPyConnection, statement: str, table: str, params: dict[str, str]) -> Hashed:
+    """Counts and hashes rows over the columns of the present table, without run_id, cast to the table's types."""
+    columns = connection.sql(f"describe present.{table}").fetchall()
+    typed = ", ".join(f"cast({name} as {kind})" for name, kind, *_ in columns if name != "run_id")
+    hashed = f"select count(*), sum(hash({typed})::hugeint) from ({statement})"
+    ((n_rows, total),) = connection.execute(hashed, params).fetchall()
+    return n_rows, total
+
+
+def write_copies(connection: DuckDBPyConnection, folder: Path) -> None:
+    """Writes a Parquet file of each served table."""
+    for table in SERVED:
+        with replacing(folder / f"{table}.parquet") as aside:
+            connection.table(table).write_parquet(str(aside), compression="zstd")
+
+
+def write_run(
+    connection: DuckDBPyConnection, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None
+) -> None:
+    """Writes the records of a run. Existing rows of the same run are replaced, so a repeated run leaves one row."""
+    row = asdict(outcome)
+    steps: dict[str, float] = row.pop("seconds")
+    _upsert(connection, "runs", row)
+    connection.execute("delete from run_steps where run_id = $run_id", {"run_id": outcome.run_id})
+    for step, seconds in steps.items():
+        _upsert(connection, "run_steps", {"run_id": outcome.run_id, "step": step, "seconds": seconds})
+    measured = pa.Table.from_pylist([{"run_id": outcome.run_id, **asdict(metric)} for metric in metrics])
+    if len(measured):  # hundreds of rows: one statement per row would take longer than writing the rest of the file
+        connection.register("measured", measured)
+        connection.execute("insert or replace into metrics by name select * from measured")
+        connection.unregister("measured")
+    if quarantine:
+        connection.execute("delete from quarantine where run_id = $run_id", {"run_id": outcome.run_id})
+        connection.execute(
+            "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
+            {"run_id": outcome.run_id, "path": exact(quarantine)},
+        )
+
+
+def _upsert(connection: DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
+    places = ", ".join(f"${column}" for column in row)
+    connection.execute(f"insert or replace into {table} ({', '.join(row)}) values ({places})", row)
+
+
+def count_rows(connection: DuckDBPyConnection) -> Counts:
+    """The number of rows of every table."""
+    counts = {table: len(connection.table(table)) for table in TABLES}
+    logger.info("warehouse: %s", ", ".join(f"{table} {count:,}" for table, count in counts.items()))
+    return counts
