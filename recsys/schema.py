@@ -33,6 +33,8 @@ USERS = pa.schema(
     ]
 )
 
+AGE_BANDS = (18, 25, 35, 45, 50, 56)  # lower ends in years: the bands of ML-1M, which gives them as ages
+
 TAGS = pa.schema(
     [
         pa.field("user_id", pa.int32(), nullable=False),

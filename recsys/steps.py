@@ -179,7 +179,8 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
     the served ones are not written again.
     """
     tonight = _gather(lists, checked, run, settings)
-    outcome = describe_run(run, verdict="published", reason=None)
+    ratings_path = str(checked.ratings.relative_to(run.home.root))
+    outcome = replace(describe_run(run, verdict="published", reason=None), ratings_path=ratings_path)
     served = find_served(run.home)
     if served is None or served["dataset"] != outcome.dataset:
         return Published(outcome.verdict, outcome.reason, publish(outcome, tonight, run.home))
@@ -216,6 +217,7 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
         history_runs=settings.history.runs,
         default_recommendations=run.default_recommendations,
         similar_movies=run.similar_movies,
+        links=checked.links,
         available=known.available,
         shortened=known.shortened,
         blocked=known.blocked,

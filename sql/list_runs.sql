@@ -18,6 +18,7 @@ select
     reason,
     published,
     champion,
+    ratings_path,
 from runs
 order by run_id desc
 limit $limit

@@ -5,7 +5,8 @@
 -- params  none
 -- ties    rows are inserted in the order of the keys in the comments
 --
--- `recommendations` has no primary key: its index would cost more than the table, and the audit checks the same rules.
+-- `recommendation_history` has no primary key: its index would double the file (docs/benchmarks.md). A quarantined line
+-- may break several rules, so `quarantine` has no key at all.
 
 create table movies (
     movie_id integer primary key,
@@ -29,6 +30,8 @@ create table users (
     age smallint,
     occupation varchar,
     zip_code varchar,
+    age_band varchar,
+    segment varchar,
 );
 
 comment on table users is 'All users of the dataset; one row per user_id. Columns that the edition does not provide are null.';
@@ -37,6 +40,98 @@ comment on column users.gender is 'Gender: M or F.';
 comment on column users.age is 'Age in years; in ML-1M the lower end of an age range.';
 comment on column users.occupation is 'Occupation, one of those that the edition lists.';
 comment on column users.zip_code is 'Postal code as the user entered it.';
+comment on column users.age_band is
+    'Age band of the segments: its lower end in years, or under 18; null if the age is unknown, or if an older version of recsys published the table.';
+comment on column users.segment is
+    'The segment of default_recommendations for this user: gender and age band if both are known, else the age band, the gender or the occupation, else all; null if an older version of recsys published the table.';
+
+create table links (
+    movie_id integer primary key,
+    imdb_id varchar,
+    tmdb_id integer,
+);
+
+comment on table links is
+    'Identifiers of the movies in other databases; one row per movie_id. Empty if the edition does not provide them, or if an older version of recsys published the tables.';
+comment on column links.movie_id is 'The movie; see movies.';
+comment on column links.imdb_id is 'Identifier in IMDb without the prefix tt, with leading zeros; null if unknown.';
+comment on column links.tmdb_id is 'Identifier in The Movie Database; null if unknown.';
+
+create table movie_stats (
+    movie_id integer primary key,
+    n_ratings bigint not null,
+    rating_mean double,
+    stars_0_5 bigint not null,
+    stars_1 bigint not null,
+    stars_1_5 bigint not null,
+    stars_2 bigint not null,
+    stars_2_5 bigint not null,
+    stars_3 bigint not null,
+    stars_3_5 bigint not null,
+    stars_4 bigint not null,
+    stars_4_5 bigint not null,
+    stars_5 bigint not null,
+    first_rated_at timestamptz,
+    last_rated_at timestamptz,
+);
+
+comment on table movie_stats is
+    'The ratings of every movie that were known to the run, in numbers; one row per movie_id. Empty if an older version of recsys published the tables.';
+comment on column movie_stats.movie_id is 'The movie; see movies.';
+comment on column movie_stats.n_ratings is 'Number of ratings.';
+comment on column movie_stats.rating_mean is 'Mean rating in stars; null without ratings.';
+comment on column movie_stats.stars_0_5 is 'Number of ratings of 0.5 stars.';
+comment on column movie_stats.stars_1 is 'Number of ratings of 1 star.';
+comment on column movie_stats.stars_1_5 is 'Number of ratings of 1.5 stars.';
+comment on column movie_stats.stars_2 is 'Number of ratings of 2 stars.';
+comment on column movie_stats.stars_2_5 is 'Number of ratings of 2.5 stars.';
+comment on column movie_stats.stars_3 is 'Number of ratings of 3 stars.';
+comment on column movie_stats.stars_3_5 is 'Number of ratings of 3.5 stars.';
+comment on column movie_stats.stars_4 is 'Number of ratings of 4 stars.';
+comment on column movie_stats.stars_4_5 is 'Number of ratings of 4.5 stars.';
+comment on column movie_stats.stars_5 is 'Number of ratings of 5 stars.';
+comment on column movie_stats.first_rated_at is 'Time of the first rating; null without ratings.';
+comment on column movie_stats.last_rated_at is 'Time of the last rating; null without ratings.';
+
+create table user_stats (
+    user_id integer primary key,
+    segment varchar not null,
+    age_band varchar,
+    n_ratings bigint not null,
+    rating_mean double,
+    stars_0_5 bigint not null,
+    stars_1 bigint not null,
+    stars_1_5 bigint not null,
+    stars_2 bigint not null,
+    stars_2_5 bigint not null,
+    stars_3 bigint not null,
+    stars_3_5 bigint not null,
+    stars_4 bigint not null,
+    stars_4_5 bigint not null,
+    stars_5 bigint not null,
+    first_rated_at timestamptz,
+    last_rated_at timestamptz,
+);
+
+comment on table user_stats is
+    'The ratings of every user that were known to the run, in numbers; one row per user_id. Empty if an older version of recsys published the tables.';
+comment on column user_stats.user_id is 'The user; see users.';
+comment on column user_stats.segment is 'The segment of default_recommendations for this user; see users.segment.';
+comment on column user_stats.age_band is 'Age band of the segments: its lower end in years, or under 18; null if the age is unknown.';
+comment on column user_stats.n_ratings is 'Number of ratings.';
+comment on column user_stats.rating_mean is 'Mean rating in stars; null without ratings.';
+comment on column user_stats.stars_0_5 is 'Number of ratings of 0.5 stars.';
+comment on column user_stats.stars_1 is 'Number of ratings of 1 star.';
+comment on column user_stats.stars_1_5 is 'Number of ratings of 1.5 stars.';
+comment on column user_stats.stars_2 is 'Number of ratings of 2 stars.';
+comment on column user_stats.stars_2_5 is 'Number of ratings of 2.5 stars.';
+comment on column user_stats.stars_3 is 'Number of ratings of 3 stars.';
+comment on column user_stats.stars_3_5 is 'Number of ratings of 3.5 stars.';
+comment on column user_stats.stars_4 is 'Number of ratings of 4 stars.';
+comment on column user_stats.stars_4_5 is 'Number of ratings of 4.5 stars.';
+comment on column user_stats.stars_5 is 'Number of ratings of 5 stars.';
+comment on column user_stats.first_rated_at is 'Time of the first rating; null without ratings.';
+comment on column user_stats.last_rated_at is 'Time of the last rating; null without ratings.';
 
 create table recommendations (
     user_id integer not null,
@@ -47,6 +142,7 @@ create table recommendations (
     because_movie_ids integer[] not null,
     served_by varchar not null default 'history',
     run_id varchar not null,
+    primary key (user_id, rank),
 );
 
 comment on table recommendations is
@@ -121,6 +217,8 @@ create table recommendation_history (
     rank integer not null,
     movie_id integer not null,
     score double not null,
+    rating_hat float,
+    because_movie_ids integer[],
 );
 
 comment on table recommendation_history is
@@ -132,6 +230,65 @@ comment on column recommendation_history.rank is 'Position in the user''s list, 
 comment on column recommendation_history.movie_id is 'The recommended movie; see movies.';
 comment on column recommendation_history.score is
     'Sort key of the list, higher = better; comparable only within one list.';
+comment on column recommendation_history.rating_hat is
+    'Expected rating in stars, not clipped to the scale; null if an older version of recsys made the list.';
+comment on column recommendation_history.because_movie_ids is
+    'Movies rated by the user that contribute most to this recommendation, the strongest first; null if an older version of recsys made the list.';
+
+-- The movies of a run on another dataset may be missing from `movies`.
+create view recommendation_history_named as
+with
+
+reasons as (
+    select
+        run_id,
+        user_id,
+        rank,
+        unnest(because_movie_ids) as movie_id,
+        generate_subscripts(because_movie_ids, 1) as place,
+    from recommendation_history
+),
+
+because as (
+    select reasons.run_id, reasons.user_id, reasons.rank, list(movies.title order by reasons.place) as because_titles
+    from reasons
+    inner join movies using (movie_id)
+    group by reasons.run_id, reasons.user_id, reasons.rank
+)
+
+select
+    recommendation_history.run_id,
+    recommendation_history.as_of,
+    recommendation_history.user_id,
+    recommendation_history.rank,
+    recommendation_history.movie_id,
+    movies.title,
+    movies.year,
+    movies.genres,
+    recommendation_history.score,
+    recommendation_history.rating_hat,
+    recommendation_history.because_movie_ids,
+    case
+        when recommendation_history.because_movie_ids is not null then coalesce(because.because_titles, [])
+    end as because_titles,
+from recommendation_history
+left join movies using (movie_id)
+left join because using (run_id, user_id, rank);
+
+comment on view recommendation_history_named is
+    'The table recommendation_history with the titles of its movies; one row per (run_id, user_id, rank).';
+comment on column recommendation_history_named.run_id is 'The run that made the list; see runs.';
+comment on column recommendation_history_named.as_of is 'The run used only ratings before this time; the same in all rows of a run.';
+comment on column recommendation_history_named.user_id is 'The user who received the list; see users.';
+comment on column recommendation_history_named.rank is 'Position in the user''s list; 1 = best.';
+comment on column recommendation_history_named.movie_id is 'The recommended movie; see movies.';
+comment on column recommendation_history_named.title is 'The movie''s title, without the year; null if the movie is no longer in movies.';
+comment on column recommendation_history_named.year is 'The movie''s year of release, or null.';
+comment on column recommendation_history_named.genres is 'The movie''s genres; null if the movie is no longer in movies.';
+comment on column recommendation_history_named.score is 'Sort key of the list, higher = better; comparable only within one list.';
+comment on column recommendation_history_named.rating_hat is 'Expected rating in stars, not clipped to the scale; null for runs of older versions.';
+comment on column recommendation_history_named.because_movie_ids is 'Movies rated by the user that contribute most to this recommendation; null for runs of older versions.';
+comment on column recommendation_history_named.because_titles is 'The titles of because_movie_ids, in the same order; null for runs of older versions.';
 
 create macro recommendations_as_of(moment) as table
 with
@@ -149,71 +306,13 @@ select
     recommendation_history.score,
     recommendation_history.as_of,
     recommendation_history.run_id,
+    recommendation_history.rating_hat,
+    recommendation_history.because_movie_ids,
 from recommendation_history
 semi join newest using (run_id);
 
 comment on macro table recommendations_as_of is
     'recommendations_as_of(moment): the lists of the run with the latest as_of up to that time, from recommendation_history. If the file is attached under another name, add that name to search_path first.';
-
--- Of two runs with the same as_of, the later run counts as newer.
-create view recommendation_changes as
-with
-
-runs_kept as (
-    select distinct run_id, as_of
-    from recommendation_history
-),
-
-served as (
-    select runs_kept.run_id, runs_kept.as_of
-    from runs_kept
-    where runs_kept.run_id = (select any_value(run_id) from recommendations)
-),
-
-earlier as (
-    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.run_id)) as run_id
-    from runs_kept
-    cross join served
-    where (runs_kept.as_of, runs_kept.run_id) < (served.as_of, served.run_id)
-),
-
-now as (
-    select recommendation_history.*
-    from recommendation_history
-    semi join served using (run_id)
-),
-
-before as (
-    select recommendation_history.*
-    from recommendation_history
-    semi join earlier using (run_id)
-)
-
-select
-    coalesce(now.user_id, before.user_id) as user_id,
-    coalesce(now.movie_id, before.movie_id) as movie_id,
-    case
-        when before.rank is null then 'entered'
-        when now.rank is null then 'left'
-        else 'moved'
-    end as change,
-    before.rank as rank_before,
-    now.rank as rank,
-    (select run_id from earlier) as run_id_before,
-    (select run_id from served) as run_id,
-from now
-full join before on now.user_id = before.user_id and now.movie_id = before.movie_id
-where now.rank is distinct from before.rank and (select run_id from earlier) is not null;
-
-comment on view recommendation_changes is
-    'Differences between the served lists and those of the previous run; one row per (user_id, movie_id) that entered a list, left it or moved within it. Empty if there is no previous run.';
-comment on column recommendation_changes.user_id is 'The user whose list changed; see users.';
-comment on column recommendation_changes.movie_id is 'The movie that entered, left or moved; see movies.';
-comment on column recommendation_changes.change is 'Kind of change: entered, left or moved.';
-comment on column recommendation_changes.rank_before is 'Position in the previous list; null if the movie entered.';
-comment on column recommendation_changes.rank is 'Position in the served list; null if the movie left.';
-comment on column recommendation_changes.run_id_before is 'The previous run by as_of; see runs.';
-comment on column recommendation_changes.run_id is 'The run whose lists are served; see runs.';
 
 create table default_recommendations (
     segment varchar not null,
@@ -221,6 +320,7 @@ create table default_recommendations (
     movie_id integer not null,
     score double not null,
     run_id varchar not null,
+    primary key (segment, rank),
 );
 
 comment on table default_recommendations is
@@ -265,6 +365,7 @@ create table similar_movies (
     similar_movie_id integer not null,
     similarity double not null,
     run_id varchar not null,
+    primary key (movie_id, rank),
 );
 
 comment on table similar_movies is
@@ -319,6 +420,7 @@ create table runs (
     reason varchar,
     published boolean not null,
     champion varchar,
+    ratings_path varchar,
 );
 
 comment on table runs is
@@ -339,6 +441,8 @@ comment on column runs.reason is
 comment on column runs.published is 'True if the lists of the run were served at any time.';
 comment on column runs.champion is
     'The run that was served at that time and whose model was evaluated for comparison; null if there was none.';
+comment on column runs.ratings_path is
+    'Parquet file with the ratings that the run used (user_id, movie_id, rating, rated_at), relative to the folder of the warehouse. It exists as long as the snapshot or the folder of the run is kept. Null if the run made no lists, or for runs of older versions.';
 
 create table run_steps (
     run_id varchar not null,
@@ -371,6 +475,20 @@ comment on column metrics.slice is 'The part of the split: all; a slice such as 
 comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the champion; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
 comment on column metrics.value is 'Value of the metric: in stars for mae and rmse, in bits for novelty, in seconds for names that end in seconds, otherwise without unit.';
 
+create table metric_names (
+    metric varchar primary key,
+    measures varchar not null,
+    unit varchar,
+    better varchar,
+);
+
+comment on table metric_names is 'What each metric in the table metrics measures; one row per metric.';
+comment on column metric_names.metric is 'Name of the metric; see metrics.metric.';
+comment on column metric_names.measures is 'What the metric measures.';
+comment on column metric_names.unit is 'Unit of the value; null if it has none.';
+comment on column metric_names.better is
+    'Which values are better: up, down, near 1, or as wanted (a matter of taste); null for a count or a part of a table.';
+
 create table quarantine (
     run_id varchar not null,
     source_table varchar not null,
@@ -387,3 +505,104 @@ comment on column quarantine.source_file is 'Name of the source file without its
 comment on column quarantine.source_line is 'Line number in the source file; 1 = first.';
 comment on column quarantine.rule is 'Name of the rule that the row breaks.';
 comment on column quarantine.row is 'Content of the row as it was read, as JSON.';
+
+-- Of two runs with the same as_of, the later run counts as newer. Ids of another dataset mean other movies.
+create view recommendation_changes as
+with
+
+runs_kept as (
+    select made.run_id, made.as_of, runs.dataset
+    from (select distinct run_id, as_of from recommendation_history) as made
+    left join runs using (run_id)
+),
+
+served as (
+    select runs_kept.run_id, runs_kept.as_of, runs_kept.dataset
+    from runs_kept
+    where runs_kept.run_id = (select any_value(run_id) from recommendations)
+),
+
+earlier as (
+    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.run_id)) as run_id
+    from runs_kept
+    cross join served
+    where
+        runs_kept.dataset is not distinct from served.dataset
+        and (runs_kept.as_of, runs_kept.run_id) < (served.as_of, served.run_id)
+),
+
+now as (
+    select recommendation_history.*
+    from recommendation_history
+    semi join served using (run_id)
+),
+
+before as (
+    select recommendation_history.*
+    from recommendation_history
+    semi join earlier using (run_id)
+),
+
+depth as (
+    select greatest((select max(rank) from now), (select max(rank) from before)) as deepest
+)
+
+select
+    coalesce(now.user_id, before.user_id) as user_id,
+    coalesce(now.movie_id, before.movie_id) as movie_id,
+    case
+        when before.rank is null then 'entered'
+        when now.rank is null then 'left'
+        else 'moved'
+    end as change,
+    before.rank as rank_before,
+    now.rank as rank,
+    (select run_id from earlier) as run_id_before,
+    (select run_id from served) as run_id,
+    abs(coalesce(before.rank, depth.deepest + 1) - coalesce(now.rank, depth.deepest + 1)) as places,
+from now
+full join before on now.user_id = before.user_id and now.movie_id = before.movie_id
+cross join depth
+where now.rank is distinct from before.rank and (select run_id from earlier) is not null;
+
+comment on view recommendation_changes is
+    'Differences between the served lists and those of the previous run on the same dataset; one row per (user_id, movie_id) that entered a list, left it or moved within it. Empty if there is no previous run.';
+comment on column recommendation_changes.user_id is 'The user whose list changed; see users.';
+comment on column recommendation_changes.movie_id is 'The movie that entered, left or moved; see movies.';
+comment on column recommendation_changes.change is 'Kind of change: entered, left or moved.';
+comment on column recommendation_changes.rank_before is 'Position in the previous list; null if the movie entered.';
+comment on column recommendation_changes.rank is 'Position in the served list; null if the movie left.';
+comment on column recommendation_changes.run_id_before is 'The previous run by as_of; see runs.';
+comment on column recommendation_changes.run_id is 'The run whose lists are served; see runs.';
+comment on column recommendation_changes.places is
+    'Number of places between both positions. Outside a list counts as the place after the last.';
+
+create view recommendation_changes_named as
+select
+    recommendation_changes.user_id,
+    recommendation_changes.movie_id,
+    movies.title,
+    movies.year,
+    movies.genres,
+    recommendation_changes.change,
+    recommendation_changes.rank_before,
+    recommendation_changes.rank,
+    recommendation_changes.places,
+    recommendation_changes.run_id_before,
+    recommendation_changes.run_id,
+from recommendation_changes
+left join movies using (movie_id);
+
+comment on view recommendation_changes_named is
+    'The view recommendation_changes with the titles of its movies; one row per (user_id, movie_id).';
+comment on column recommendation_changes_named.user_id is 'The user whose list changed; see users.';
+comment on column recommendation_changes_named.movie_id is 'The movie that entered, left or moved; see movies.';
+comment on column recommendation_changes_named.title is 'The movie''s title, without the year; null if the movie is no longer in movies.';
+comment on column recommendation_changes_named.year is 'The movie''s year of release, or null.';
+comment on column recommendation_changes_named.genres is 'The movie''s genres; null if the movie is no longer in movies.';
+comment on column recommendation_changes_named.change is 'Kind of change: entered, left or moved.';
+comment on column recommendation_changes_named.rank_before is 'Position in the previous list; null if the movie entered.';
+comment on column recommendation_changes_named.rank is 'Position in the served list; null if the movie left.';
+comment on column recommendation_changes_named.places is 'Number of places between both positions; see recommendation_changes.places.';
+comment on column recommendation_changes_named.run_id_before is 'The previous run by as_of; see runs.';
+comment on column recommendation_changes_named.run_id is 'The run whose lists are served; see runs.';

@@ -2,7 +2,8 @@
 
 It writes three kinds of output. In README.md and docs/asking.md, it replaces the blocks from a comment to the end of a
 code fence. It draws docs/list.svg. It writes docs/commands.md, docs/settings.md and docs/tables.md from the command
-line, the settings and the schema. The comment of a block names its command, date, version and defaults:
+line, the settings and the schema, and in docs/contract.md the table of metrics. The comment of a block names its
+command, date, version and defaults:
 
     <!-- output of `recsys runs`, 2026-11-30, recsys 0.1.0, defaults 1a2b3c4d5e6f -->
 
@@ -45,6 +46,7 @@ BLOCK = re.compile(
     r"```(?P<kind>\w*)\n(?P<text>.*?)```\n",
     flags=re.DOTALL,
 )
+METRICS = re.compile(r"(\| metric \| unit \| better \| measures \|\n\|[-|]+\|\n)(?:\|.*\|\n)+")
 USER = 42  # whose list is shown
 
 
@@ -216,6 +218,18 @@ def render_tables() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_contract() -> str:
+    """docs/contract.md with its table of metrics, which the warehouse has as `metric_names`."""
+    with duckdb.connect() as connection:
+        described = connection.sql(sql.read("described_metrics")).fetchall()
+    rows = [
+        f"| `{metric.replace('*', '…')}` | {unit or '–'} | {better or '–'} | {measures} |"
+        for metric, unit, better, measures in described
+    ]
+    page = (DOCS / "contract.md").read_text(encoding="utf-8")
+    return METRICS.sub(lambda table: table[1] + "\n".join(rows) + "\n", page)
+
+
 def _in_cell(default: Any) -> str:
     value = to_jsonable_python(default)
     return "" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"
@@ -225,7 +239,12 @@ def _in_row(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-GENERATED = {"commands.md": render_commands, "settings.md": render_settings, "tables.md": render_tables}
+GENERATED = {
+    "commands.md": render_commands,
+    "contract.md": render_contract,
+    "settings.md": render_settings,
+    "tables.md": render_tables,
+}
 
 if __name__ == "__main__":
     main()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.files import read_json, replacing, write_json
+from recsys.schema import AGE_BANDS
 
 MIN_MOVIES_PER_WORD = 5  # rarer title words add no information to the movie's id
 UserFeature = Literal["gender", "age", "occupation", "region"]
@@ -24,7 +25,6 @@ MovieFeature = Literal["genres", "year", "decade", "words"]
 FeatureName = UserFeature | MovieFeature
 USER_FEATURES: tuple[UserFeature, ...] = get_args(UserFeature)
 MOVIE_FEATURES: tuple[MovieFeature, ...] = get_args(MovieFeature)
-AGE_BANDS = (18, 25, 35, 45, 50, 56)  # the bands of ML-1M, which gives the lower end of a band as the age
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _fit_feature(column: pl.DataFrame, at_least: int) -> Feature:
 
 
 def _age_band(years: int) -> str:
-    """The lower end of the age band in years, or "under 18"."""
+    """The lower end of the age band in years, or "under 18", as in sql/described_users.sql."""
     return next((str(lower) for lower in reversed(AGE_BANDS) if years >= lower), "under 18")
 
 

@@ -56,7 +56,7 @@ Limits = Sequence[tuple[Measure, float]]
 class AuditInputs:
     """Parquet files that the audit reads in addition to the tables (None: no rows), and the limits of the measures."""
 
-    ratings: Path  # (user_id, movie_id) of all known ratings; no user is recommended a movie that they have rated
+    ratings: Path  # all known ratings; no user is recommended a movie that they have rated
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
     blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
@@ -156,6 +156,8 @@ def _read_inputs(connection: DuckDBPyConnection, inputs: AuditInputs) -> None:
         "create table available as select distinct movie_id from read_parquet($path)",
         {"path": exact(inputs.may_be_shown)},
     )
+    counted = sql.read("counted_ratings")
+    connection.execute(f"create table counted_ratings as {counted}", {"ratings": exact(inputs.ratings)})
     for table, columns in OPTIONAL_TABLES.items():
         connection.execute(f"create table {table} ({columns})")
         if path := getattr(inputs, table):

@@ -66,6 +66,10 @@ ROW_RULES = (
     RowRule("audit_default_all", "default_recommendations"),
     RowRule("audit_default_length", "default_recommendations", needs_inputs=True),
     RowRule("audit_similar_self", "similar_movies"),
+    RowRule("audit_segments", "users"),
+    RowRule("audit_links", "links"),
+    RowRule("audit_movie_stats", "movie_stats", needs_inputs=True),
+    RowRule("audit_user_stats", "user_stats", needs_inputs=True),
 )
 
 MEASURES = (

@@ -31,15 +31,19 @@ logger = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions cannot read the default format of 2.0
 
+STATS = ("movie_stats", "user_stats")  # computed from movies, users and the ratings
+NEW = ("links", *STATS)  # since 0.2.0
 SERVED = (  # replaced as a whole by every run that publishes
-    "recommendations", "default_recommendations", "similar_movies", "movies", "users",
+    "recommendations", "default_recommendations", "similar_movies", "movies", "users", *NEW,
 )  # fmt: skip
 WRITING = re.compile(r"could not write|failed to write|no space left|quota exceeded", re.IGNORECASE)
 QUARANTINE_RUNS = 30  # newest runs whose refused lines are kept; bad data would otherwise fill the file over the years
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
 LISTS = "recommendation_history"  # grows with every run that makes lists, limited to the latest runs
-TABLES = (*SERVED, *RECORDS, LISTS)
-ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS}  # may be missing in files of older versions
+KEPT = (*SERVED, *RECORDS, LISTS)  # by a run that publishes nothing
+NAMES = "metric_names"  # written again by every run
+TABLES = (*KEPT, NAMES)
+ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS, *NEW}  # may be missing in older files
 
 NO_LISTS = "(from recommendations limit 0)"
 
@@ -54,13 +58,14 @@ class Tonight:
     recommendations: Path
     movies: Path  # without n_ratings, which is counted in `ratings`
     users: Path
-    ratings: Path  # all ratings known to the run; read by the audit, not published
+    ratings: Path  # all ratings known to the run; counted, and read by the audit
     quarantine: Path
     metrics: tuple[MetricRow, ...]
     n: int  # movies per user
     history_runs: int = 30  # number of runs whose lists are kept, including this one
     default_recommendations: Path | None = None  # None: the table stays empty
     similar_movies: Path | None = None  # None: the table stays empty
+    links: Path | None = None  # None: the table stays empty
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
     blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
@@ -131,7 +136,7 @@ class NextFile:
                 continue
             self.connection.execute(
                 f"insert into {LISTS} by name select $run_id as run_id, $as_of as as_of, user_id, rank, movie_id, "
-                "score from read_parquet($path) order by user_id, rank",
+                "score, rating_hat, because_movie_ids from read_parquet($path) order by user_id, rank",
                 {"run_id": run_id, "as_of": as_of, "path": exact(tonight.recommendations)},
             )
 

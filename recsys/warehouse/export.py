@@ -23,13 +23,13 @@ from recsys.errors import PublishError, UsageError
 from recsys.files import alone, read_json, sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
-from recsys.warehouse.build import LISTS, RECORDS, SERVED
+from recsys.warehouse.build import LISTS, NAMES, RECORDS, SERVED
 from recsys.warehouse.lookup import check_published, reading
 from recsys.warehouse.publish import SPARE_BYTES
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = (*SERVED, *RECORDS)  # without the history: old partitions of `recommendations` have the same rows
+EXPORTED = (*SERVED, *RECORDS, NAMES)  # without the history: old partitions of `recommendations` have the same rows
 LATEST = "_latest.json"
 PARTITION = "run_id="
 PART = "part-0.parquet"
@@ -59,7 +59,7 @@ class _Select:
 
 
 def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: int | None = None) -> Export:
-    """Exports the rows of the served run from every table. From movies and users, exports all rows.
+    """Exports the rows of the served run from every table; all rows of tables without a run_id, such as movies.
 
     Afterwards, no file has users who asked to be forgotten, even if the warehouse has them until the next night:
     partitions of other runs that are older than the newest such request are removed. With `keep`, only the newest

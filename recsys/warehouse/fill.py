@@ -11,23 +11,27 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.files import exact, replacing
-from recsys.warehouse.build import NO_LISTS, SERVED, TABLES, Counts, Tonight
+from recsys.schema import AGE_BANDS
+from recsys.warehouse.build import NAMES, NO_LISTS, SERVED, STATS, TABLES, Counts, Tonight
 from recsys.warehouse.measure import measure_lists
 from recsys.warehouse.outcome import MetricRow, Outcome
 
 logger = logging.getLogger(__name__)
 
+Params = dict[str, Any]  # of a statement
 Hashed = tuple[int, int | None]  # number of rows, and the sum of their hashes; None without rows
 
 
 def write_served(connection: DuckDBPyConnection, run_id: str, tonight: Tonight) -> None:
     """Fills the served tables."""
     for table, statement, params in list_served(tonight):
-        if table in ("movies", "users"):
-            connection.execute(f"insert into {table} by name {statement}", params)
-        else:
+        if "run_id" in connection.table(table).columns:
             named = f"select *, $run_id as run_id from ({statement})"
             connection.execute(f"insert into {table} by name {named}", params | {"run_id": run_id})
+        else:
+            connection.execute(f"insert into {table} by name {statement}", params)
+    for table in STATS:
+        connection.execute(f"insert into {table} by name {sql.read(table)}", {"ratings": exact(tonight.ratings)})
 
 
 def measure(
@@ -45,22 +49,26 @@ def measure(
     return measured
 
 
-def list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Each served table that has rows: its name, the select of its rows in order without run_id, and the parameters."""
+def list_served(tonight: Tonight) -> Iterator[tuple[str, str, Params]]:
+    """The served tables that have rows, without the statistics, which follow from the others and the ratings.
+
+    Yields the name, the select of the rows in order without run_id, and its parameters.
+    """
     lists = (
         ("recommendations", tonight.recommendations, "user_id, rank"),
         ("default_recommendations", tonight.default_recommendations, "segment, rank"),
         ("similar_movies", tonight.similar_movies, "movie_id, rank"),
-        ("users", tonight.users, "user_id"),
+        ("links", tonight.links, "movie_id"),
     )
     for table, path, key in lists:
         if path:
             yield table, f"select * from read_parquet($path) order by {key}", {"path": exact(path)}
     counted = {"movies": exact(tonight.movies), "ratings": exact(tonight.ratings)}
     yield "movies", sql.read("counted_movies"), counted
+    yield "users", sql.read("described_users"), {"users": exact(tonight.users), "age_bands": [*AGE_BANDS]}
 
 
-def hash_rows(connection: DuckDBPyConnection, statement: str, table: str, params: dict[str, str]) -> Hashed:
+def hash_rows(connection: DuckDBPyConnection, statement: str, table: str, params: Params) -> Hashed:
     """Counts and hashes rows over the columns of the present table, without run_id, cast to the table's types."""
     columns = connection.sql(f"describe present.{table}").fetchall()
     typed = ", ".join(f"cast({name} as {kind})" for name, kind, *_ in columns if name != "run_id")
@@ -97,6 +105,14 @@ def write_run(
             "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
             {"run_id": outcome.run_id, "path": exact(quarantine)},
         )
+    _name_metrics(connection)
+
+
+def _name_metrics(connection: DuckDBPyConnection) -> None:
+    """Fills `metric_names` with the metrics that occur in `metrics`."""
+    connection.execute(f"create temp view described_metrics as {sql.read('described_metrics')}")
+    connection.execute(f"insert into {NAMES} by name {sql.read(NAMES)}")
+    connection.execute("drop view described_metrics")
 
 
 def _upsert(connection: DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:

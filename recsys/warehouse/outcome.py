@@ -24,6 +24,7 @@ class Outcome:
     reason: str | None  # the error's message; the gate's message if the run was published despite it; else None
     published: bool
     champion: str | None = None  # the run whose model was evaluated for comparison
+    ratings_path: str | None = None  # of the ratings that the run used, relative to the home
     seconds: Mapping[str, float] = field(default_factory=dict)  # by completed step
 
 

@@ -20,11 +20,13 @@ from recsys.files import exact, replacing, sync
 from recsys.home import Home, Run
 from recsys.warehouse.audit import audit
 from recsys.warehouse.build import (
+    KEPT,
     LISTS,
+    NEW,
     NO_LISTS,
     RECORDS,
     SERVED,
-    TABLES,
+    STATS,
     Counts,
     NextFile,
     Tonight,
@@ -127,7 +129,10 @@ def is_copied(run: Run) -> bool:
 
 
 def _copies(run: Run) -> dict[str, Path]:
-    return {table: run.served / f"{table}.parquet" for table in SERVED}
+    """The copies of the served tables. Runs of older versions have none of the new ones."""
+    copies = {table: run.served / f"{table}.parquet" for table in SERVED}
+    is_old = not any(copies[table].exists() for table in NEW)
+    return {table: path for table, path in copies.items() if not (is_old and table in NEW)}
 
 
 def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quarantine: Path | None = None) -> Counts:
@@ -140,7 +145,7 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
     """
     assert not outcome.published
     with _next_file(home) as file:
-        file.keep(TABLES)
+        file.keep(KEPT)
         write_run(file.connection, outcome, metrics, quarantine)
         file.connection.execute(
             "update runs set published = true "
@@ -158,7 +163,7 @@ def serves_the_same(home: Home, tonight: Tonight) -> bool:
     with duckdb.connect() as connection, present_file(connection, home) as file:
         if not file.stored >= set(SERVED):
             return False
-        expected: dict[str, Hashed] = dict.fromkeys(SERVED, (0, None))
+        expected: dict[str, Hashed] = {table: (0, None) for table in SERVED if table not in STATS}
         for table, statement, params in list_served(tonight):
             expected[table] = hash_rows(connection, statement, table, params)
         return all(

@@ -13,7 +13,7 @@ import pytest
 
 from recsys.home import Home
 from recsys.settings import HistoryConfig
-from recsys.warehouse.build import LISTS, RECORDS, SERVED
+from recsys.warehouse.build import LISTS, NAMES, RECORDS, SERVED
 from tests.support.consumers import FULL, NIGHTS, PAGE, blocks
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
@@ -34,8 +34,9 @@ ANSWERS = {  # in the order of the page
     "who sees": Answer(6, (19, 1, 4.0), (37, 3, 4.0)),
     "users alike": Answer(15, (10, 1, "Movie 12"), (50, 3, "Movie 14")),
     "segment": Answer(3, (1, "Movie 3", 1995, WAR), (3, "Toy Story", 1995, WAR)),
-    "changes": Answer(4, (42, "entered", "Movie 6", None, 3), (42, "moved", "Movie 5", 1, 2)),
-    "lists changed": Answer(1, (1, 1)),
+    "changes": Answer(4, (42, "entered", "Movie 6", None, 3, 1), (42, "moved", "Movie 5", 1, 2, 1)),
+    "really changed": Answer(1, ("left", 1, 1)),
+    "lists changed": Answer(1, (2, 3)),
     "as of": Answer(150, (1, 1, "Movie 3"), (50, 3, "Movie 14")),
     "one user's": Answer(3, (NIGHTS[0],), None),
     "own database": Answer(2, ("a@example.org", "Movie 9"), ("b@example.org", "Movie 4")),
@@ -50,6 +51,10 @@ ANSWERS = {  # in the order of the page
     "why not": Answer(1, (NIGHTS[3], "data refused", "ratings: 1 of 51 rows")),
     "steps": Answer(3, ("check", 9.0, None), ("train", None, 2.5)),
     "no list": Answer(3, (FULL, "gender=F age=25", 1, "Movie 3"), (FULL, "gender=F age=25", 3, "Toy Story")),
+    "best rated": Answer(10, ("Movie 2", 1995, 4, 5.0, 1.0, "tt0000002"), ("Movie 11", 1995, 4, 5.0, 1.0, "tt0000011")),
+    "age bands": Answer(1, ("25", 51, 1.0, 5.0)),
+    "figures": Answer(2, ("mae_median", 0.628, "stars", "down")),
+    "a movie's ratings": Answer(3, (20, 5.0)),
     "quarantine": Answer(1, ("ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')),
     "parquet": Answer(150, (1, 1, 3), (50, 3, 14)),
 }
@@ -115,9 +120,19 @@ def test_every_table_view_and_macro_is_listed_with_its_columns(warehouse: duckdb
     assert set(listed) == {name for (name,) in (*relations, *macros)}
     for name, (kind, columns) in listed.items():
         assert warehouse.sql(f"from {relation_of(name)}").columns == columns
-        assert (kind == "served", kind == "record", kind == "history") == (
-            name in SERVED, name in RECORDS, name == LISTS,
+        assert (kind == "served", kind == "record", kind == "history", kind == "names") == (
+            name in SERVED, name in RECORDS, name == LISTS, name == NAMES,
         )  # fmt: skip
+
+
+def test_the_declared_keys_are_the_listed_ones(warehouse: duckdb.DuckDBPyConnection) -> None:
+    declared = dict(
+        warehouse.sql(
+            "select table_name, constraint_column_names from duckdb_constraints() where constraint_type = 'PRIMARY KEY'"
+        ).fetchall()
+    )
+    assert set(declared) == {*SERVED, *RECORDS, NAMES} - {"quarantine"}
+    assert declared.items() <= {name: key.split(", ") for name, _, key, _ in LINES}.items()
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, _, key, _ in LINES if key != "none"])

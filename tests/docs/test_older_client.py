@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recsys.warehouse.build import TABLES
+from recsys.warehouse.build import LISTS, TABLES
 from tests.support.consumers import blocks
 
 VERSION = "1.4.5"  # the newest of 1.4
@@ -69,15 +69,17 @@ def duckdb_1_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_duckdb_1_4_reads_every_table_view_macro_and_comment(duckdb_1_4: Path, world: Path) -> None:
-    views = ("recommendations_named", "default_recommendations_named", "similar_movies_named", "recommendation_changes")
+    lists = ("recommendations", "default_recommendations", "similar_movies", LISTS, "recommendation_changes")
+    views = (*(f"{name}_named" for name in lists), "recommendation_changes")
     macro = "recommendations_as_of('1998-04-22')"
     answers = ask(duckdb_1_4, world, {"relations": [*TABLES, *views, macro], "blocks": blocks("sql")})
     assert answers["version"] == VERSION
     assert answers["rows"] == {
         "recommendations": 150, "default_recommendations": 6, "similar_movies": 60, "movies": 20, "users": 51,
-        "runs": 4, "run_steps": 7, "metrics": 21, "quarantine": 4, "recommendation_history": 450,
-        "recommendations_named": 150, "default_recommendations_named": 6, "similar_movies_named": 60,
-        "recommendation_changes": 4, macro: 150,
+        "links": 20, "movie_stats": 20, "user_stats": 51, "runs": 4, "run_steps": 7, "metrics": 21, "quarantine": 4,
+        "recommendation_history": 450, "metric_names": 7, "recommendations_named": 150,
+        "default_recommendations_named": 6, "similar_movies_named": 60, "recommendation_history_named": 450,
+        "recommendation_changes": 9, "recommendation_changes_named": 9, macro: 150,
     }  # fmt: skip
     ((n_objects, n_comments),) = answers["comments"]
     assert n_objects == n_comments > 100

@@ -370,7 +370,7 @@ def test_the_next_night_removes_a_forgotten_user(
     """The drops still have the user's rows. Neither the published tables nor files of earlier nights do."""
     home = copy_of_first(home, tmp_path)
     assert traces(home, THEIRS) == {
-        "recommendations": 10, "recommendation_history": 10, "users": 1, "quarantine": 1
+        "recommendations": 10, "recommendation_history": 10, "users": 1, "user_stats": 1, "quarantine": 1
     }  # fmt: skip
 
     assert CliRunner().invoke(main, ["forget", str(THEIRS), "--home", str(home.root)]).exit_code == 0

@@ -9,24 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pytest
 
 import sql
 from recsys.ask import lookup as questions
+from recsys.encode.features import fit_features
+from recsys.encode.vocabulary import Vocabulary
+from recsys.schema import AGE_BANDS
 from recsys.warehouse import lookup
 from recsys.warehouse.audit_rules import ROW_RULES
-from recsys.warehouse.build import TABLES
+from recsys.warehouse.build import LISTS, TABLES
 
 Row = tuple[Any, ...]
 
+KEY_OF_LISTS = re.compile(r"\n    primary key \([a-z_]+, rank\),")  # left out, so that lists can break the rules
+
 MOVIES = [(1, "Heat", 1995, ["Crime"], 9), (2, "Big", 1988, [], 8), (3, "Ran", None, ["Drama", "War"], None)]
-USERS = [(1, "F", 25, "artist", "00100"), (2, None, None, None, None)]
+USERS = [(1, "F", 25, "artist", "00100", "25", "gender=F age=25"), (2, *[None] * 5, "all")]
 NIGHT, EARLIER = datetime(2026, 11, 21, 3, tzinfo=UTC), datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
 INPUTS = (  # relations that rules read in addition to the warehouse
     "ratings (user_id integer, movie_id integer)",
+    "counted_ratings (movie_id integer, user_id integer, n_ratings bigint, total double, first_rated_at timestamptz, "
+    "last_rated_at timestamptz)",
+    "described_metrics (metric varchar, unit varchar, better varchar, measures varchar)",
     "blocked (user_id integer, movie_id integer, genre varchar)",
     "caps (movie_id integer, group_name varchar, at_most integer)",
     "available (movie_id integer)",
@@ -53,21 +62,32 @@ def place(user_id: int, rank: int, movie_id: int, score: float = 1.0, *because: 
 
 
 def run(run_id: str) -> Row:
-    return (run_id, NIGHT, NIGHT, NIGHT, "ml-1m", "abc", "ordinal", "def", "0.1.0", "published", None, True, None)
+    return (run_id, NIGHT, NIGHT, NIGHT, "ml-1m", "abc", "ordinal", "def", "0.1.0", "published", None, True, None, None)
 
 
 def ended(run_id: str, verdict: str) -> Row:
-    return (*run(run_id)[:9], verdict, "why", False, None)
+    return (*run(run_id)[:9], verdict, "why", False, None, None)
 
 
 def rolled_back(run_id: str) -> Row:
-    return (*ended(run_id, "rolled back")[:-2], True, None)
+    return (*ended(run_id, "rolled back")[:-3], True, None, None)
 
 
 def history(run_id: str, day: int, *places: tuple[int, int, int]) -> list[Row]:
     """Rows of recommendation_history for (user_id, rank, movie_id)."""
     as_of = datetime(2026, 11, day, tzinfo=UTC)
-    return [(run_id, as_of, user_id, rank, movie_id, 1 / rank) for user_id, rank, movie_id in places]
+    return [(run_id, as_of, user_id, rank, movie_id, 1 / rank, 4.5, [9]) for user_id, rank, movie_id in places]
+
+
+FIRST_AT, LAST_AT = datetime(1998, 4, 1, tzinfo=UTC), datetime(1998, 4, 22, tzinfo=UTC)
+COUNTED = (2, 7.0, FIRST_AT, LAST_AT)  # a row of counted_ratings without its ids: 3 and 4 stars
+NOTHING = (0, None, *[0] * 10, None, None)  # a row of statistics without its key
+
+
+def counted(*stars: int) -> Row:
+    """The same for whole stars of the same dates."""
+    by_star = [stars.count(half / 2) for half in range(1, 11)]  # type: ignore[arg-type]
+    return (len(stars), sum(stars) / len(stars), *by_star, FIRST_AT, LAST_AT)
 
 
 CASES = {
@@ -91,6 +111,70 @@ CASES = {
         expected=[(5, "taste"), (6, "")],
     ),
     "audit_any": Case(given={"users": USERS}, expected=[(2,)]),
+    "audit_links": Case(given={"movies": MOVIES, "links": [(1, "0113277", 949), (7, None, 1)]}, expected=[(7,)]),
+    # The list of user 2 would be that of all, which is missing; user 3 is of an older version.
+    "audit_segments": Case(
+        given={
+            "users": [*USERS, (3, *[None] * 6)],
+            "default_recommendations": [("gender=F age=25", 1, 1, 1.0, "r1"), ("gender=F age=25", 2, 2, 0.5, "r1")],
+        },
+        expected=[(2, "all")],
+    ),
+    # The distribution of movie 2 adds up to 6 stars instead of 7; movie 3 has no row; movie 9 is unknown.
+    "audit_movie_stats": Case(
+        given={
+            "movies": [*MOVIES, (4, "Fargo", 1996, [], 0)],
+            "counted_ratings": [(movie_id, None, *COUNTED) for movie_id in (1, 2, 3)],
+            "movie_stats": [
+                (1, *counted(3, 4)),
+                (2, 2, 3.5, *counted(3, 3)[2:]),
+                (4, *NOTHING),
+                (9, *NOTHING),
+            ],
+        },
+        expected=[(2, 2, 2, 7.0, 6.0), (3, 2, None, 7.0, None), (9, None, 0, None, 0.0)],
+    ),
+    # The mean of user 1 is wrong, user 2 has no rating.
+    "audit_user_stats": Case(
+        given={
+            "users": USERS,
+            "counted_ratings": [(None, 1, *COUNTED)],
+            "user_stats": [(1, "all", None, 2, 3.0, *counted(3, 4)[2:]), (2, "all", None, *NOTHING)],
+        },
+        expected=[(1, 2, 2, 7.0, 7.0)],
+    ),
+    "metric_names": Case(
+        given={
+            "metrics": [
+                ("r1", model, "holdout", "all", metric, 0.5)
+                for model, metric in (
+                    ("ordinal", "mae_median"),
+                    ("bias", "mae_median"),
+                    ("ordinal", "mae_median_difference_low"),
+                    ("ordinal", "coverage_at_10_ratio"),
+                    ("ordinal", "churn_at_7"),
+                    ("ordinal", "nameless"),
+                )
+            ],
+            "described_metrics": [
+                ("mae_*", "nats", "up", "error"),
+                ("mae_median", "stars", "down", "error of the median"),
+                ("coverage_at_10", "share", "up", "movies shown"),
+                ("churn_at_*", "share", None, "movies that left"),
+            ],
+        },
+        expected=[
+            ("churn_at_7", "movies that left", "share", None),
+            ("coverage_at_10_ratio", "value of the model divided by that of the champion: movies shown", "ratio", "up"),
+            ("mae_median", "error of the median", "stars", "down"),
+            (
+                "mae_median_difference_low",
+                "lower end of the interval of: value of the model minus that of the champion: error of the median",
+                "stars",
+                "down",
+            ),
+        ],
+    ),
     # The column age has another type, zip_code is missing, mood is new, gender is nullable, id has no comment.
     "audit_contract": Case(
         given={
@@ -138,7 +222,7 @@ CASES = {
     # rated only movie 9, so three are left. Rules leave one movie to user 10, and more than the available ones to 11.
     "audit_length": Case(
         given={
-            "users": [(user_id, None, None, None, None) for user_id in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)],
+            "users": [(user_id, *[None] * 6) for user_id in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)],
             "ratings": [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (5, 3), (8, 9), (11, 1), (11, 2)],
             "available": [(1,), (2,), (3,)],
             "shortened": [(10, 1), (11, 5)],
@@ -484,7 +568,7 @@ CASES = {
         given={
             "runs": [
                 *(run("r1"), run("r2"), ended("r3", "unchanged")),
-                *((*ended("r4", "rolled back")[:-2], True, None), ended("r5", "held back"), ended("r6", "backfilled")),
+                *(rolled_back("r4"), ended("r5", "held back"), ended("r6", "backfilled")),
             ],
             "recommendations": [place(1, 1, 1, run_id="r1")],
         },
@@ -512,7 +596,7 @@ CASES = {
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(sql.read("schema"))
+        connection.execute(KEY_OF_LISTS.sub("", sql.read("schema")))
         for table in INPUTS:
             connection.execute(f"create temp table {table}")
         connection.execute(f"create temp view lists as {sql.read('lists')}")
@@ -536,7 +620,9 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
 def test_every_rule_and_every_query_has_a_case() -> None:
     texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lookup, questions)]
     asked = re.findall(r'sql\.read\("(\w+)"\)', "".join(texts))
-    assert {*(rule.name for rule in ROW_RULES), "measure_lists", *asked} == {re.split(r"\W", name)[0] for name in CASES}
+    assert {*(rule.name for rule in ROW_RULES), "measure_lists", "metric_names", *asked} == {
+        re.split(r"\W", name)[0] for name in CASES
+    }
 
 
 def test_audit_any_passes_with_one_recommendation(connection: duckdb.DuckDBPyConnection) -> None:
@@ -560,6 +646,91 @@ def test_counted_movies(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -
     counted = connection.sql(sql.read("counted_movies"), params={name: str(path) for name, path in paths.items()})
     assert counted.columns == ["movie_id", "title", "n_ratings"]
     assert counted.fetchall() == [(1, "Heat", 2), (2, "Big", 0), (3, "Ran", 1)]
+
+
+def write(folder: Path, **frames: pl.DataFrame) -> dict[str, str]:
+    """Writes each frame to a Parquet file; returns the paths as parameters of a statement."""
+    for name, frame in frames.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    return {name: str(folder / f"{name}.parquet") for name in frames}
+
+
+RATINGS = pl.DataFrame(
+    {
+        "user_id": [1, 1, 2],
+        "movie_id": [1, 2, 1],
+        "rating": pl.Series([4.0, 0.5, 3.5], dtype=pl.Float32),
+        "rated_at": [FIRST_AT, LAST_AT, LAST_AT],
+    }
+)
+
+
+def test_statistics(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Heat has 4 and 3.5 stars, Big 0.5, Ran none. User 3 has not rated."""
+    insert(connection, {"movies": MOVIES, "users": [*USERS, (3, *[None] * 6)]})
+    connection.execute("update users set segment = 'all' where user_id = 3")
+    params = write(tmp_path, ratings=RATINGS)
+    no_stars = [0] * 10
+    stars = {half: [*no_stars[: half - 1], 1, *no_stars[half:]] for half in (1, 7, 8)}
+    of_heat = [a + b for a, b in zip(stars[7], stars[8], strict=True)]
+    of_1 = [a + b for a, b in zip(stars[1], stars[8], strict=True)]
+    for table, expected in {
+        "movie_stats": [
+            (1, 2, 3.75, *of_heat, FIRST_AT, LAST_AT),
+            (2, 1, 0.5, *stars[1], LAST_AT, LAST_AT),
+            (3, *NOTHING),
+        ],
+        "user_stats": [
+            (1, "gender=F age=25", "25", 2, 2.25, *of_1, FIRST_AT, LAST_AT),
+            (2, "all", None, 1, 3.5, *stars[7], LAST_AT, LAST_AT),
+            (3, "all", None, *NOTHING),
+        ],
+    }.items():
+        connection.execute(f"insert into {table} by name {sql.read(table)}", params)
+        assert connection.table(table).fetchall() == expected
+    connection.execute(f"insert into counted_ratings by name {sql.read('counted_ratings')}", params)
+    assert connection.sql("from counted_ratings order by movie_id, user_id").fetchall() == [
+        (1, None, 2, 7.5, FIRST_AT, LAST_AT),
+        (2, None, 1, 0.5, LAST_AT, LAST_AT),
+        (None, 1, 2, 4.5, FIRST_AT, LAST_AT),
+        (None, 2, 1, 3.5, LAST_AT, LAST_AT),
+    ]
+    for rule in ("audit_movie_stats", "audit_user_stats"):
+        assert connection.sql(sql.read(rule)).fetchall() == []
+
+
+def test_described_users(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Age bands are those of the networks' features, for every age."""
+    ages = [*range(1, 121)]
+    users = pl.DataFrame(
+        {
+            "user_id": [*range(1, 121), 121, 122, 123],
+            "gender": ["F"] * 118 + [None, None, "M", None, None],
+            "age": [*ages, None, None, None],
+            "occupation": ["artist"] * 121 + ["artist", None],
+            "zip_code": ["00100"] * 123,
+        }
+    )
+    params = write(tmp_path, users=users) | {"age_bands": [*AGE_BANDS]}  # type: ignore[dict-item]
+    described = connection.sql(sql.read("described_users"), params=params)
+    rows = described.project("user_id, age_band, segment").fetchall()
+    movies = pl.DataFrame({"movie_id": [1], "title": ["Heat"], "year": [1995], "genres": [["Crime"]]})
+    ids = Vocabulary(np.arange(1, 124, dtype=np.int32), np.ones(1, dtype=np.int32))
+    age = fit_features(ids, users, movies).user["age"]
+    bands = [age.names[value - 1] for value in age.values[1:121].tolist()]
+    assert [band for _, band, _ in rows[:120]] == bands
+    assert rows[:2] == [(1, "under 18", "gender=F age=under 18"), (2, "under 18", "gender=F age=under 18")]
+    assert [segment for *_, segment in rows[-6:]] == [
+        "gender=F age=56", "age=56", "age=56", "gender=M", "occupation=artist", "all",
+    ]  # fmt: skip
+
+
+def test_described_metrics(connection: duckdb.DuckDBPyConnection) -> None:
+    described = connection.sql(sql.read("described_metrics"))
+    names = [row[0] for row in described.fetchall()]
+    assert len(names) == len(set(names)) > 40
+    assert names[0] == "mae_median"
+    assert {row[2] for row in described.fetchall()} == {"up", "down", "near 1", "as wanted", None}
 
 
 def test_lists(connection: duckdb.DuckDBPyConnection) -> None:
@@ -611,6 +782,18 @@ def test_views_of_the_other_lists_name_their_movies(connection: duckdb.DuckDBPyC
     ]
 
 
+def test_the_history_is_named(connection: duckdb.DuckDBPyConnection) -> None:
+    """Movie 9 is of another dataset. Runs of older versions have no reasons."""
+    as_of = datetime(2026, 11, 20, tzinfo=UTC)
+    rows = [("r1", as_of, 1, 1, 3, 0.5, 4.5, [2, 1]), ("r1", as_of, 1, 2, 9, 0.25, 4.0, [])]
+    insert(connection, {"movies": MOVIES, "recommendation_history": [*rows, ("r0", as_of, 1, 1, 1, 0.5, None, None)]})
+    assert connection.sql("from recommendation_history_named order by run_id, rank").fetchall() == [
+        ("r0", as_of, 1, 1, 1, "Heat", 1995, ["Crime"], 0.5, None, None, None),
+        ("r1", as_of, 1, 1, 3, "Ran", None, ["Drama", "War"], 0.5, 4.5, [2, 1], ["Big", "Heat"]),
+        ("r1", as_of, 1, 2, 9, None, None, None, 0.25, 4.0, [], []),
+    ]
+
+
 def test_lists_as_of_a_time_are_those_of_the_latest_run_up_to_it(connection: duckdb.DuckDBPyConnection) -> None:
     """The as_of of a backfilled run counts, not its start; of two runs with the same as_of, the later one counts."""
     made = [*history("r1", 20, (1, 1, 7)), *history("r2", 22, (1, 1, 8)), *history("r3", 21, (1, 1, 9))]
@@ -635,12 +818,25 @@ def test_changes_compare_the_served_lists_with_those_of_the_previous_run(
     assert connection.sql("from recommendation_changes").fetchall() == []
     insert(connection, {"recommendations": [place(1, 1, 8, run_id="r2")]})
     assert connection.sql("from recommendation_changes order by user_id, movie_id").fetchall() == [
-        (1, 7, "left", 1, None, "r1", "r2"),
-        (1, 8, "moved", 2, 1, "r1", "r2"),
-        (1, 9, "entered", None, 2, "r1", "r2"),
-        (3, 5, "entered", None, 1, "r1", "r2"),
-        (4, 7, "left", 1, None, "r1", "r2"),
+        (1, 7, "left", 1, None, "r1", "r2", 2),
+        (1, 8, "moved", 2, 1, "r1", "r2", 1),
+        (1, 9, "entered", None, 2, "r1", "r2", 1),
+        (3, 5, "entered", None, 1, "r1", "r2", 2),
+        (4, 7, "left", 1, None, "r1", "r2", 2),
     ]
+    insert(connection, {"movies": [(8, "Big", 1988, [], 8)]})
+    named = "select title, year, genres, change, places from recommendation_changes_named where user_id = 1"
+    assert connection.sql(f"{named} order by movie_id").fetchall() == [
+        (None, None, None, "left", 2), ("Big", 1988, [], "moved", 1), (None, None, None, "entered", 1),
+    ]  # fmt: skip
+
+
+def test_a_run_on_another_dataset_is_not_the_run_before(connection: duckdb.DuckDBPyConnection) -> None:
+    made = [*history("r1", 20, (1, 1, 7)), *history("r2", 21, (1, 1, 8)), *history("r3", 22, (1, 1, 9))]
+    runs = [run("r1"), (*run("r2")[:4], "ml-100k", *run("r2")[5:]), run("r3")]
+    insert(connection, {"runs": runs, "recommendation_history": made, "recommendations": [place(1, 1, 9, run_id="r3")]})
+    changes = "select movie_id, change, run_id_before from recommendation_changes order by movie_id"
+    assert connection.sql(changes).fetchall() == [(7, "left", "r1"), (9, "entered", "r1")]
 
 
 def test_the_first_run_has_no_changes(connection: duckdb.DuckDBPyConnection) -> None:
@@ -664,8 +860,10 @@ def test_every_table_view_and_column_has_a_comment(connection: duckdb.DuckDBPyCo
     """)
     assert bare.fetchall() == []
     described = connection.sql("select distinct table_name from duckdb_columns() where not internal").fetchall()
-    views = {f"{table}_named" for table in ("recommendations", "default_recommendations", "similar_movies")}
-    assert {name for (name,) in described} == {*TABLES, *views, "recommendation_changes"}
+    views = {f"{table}_named" for table in ("recommendations", "default_recommendations", "similar_movies", LISTS)}
+    assert {name for (name,) in described} == {
+        *TABLES, *views, "recommendation_changes", "recommendation_changes_named",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(sql.FOLDER.glob("*.sql")), ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """The four nights that docs/consumers.md assumes, in a folder where its queries run unchanged."""
 
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.warehouses import Frames, make_frames, make_outcome, publish,
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consumers.md").read_text(encoding="utf-8")
 NIGHTS = tuple(f"202611{day}T030000Z" for day in (19, 20, 21, 22))
+RATINGS = "snapshots/planted/0123456789ab/ratings.parquet"  # of every night
 FULL = 51  # a user who has rated every movie and has no list
 
 
@@ -28,11 +30,13 @@ def write_world(folder: Path) -> Home:
     """Writes `data/` with a warehouse, `lake/` with its export, and a reader's own database and CSV file.
 
     User u has rated movie u % 20 + 1 and gets the next three as recommendations. Before the third night, the list of
-    user 42 was 5, 4 and 7 instead of 4, 5 and 6. The third night is served. The fourth was refused.
+    user 42 was 5, 4 and 7 instead of 4, 5 and 6, and that of user 7 was 12, 13 and 9 instead of 9, 10 and 11. The third
+    night is served. The fourth was refused.
     """
     home = Home(folder / "data")
     after, before = _frames(), _frames()
-    before["recommendations"] = _with_list(before["recommendations"], 42, [5, 4, 7])
+    for user_id, movie_ids in ((42, [5, 4, 7]), (7, [12, 13, 9])):
+        before["recommendations"] = _with_list(before["recommendations"], user_id, movie_ids)
     for run_id, day, frames in zip(NIGHTS, (20, 21, 22), (before, before, after), strict=False):
         night = replace(write_night(folder / "night", frames, 3), metrics=_metrics(day))
         publish(_outcome(run_id, day), night, home)
@@ -40,6 +44,8 @@ def write_world(folder: Path) -> Home:
     record(refused, home, quarantine=folder / "night" / "quarantine.parquet")
     export(home, folder / "lake")
     _write_own(folder)
+    (home.root / RATINGS).parent.mkdir(parents=True)
+    shutil.copyfile(folder / "night" / "ratings.parquet", home.root / RATINGS)
     return home
 
 
@@ -84,6 +90,7 @@ def _outcome(run_id: str, day: int, verdict: str = "published", reason: str | No
         make_outcome(run_id, verdict, reason),
         as_of=datetime(1998, 4, day, tzinfo=UTC),
         started_at=datetime.strptime(run_id, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC),
+        ratings_path=RATINGS if verdict == "published" else None,
     )
 
 

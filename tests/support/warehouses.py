@@ -119,6 +119,13 @@ def make_frames(n_users: int = 4, n_movies: int = 4, n: int = 2, rating_hat: flo
                 "rated_at": [datetime(1998, 4, 22, tzinfo=UTC)] * n_users,
             }
         ),
+        "links": pl.DataFrame(
+            {
+                "movie_id": movie_id,
+                "imdb_id": [f"{movie:07}" for movie in movie_id],
+                "tmdb_id": pl.Series(movie_id * 10, dtype=pl.Int32),
+            }
+        ),
         "quarantine": pl.DataFrame(
             {
                 "source_table": ["ratings"],
@@ -149,4 +156,5 @@ def write_night(folder: Path, frames: Frames, n: int = 2) -> Tonight:
         n=n,
         default_recommendations=paths["default_recommendations"],
         similar_movies=paths["similar_movies"],
+        links=paths["links"],
     )

@@ -20,6 +20,7 @@ from recsys.settings import AuditConfig
 from recsys.warehouse import publish as publish_module
 from recsys.warehouse.audit import AuditInputs
 from recsys.warehouse.audit_rules import CONTRACT, MEASURES, ROW_RULES
+from recsys.warehouse.build import STATS
 from tests.support.validators import validate_both
 from tests.support.warehouses import Frames, audit, make_frames, make_outcome, publish, write_night
 
@@ -58,14 +59,26 @@ def execute(file: Path, statement: str) -> Path:
 def write_warehouse(frames: Frames, path: Path, run_id: str = "r1") -> Path:
     """Writes a warehouse with these tables, without the checks of `publish`."""
     path.unlink(missing_ok=True)
+    users = frames["users"].with_columns(segment=pl.lit("all"))
+    frames["ratings"].write_parquet(path.with_suffix(".parquet"))
     with duckdb.connect(path) as connection:
         connection.execute(sql.read("schema"))
         for name in ("recommendations", "default_recommendations", "similar_movies", "movies", "users"):
             has_run = name not in ("movies", "users")
-            connection.register("frame", frames[name].with_columns(run_id=pl.lit(run_id)) if has_run else frames[name])
+            frame = users if name == "users" else frames[name]
+            connection.register("frame", frame.with_columns(run_id=pl.lit(run_id)) if has_run else frame)
             connection.execute(f"insert into {name} by name from frame")
             connection.unregister("frame")
-    return path
+    return count_again(path, path.with_suffix(".parquet"))
+
+
+def count_again(file: Path, ratings: Path) -> Path:
+    """Fills the statistics from other ratings."""
+    with duckdb.connect(file) as connection:
+        for table in STATS:
+            connection.execute(f"delete from {table}")
+            connection.execute(f"insert into {table} by name {sql.read(table)}", {"ratings": str(ratings)})
+    return file
 
 
 def write_frame(path: Path, **columns: Any) -> Path:
@@ -76,7 +89,7 @@ def write_frame(path: Path, **columns: Any) -> Path:
 FIRST, SECOND = "where user_id = 1 and rank = 1", "where user_id = 1 and rank = 2"
 ALL = "where segment = 'all' and rank"
 BROKEN = {  # statement on the tables: complaint
-    "delete from users where user_id = 4":
+    "delete from users where user_id = 4; delete from user_stats where user_id = 4":
         "audit_known: 2 rows of lists .*, for example user_id 4, rank 1, movie_id 2",
     f"update recommendations set movie_id = 99 {FIRST}":
         "audit_known: 1 .*, for example user_id 1, rank 1, movie_id 99",
@@ -88,8 +101,6 @@ BROKEN = {  # statement on the tables: complaint
         "audit_ranks: 1 rows.*, for example user_id 1, rank 3, rank_expected 2",
     "update recommendations set rank = rank - 1":
         "audit_ranks: 8 rows.*, for example user_id 1, rank 0, rank_expected 1",
-    "update recommendations set rank = 1 where user_id = 1":
-        "audit_ranks: 1 rows.*, for example user_id 1, rank 1, rank_expected 2",
     f"update recommendations set movie_id = 3 {SECOND}":
         "audit_distinct: 1 movies.*, for example user_id 1, movie_id 3, n_times 2",
     f"update recommendations set movie_id = 2 {FIRST}":
@@ -132,6 +143,18 @@ BROKEN = {  # statement on the tables: complaint
         "audit_known: 2 .* similar_to 99, rank 1, movie_id 1",
     "update similar_movies set similar_movie_id = 99 where movie_id = 1 and rank = 2":
         "audit_known: 1 .* similar_to 1, rank 2, movie_id 99",
+    "update users set segment = 'age=99' where user_id = 2":
+        "audit_segments: 1 users .*, for example user_id 2, segment age=99",
+    "insert into links (movie_id) values (99)":
+        "audit_links: 1 movies .*, for example movie_id 99",
+    "delete from movie_stats where movie_id = 3":
+        "audit_movie_stats: 1 movies .*, for example movie_id 3, n_expected 1, stars_expected 5.0",
+    "update movie_stats set stars_4 = 1, stars_5 = 0 where movie_id = 3":
+        "audit_movie_stats: 1 .* movie_id 3, n_expected 1, n_found 1, stars_expected 5.0, stars_found 4.0",
+    "update user_stats set rating_mean = 4.9 where user_id = 1":
+        "audit_user_stats: 1 users .*, for example user_id 1, n_expected 1, n_found 1, stars_expected 5.0",
+    "update user_stats set last_rated_at = null where user_id = 1":
+        "audit_user_stats: 1 users .*, for example user_id 1, n_expected 1, n_found 1, stars_expected 5.0",
     "update default_recommendations set run_id = 'r0'":
         r"audit_run: 1 rows .* for example run_id r0, n_rows 4\. The served tables stay as they are",
 }  # fmt: skip
@@ -147,8 +170,10 @@ def test_only_the_broken_rule_is_reported(file: Path, inputs: AuditInputs, state
 def test_a_warehouse_without_lists_is_refused(file: Path, inputs: AuditInputs, tmp_path: Path) -> None:
     """Every user has rated every movie, so no list is too short."""
     pairs = make_frames()["users"].select("user_id").join(make_frames()["movies"].select("movie_id"), how="cross")
-    pairs.write_parquet(tmp_path / "ratings.parquet")
+    ratings = pairs.join(make_frames()["ratings"].select("rating", "rated_at").head(1), how="cross")
+    ratings.write_parquet(tmp_path / "ratings.parquet")
     inputs = replace(inputs, ratings=tmp_path / "ratings.parquet")
+    count_again(file, inputs.ratings)
     with pytest.raises(PublishError, match=r"audit_any: 1 tables .*, for example users_without_a_list 4\.") as error:
         audit(execute(file, "delete from recommendations"), "r1", 2, inputs)
     assert str(error.value).count("audit_") == 1
@@ -298,7 +323,7 @@ class TestCaps:
         defaults = [f"('all', {rank}, {movie}, 1.0, 'r1')" for rank, movie in enumerate(of_all, 1)]
         execute(
             file,
-            "delete from recommendations; delete from default_recommendations; "
+            "delete from recommendations; delete from default_recommendations; update users set segment = 'all'; "
             f"insert into recommendations values {', '.join(rows)}; "
             f"insert into default_recommendations values {', '.join(defaults)}",
         )
@@ -383,6 +408,9 @@ class TestGreatExpectations:
             delete from default_recommendations where rank = 2;
             update default_recommendations set run_id = 'r0';
             update similar_movies set similar_movie_id = 1 where movie_id = 1;
+            update users set segment = 'age=99';
+            insert into links (movie_id) values (99);
+            delete from movie_stats;
             """,
         )
         no_genre = pl.Series([None], dtype=pl.String)

@@ -84,7 +84,8 @@ def test_every_table_of_the_run_is_written_and_listed(served: Home, lake: Path) 
     done = export(served, lake)
     assert done.rows == {
         "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
-        "runs": 1, "run_steps": 2, "metrics": 4, "quarantine": 1,
+        "links": 4, "movie_stats": 4, "user_stats": 4, "runs": 1, "run_steps": 2, "metrics": 4, "quarantine": 1,
+        "metric_names": 3,
     }  # fmt: skip
     assert done.written == EXPORTED and done.changed
     parts = {f"{table}/run_id={FIRST}/part-0.parquet" for table in EXPORTED}
@@ -213,9 +214,9 @@ def test_a_forgotten_user_is_removed_by_the_next_export(
     export(served, lake)
     forget([3], served)
     done = export(served, lake, ["recommendations"])
-    assert done.written == ("recommendations", "users")
+    assert done.written == ("recommendations", "users", "user_stats")
     assert {path.split("=")[1] for path in done.removed} == {FIRST}
-    for table in ("recommendations", "users"):
+    for table in ("recommendations", "users", "user_stats"):
         read = pl.read_parquet(lake / table / "*" / "*.parquet")
         assert read["user_id"].unique().sort().to_list() == [1, 2, 4]
     assert export(served, lake).changed is False

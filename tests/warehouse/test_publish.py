@@ -19,11 +19,13 @@ from recsys.errors import PublishError
 from recsys.forgotten import WITHHELD, forget
 from recsys.home import Home
 from recsys.warehouse import build
-from recsys.warehouse.build import LISTS, RECORDS, SERVED, TABLES, Tonight
+from recsys.warehouse.build import LISTS, NEW, RECORDS, SERVED, TABLES, Tonight
 from recsys.warehouse.outcome import Outcome
-from recsys.warehouse.publish import check_present, record
+from recsys.warehouse.publish import check_present, is_copied, record
 from tests.support.publishing import ROWS, USERS, write_pair
-from tests.support.warehouses import backfill, make_frames, make_outcome, publish, restore, write_night
+from tests.support.warehouses import AS_OF, backfill, make_frames, make_outcome, publish, restore, write_night
+
+RATED_AT = datetime(1998, 4, 22, tzinfo=UTC)  # of every rating of make_frames
 
 
 @pytest.fixture
@@ -65,7 +67,8 @@ class TestPublish:
 
         assert counts == {
             "recommendations": 8, "default_recommendations": 4, "similar_movies": 8, "movies": 4, "users": 4,
-            "runs": 1, "run_steps": 2, "metrics": 4, "quarantine": 1, "recommendation_history": 8,
+            "links": 4, "movie_stats": 4, "user_stats": 4, "runs": 1, "run_steps": 2, "metrics": 4, "quarantine": 1,
+            "recommendation_history": 8, "metric_names": 3,
         }  # fmt: skip
         tables = read_all(home)
         assert {table: len(rows) for table, rows in tables.items()} == counts
@@ -81,7 +84,12 @@ class TestPublish:
         ]
         assert tables["similar_movies"][:2] == [(1, 1, 2, 1.0, "r1"), (1, 2, 3, 0.5, "r1")]
         assert tables["movies"][0] == (1, "Movie 1", 1995, ["Drama", "War"], 1)
-        assert tables["users"][0] == (1, "F", 25, "artist", "00100")
+        assert tables["users"][0] == (1, "F", 25, "artist", "00100", "25", "gender=F age=25")
+        assert tables["links"][0] == (1, "0000001", 10)
+        assert tables["movie_stats"][0] == (1, 1, 5.0, *[0] * 9, 1, RATED_AT, RATED_AT)
+        assert tables["user_stats"][0] == (1, "gender=F age=25", "25", 1, 5.0, *[0] * 9, 1, RATED_AT, RATED_AT)
+        assert tables[LISTS][0] == ("r1", AS_OF, 1, 1, 3, 1.0, 4.0, [2])
+        assert [row[0] for row in tables["metric_names"]] == ["audit_flat_share", "audit_stranger_share", "mae_median"]
         assert tables["metrics"][0] == ("r1", "ordinal", "holdout", "all", "mae_median", 0.65)
         assert tables["quarantine"] == [("r1", "ratings", "u.data", 7, "unreadable", '{"line": "1\\t2"}')]
         assert select(home, "select verdict, reason, published, started_at = '2026-11-21 03:00:00+00' from runs") == [
@@ -154,6 +162,14 @@ class TestPublish:
 
         with pytest.raises(PublishError, match=r"NOT NULL constraint failed: recommendations\.score"):
             publish(make_outcome("r1"), write_night(tmp_path / "nulls", frames), home)
+        assert names_in(home) == []
+
+    def test_a_rank_that_occurs_twice_is_refused(self, home: Home, tmp_path: Path) -> None:
+        frames = make_frames()
+        frames["recommendations"] = frames["recommendations"].with_columns(rank=pl.lit(1, pl.Int32))
+
+        with pytest.raises(PublishError, match=r"could not be written: .*Duplicate key \"user_id: 1, rank: 1\""):
+            publish(make_outcome("r1"), write_night(tmp_path / "twice", frames), home)
         assert names_in(home) == []
 
     def test_removes_the_temporary_files_of_a_killed_run(self, home: Home, tonight: Tonight) -> None:
@@ -295,6 +311,19 @@ class TestRestore:
             self.roll_back(twice)
         assert twice.warehouse.read_bytes() == before
 
+    def test_a_run_of_an_older_version_is_restored_without_the_new_tables(self, twice: Home) -> None:
+        served = twice.run(self.RUNS[0]).served
+        for table in NEW:
+            (served / f"{table}.parquet").unlink()
+        users = pl.read_parquet(served / "users.parquet")
+        users.drop("age_band", "segment").write_parquet(served / "users.parquet")
+        assert is_copied(twice.run(self.RUNS[0]))
+        counts = self.roll_back(twice)
+        assert [counts[table] for table in NEW] == [0, 0, 0]
+        assert select(twice, "select count(*), count(segment) from users") == [(USERS, 0)]
+        (twice.run(self.RUNS[1]).served / "links.parquet").unlink()
+        assert not is_copied(twice.run(self.RUNS[1]))
+
     def test_damaged_copies_are_not_served(self, twice: Home) -> None:
         path = twice.run(self.RUNS[0]).served / "recommendations.parquet"
         pl.read_parquet(path).with_columns(rank=pl.col("rank") + 1).write_parquet(path)
@@ -316,17 +345,29 @@ def test_a_full_disk_is_detected_before_anything_is_written(home: Home, tonight:
     assert home.warehouse.read_bytes() == before
 
 
+ADDED_COLUMNS = {
+    "recommendations": ("served_by",),
+    "movies": ("n_ratings",),
+    "users": ("age_band", "segment"),
+    "runs": ("ratings_path",),
+    LISTS: ("rating_hat", "because_movie_ids"),
+}
+
+
 class TestOlderVersion:
-    """A warehouse of an earlier version, without default lists, similar movies, served_by and n_ratings."""
+    """A warehouse of an earlier version, without the tables and columns that later versions added."""
 
     @pytest.fixture
     def older(self, home: Home, r1: None) -> Home:
         with duckdb.connect(home.warehouse) as connection:
-            for name in ("recommendations", "default_recommendations", "similar_movies"):
-                connection.execute(f"drop view {name}_named")
-            connection.execute("drop table default_recommendations; drop table similar_movies")
-            connection.execute("alter table recommendations drop column served_by")
-            connection.execute("alter table movies drop column n_ratings")
+            views = connection.sql("select view_name from duckdb_views() where not internal").fetchall()
+            for (name,) in views:
+                connection.execute(f"drop view {name}")
+            for name in ("default_recommendations", "similar_movies", "metric_names", *NEW):
+                connection.execute(f"drop table {name}")
+            for table, columns in ADDED_COLUMNS.items():
+                for column in columns:
+                    connection.execute(f"alter table {table} drop column {column}")
         return home
 
     def test_a_run_that_publishes_nothing_keeps_its_served_tables(self, older: Home) -> None:
@@ -335,12 +376,20 @@ class TestOlderVersion:
         assert select(older, "select distinct run_id, served_by from recommendations") == [("r1", "history")]
         assert select(older, "select count(*), count(n_ratings) from movies") == [(4, 0)]
         assert select(older, "select count(*) from recommendations_named") == [(8,)]
-        assert select(older, "from default_recommendations") == select(older, "from similar_movies") == []
+        for table in ("default_recommendations", "similar_movies", *NEW):
+            assert select(older, f"from {table}") == []
+        assert select(older, "select count(*), count(segment), count(age_band) from users") == [(4, 0, 0)]
+        assert select(older, "select metric from metric_names where metric = 'mae_median'") == [("mae_median",)]
         assert select(older, "select run_id from runs order by run_id") == [("r1",), ("r2",)]
 
     def test_a_run_that_publishes_keeps_its_history(self, older: Home, tonight: Tonight) -> None:
         counts = publish(make_outcome("r2"), tonight, older)
         assert (counts["default_recommendations"], counts["similar_movies"], counts["runs"]) == (4, 8, 2)
+        assert select(older, f"select run_id, count(*), count(rating_hat), count(because_movie_ids) from {LISTS} "
+                      "group by run_id order by run_id") == [("r1", 8, 0, 0), ("r2", 8, 8, 8)]  # fmt: skip
+        named = "select title, because_titles from recommendation_history_named where user_id = 1 and rank = 1"
+        assert select(older, f"{named} order by run_id") == [("Movie 3", None), ("Movie 3", ["Movie 2"])]
+        assert select(older, "from recommendation_changes") == []
 
     def test_refused_rows_of_old_runs_are_dropped(
         self, home: Home, tonight: Tonight, r1: None, monkeypatch: pytest.MonkeyPatch
@@ -391,8 +440,7 @@ class TestRecord:
         record(make_outcome("r1", "data refused", "5% broken"), home)
 
         assert {table: len(rows) for table, rows in read_all(home).items()} == {
-            "recommendations": 0, "default_recommendations": 0, "similar_movies": 0, "movies": 0, "users": 0,
-            "runs": 1, "run_steps": 2, "metrics": 0, "quarantine": 0, "recommendation_history": 0,
+            **dict.fromkeys(TABLES, 0), "runs": 1, "run_steps": 2,
         }  # fmt: skip
         for table in ("recommendations", "default_recommendations", "similar_movies"):
             assert select(home, f"from {table}_named") == []
@@ -451,7 +499,7 @@ class TestForgotten:
         quote = f'2 lines, e.g. line 7: {{"user_id":{self.USER},"movie_id":1}}; and line 8: {{"movie_id":1}}'
         record(make_outcome("r2", "data refused", quote), home)
         assert self.traces(home) == {
-            "recommendations": 2, "recommendation_history": 2, "users": 1, "quarantine": 2, "runs": 1
+            "recommendations": 2, "recommendation_history": 2, "users": 1, "user_stats": 1, "quarantine": 2, "runs": 1
         }  # fmt: skip
 
         forget([self.USER], home)

@@ -1,0 +1,44 @@
+-- audit_user_stats: users whose row of user_stats is missing or differs from the ratings known to the run.
+--
+-- grain   one row per user_id
+-- reads   user_stats, users (user_id), counted_ratings (user_id, n_ratings, total, first_rated_at, last_rated_at)
+-- params  none
+-- ties    none
+with
+
+expected as (
+    select
+        users.user_id,
+        coalesce(counted_ratings.n_ratings, 0) as n_expected,
+        coalesce(counted_ratings.total, 0) as total,
+        counted_ratings.first_rated_at,
+        counted_ratings.last_rated_at,
+    from users
+    left join counted_ratings using (user_id)
+),
+
+found as (
+    select
+        user_id,
+        n_ratings as n_found,
+        rating_mean,
+        first_rated_at,
+        last_rated_at,
+        stars_0_5 + stars_1 + stars_1_5 + stars_2 + stars_2_5
+            + stars_3 + stars_3_5 + stars_4 + stars_4_5 + stars_5 as n_stars,
+        0.5 * stars_0_5 + 1 * stars_1 + 1.5 * stars_1_5 + 2 * stars_2 + 2.5 * stars_2_5
+            + 3 * stars_3 + 3.5 * stars_3_5 + 4 * stars_4 + 4.5 * stars_4_5 + 5 * stars_5 as total,
+    from user_stats
+)
+
+select user_id, expected.n_expected, found.n_found, expected.total as stars_expected, found.total::double as stars_found,
+from expected
+full join found using (user_id)
+where
+    (found.n_found, found.n_stars, found.total::double, found.first_rated_at, found.last_rated_at)
+    is distinct from (
+        expected.n_expected, expected.n_expected, expected.total, expected.first_rated_at, expected.last_rated_at
+    )
+    or (found.rating_mean is null) <> (found.n_found = 0)
+    or abs(found.rating_mean * found.n_found - expected.total) > 0.001
+order by user_id
