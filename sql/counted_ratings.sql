@@ -1,4 +1,4 @@
--- counted_ratings: the ratings of every movie and of every user in numbers, for the audit of movie_stats and user_stats.
+-- counted_ratings: the ratings of every movie and every user in numbers, to audit movie_stats and user_stats.
 --
 -- grain   one row per movie_id, and one per user_id; the other id is null
 -- reads   the Parquet file $ratings (user_id, movie_id, rating, rated_at)
