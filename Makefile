@@ -17,7 +17,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast coverage smoke check lint format hooks refresh-docs docs bench bench-lists lock audit clean
+.PHONY: help run serve wheel test test-fast coverage smoke check lint format hooks refresh-docs docs bench bench-lists lock audit clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,10 @@ run: $(READY)  ## run one night on MovieLens 100K
 	@$(BIN)/recsys nightly $(ARGS)
 
 serve: $(READY)  ## run Prefect with all deployments on loopback
-	@$(BIN)/python -m deployments.serve $(ARGS)
+	@$(BIN)/recsys serve $(ARGS)
+
+wheel: $(READY)  ## build the package for pip, pipx and uvx into dist/
+	@$(BIN)/python -m hatchling build --target wheel
 
 test: $(READY)  ## run all tests
 	$(PYTEST) $(ARGS)

@@ -1,4 +1,4 @@
-"""The address and state folder of `make serve`, and the environment variables of its processes."""
+"""The address and state folder of `recsys serve`, and the environment variables of its processes."""
 
 import ipaddress
 import socket
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+from flows.cli.serve import AUTH
+
 DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")  # Prefect accepts both
 SERVER_ONLY = (AUTH, *DATABASE, "PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_API_DATABASE_PASSWORD")
 OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for another of the user's Prefect servers
@@ -16,12 +17,12 @@ OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for
 
 @dataclass(frozen=True)
 class ServeEnvironment:
-    """The address and the state folder of one `make serve`, and the environment that it inherited."""
+    """The address and the state folder of one `recsys serve`, and the environment that it inherited."""
 
     host: str
     port: int
     home: Path  # folder of the tables and runs
-    inherited: Mapping[str, str]  # the environment of `make serve` itself
+    inherited: Mapping[str, str]  # the environment of `recsys serve` itself
 
     @property
     def state(self) -> Path:
@@ -64,8 +65,8 @@ class ServeEnvironment:
                 probe.bind(address)
         except OSError as error:
             raise click.ClickException(
-                f"port {self.port} of {self.host} cannot be used: {error.strerror}. Another `make serve` may be "
-                f'running: stop it, or choose another port: make serve ARGS="--port {self.port + 1}"'
+                f"port {self.port} of {self.host} cannot be used: {error.strerror}. Another `recsys serve` may "
+                f"be running: stop it, or choose another port: recsys serve --port {self.port + 1}"
             ) from None
 
     def for_clients(self) -> dict[str, str]:

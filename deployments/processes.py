@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Child:
     """A Prefect command in its own session.
 
-    Ctrl-C does not reach it, so `make serve` decides the order of stopping. On Linux, the kernel kills it when its
+    Ctrl-C does not reach it, so `recsys serve` decides the order of stopping. On Linux, the kernel kills it when its
     parent dies.
     """
 

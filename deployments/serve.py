@@ -1,7 +1,7 @@
-"""`make serve`: a Prefect server, a worker and the deployments on 127.0.0.1, until Ctrl-C.
+"""`recsys serve`: a Prefect server, a worker and the deployments on 127.0.0.1, until Ctrl-C.
 
-    make serve
-    make serve ARGS="--port 4201 --home /srv/nights"
+    recsys serve
+    recsys serve --port 4201 --home /srv/nights
 
 The server and the worker are restarted when they die. Prefect keeps its state in `.prefect` in the home folder, next to
 the published tables. docs/operations.md describes passwords, PostgreSQL and other ways to host it.
@@ -22,26 +22,18 @@ import click
 import httpx
 
 from deployments.cancel import UNFINISHED, cancel_nights, find_nights
-from deployments.environment import AUTH, DATABASE, ServeEnvironment
+from deployments.environment import DATABASE, ServeEnvironment
 from deployments.processes import Child, run, running
+from flows.cli.serve import AUTH, serve_options
 from flows.zombies import POOL, WORKER_ENDED
 from recsys.settings import Settings
 
 START_SECONDS = 300.0  # allows for a busy machine and for creating the database
-SERVE_ENDED = "`make serve` was killed, or its machine went down, while this night ran"
+SERVE_ENDED = "`recsys serve` was killed, or its machine went down, while this night ran"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port of the server.")
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help=f"Address to listen on. Any address other than loopback requires {AUTH}.",
-)
-@click.option(
-    "--home", type=click.Path(path_type=Path), help="Folder of the tables and runs.  [default: data, or $RECSYS_HOME]"
-)
+@serve_options
 def main(port: int, host: str, home: Path | None) -> None:
     """Run a Prefect server, a worker and the schedules on this machine until Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

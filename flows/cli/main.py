@@ -26,6 +26,7 @@ from flows.cli.data import check, datasets, forget, generate
 from flows.cli.lists import explain, recommend, similar
 from flows.cli.networks import compare, networks, tune
 from flows.cli.nights import backfill, rollback
+from flows.cli.serve import serve
 from flows.cli.tables import export, status
 from flows.cli.watch import test_alerts, watch
 from recsys.errors import RecsysError
@@ -174,8 +175,8 @@ def runs(limit: int, home: Path | None, as_json: bool) -> None:
 
 
 for command in (
-    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, similar,
-    status, test_alerts, tune, watch,
+    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, serve,
+    similar, status, test_alerts, tune, watch,
 ):  # fmt: skip
     main.add_command(command)
 

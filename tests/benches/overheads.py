@@ -30,7 +30,7 @@ def measure_overheads(n_runs: int) -> None:
             print_row("`recsys nightly`, with a server", [run_here(folder, url) for _ in range(n_runs)])
             deployed = [run_deployed(served, folder) for _ in range(n_runs)]
             print_row("a deployment, from its button to its end", deployed)
-        print(f"\n`make serve` until it prints the address: {up:.1f} s")
+        print(f"\n`recsys serve` until it prints the address: {up:.1f} s")
 
 
 def print_row(what: str, measured: list[tuple[float, float]]) -> None:

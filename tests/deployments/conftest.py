@@ -1,4 +1,4 @@
-"""One `make serve` for all tests of this folder that need a running one. They are in the xdist group "served"."""
+"""One `recsys serve` for all tests of this folder that need a running one. They are in the xdist group "served"."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def serve_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Served]:
-    """`make serve` on SQLite, without a password. test_restart.py kills it and must therefore run last."""
+    """`recsys serve` on SQLite, without a password. test_restart.py kills it and must therefore run last."""
     with serving(serve_folder, **serve_environment) as served:
         wait_until_up(served)
         disable_schedules(served, "watch")  # its runs, one every five minutes, would disturb the tests

@@ -1,4 +1,4 @@
-"""`make serve`: its deployments and its child processes."""
+"""`recsys serve`: its deployments and its child processes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`make serve` after a `kill -9` during a night, with a password, and how it stops.
+"""`recsys serve` after a `kill -9` during a night, with a password, and how it stops.
 
 These tests kill the server that the other tests of this folder use.
 """
@@ -45,7 +45,7 @@ def interrupted_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def interrupted_night(served: Served, interrupted_home: Home) -> str:
     """The id of the flow run of a night of `served`. Both are killed with `kill -9`.
 
-    The server and the worker must end with `make serve`. The night is killed here, as a power cut would do.
+    The server and the worker must end with `recsys serve`. The night is killed here, as a power cut would do.
     """
     night = start_long_night(served, interrupted_home.root, stop=True)
     started = descendants(served.process.pid)
@@ -59,7 +59,7 @@ def interrupted_night(served: Served, interrupted_home: Home) -> str:
 
 @pytest.fixture(scope="module")
 def restarted(interrupted_night: str, serve_folder: Path, serve_environment: dict[str, str]) -> Iterator[Served]:
-    """`make serve` on the same SQLite database, given by a URL that tests can search for."""
+    """`recsys serve` on the same SQLite database, given by a URL that tests can search for."""
     database = f"sqlite+aiosqlite:///{serve_folder / 'home' / '.prefect' / 'prefect.db'}"
     secrets = {"PREFECT_SERVER_API_AUTH_STRING": AUTH, "PREFECT_API_DATABASE_CONNECTION_URL": database}
     with serving(serve_folder, **serve_environment, **secrets) as served:
@@ -73,7 +73,7 @@ def test_killed_serve_does_not_block_the_next_night(
     """Prefect alone would treat the night as running for minutes, and cancel the next one."""
     state = state_of(restarted, interrupted_night)
     assert state["type"] == "CRASHED"
-    assert state["message"].startswith("`make serve` was killed, or its machine went down, while this night ran; its")
+    assert state["message"].startswith("`recsys serve` was killed, or its machine went down, while this night ran; its")
     assert len(hook.of_kind("crashed", interrupted_home)) == 1
     limit = find_deployment(restarted)["global_concurrency_limit"]
     assert (limit["limit"], limit["active_slots"]) == (1, 0)

@@ -20,7 +20,7 @@ Nights
     validators      a cheap validator for tests whose subject is not Great Expectations
 
 Real servers
-    serving         `make serve` on a free port, with a home of its own
+    serving         `recsys serve` on a free port, with a home of its own
     servers         a web server that misbehaves on request, and a proxy
     sinks           a web server and a mail server that keep the alerts they receive
     postgres        a PostgreSQL server on loopback

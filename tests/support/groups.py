@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[1]
 
 # File below tests/, slowest first: number of groups.
 SLOW_FILES = {
-    # First, so that no worker runs it after the tests with `make serve`: Prefect's own test server then never ends.
+    # First, so that no worker runs it after the tests with `recsys serve`: Prefect's own test server then never ends.
     "flows/test_tasks.py": 1,
     "deployments/test_orchestration.py": 1,
     "deployments/test_deployments.py": 1,

@@ -1,4 +1,4 @@
-"""`make serve` for tests: on a free port, with its own home, and killed together with all its processes."""
+"""`recsys serve` for tests: on a free port, with its own home, and killed together with all its processes."""
 
 import json
 import os
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Served:
-    """A running `deployments.serve`."""
+    """A running `recsys serve`."""
 
     process: subprocess.Popen[bytes]
     api: httpx.Client
@@ -63,9 +63,10 @@ class RetryTransport(httpx.HTTPTransport):
 
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
-    """Runs `deployments.serve` on a free port, with its home in `folder`; kills all its processes at the end."""
+    """Runs `recsys serve` on a free port, with its home in `folder`; kills all its processes at the end."""
     port = find_free_port()
-    command = [sys.executable, "-u", "-m", "deployments.serve", "--port", str(port), "--home", str(folder / "home")]
+    program = "from flows.cli.main import program; program()"
+    command = [sys.executable, "-c", program, "serve", "--port", str(port), "--home", str(folder / "home")]
     log = folder / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
