@@ -5,7 +5,7 @@
 -- params  none
 -- ties    rows are inserted in the order of the keys in the comments
 --
--- `recommendation_history` has no primary key: its index would double the file (docs/benchmarks.md). A quarantined line
+-- `recommendation_history` has no primary key: its index would double the file (docs/experiments.md). A quarantined line
 -- may break several rules, so `quarantine` has no key at all.
 
 create table movies (
