@@ -86,7 +86,7 @@ NOTHING = (0, None, *[0] * 10, None, None)  # a row of statistics without its ke
 
 def counted(*stars: int) -> Row:
     """The same for whole stars of the same dates."""
-    by_star = [stars.count(half / 2) for half in range(1, 11)]  # type: ignore[arg-type]
+    by_star = [stars.count(half / 2) for half in range(1, 11)]
     return (len(stars), sum(stars) / len(stars), *by_star, FIRST_AT, LAST_AT)
 
 
@@ -711,7 +711,7 @@ def test_described_users(connection: duckdb.DuckDBPyConnection, tmp_path: Path) 
             "zip_code": ["00100"] * 123,
         }
     )
-    params = write(tmp_path, users=users) | {"age_bands": [*AGE_BANDS]}  # type: ignore[dict-item]
+    params = write(tmp_path, users=users) | {"age_bands": [*AGE_BANDS]}
     described = connection.sql(sql.read("described_users"), params=params)
     rows = described.project("user_id, age_band, segment").fetchall()
     movies = pl.DataFrame({"movie_id": [1], "title": ["Heat"], "year": [1995], "genres": [["Crime"]]})
