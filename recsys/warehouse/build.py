@@ -34,9 +34,8 @@ logger = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions cannot read the default format of 2.0
 
-SERVED = (  # replaced as a whole by every run that publishes
-    "recommendations", "default_recommendations", "similar_movies", "movies", "users",
-)  # fmt: skip
+# replaced as a whole by every run that publishes
+SERVED = ("recommendations", "default_recommendations", "similar_movies", "movies", "users")
 WRITING = re.compile(r"could not write|failed to write|no space left|quota exceeded", re.IGNORECASE)
 QUARANTINE_RUNS = 30  # newest runs whose refused lines are kept; bad data would otherwise fill the file over the years
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
@@ -56,7 +55,8 @@ class Tonight:
     """The data that a run is about to publish. Paths are Parquet files with the columns of the tables except run_id."""
 
     recommendations: Path
-    movies: Path  # without n_ratings, which is counted in `ratings`
+    movies: Path  # without n_ratings, which is counted in `ratings`, and film_id
+    films: Path  # (movie_id, film_id) of the movies whose film_id is another movie_id
     users: Path
     ratings: Path  # all ratings known to the run; read by the audit, not published
     quarantine: Path
@@ -76,7 +76,8 @@ class Tonight:
 
     @property
     def audit_inputs(self) -> AuditInputs:
-        return AuditInputs(self.ratings, self.available, self.shortened, self.blocked, self.caps, self.limits)
+        lists = (self.available, self.shortened, self.blocked, self.caps)
+        return AuditInputs(self.ratings, *lists, self.limits, self.rating_scale)
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def list_served(tonight: Tonight) -> Iterator[tuple[str, str, dict[str, str]]]:
     for table, path, key in lists:
         if path:
             yield table, f"select * from read_parquet($path) order by {key}", {"path": exact(path)}
-    counted = {"movies": exact(tonight.movies), "ratings": exact(tonight.ratings)}
+    counted = {name: exact(getattr(tonight, name)) for name in ("movies", "ratings", "films")}
     yield "movies", sql.read("counted_movies"), counted
 
 
