@@ -41,8 +41,10 @@ def judge_lists(
     Intervals are named ndcg_at_10_low and ndcg_at_10_high.
     """
     twins = train.take(films_of(vocabulary).has_twin[train.item_idx].nonzero().squeeze(1))
-    user_ids = vocabulary.user_ids[twins.user_idx.numpy() - 1]
-    seen = pl.DataFrame({"user_id": user_ids, "movie_id": _movie_ids(twins.item_idx, vocabulary)})
+    user_ids, movie_ids = (vocabulary.user_ids, vocabulary.movie_ids)
+    seen = pl.DataFrame(
+        {"user_id": user_ids[twins.user_idx.numpy() - 1], "movie_id": movie_ids[twins.item_idx.numpy() - 1]}
+    )
     relevant = name_unseen_films(relevant, seen, vocabulary)
     catalogue = gather_catalogue(train, vocabulary, features, listable)
     users = {name: user_metrics(name_films(frame, vocabulary), relevant) for name, frame in lists.items()}
