@@ -69,7 +69,7 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
     return Explanation(
         user_id=user_id,
         movie=place.movie,
-        rating=_own_rating(ranker, users, item_idx),
+        rating=own_rating(ranker, users, item_idx),
         rank=place.rank,
         score=float(parts["adds"].sum()),
         rating_hat=rating_hat,
@@ -107,7 +107,7 @@ def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.Dat
     return named.select("movie_id", "title", "year", "rating")
 
 
-def _own_rating(ranker: Ranker, users: Users, item_idx: Tensor) -> float | None:
+def own_rating(ranker: Ranker, users: Users, item_idx: Tensor) -> float | None:
     """Returns the user's rating of the movie, or else of the lowest entry of its film that they have rated."""
     own, film_I = users.histories, ranker.films.film_I
     for is_rated in (own.items == item_idx, film_I[own.items] == film_I[item_idx]):

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from recsys.ask.explain import own_rating
 from recsys.ask.fold_in import SavedRanker, fold_in
 from recsys.encode.vocabulary import Vocabulary
 from recsys.rank.films import Films, films_of, no_twins
@@ -151,3 +152,12 @@ def test_caps_count_all_entries_and_lists_stay_full(fitted: Ranker) -> None:
     caps = Rule("caps[0]", table.cast({"movie_id": pl.Int32, "at_most": pl.Int32}))
     capped = apply_rules(fitted, Rules(0, caps=(caps,)), LEARNER)
     assert items_of(rank_movies(capped, 10)) == items_of(rank_movies(fitted, 10))
+
+
+def test_an_explanation_has_the_users_rating_of_the_film() -> None:
+    """User 2 has rated 3 and 4 of one film. User 4 has rated 6, another entry of the film of 3, and not movie 1."""
+    stars = HISTORIES.stars.clone()
+    stars[HISTORIES.offsets[2] : HISTORIES.offsets[3]] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    ranker = replace(ranker_of_twins({}), histories=replace(HISTORIES, stars=stars))
+    for user, item, rating in ((2, 4, 3.0), (2, 3, 2.0), (4, 3, 5.0), (4, 1, None)):
+        assert own_rating(ranker, ranker.users(torch.tensor([user])), torch.tensor([item])) == rating
