@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
@@ -16,8 +15,7 @@ from recsys.rank.fit import fit_ranker
 from recsys.rank.lists import list_for_segment
 from recsys.rank.place import rank_alone, rank_movies, rank_users
 from recsys.rank.ranker import Ranker, make_new_user
-from recsys.rank.read_rules import Rule, Rules
-from recsys.rank.ruled import apply_rules, count_available
+from recsys.rank.ruled import count_available
 from recsys.rank.saved_ranker import load_ranker, save_ranker
 from recsys.rank.similar import find_similar
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
@@ -144,14 +142,6 @@ def test_lists_of_a_saved_ranker_and_of_fold_in_are_the_same(fitted: Ranker, tmp
             films = fitted.films.film_I[block.item_idx].tolist()
             assert len(films) == len(set(films))
             assert not {*films} & {*fitted.films.film_I[[*ratings]].tolist()}
-
-
-def test_caps_count_all_entries_and_lists_stay_full(fitted: Ranker) -> None:
-    """A cap on a film that both entries belong to, as `read_rules` makes it, and one genre per list."""
-    table = pl.DataFrame({"movie_id": [2, 3], "group_name": ["a", "a"], "at_most": [1, 1]})
-    caps = Rule("caps[0]", table.cast({"movie_id": pl.Int32, "at_most": pl.Int32}))
-    capped = apply_rules(fitted, Rules(0, caps=(caps,)), LEARNER)
-    assert items_of(rank_movies(capped, 10)) == items_of(rank_movies(fitted, 10))
 
 
 def test_an_explanation_has_the_users_rating_of_the_film() -> None:
