@@ -10,6 +10,8 @@ import torch
 
 from recsys.checks.check import Checked
 from recsys.encode.features import fit_features
+from recsys.encode.films import find_films
+from recsys.encode.vocabulary import FILMS
 from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
 from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
 from recsys.files import read_json, read_table, write_json
@@ -46,14 +48,18 @@ logger = logging.getLogger(__name__)
 def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     """Writes the ids of the accepted users, movies and ratings. Returns the learner that all fits of the night share.
 
-    All fits use one vocabulary. An id without training ratings is described by its features alone.
+    All fits use one vocabulary. An id without training ratings is described by its features alone. Movies that are the
+    same film keep their own ids.
     """
-    users, movies = read_table(checked.users), read_table(checked.movies)
+    users, movies, links = (read_table(path) for path in (checked.users, checked.movies, checked.links))
     rated = read_table(checked.ratings, columns=["user_id", "movie_id"])
     known = (rated, users.select("user_id"), movies.select("movie_id"))
-    vocabulary = vocabulary_of(pl.concat(known, how="diagonal"))
+    vocabulary = vocabulary_of(pl.concat(known, how="diagonal"), find_films(movies, links))
     vocabulary.save(run.vocabulary)
-    logger.info("vocabulary: %d users, %d movies", len(vocabulary.user_ids), len(vocabulary.movie_ids))
+    logger.info(
+        "vocabulary: %d users, %d movies, %d of which are a film that has a lower movie_id, too",
+        *(len(vocabulary.user_ids), len(vocabulary.movie_ids), len(vocabulary.film_of)),
+    )
     features = fit_features(vocabulary, users, movies)
     return Learner(
         vocabulary, checked.rating_scale, settings.seed, settings.device, features, checkpoints=run.home.checkpoints
@@ -65,7 +71,8 @@ def read_rules(checked: Checked, learner: Learner, settings: Settings) -> Rules:
 
     Raises: UsageError if a rule cannot be read or is invalid, or if the rules exclude every movie for all users.
     """
-    rules = rules_of(settings.rules, checked.movies, checked.users, checked.ratings)
+    films = learner.vocabulary.film_of
+    rules = rules_of(settings.rules, checked.movies, checked.users, checked.ratings, films)
     rated = learner.vocabulary.encode_movies(read_table(checked.ratings, columns=["movie_id"])["movie_id"])
     counts_I = torch.bincount(torch.from_numpy(rated), minlength=learner.vocabulary.n_movies)
     compile_rules(rules, learner.vocabulary, learner.features.item.get("genres"), counts_I)
@@ -209,6 +216,7 @@ def _gather(lists: Path, checked: Checked, run: Run, settings: Settings) -> Toni
     return Tonight(
         recommendations=lists,
         movies=checked.movies,
+        films=run.vocabulary / FILMS,
         users=checked.users,
         ratings=checked.ratings,
         quarantine=checked.quarantine,

@@ -3,7 +3,7 @@
 -- grain   one row per (user_id, segment), for the first 1,000 short lists, because each is checked against every movie
 -- reads   lists (user_id, segment, similar_to, movie_id), available (movie_id), ratings (user_id, movie_id),
 --         movies (movie_id, genres), blocked (user_id, movie_id, genre), caps (movie_id, group_name, at_most),
---         audited (n)
+--         films (movie_id, film_id), audited (n)
 -- params  none
 -- ties    none; without caps there are no rows, because audit_length reports the other short lists
 with
@@ -34,18 +34,28 @@ full_groups as (
     having count(*) >= caps.at_most
 ),
 
--- reasons why a movie may not be added
-closed as (
+taken as (
     select list_no, movie_id
     from listed
-    union all
-    select full_groups.list_no, caps.movie_id
-    from full_groups
-    join caps using (group_name)
     union all
     select short.list_no, ratings.movie_id
     from short
     join ratings using (user_id)
+),
+
+-- reasons why a movie may not be added
+closed as (
+    select list_no, movie_id
+    from taken
+    union all
+    select taken.list_no, twins.movie_id
+    from taken
+    join films using (movie_id)
+    join films as twins using (film_id)
+    union all
+    select full_groups.list_no, caps.movie_id
+    from full_groups
+    join caps using (group_name)
     union all
     select short.list_no, blocked.movie_id
     from short

@@ -14,6 +14,7 @@ create table movies (
     year smallint,
     genres varchar[] not null,
     n_ratings bigint,
+    film_id integer,
 );
 
 comment on table movies is 'All movies of the dataset; one row per movie_id.';
@@ -23,6 +24,8 @@ comment on column movies.year is 'Year of release; null if the title does not co
 comment on column movies.genres is 'Genres of the movie; empty if none are listed.';
 comment on column movies.n_ratings is
     'Number of ratings known to the run that published the table; null if an older version of recsys published it.';
+comment on column movies.film_id is
+    'Identifies the film: the lowest movie_id with the same title and year or the same outside id. A list shows a film once, and not if the user has rated it under any of its movie_ids. Null if an older version of recsys published the table.';
 
 create table users (
     user_id integer primary key,

@@ -32,7 +32,7 @@ class Explanation:
 
     user_id: int
     movie: pl.DataFrame  # one row: movie_id, title, year, genres
-    rating: float | None  # the user's own rating in stars, if any
+    rating: float | None  # the user's own rating in stars of the movie, or else of another entry of its film, if any
     rank: int | None  # rank in the published list, if listed
     score: float
     rating_hat: float  # expected stars
@@ -62,7 +62,6 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
     users = ranker.users(torch.from_numpy(vocabulary.encode_users([user_id])))
     item_idx = torch.from_numpy(vocabulary.encode_movies(place.movie["movie_id"].to_numpy()))
     rated = _rated(users, vocabulary, place.movies)
-    given = rated.filter(pl.col("movie_id") == place.movie["movie_id"].item())["rating"].to_list()
     parts, rating_hat = _parts(ranker, users, item_idx)
     prediction = predict(ranker.network, Pairs(users.user_idx, item_idx, torch.tensor([ranker.rated_at])))
     ease = next((one for one in ranker.retrievers.values() if isinstance(one, Ease)), None)
@@ -70,7 +69,7 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
     return Explanation(
         user_id=user_id,
         movie=place.movie,
-        rating=given[0] if given else None,
+        rating=own_rating(ranker, users, item_idx),
         rank=place.rank,
         score=float(parts["adds"].sum()),
         rating_hat=rating_hat,
@@ -106,6 +105,15 @@ def _rated(users: Users, vocabulary: Vocabulary, movies: pl.DataFrame) -> pl.Dat
     rated = pl.DataFrame({"movie_id": vocabulary.movie_ids[own.items.numpy() - 1], "rating": own.stars.numpy()})
     named = rated.join(movies, on="movie_id", how="left", maintain_order="left")
     return named.select("movie_id", "title", "year", "rating")
+
+
+def own_rating(ranker: Ranker, users: Users, item_idx: Tensor) -> float | None:
+    """Returns the user's rating of the movie, or else of the lowest entry of its film that they have rated."""
+    own, film_I = users.histories, ranker.films.film_I
+    for is_rated in (own.items == item_idx, film_I[own.items] == film_I[item_idx]):
+        if is_rated.any():
+            return own.stars[is_rated][0].item()
+    return None
 
 
 def _by_share(rated: pl.DataFrame, shares: Tensor | None) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
-from recsys.rank.common import MIN_CHANCE, MIN_STARS, REASONS, ROUNDING, read_description
+from recsys.rank.common import MIN_CHANCE, MIN_STARS, REASONS, ROUNDING, middle_of, read_description
 from recsys.retrieve.scales import LEAST_CONFIDENCE, MIN_AFFINITY, MOST_CONFIDENCE
 
 Floats = npt.NDArray[np.float64]
@@ -69,8 +69,8 @@ class SavedRanker:
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
     """Returns the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
-    Rated movies and movies that rules exclude for all users are left out. Caps and diversity are not applied. Ties go
-    to the lower index.
+    Rated films and movies that rules exclude for all users are left out. Of several entries of a film, the one with the
+    highest score is listed. Caps and diversity are not applied. Ties go to the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
     asker = Asker(rated_R, np.array([ratings[item] for item in sorted(ratings)], dtype=np.float64), stated)
@@ -83,10 +83,10 @@ def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[
     score_I = np.sum([weights[name] * value_I.astype(np.float64) for name, value_I in parts.items()], axis=0)
     score_I -= ranker.config["popularity_penalty"] * np.log(np.maximum(ranker.array("counts"), 1))
     may_be_shown_I = ranker.array("listable").copy()
-    may_be_shown_I[rated_R] = False
-    mean_I = np.mean(list(affinity.values()), axis=0)
-    candidate_C = _candidates(mean_I, may_be_shown_I, max(n, ranker.config["candidates"]))
-    best_N = candidate_C[np.argsort(-score_I[candidate_C], kind="stable")][:n]
+    film_I = ranker.array("film_I")
+    may_be_shown_I[np.isin(film_I, film_I[rated_R])] = False
+    mean_I = np.where(may_be_shown_I, np.mean(list(affinity.values()), axis=0), -np.inf)
+    best_N = _best(score_I, mean_I, film_I, n, max(n, ranker.config["candidates"]))
     return Folded(
         item_idx=best_N,
         score=score_I[best_N],
@@ -95,10 +95,19 @@ def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[
     )
 
 
-def _candidates(mean_I: Floats, may_be_shown_I: npt.NDArray[np.bool_], n: int) -> Indices:
-    """Returns the best candidates, ascending; ties go to the lower index."""
-    order_I = np.argsort(-np.where(may_be_shown_I, mean_I, -np.inf), kind="stable")
-    return np.sort(order_I[: min(n, int(may_be_shown_I.sum()))])
+def _best(score_I: Floats, mean_I: Floats, film_I: Indices, n: int, n_candidates: int) -> Indices:
+    """Returns the `n` best films among the best candidates, by score. Ties go to the lower index.
+
+    mean_I: -inf for movies that may not be shown. More candidates are tried if several are the same film.
+    """
+    n_shown = int((mean_I > -np.inf).sum())
+    candidate_C = np.sort(np.argsort(-mean_I, kind="stable")[: min(n_candidates, n_shown)])
+    ordered_C = candidate_C[np.argsort(-score_I[candidate_C], kind="stable")]
+    _, first_of_film = np.unique(film_I[ordered_C], return_index=True)
+    best_N = ordered_C[np.sort(first_of_film)][:n]
+    if len(best_N) < n and n_candidates < n_shown:
+        return _best(score_I, mean_I, film_I, n, 4 * n_candidates)
+    return best_N
 
 
 def _log_affinity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any]:
@@ -163,10 +172,12 @@ def _because(ranker: SavedRanker, asker: Asker, item_N: Indices) -> list[list[in
         return [[] for _ in item_N]
     liked_R = asker.rated_R
     if len(liked_R):
-        liked_R = liked_R[asker.stars_R >= asker.stars_R.mean() - ROUNDING]
-    shares_NR = _shares(ranker, ease, liked_R)[:, item_N].T
-    order_NR = np.argsort(-shares_NR, axis=1, kind="stable")[:, :REASONS]
-    return [
-        [int(liked_R[place]) for place in order if shares[place] > 0]
-        for order, shares in zip(order_NR, shares_NR, strict=True)
-    ]
+        least = max(asker.stars_R.mean(), middle_of(ranker.described["levels"]))
+        liked_R = liked_R[asker.stars_R >= least - ROUNDING]
+    film_R, shares_NR = ranker.array("film_I")[liked_R], _shares(ranker, ease, liked_R)[:, item_N].T
+    because = []
+    for order, shares in zip(np.argsort(-shares_NR, axis=1, kind="stable"), shares_NR, strict=True):
+        _, first_of_film = np.unique(film_R[order], return_index=True)
+        strongest = order[np.sort(first_of_film)][:REASONS]
+        because.append([int(liked_R[place]) for place in strongest if shares[place] > 0])
+    return because

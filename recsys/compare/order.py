@@ -1,7 +1,7 @@
 """Measures how well a single score orders all movies that a user has not rated.
 
 Expected stars alone make poor lists, because movies with a few high ratings come first. Published lists are ordered
-differently; see `recsys.rank`.
+differently; see `recsys.rank`. Entries of one film are separate movies here, as in the training of the networks.
 
 Shapes: B users, C movies with a rating in train, N places of a list.
 """

@@ -15,6 +15,7 @@ from recsys.encode.features import Features
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.evaluate.holdout import judge
+from recsys.evaluate.lists import name_films, name_unseen_films
 from recsys.evaluate.slices import rating_slices
 from recsys.files import read_json, read_table
 from recsys.home import Run
@@ -104,8 +105,12 @@ def compare_champion(
 
 
 def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
-    """Loads the model that a run evaluated on its holdout. Raises: errors of reading missing or damaged files."""
-    saved, vocabulary = SavedModel(served.holdout_model), Vocabulary.load(served.vocabulary)
+    """Loads the model that a run evaluated on its holdout, with the films of tonight's catalogue.
+
+    Raises: errors of reading missing or damaged files.
+    """
+    saved, stored = SavedModel(served.holdout_model), Vocabulary.load(served.vocabulary)
+    vocabulary = replace(stored, film_of=learner.vocabulary.film_of)
     network = load_model(saved, vocabulary, learner.levels)
     config_of_run = read_json(served.config)
     own = Learner(vocabulary, learner.levels, int(config_of_run["seed"]), learner.device, Features.load(saved.folder))
@@ -135,6 +140,7 @@ def _measure_both(candidate: HoldoutModel, champion: HoldoutModel, common: pl.Da
     asked = known[np.isin(known, champion.learner.vocabulary.user_ids)]
     liked = common.filter(pl.col("rating") >= candidate.config.relevant_from).select(KEY)
     relevant = liked.filter(pl.col("user_id").is_in(asked.tolist()))
+    relevant = name_unseen_films(relevant, seen, candidate.learner.vocabulary)
     ours, n_movies = list_unseen(candidate, asked, seen)
     theirs, _ = list_unseen(champion, asked, seen)
     return (
@@ -150,7 +156,7 @@ def _measure(
     rows = model.learner.encode(common)
     levels_K = model.network.levels().cpu()
     prediction = predict(model.network, rows).cpu()
-    ndcg = user_metrics(lists, relevant).select("user_id", "ndcg_at_10")
+    ndcg = user_metrics(name_films(lists, model.learner.vocabulary), relevant).select("user_id", "ndcg_at_10")
     metrics = {"n": float(len(common)), **judge(prediction, rows, levels_K)}
     metrics["coverage_at_10"] = lists["movie_id"].n_unique() / n_movies
     if len(ndcg):

@@ -12,6 +12,7 @@ from recsys.evaluate.slices import measure_list_slices
 from recsys.metrics.bootstrap import bootstrap_interval
 from recsys.metrics.lists import Catalogue, list_metrics, metric_values, user_metrics
 from recsys.models import Interactions
+from recsys.rank.films import films_of
 
 JUDGED = "network"  # the source of the lists that are measured with intervals and slices
 
@@ -36,13 +37,34 @@ def judge_lists(
     """Measures `lists`, by their source. The network's lists also get slices, and 95% intervals of means over users.
 
     Lists (user_id, rank, movie_id) contain `listable` items, (I,) bool, for the users of `train`; `relevant` holds the
-    relevant (user_id, movie_id) pairs of these users. Intervals are named ndcg_at_10_low and ndcg_at_10_high.
+    relevant (user_id, movie_id) pairs of these users. Hits are counted by film, catalogue metrics by movie_id.
+    Intervals are named ndcg_at_10_low and ndcg_at_10_high.
     """
+    twins = train.take(films_of(vocabulary).has_twin[train.item_idx].nonzero().squeeze(1))
+    user_ids, movie_ids = (vocabulary.user_ids, vocabulary.movie_ids)
+    seen = pl.DataFrame(
+        {"user_id": user_ids[twins.user_idx.numpy() - 1], "movie_id": movie_ids[twins.item_idx.numpy() - 1]}
+    )
+    relevant = name_unseen_films(relevant, seen, vocabulary)
     catalogue = gather_catalogue(train, vocabulary, features, listable)
-    users = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
+    users = {name: user_metrics(name_films(frame, vocabulary), relevant) for name, frame in lists.items()}
     metrics = {name: list_metrics(users[name], frame, catalogue) for name, frame in lists.items()}
     metrics[JUDGED] |= _intervals(users[JUDGED], seed)
     return ListQuality(metrics, measure_list_slices(users[JUDGED], train, vocabulary, features))
+
+
+def name_films(rows: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
+    """Replaces each movie_id by the film_id."""
+    return rows.with_columns(pl.col("movie_id").replace(dict(vocabulary.film_of)))
+
+
+def name_unseen_films(relevant: pl.DataFrame, seen: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
+    """Returns the relevant (user_id, movie_id) by film_id, without films that the user has seen under another id.
+
+    No list can contain such a film.
+    """
+    relevant, seen = (name_films(rows.select("user_id", "movie_id"), vocabulary) for rows in (relevant, seen))
+    return relevant.unique().join(seen, on=["user_id", "movie_id"], how="anti")
 
 
 def gather_catalogue(train: Interactions, vocabulary: Vocabulary, features: Features, listable: Tensor) -> Catalogue:

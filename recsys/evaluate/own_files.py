@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from recsys.encode.features import fit_features
+from recsys.encode.films import find_films
 from recsys.encode.vocabulary import fit_vocabulary
 from recsys.errors import UsageError
 from recsys.evaluate.holdout import measure_errors, measure_lists
@@ -51,9 +52,9 @@ def evaluate_files(
     known = read_ratings(train, levels, need_rating=True).sort("user_id", "movie_id")
     asked = read_ratings(holdout, levels, need_rating=False)
     check_apart(known, asked, (str(train), str(holdout)))
-    users, movies = (read_table(snapshot.table(name)) for name in ("users", "movies"))
+    users, movies, links = (read_table(snapshot.table(name)) for name in ("users", "movies", "links"))
     ids = (known.select("user_id", "movie_id"), users.select("user_id"), movies.select("movie_id"))
-    vocabulary = fit_vocabulary(pl.concat(ids, how="diagonal"))
+    vocabulary = fit_vocabulary(pl.concat(ids, how="diagonal"), find_films(movies, links))
     learner = Learner(vocabulary, levels, settings.seed, settings.device, fit_features(vocabulary, users, movies))
     fitted, validation = split_validation(known, settings.split.validation_share, settings.seed)
     choice, tried = choose_trained(

@@ -12,6 +12,7 @@ from torch import Tensor
 from recsys.models import Interactions, RatingNetwork
 from recsys.models.ranking import RankingNetwork
 from recsys.rank.eligibility import genre_matrix, no_rules
+from recsys.rank.films import films_of, no_twins
 from recsys.rank.place import block_size
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.score import find_candidates, score_parts
@@ -65,7 +66,8 @@ def fit_ranker(
 
 def _digest(train: Interactions, learner: Learner, config: RankConfig) -> str:
     """Returns a hash of everything that a ranker depends on, except its network and weights."""
-    settings = (learner.sizes(), learner.features.content_hash(), learner.seed, learner.device, config)
+    films = sorted(learner.vocabulary.film_of.items())
+    settings = (learner.sizes(), learner.features.content_hash(), films, learner.seed, learner.device, config)
     digest = hashlib.sha256(repr(settings).encode())
     for column in vars(train).values():
         digest.update(column.cpu().contiguous().numpy().data)
@@ -81,13 +83,14 @@ def _fit(network: RatingNetwork, train: Interactions, learner: Learner, config: 
         start = time.monotonic()
         retrievers[name] = _fit_retriever(name, train, histories, properties, learner, config, moment)
         logger.info("retriever %s: %.1f s", name, time.monotonic() - start)
-    new = find_new_movies(learner.features, histories.counts())
+    new = find_new_movies(learner.features, histories.counts(), moment)
     return Ranker(
         network=network,
         histories=histories,
         properties=properties,
         retrievers=retrievers,
         new_movies=new,
+        films=films_of(learner.vocabulary),
         eligibility=no_rules(histories.n_items),
         genres_IG=genre_matrix(learner.features.item.get("genres"), histories.n_items).T.contiguous(),
         weights=weights,
@@ -108,8 +111,9 @@ def learn_ranker_weights(ranker: Ranker, validation: Interactions, seed: int) ->
 
     The ranker must not be fitted to `validation`. Weights for users with few ratings are learned from the same users:
     all but a few of their ratings are hidden, and the network treats them as unknown users. All movies that they have
-    rated are still left out of their lists.
+    rated are still left out of their lists. As in all training, every entry of a film counts as a movie of its own.
     """
+    ranker = replace(ranker, films=no_twins(ranker.histories.n_items))
     relevant = torch.tensor(ranker.network.sizes.levels)[validation.level_idx] >= ranker.config.relevant_from
     rows = validation.take(relevant.nonzero().squeeze(1))
     asked = rows.user_idx.unique()

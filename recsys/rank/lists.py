@@ -8,6 +8,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from recsys.encode.vocabulary import Vocabulary
+from recsys.rank.films import films_of
 from recsys.rank.place import Block, rank_alone, rank_users
 from recsys.rank.popular import rank_popular
 from recsys.rank.ranker import Ranker, make_new_user
@@ -40,7 +41,7 @@ def list_for_segment(ranker: Ranker, stated: tuple[str, ...], n: int, vocabulary
 
 def list_popular(histories: Histories, n: int, vocabulary: Vocabulary) -> pl.DataFrame:
     """Returns (user_id, rank, movie_id) of the most rated unseen movies of each user with ratings."""
-    return pl.concat(_ids(*block, vocabulary) for block in rank_popular(histories, n))
+    return pl.concat(_ids(*block, vocabulary) for block in rank_popular(histories, films_of(vocabulary), n))
 
 
 def list_similar(blocks: Iterator[Similar], vocabulary: Vocabulary) -> Iterator[pl.DataFrame]:

@@ -40,8 +40,8 @@ def rank_movies(ranker: Ranker, n: int, *, reasons: int = REASONS) -> Iterator[B
 
     Candidates are the best `config.candidates` movies by the mean of the retrievers. The score is the weighted sum of
     the logarithms of the retrievers' affinities, the expected stars and the probability of relevant stars; weights
-    depend on the user's number of ratings. Lists are shorter for users who have rated almost all movies. Ties go to the
-    lower index.
+    depend on the user's number of ratings. If several entries of a film are candidates, the one with the highest score
+    can be listed. Lists are shorter for users who have rated almost all movies. Ties go to the lower index.
     """
 
     def rank(user_idx: Tensor) -> Block:
@@ -63,7 +63,9 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
         score=places.score_BN[user, place],
         rating_hat=places.rating_hat_BN[user, place],
         served_by=name_services(users, user),
-        because=find_reasons(ranker.retrievers, users.histories, user, items, reasons),
+        because=find_reasons(
+            ranker.retrievers, users.histories, user, items, reasons, films=ranker.films, middle=ranker.middle
+        ),
     )
 
 
@@ -75,8 +77,9 @@ def rank_alone(ranker: Ranker, retriever: str, n: int) -> Iterator[tuple[Tensor,
     alone = replace(ranker, retrievers={retriever: ranker.retrievers[retriever]})
 
     def rank(user_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = find_candidates(alone, alone.users(user_idx), n)
+        found = find_candidates(alone, alone.users(user_idx), n * ranker.films.most_entries)
         score_BC = found.affinity_BCP.squeeze(2).masked_fill(~found.is_there, -torch.inf)
+        ranker.films.keep_best_(score_BC, found.item_BC)
         user, place, column = _best_places(score_BC, n)
         return user_idx[user], place + 1, found.item_BC[user, column]
 
@@ -103,12 +106,16 @@ class _Places:
 
 
 def _place(ranker: Ranker, users: Users, n: int, n_candidates: int) -> _Places:
-    """Fills the lists from `n_candidates` per user. Retries with four times as many if caps leave a list too short."""
+    """Fills the lists from `n_candidates` per user. Retries with four times as many if a list stays too short.
+
+    Caps, and several entries of a film, can leave too few candidates.
+    """
     found = find_candidates(ranker, users, n_candidates)
     parts_BCP, rating_hat_BC = score_parts(ranker, users, found)
     score_BC = blend(ranker, users, parts_BCP)
     score_BC -= penalise(ranker, found.item_BC)
     score_BC.masked_fill_(~found.is_there, -torch.inf)
+    ranker.films.keep_best_(score_BC, found.item_BC)
     column_BN = select_places(
         score_BC,
         found.item_BC.clamp(min=0),

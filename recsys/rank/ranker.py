@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from recsys.models import RatingNetwork
+from recsys.rank.common import middle_of
 from recsys.rank.eligibility import Eligibility
+from recsys.rank.films import Films
 from recsys.rank.weights import Weights
 from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
@@ -31,6 +33,7 @@ class Ranker:
     properties: Properties
     retrievers: dict[str, Retriever]
     new_movies: NewMovies
+    films: Films
     eligibility: Eligibility
     genres_IG: Tensor  # float32, used for diversity
     weights: Weights
@@ -41,6 +44,11 @@ class Ranker:
     def device(self) -> torch.device:
         """The device of the network and the retrievers."""
         return self.network.levels().device
+
+    @property
+    def middle(self) -> float:
+        """The middle of the rating scale, in stars."""
+        return middle_of(self.network.sizes.levels)
 
     @cached_property
     def counts(self) -> Tensor:

@@ -1,12 +1,13 @@
 """Reads the rules in the settings and validates them before training starts. A rule is a small table or a select."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from recsys.encode.vocabulary import list_films
 from recsys.errors import UsageError
 from recsys.files import read_table
 from recsys.rank.sandbox import is_select, run_select
@@ -24,6 +25,7 @@ INTEGER_COLUMNS = {
     "movie_id": -(2**31),
     "at_most": 1,
 }  # int32 columns: minimum
+BY_FILM = ("blocked", "caps")  # a movie stands for all entries of its film; `eligible` allows only what it names
 TEXT_COLUMNS = {"genre": "text", "group_name": "text or whole numbers"}
 
 
@@ -59,15 +61,16 @@ class Rules:
         return pl.concat([pl.DataFrame(schema=schema), *tables])
 
 
-def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) -> Rules:
+def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path, film_of: Mapping[int, int] = {}) -> Rules:
     """Reads the tables of `config`. Selects can read the night's movies, users and ratings, which are Parquet files.
 
-    Ids that the source does not have are dropped with a warning, because catalogues change over time.
+    Ids that the source does not have are dropped with a warning, because catalogues change over time. A blocked or
+    capped movie stands for all entries of its film; film_of is as in `Vocabulary`.
 
     Raises: UsageError that names the entry, if it cannot be read or run, has columns or types that are invalid for its
     kind of rule, empty fields, an unknown genre, a cap below 1, two caps for one group, or no eligible movie.
     """
-    reader = _Reader(config, {"movies": movies, "users": users, "ratings": ratings})
+    reader = _Reader(config, {"movies": movies, "users": users, "ratings": ratings}, list_films(film_of))
     return Rules(
         config.min_ratings,
         blocked=reader.read("blocked", config.blocked),
@@ -80,6 +83,7 @@ def read_rules(config: RulesConfig, movies: Path, users: Path, ratings: Path) ->
 class _Reader:
     config: RulesConfig
     tables: dict[str, Path]
+    films: pl.DataFrame  # (movie_id, film_id) of the movies whose film_id is another movie_id
 
     def read(self, kind: str, entries: Sequence[str]) -> tuple[Rule, ...]:
         return tuple(self._read_one(f"{kind}[{place}]", kind, entry) for place, entry in enumerate(entries))
@@ -103,7 +107,16 @@ class _Reader:
         if kind == "eligible" and known.is_empty():
             raise UsageError(f"{label} has no movie of the source, so nothing could be shown. Next: add movies to it")
         logger.info("%s: %d rows with %s", label, len(known), ", ".join(known.columns))
+        if kind in BY_FILM and "movie_id" in known.columns:
+            known = self._add_twins(known)
         return Rule(name, known.sort(known.columns))
+
+    def _add_twins(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Adds the other entries of the films in a table."""
+        first = self.films.select(movie_id="film_id", film_id="film_id").unique()
+        entries = pl.concat([self.films, first])
+        named = table.join(entries, on="movie_id").drop("movie_id").join(entries, on="film_id")
+        return pl.concat([table, named.select(table.columns)]).unique()
 
     def _check_genres(self, label: str, genres: pl.Series) -> None:
         known = read_table(self.tables["movies"], columns=["genres"])["genres"].explode().drop_nulls().unique()

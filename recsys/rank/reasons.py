@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recsys.rank.common import ROUNDING
+from recsys.rank.films import Films
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever
@@ -18,12 +19,20 @@ SHARES_AT_ONCE = 2**20  # including padding: 4 MB, and twice as much for their p
 
 
 def find_reasons(
-    retrievers: Mapping[str, Retriever], histories: Histories, user_P: Tensor, item_P: Tensor, n: int
+    retrievers: Mapping[str, Retriever],
+    histories: Histories,
+    user_P: Tensor,
+    item_P: Tensor,
+    n: int,
+    *,
+    films: Films,
+    middle: float,
 ) -> Tensor:
     """Returns (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
     The largest share comes first. Rows are padded with 0. `user_P` must be ascending. Movies that the user rated below
-    their own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
+    their own mean, or below the `middle` of the scale, are not reasons. Of several entries of a film, only the one with
+    the largest share is a reason. Without EASE, there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -31,23 +40,24 @@ def find_reasons(
         return because_PN
     users, n_places_B = torch.unique_consecutive(user_P, return_counts=True)
     first_B = n_places_B.cumsum(0) - n_places_B
-    liked = _liked(histories)
+    liked = _liked(histories, middle)
     sizes_B = liked.sizes()[users]
     for rows_B in split_by_size(sizes_B * int(n_places_B.max()), SHARES_AT_ONCE):
         own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
         place_BN = first_B[rows_B, None] + torch.arange(int(n_places_B[rows_B].max()))
         is_place_BN = place_BN < (first_B + n_places_B)[rows_B, None]
         item_BN = torch.where(is_place_BN, item_P[place_BN.clamp(max=len(item_P) - 1)], 0)
-        because_BNn = _largest_shares(ease.shares(own_BR, item_BN), own_BR, n)
+        because_BNn = _largest_shares(ease.shares(own_BR, item_BN), own_BR, n, films)
         because_PN[place_BN[is_place_BN]] = because_BNn[is_place_BN]
     return because_PN
 
 
-def _liked(histories: Histories) -> Histories:
-    """Drops the movies that a user rated below their own mean."""
+def _liked(histories: Histories, middle: float) -> Histories:
+    """Drops the movies that a user rated below their own mean or below the middle of the scale."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
-    is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
+    least_U = (sums_U / sizes.clamp(min=1)).clamp(min=middle) - ROUNDING
+    is_liked = histories.stars >= least_U[users]
     offsets = torch.bincount(users[is_liked] + 1, minlength=len(histories) + 1).cumsum(0)
     return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
 
@@ -59,14 +69,18 @@ def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
     return torch.where(place_R < sizes_B[:, None], items[at_BR], 0)
 
 
-def _largest_shares(shares_BNR: Tensor, own_BR: Tensor, n: int) -> Tensor:
+def _largest_shares(shares_BNR: Tensor, own_BR: Tensor, n: int, films: Films) -> Tensor:
     """Returns (B, N, n) by descending share. Ties go to the lower index. For small n, argmax is faster than sorting."""
     shares, own = shares_BNR.numpy(), own_BR.numpy()
     users = np.arange(len(own))[:, None]
+    film_BR = films.film_I.numpy()[own]
+    has_twins = bool(films.has_twin[own_BR].any())
     because_BNn = np.zeros((*shares.shape[:2], n), dtype=np.int64)
     for nth in range(min(n, own.shape[1])):
         best_BN = shares.argmax(axis=2)
         largest_BN1 = np.take_along_axis(shares, best_BN[:, :, None], axis=2)
         because_BNn[:, :, nth] = np.where(largest_BN1[:, :, 0] > 0, own[users, best_BN], 0)
         np.put_along_axis(shares, best_BN[:, :, None], -np.inf, axis=2)
+        if has_twins:
+            shares[film_BR[users, best_BN][:, :, None] == film_BR[:, None, :]] = -np.inf
     return torch.from_numpy(because_BNn)

@@ -1,7 +1,7 @@
 """Saves and loads a ranker, for `recsys explain` and `recsys recommend --ratings`. Its network is saved separately.
 
 ranker.json            weights, retrievers, names of user properties, config
-ranker.safetensors     tensors of the retrievers, new movies, and predictions for users unknown to the network
+ranker.safetensors     tensors of the retrievers, new movies, films, and predictions for users unknown to the network
 histories.safetensors  rated items by user
 """
 
@@ -16,6 +16,7 @@ from recsys.files import replacing, write_json
 from recsys.models import Pairs, RatingNetwork
 from recsys.rank.common import FORMAT, read_description
 from recsys.rank.eligibility import no_rules
+from recsys.rank.films import Films
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve.als import Als
@@ -36,6 +37,7 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
     arrays = {f"{name}.{key}": value for name, one in ranker.retrievers.items() for key, value in one.tensors().items()}
     arrays |= {f"new_movies.{key}": value for key, value in vars(ranker.new_movies).items()}
     arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
+    arrays["film_I"] = ranker.films.film_I
     arrays |= {"counts": ranker.counts, "users.properties_UF": ranker.properties.of_users_UF}
     arrays |= _for_unknown_users(ranker)
     histories = {key: getattr(ranker.histories, key) for key in ("offsets", "items", "stars")}
@@ -63,6 +65,8 @@ def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
     """
     described = read_description(folder)
     arrays, histories = load_file(folder / "ranker.safetensors"), load_file(folder / "histories.safetensors")
+    # copied, because sums over tensors that are aligned as in a file are rounded differently
+    arrays = {key: value.clone() for key, value in arrays.items()}
     config = RankConfig.model_validate(described["config"])
 
     def part(name: str) -> dict[str, Tensor]:
@@ -77,6 +81,7 @@ def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
         properties=Properties(tuple(described["properties"]), arrays["users.properties_UF"]),
         retrievers=retrievers,
         new_movies=NewMovies(**part("new_movies")),
+        films=Films(arrays["film_I"]),
         eligibility=replace(no_rules(len(arrays["listable"])), closed_I=~arrays["listable"]),
         genres_IG=arrays["genres_IG"],
         weights=Weights.from_json(described["weights"]),

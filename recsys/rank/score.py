@@ -30,12 +30,16 @@ class Candidates:
 
 
 def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
-    """Returns the `n` best unseen movies of each user, by the mean of the log-affinities of all retrievers."""
+    """Returns the `n` best unseen movies of each user, by the mean of the log-affinities of all retrievers.
+
+    A movie is seen if any entry of its film is. Unseen entries of one film can all be candidates.
+    """
     by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
     # the tensor of a single retriever is masked in place below, which does not affect the scores of candidates
     mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
     device = mean_BI.device
-    mean_BI[users.seen.user_of_each().to(device), users.seen.items.to(device)] = -torch.inf
+    row, item = ranker.films.spread(users.seen.user_of_each(), users.seen.items)
+    mean_BI[row.to(device), item.to(device)] = -torch.inf
     MovieFilter(~ranker.listable.to(device)).mask_(mean_BI, users.user_idx)
     ranker.eligibility.to(device).mask_(mean_BI, users.user_idx.to(device))
     item_BC = top_columns(mean_BI, n)

@@ -1,6 +1,7 @@
 """Similar movies: movies with the same users, similar ratings and similar content.
 
-Shapes: I items, B items of one block, N places, D width of a profile, U most active users.
+Shapes: I items, B items of one block, T items of films with several entries, N places, D width of a profile, U most
+active users.
 """
 
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ class Similar:
 def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar]:
     """Yields up to `n` similar movies for each rated movie, among rated movies that are not forbidden for all users.
 
+    They are films other than the movie itself, each once: the entry with the highest similarity stands for its film.
+
     Similarity is the mean of three cosines: of the item vectors of retrieval (who watches it), of the expected stars of
     the most active users (who likes it), and of the content (genres, decade, title words). The first two are centred on
     the mean of all movies, because otherwise the most popular movies would be similar to everything. They are shrunk if
@@ -48,14 +51,19 @@ def find_similar(ranker: Ranker, features: Features, n: int) -> Iterator[Similar
     closed_I = ranker.eligibility.closed_I[item_I]
     support_I = counts[item_I] / (counts[item_I] + DOUBT)
     profiles = [_centred(part[item_I]) for part in _profiles(ranker)]
+    film_I = ranker.films.film_I[item_I]
+    twin_T = ranker.films.has_twin[item_I].nonzero().squeeze(1)
     content = gather_content(features, len(counts))[item_I.numpy()]
     for rows in torch.arange(len(item_I)).split(max(1, SCORES_PER_BLOCK // len(item_I))):
         similarity_BI = _content_cosines(content, rows)
         for profile_ID in profiles:
             similarity_BI += profile_ID[rows] @ profile_ID.T * support_I
         similarity_BI /= 1 + len(profiles)
-        similarity_BI[torch.arange(len(rows)), rows] = -torch.inf  # itself
+        similarity_BI[film_I[rows][:, None] == film_I] = -torch.inf  # itself
         similarity_BI[:, closed_I] = -torch.inf
+        similarity_BT = similarity_BI[:, twin_T]
+        ranker.films.keep_best_(similarity_BT, item_I[twin_T].expand_as(similarity_BT))
+        similarity_BI[:, twin_T] = similarity_BT
         column_BN = top_columns(similarity_BI, min(n, len(item_I) - 1))
         found_BN = similarity_BI.gather(1, column_BN)
         order_BN = found_BN.argsort(dim=1, descending=True, stable=True)

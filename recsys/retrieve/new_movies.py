@@ -4,6 +4,7 @@ Shapes: I items, M movies without a rating, K neighbours of each, B users of one
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from recsys.models.sparse import from_offsets
 from recsys.retrieve.top_n import top_columns
 
 NEIGHBOURS = 50
+FIRST_MOMENT = 788_918_400  # 1995-01-01; earlier moments are not those of real ratings, so no movie counts as later
 NEW_AT_ONCE = 512
 CONTENT: tuple[MovieFeature, ...] = ("genres", "decade", "words")  # equally weighted
 
@@ -41,14 +43,18 @@ class NewMovies:
         return score_BI.index_copy(1, self.item_M.to(score_BI.device), placed_MB.T)
 
 
-def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
-    """Finds the neighbours of movies without ratings. Movies that resemble no rated movie are left out.
+def find_new_movies(features: Features, counts_I: Tensor, moment: int = 0) -> NewMovies:
+    """Finds the neighbours of movies without ratings at `moment`, in seconds since 1970; see `FIRST_MOMENT`.
+
+    Movies that resemble no rated movie are left out, and so are those of later years: a catalogue has no dates, so a
+    run as of an earlier time also reads movies that did not exist yet. A movie with ratings exists, whatever its year.
 
     Similarity is the mean of the cosines of genres, decade and title words. Frequent values have lower weights (IDF).
     Ties go to the lower index.
     """
     content_IV = gather_content(features, len(counts_I))
-    rated, new = (counts_I > 0).nonzero().squeeze(1), (counts_I == 0).nonzero().squeeze(1)
+    rated = (counts_I > 0).nonzero().squeeze(1)
+    new = ((counts_I == 0) & ~_unreleased(features, len(counts_I), moment)).nonzero().squeeze(1)
     n = min(NEIGHBOURS, len(rated))
     items, like, share = [new[:0]], [torch.empty(0, n, dtype=torch.int64)], [torch.empty(0, n)]
     for item_M in new.split(NEW_AT_ONCE) if n else ():
@@ -61,6 +67,17 @@ def find_new_movies(features: Features, counts_I: Tensor) -> NewMovies:
         like.append(rated[column_MK[is_alike_M]])
         share.append(likeness_MK[is_alike_M] / total_M[is_alike_M, None])
     return NewMovies(torch.cat(items), torch.cat(like), torch.cat(share))
+
+
+def _unreleased(features: Features, n_items: int, moment: int) -> Tensor:
+    """Returns (I,) bool: movies whose year of release is after that of `moment`."""
+    year_I = torch.zeros(n_items, dtype=torch.int64)
+    if moment < FIRST_MOMENT or "year" not in features.item:
+        return year_I > 0
+    feature = features.item["year"]
+    year_of_value = torch.tensor([0, *map(int, feature.names)])
+    year_I[feature.rows()] = year_of_value[feature.values]
+    return year_I > datetime.fromtimestamp(moment, UTC).year
 
 
 def gather_content(features: Features, n_items: int) -> sparse.csr_array:

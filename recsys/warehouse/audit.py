@@ -56,12 +56,13 @@ Limits = Sequence[tuple[Measure, float]]
 class AuditInputs:
     """Parquet files that the audit reads in addition to the tables (None: no rows), and the limits of the measures."""
 
-    ratings: Path  # all known ratings; no user is recommended a movie that they have rated
+    ratings: Path  # (user_id, movie_id, rating) of all known ratings; nobody is recommended what they have rated
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
     blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any
     caps: Path | None = None  # (movie_id, group_name, at_most)
     limits: AuditConfig = field(default_factory=AuditConfig)
+    rating_scale: tuple[float, ...] = ()  # stars; empty if unknown
 
     @property
     def may_be_shown(self) -> Path:
@@ -123,7 +124,12 @@ def _create_views(connection: DuckDBPyConnection, run_id: str, n: int | None, in
     for (table,) in connection.sql("select table_name from duckdb_tables() where database_name = 'next'").fetchall():
         connection.execute(f"create view {table} as from next.{table}")
     connection.execute(f"create view lists as {sql.read('lists')}")
-    connection.execute("create table audited as select $run_id as run_id, $n as n", {"run_id": run_id, "n": n})
+    connection.execute(f"create view films as {sql.read('films')}")
+    scale = inputs.rating_scale if inputs else ()
+    connection.execute(
+        "create table audited as select $run_id as run_id, $n as n, $middle::double as middle",
+        {"run_id": run_id, "n": n, "middle": (min(scale) + max(scale)) / 2 if scale else None},
+    )
     if inputs:
         _read_inputs(connection, inputs)
 
@@ -150,7 +156,8 @@ def _select_columns() -> str:
 
 def _read_inputs(connection: DuckDBPyConnection, inputs: AuditInputs) -> None:
     connection.execute(
-        "create table ratings as select user_id, movie_id from read_parquet($path)", {"path": exact(inputs.ratings)}
+        "create table ratings as select user_id, movie_id, rating from read_parquet($path)",
+        {"path": exact(inputs.ratings)},
     )
     connection.execute(
         "create table available as select distinct movie_id from read_parquet($path)",

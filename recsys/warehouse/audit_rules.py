@@ -63,6 +63,8 @@ ROW_RULES = (
     RowRule("audit_blocked", "recommendations", needs_inputs=True),
     RowRule("audit_unseen", "recommendations", needs_inputs=True),
     RowRule("audit_because", "recommendations", needs_inputs=True),
+    RowRule("audit_because_liked", "recommendations", needs_inputs=True),
+    RowRule("audit_because_distinct", "recommendations"),
     RowRule("audit_default_all", "default_recommendations"),
     RowRule("audit_default_length", "default_recommendations", needs_inputs=True),
     RowRule("audit_similar_self", "similar_movies"),

@@ -56,7 +56,8 @@ class Tonight:
     """The data that a run is about to publish. Paths are Parquet files with the columns of the tables except run_id."""
 
     recommendations: Path
-    movies: Path  # without n_ratings, which is counted in `ratings`
+    movies: Path  # without n_ratings, which is counted in `ratings`, and film_id
+    films: Path  # (movie_id, film_id) of the movies whose film_id is another movie_id
     users: Path
     ratings: Path  # all ratings known to the run; counted, and read by the audit
     quarantine: Path
@@ -77,7 +78,8 @@ class Tonight:
 
     @property
     def audit_inputs(self) -> AuditInputs:
-        return AuditInputs(self.ratings, self.available, self.shortened, self.blocked, self.caps, self.limits)
+        lists = (self.available, self.shortened, self.blocked, self.caps)
+        return AuditInputs(self.ratings, *lists, self.limits, self.rating_scale)
 
 
 @dataclass(frozen=True)

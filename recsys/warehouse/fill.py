@@ -63,7 +63,7 @@ def list_served(tonight: Tonight) -> Iterator[tuple[str, str, Params]]:
     for table, path, key in lists:
         if path:
             yield table, f"select * from read_parquet($path) order by {key}", {"path": exact(path)}
-    counted = {"movies": exact(tonight.movies), "ratings": exact(tonight.ratings)}
+    counted = {name: exact(getattr(tonight, name)) for name in ("movies", "ratings", "films")}
     yield "movies", sql.read("counted_movies"), counted
     yield "users", sql.read("described_users"), {"users": exact(tonight.users), "age_bands": [*AGE_BANDS]}
 

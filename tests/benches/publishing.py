@@ -77,6 +77,7 @@ def publish_night(folder: Path, night: int, n: int, runs: int) -> dict[str, floa
     tonight = Tonight(
         recommendations=inputs / "recommendations.parquet",
         movies=inputs / "movies.parquet",
+        films=inputs / "films.parquet",
         users=inputs / "users.parquet",
         ratings=inputs / "ratings.parquet",
         quarantine=inputs / "quarantine.parquet",

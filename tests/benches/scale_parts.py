@@ -54,6 +54,7 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
     from recsys.encode.features import NO_FEATURES
     from recsys.models import MODELS, RatingNetwork, Sizes
     from recsys.rank.eligibility import no_rules
+    from recsys.rank.films import no_twins
     from recsys.rank.place import rank_alone
     from recsys.rank.ranker import Ranker
     from recsys.rank.weights import NO_WEIGHTS
@@ -75,6 +76,7 @@ def list_ours(folder: Path, threads: int, n: int) -> dict[str, float]:
         properties=gather_properties(NO_FEATURES, len(histories)),
         retrievers={"towers": Towers(user_UD, movie_ID)},
         new_movies=NewMovies(no_items[:, 0], no_items, no_items.float()),
+        films=no_twins(len(movie_ID)),
         eligibility=no_rules(len(movie_ID)),
         genres_IG=torch.zeros(len(movie_ID), 1),
         weights=NO_WEIGHTS,

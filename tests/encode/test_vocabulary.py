@@ -73,6 +73,17 @@ def test_a_saved_and_loaded_vocabulary_is_equal(tmp_path: Path) -> None:
     assert users.schema == {"id": pl.Int32, "idx": pl.Int64}
 
 
+def test_films_are_saved(tmp_path: Path) -> None:
+    vocabulary = fit_vocabulary(pl.DataFrame({"user_id": [1, 1, 1], "movie_id": [5, 7, 9]}), {9: 5})
+    vocabulary.save(tmp_path)
+    loaded = Vocabulary.load(tmp_path)
+    assert loaded.film_of == {9: 5}
+    assert loaded.film_idx().tolist() == [0, 1, 2, 1]
+    assert loaded.content_hash() == make_vocabulary([1], [5, 7, 9]).content_hash()
+    (tmp_path / "films.parquet").unlink()  # as a home of an older version
+    assert Vocabulary.load(tmp_path).film_idx().tolist() == [0, 1, 2, 3]
+
+
 def test_content_hash_depends_on_the_ids() -> None:
     vocabularies = [([1, 2], [3]), ([1], [2, 3]), ([1, 2, 3], []), ([1, 2], [4])]
     hashes = {make_vocabulary(users, movies).content_hash() for users, movies in vocabularies}

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -67,6 +70,18 @@ def test_metrics_of_all_lists_and_intervals_of_the_network() -> None:
         interval = (network[f"{name}_low"], network[f"{name}_high"])
         assert interval == bootstrap_interval(users["network"][name].to_numpy(), seed=7)
     assert quality.slices == measure_list_slices(users["network"], TRAIN, VOCABULARY, features)
+
+
+def test_hits_are_counted_by_film() -> None:
+    """Movies 10 and 20 are one film: user 20 has rated it, and user 30, who finds 20 relevant, is shown 10."""
+    vocabulary = replace(VOCABULARY, film_of={20: 10})
+    quality = judge_lists(LISTS, RELEVANT, TRAIN, vocabulary, NO_FEATURES, LISTABLE, seed=7)
+    relevant = pl.DataFrame({"user_id": [10, 30], "movie_id": [40, 10]})
+    users = user_metrics(LISTS["network"], relevant)
+    assert users["ndcg_at_10"].to_list() == pytest.approx([1 / math.log2(3), 1.0])
+    assert quality.metrics["network"]["ndcg_at_10"] == users["ndcg_at_10"].mean()
+    assert quality.metrics["network"]["users_with_relevant"] == 2
+    assert quality.metrics["network"]["coverage_at_10"] == 4 / 5  # by movie_id
 
 
 def test_without_relevant_movies_there_are_neither_intervals_nor_slices() -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys.errors import UsageError
-from recsys.rank.read_rules import FORMS, Rules
+from recsys.rank.read_rules import FORMS, Rules, read_rules
 from recsys.settings import RulesConfig, Settings
 from tests.support.catalogues import Catalogue, write_catalogue
 
@@ -51,6 +51,23 @@ def test_rules_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     select = "select user_id, 'Horror' as genre from users where age < 18"
     assert rules == RulesConfig(min_ratings=20, blocked=("rules/blocked.csv", select))
     assert Settings().config_hash() != Settings(rules=RulesConfig()).config_hash()
+
+
+def test_a_movie_in_a_rule_stands_for_all_entries_of_its_film(catalogue: Catalogue) -> None:
+    """Movies 10, 20 and 70 are one film. An eligible movie is only the entry that is named."""
+    entries = {
+        "blocked": ("select 20 as movie_id", "select 1 as user_id, 70 as movie_id", "select 'War' as genre limit 0"),
+        "eligible": ("select 20 as movie_id",),
+        "caps": ("select 10 as movie_id, 'a' as group_name, 1 as at_most union all select 30, 'a', 1",),
+    }
+    paths = (catalogue.movies, catalogue.users, catalogue.ratings)
+    rules = read_rules(RulesConfig(**entries), *paths, film_of={20: 10, 70: 10})
+    for_all, for_one, no_genre = (rule.table for rule in rules.blocked)
+    assert for_all.rows() == [(10,), (20,), (70,)]
+    assert for_one.select("user_id", "movie_id").rows() == [(1, 10), (1, 20), (1, 70)]
+    assert no_genre.is_empty()
+    assert rules.eligible[0].table.rows() == [(20,)]
+    assert rules.caps[0].table["movie_id"].to_list() == [10, 20, 30, 70]
 
 
 def test_default_settings_have_no_rules(catalogue: Catalogue) -> None:

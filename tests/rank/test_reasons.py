@@ -1,8 +1,12 @@
 import math
+from dataclasses import replace
+from typing import TypedDict
 
 import pytest
 import torch
 
+from recsys.rank.common import middle_of
+from recsys.rank.films import Films, no_twins
 from recsys.rank.place import rank_movies, rank_users
 from recsys.rank.ranker import make_new_user
 from recsys.rank.reasons import find_reasons
@@ -16,6 +20,14 @@ from tests.support.rankers import CPU, ease_of, hand_made, histories_of, random_
 # movie 5's affinity of 0.9 is the sum of 0.5 from movie 2, 0.3 from 4, 0.2 from 1 and -0.1 from 3
 SHARES = {(2, 5): 0.5, (4, 5): 0.3, (1, 5): 0.2, (3, 5): -0.1, (2, 6): 0.0, (1, 6): 0.4}
 HISTORIES = histories_of({3: [1, 2, 3, 4], 4: [5, 6]}, 5, 7)
+
+
+class Plain(TypedDict):
+    films: Films
+    middle: float
+
+
+PLAIN: Plain = {"films": no_twins(7), "middle": 3.0}
 
 
 def test_reasons_by_hand() -> None:
@@ -38,9 +50,41 @@ def test_new_users_get_reasons_from_their_own_ratings() -> None:
     assert rank_users(ranker, make_new_user(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    ("stars", "because"),
+    [
+        ({1: 5, 2: 5, 4: 5}, [2, 4, 1]),
+        ({1: 5, 2: 4, 4: 5}, [4, 1, 0]),  # 4 is below the mean of 4.67
+        ({1: 2, 2: 2, 4: 2}, [0, 0, 0]),  # below the middle, although not below the mean
+        ({1: 1, 2: 3, 4: 2}, [2, 0, 0]),  # 2 is not below the mean, but below the middle
+        ({1: 3, 2: 3, 4: 3}, [2, 4, 1]),
+    ],
+)
+def test_reasons_are_below_neither_the_mean_nor_the_middle_of_the_scale(
+    stars: dict[int, float], because: list[int]
+) -> None:
+    """The scale of the planted ratings is 1 to 5 stars."""
+    ranker = hand_made(SHARES, HISTORIES)
+    assert ranker.middle == 3.0
+    assert rank_users(ranker, make_new_user(ranker, ratings=stars), 1).because.tolist() == [because]
+
+
+def test_the_middle_is_that_of_the_scale() -> None:
+    assert (middle_of((1.0, 2.0, 3.0, 4.0, 5.0)), middle_of(tuple(half / 2 for half in range(1, 11)))) == (3.0, 2.75)
+
+
+def test_a_film_is_a_reason_once() -> None:
+    """Movies 2 and 4 are one film, then 1, 2 and 4: its entry with the largest share is named."""
+    ranker = hand_made(SHARES, HISTORIES)
+    for film_I, because in (([0, 1, 2, 3, 2, 5, 6], [2, 1, 0]), ([0, 1, 1, 3, 1, 5, 6], [2, 0, 0])):
+        twins = replace(ranker, films=Films(torch.tensor(film_I)))
+        block = rank_users(twins, twins.users(torch.tensor([3])), 1)
+        assert (block.item_idx.tolist(), block.because.tolist()) == ([5], [because])
+
+
 def test_ties_between_shares_go_to_the_lower_index() -> None:
     ease = ease_of(torch.full((7, 7), 0.25))
-    because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3)
+    because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3, **PLAIN)
     assert because.tolist() == [[1, 2, 3]]
 
 
@@ -57,7 +101,7 @@ def test_reasons_equal_those_of_a_slow_implementation(
     generator = torch.Generator().manual_seed(0)
     user_P = torch.randint(0, SIZES.n_users, (200,), generator=generator).sort().values
     item_P = torch.randint(1, SIZES.n_items, (200,), generator=generator)
-    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n)
+    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n, films=no_twins(SIZES.n_items), middle=3.0)
     assert because_PN.shape == (200, n)
     for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
         own = histories.of(user)
@@ -69,10 +113,12 @@ def test_reasons_equal_those_of_a_slow_implementation(
 def test_without_ease_there_are_no_reasons() -> None:
     histories = random_histories(20, 10)
     retrievers: dict[str, Retriever] = {"als": fit_als(histories, AlsConfig(embedding_dim=2), CPU, 0)}
-    because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3)
+    because = find_reasons(
+        retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3, films=no_twins(10), middle=3.0
+    )
     assert because.tolist() == [[0, 0, 0]] * 3
 
 
 def test_without_places_there_are_no_reasons() -> None:
     none = torch.empty(0, dtype=torch.int64)
-    assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3).shape == (0, 3)
+    assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3, **PLAIN).shape == (0, 3)

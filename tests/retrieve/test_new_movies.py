@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -181,3 +182,28 @@ def test_new_movies_are_listed() -> None:
     ranker = fit_ranker(indifferent(SIZES.n_users, SIZES.n_items), tastes()[0], LEARNER, config, weights)
     lists = items_of(rank_movies(ranker, 10))
     assert any({39, 40} & set(items) for items in lists.values())
+
+
+YEARS: list[Movie] = [
+    ("Ahab", 1995, ["Drama"]),
+    ("Brut", 1998, ["Drama"]),
+    ("Cato", 1997, ["Drama"]),
+    ("Dodo", None, ["Drama"]),
+    ("Echo", 1999, ["Drama"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("moment", "new"),
+    [
+        (datetime(1997, 1, 1, tzinfo=UTC), [3, 4]),
+        (datetime(1997, 12, 31, 23, 59, 59, tzinfo=UTC), [3, 4]),
+        (datetime(1998, 1, 1, tzinfo=UTC), [2, 3, 4]),
+        (datetime(2026, 1, 1, tzinfo=UTC), [2, 3, 4]),
+        (datetime(1970, 1, 1, tzinfo=UTC), [2, 3, 4]),  # unknown
+    ],
+)
+def test_movies_of_later_years_do_not_exist_yet(moment: datetime, new: list[int]) -> None:
+    """Movies 1 and 5 have ratings, and therefore exist."""
+    features, counts = features_of(YEARS), counts_of(9, 0, 0, 0, 9)
+    assert find_new_movies(features, counts, int(moment.timestamp())).item_M.tolist() == new

@@ -16,7 +16,7 @@ import pytest
 import sql
 from recsys.ask import lookup as questions
 from recsys.encode.features import fit_features
-from recsys.encode.vocabulary import Vocabulary
+from recsys.encode.vocabulary import Vocabulary, list_films
 from recsys.schema import AGE_BANDS
 from recsys.warehouse import lookup
 from recsys.warehouse.audit_rules import ROW_RULES
@@ -27,12 +27,14 @@ Row = tuple[Any, ...]
 KEY_OF_LISTS = re.compile(r"\n    primary key \([a-z_]+, rank\),")  # left out, so that lists can break the rules
 
 MOVIES = [(1, "Heat", 1995, ["Crime"], 9), (2, "Big", 1988, [], 8), (3, "Ran", None, ["Drama", "War"], None)]
+TWINS = [(3, 3), (13, 3)]  # entries of one film
 USERS = [(1, "F", 25, "artist", "00100", "25", "gender=F age=25"), (2, *[None] * 5, "all")]
 NIGHT, EARLIER = datetime(2026, 11, 21, 3, tzinfo=UTC), datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
 INPUTS = (  # relations that rules read in addition to the warehouse
-    "ratings (user_id integer, movie_id integer)",
+    "ratings (user_id integer, movie_id integer, rating float)",
+    "films (movie_id integer, film_id integer)",
     "counted_ratings (movie_id integer, user_id integer, n_ratings bigint, total double, first_rated_at timestamptz, "
     "last_rated_at timestamptz)",
     "described_metrics (metric varchar, unit varchar, better varchar, measures varchar)",
@@ -40,7 +42,7 @@ INPUTS = (  # relations that rules read in addition to the warehouse
     "caps (movie_id integer, group_name varchar, at_most integer)",
     "available (movie_id integer)",
     "shortened (user_id integer, n_available bigint)",
-    "audited (run_id varchar, n integer)",
+    "audited (run_id varchar, n integer, middle double)",
     *(
         f"{name} (table_name varchar, column_name varchar, data_type varchar, is_nullable boolean, comment varchar)"
         for name in ("columns_promised", "columns_found")
@@ -235,6 +237,18 @@ CASES = {
         },
         expected=[(3, 1, 0), (4, 1, 2), (5, 0, 2), (7, 0, 2)],
     ),
+    # Movies 1, 3 and its twin 13 may be shown: two films. User 1 has seen one film, under both ids, and 2 under one.
+    "audit_length of twins": Case(
+        given={
+            "films": TWINS,
+            "users": [(user_id, None, None, None, None) for user_id in (1, 2, 3)],
+            "ratings": [(1, 3), (1, 13), (2, 13), (2, 9)],
+            "available": [(1,), (3,), (13,)],
+            "recommendations": [place(1, 1, 1), place(2, 1, 1), place(2, 2, 3), place(3, 1, 13), place(3, 2, 1)],
+            "audited": [("r1", 3)],
+        },
+        expected=[(2, 2, 1)],
+    ),
     # Movie 3 may not be shown; 9 is not a movie, which another rule reports.
     "audit_available": Case(
         given={
@@ -277,9 +291,27 @@ CASES = {
         },
         expected=[(1, None, None, 3, 2), (None, "all", None, 3, 2), (None, None, 1, 3, 2)],
     ),
+    "audit_distinct of twins": Case(
+        given={
+            "films": TWINS,
+            "recommendations": [place(1, 1, 13), place(1, 2, 3), place(2, 1, 3), place(2, 2, 1)],
+            "default_recommendations": [("all", 1, 3, 1.0, "r1"), ("all", 2, 13, 1.0, "r1"), ("a=1", 1, 3, 1.0, "r1")],
+            "similar_movies": [(1, 1, 3, 1.0, "r1"), (1, 2, 13, 1.0, "r1"), (3, 1, 1, 1.0, "r1")],
+        },
+        expected=[(1, None, None, 3, 2), (None, "all", None, 3, 2), (None, None, 1, 3, 2)],
+    ),
     "audit_unseen": Case(
         given={"ratings": [(1, 3), (2, 1)], "recommendations": [place(1, 1, 1), place(1, 2, 3), place(2, 1, 3)]},
         expected=[(1, 2, 3)],
+    ),
+    # User 1 has rated 3, user 2 its twin 13, user 3 another movie.
+    "audit_unseen under another id": Case(
+        given={
+            "films": TWINS,
+            "ratings": [(1, 3), (2, 13), (3, 1)],
+            "recommendations": [place(1, 1, 13), place(1, 2, 1), place(2, 1, 3), place(3, 1, 3), place(3, 2, 2)],
+        },
+        expected=[(1, 1, 13), (2, 1, 3)],
     ),
     "audit_finite": Case(
         given={
@@ -358,6 +390,18 @@ CASES = {
         },
         expected=[(1, None, 2, 1), (None, "gender=F", 1, 2)],
     ),
+    # User 1 has room for 2, but not for 13, whose twin is listed; user 2 has none for 3, whose twin they have rated.
+    "audit_room of twins": Case(
+        given={
+            "films": TWINS,
+            "available": [(1,), (2,), (3,), (13,)],
+            "caps": [(1, "caps[0] Drama", 1)],
+            "ratings": [(2, 13)],
+            "recommendations": [place(1, 1, 1), place(1, 2, 3), place(2, 1, 1), place(2, 2, 2)],
+            "audited": [("r1", 3)],
+        },
+        expected=[(1, None, 2, 1)],
+    ),
     # Four movies may be shown, and n is 2: age=1 has one too few, gender=F one too many.
     "audit_default_length": Case(
         given={
@@ -382,6 +426,15 @@ CASES = {
             "audited": [("r1", 10)],
         },
         expected=[],
+    ),
+    "audit_default_length of twins": Case(
+        given={
+            "films": TWINS,
+            "available": [(1,), (3,), (13,)],
+            "default_recommendations": [("all", 1, 1, 1.0, "r1"), ("all", 2, 3, 0.5, "r1"), ("age=1", 1, 1, 1.0, "r1")],
+            "audited": [("r1", 3)],
+        },
+        expected=[("age=1", 1, 2)],
     ),
     "audit_strangers": Case(
         given={
@@ -435,6 +488,33 @@ CASES = {
         },
         expected=[(2, 2)],
     ),
+    # The middle of the scale is 3. User 1 has a mean of 4, user 2 a mean of 2; user 3 has rated 13 and 3 with 4 stars.
+    "audit_because_liked": Case(
+        given={
+            "ratings": [(1, 1, 4), (1, 2, 5), (1, 3, 3), (2, 1, 1), (2, 2, 2), (2, 3, 3), (3, 3, 4), (3, 13, 4)],
+            "recommendations": [
+                *(place(1, 1, 7, 1.0, 1, 2), place(1, 2, 8, 1.0, 3)),
+                *(place(2, 1, 7, 1.0, 3, 2), place(2, 2, 8, 1.0, 2), place(3, 1, 7, 1.0, 3)),
+            ],
+            "audited": [("r1", 2, 3.0)],
+        },
+        expected=[(1, 3, 3.0, 4.0), (2, 2, 2.0, 3.0)],
+    ),
+    "audit_because_liked on an unknown scale": Case(
+        given={
+            "ratings": [(2, 1, 1), (2, 2, 2), (2, 3, 3)],
+            "recommendations": [place(2, 1, 7, 1.0, 3, 2), place(2, 2, 8, 1.0, 1)],
+            "audited": [("r1", 2, None)],
+        },
+        expected=[(2, 1, 1.0, 2.0)],
+    ),
+    "audit_because_distinct": Case(
+        given={
+            "films": TWINS,
+            "recommendations": [place(1, 1, 7, 1.0, 13, 1, 3), place(1, 2, 8, 1.0, 3, 1), place(2, 1, 7, 1.0, 2, 2)],
+        },
+        expected=[(1, 1, 3, 2), (2, 1, 2, 2)],
+    ),
     "audit_default_all": Case(
         given={"default_recommendations": [("gender=F", 1, 1, 1.0, "r1"), ("gender=M", 1, 1, 1.0, "r1")]},
         expected=[(2,)],
@@ -442,6 +522,18 @@ CASES = {
     "audit_similar_self": Case(
         given={"similar_movies": [(1, 1, 2, 1.0, "r1"), (2, 1, 1, 1.0, "r1"), (2, 2, 2, 0.5, "r1")]},
         expected=[(2, 2)],
+    ),
+    "audit_similar_self of twins": Case(
+        given={
+            "films": TWINS,
+            "similar_movies": [
+                (3, 1, 13, 1.0, "r1"),
+                (3, 2, 1, 1.0, "r1"),
+                (13, 1, 1, 1.0, "r1"),
+                (13, 2, 3, 1.0, "r1"),
+            ],
+        },
+        expected=[(3, 1), (13, 2)],
     ),
     "recommend": Case(
         given={
@@ -604,9 +696,11 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def insert(connection: duckdb.DuckDBPyConnection, given: dict[str, list[Row]]) -> None:
+    """Rows may lack the last columns of a table, which are null."""
     for table, rows in given.items():
-        places = ", ".join("?" for _ in rows[0])
-        connection.executemany(f"insert into {table} values ({places})", rows)
+        columns = connection.table(table).columns[: len(rows[0])]
+        places = ", ".join("?" for _ in columns)
+        connection.executemany(f"insert into {table} ({', '.join(columns)}) values ({places})", rows)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -638,14 +732,26 @@ def test_audit_default_all_passes_without_default_lists(connection: duckdb.DuckD
 
 
 def test_counted_movies(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    movies = pl.DataFrame({"movie_id": [2, 1, 3], "title": ["Big", "Heat", "Ran"]})
-    ratings = pl.DataFrame({"user_id": [1, 2, 2], "movie_id": [1, 1, 3]})
-    paths = {"movies": tmp_path / "movies.parquet", "ratings": tmp_path / "ratings.parquet"}
-    movies.write_parquet(paths["movies"])
-    ratings.write_parquet(paths["ratings"])
-    counted = connection.sql(sql.read("counted_movies"), params={name: str(path) for name, path in paths.items()})
-    assert counted.columns == ["movie_id", "title", "n_ratings"]
-    assert counted.fetchall() == [(1, "Heat", 2), (2, "Big", 0), (3, "Ran", 1)]
+    frames = {
+        "movies": pl.DataFrame({"movie_id": [2, 1, 3], "title": ["Big", "Heat", "Heat"]}),
+        "ratings": pl.DataFrame({"user_id": [1, 2, 2], "movie_id": [1, 1, 3]}),
+        "films": list_films({3: 1}),
+    }
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in frames}
+    for name, frame in frames.items():
+        frame.write_parquet(paths[name])
+    counted = connection.sql(sql.read("counted_movies"), params=paths)
+    assert counted.columns == ["movie_id", "title", "n_ratings", "film_id"]
+    assert counted.fetchall() == [(1, "Heat", 2, 1), (2, "Big", 0, 2), (3, "Heat", 1, 1)]
+
+
+def test_films_are_those_with_several_entries(connection: duckdb.DuckDBPyConnection) -> None:
+    """A table of an older version has no film_id: then every movie is a film of its own."""
+    insert(
+        connection, {"movies": [(1, "Heat", 1995, [], 1, 1), (2, "Big", 1988, [], 1, 2), (3, "Heat", 1995, [], 1, 1)]}
+    )
+    insert(connection, {"movies": [(4, "Ran", 1985, []), (5, "Ran", 1985, [])]})
+    assert sorted(connection.sql(sql.read("films")).fetchall()) == [(1, 1), (3, 1)]
 
 
 def write(folder: Path, **frames: pl.DataFrame) -> dict[str, str]:

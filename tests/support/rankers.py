@@ -14,6 +14,7 @@ from recsys.encode.features import NO_FEATURES
 from recsys.encode.vocabulary import Vocabulary
 from recsys.models import MODELS, Interactions, RatingNetwork, Sizes
 from recsys.rank.eligibility import no_rules
+from recsys.rank.films import no_twins
 from recsys.rank.place import Block
 from recsys.rank.ranker import Ranker
 from recsys.rank.weights import Weights
@@ -116,6 +117,7 @@ def ranker_of(
         properties=properties,
         retrievers=retrievers,
         new_movies=find_new_movies(NO_FEATURES, histories.counts()),
+        films=no_twins(histories.n_items),
         eligibility=no_rules(histories.n_items),
         genres_IG=torch.zeros(histories.n_items, 1),
         weights=weights,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recsys.encode.vocabulary import list_films
 from recsys.runs import rollback as rollback_module
 from recsys.warehouse import audit as audit_module
 from recsys.warehouse import publish as publish_module
@@ -143,9 +144,12 @@ def write_night(folder: Path, frames: Frames, n: int = 2) -> Tonight:
     paths = {name: folder / f"{name}.parquet" for name in frames}
     for name, frame in frames.items():
         frame.write_parquet(paths[name])
+    films = folder / "films.parquet"
+    list_films({}).write_parquet(films)
     return Tonight(
         recommendations=paths["recommendations"],
         movies=paths["movies"],
+        films=films,
         users=paths["users"],
         ratings=paths["ratings"],
         quarantine=paths["quarantine"],

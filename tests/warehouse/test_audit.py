@@ -102,7 +102,7 @@ BROKEN = {  # statement on the tables: complaint
     "update recommendations set rank = rank - 1":
         "audit_ranks: 8 rows.*, for example user_id 1, rank 0, rank_expected 1",
     f"update recommendations set movie_id = 3 {SECOND}":
-        "audit_distinct: 1 movies.*, for example user_id 1, movie_id 3, n_times 2",
+        "audit_distinct: 1 films.*, for example user_id 1, movie_id 3, n_times 2",
     f"update recommendations set movie_id = 2 {FIRST}":
         "audit_unseen: 1 recommended movies.*, for example user_id 1, rank 1, movie_id 2",
     f"update recommendations set score = 'nan' {SECOND}":
@@ -113,6 +113,8 @@ BROKEN = {  # statement on the tables: complaint
         "audit_order: 1 rows.*, for example user_id 1, rank 2, score 1.5, score_before 1.0",
     f"update recommendations set because_movie_ids = [2, 1] {FIRST}":
         "audit_because: 1 movies.*, for example user_id 1, because_movie_id 1",
+    f"update recommendations set because_movie_ids = [2, 2] {FIRST}":
+        "audit_because_distinct: 1 films.*, for example user_id 1, rank 1, because_movie_id 2, n_times 2",
     "update recommendations set served_by = 'taste' where user_id = 1":
         "audit_served_by: 1 lists .*, for example user_id 1, served_by taste",
     "update recommendations set served_by = 'default' where user_id = 1":
@@ -167,11 +169,46 @@ def test_only_the_broken_rule_is_reported(file: Path, inputs: AuditInputs, state
     assert str(error.value).count("audit_") == 1
 
 
+TWIN = "insert into movies select * replace (5 as movie_id) from movies where movie_id = 3;"
+OF_TWINS = {  # statement on the tables, with movie 5 as another entry of film 3: complaint
+    f"update recommendations set movie_id = 5 {SECOND}":
+        "audit_distinct: 1 films.*, for example user_id 1, movie_id 3, n_times 2",
+    "update recommendations set movie_id = 5 where user_id = 2 and rank = 1":
+        "audit_unseen: 1 recommended movies.*, for example user_id 2, rank 1, movie_id 5",
+    "update similar_movies set similar_movie_id = 5 where movie_id = 3 and rank = 1":
+        "audit_similar_self: 1 movies.*, for example movie_id 3, rank 1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "complaint"), OF_TWINS.items())
+def test_entries_of_one_film_count_as_the_same_movie(
+    file: Path, inputs: AuditInputs, tmp_path: Path, statement: str, complaint: str
+) -> None:
+    inputs = replace(inputs, available=write_frame(tmp_path / "available.parquet", movie_id=[1, 2, 3, 4, 5]))
+    audit(execute(file, TWIN), "r1", 2, inputs)
+    with pytest.raises(PublishError, match=complaint) as error:
+        audit(execute(file, statement), "r1", 2, inputs)
+    assert str(error.value).count("audit_") == 1
+
+
+def test_a_reason_is_rated_above_the_middle_of_the_scale(file: Path, inputs: AuditInputs, tmp_path: Path) -> None:
+    """User 1 has rated one movie, so it is not below their mean."""
+    ratings = pl.read_parquet(inputs.ratings).with_columns(
+        rating=pl.when(pl.col("user_id") == 1).then(2.5).otherwise(3)
+    )
+    ratings.write_parquet(tmp_path / "ratings.parquet")
+    inputs = replace(inputs, ratings=tmp_path / "ratings.parquet", rating_scale=(1.0, 2.0, 3.0, 4.0))
+    audit(file, "r1", 2, inputs)
+    complaint = "audit_because_liked: 1 reasons .* user_id 1, because_movie_id 2, rating 2.5, at_least 3.0"
+    with pytest.raises(PublishError, match=complaint):
+        audit(file, "r1", 2, replace(inputs, rating_scale=(1.0, 2.0, 3.0, 4.0, 5.0)))
+
+
 def test_a_warehouse_without_lists_is_refused(file: Path, inputs: AuditInputs, tmp_path: Path) -> None:
     """Every user has rated every movie, so no list is too short."""
     pairs = make_frames()["users"].select("user_id").join(make_frames()["movies"].select("movie_id"), how="cross")
-    ratings = pairs.join(make_frames()["ratings"].select("rating", "rated_at").head(1), how="cross")
-    ratings.write_parquet(tmp_path / "ratings.parquet")
+    ratings = pairs.join(make_frames()["ratings"].select("rated_at").head(1), how="cross")
+    ratings.with_columns(rating=pl.lit(5.0)).write_parquet(tmp_path / "ratings.parquet")
     inputs = replace(inputs, ratings=tmp_path / "ratings.parquet")
     count_again(file, inputs.ratings)
     with pytest.raises(PublishError, match=r"audit_any: 1 tables .*, for example users_without_a_list 4\.") as error:
@@ -399,7 +436,7 @@ class TestGreatExpectations:
             f"""
             delete from users where user_id = 4;
             delete from recommendations {SECOND};
-            update recommendations set served_by = 'taste' {FIRST};
+            update recommendations set served_by = 'taste', because_movie_ids = [2, 2] {FIRST};
             update recommendations set served_by = 'default', because_movie_ids = [1] where user_id = 2;
             insert into recommendations values (2, 9, 3, 7, 4, [], 'default', 'r1');
             update recommendations set movie_id = 1 where user_id = 3;
@@ -419,6 +456,7 @@ class TestGreatExpectations:
             available=write_frame(tmp_path / "available.parquet", movie_id=[2, 3, 4]),
             blocked=write_frame(tmp_path / "blocked.parquet", user_id=[2], movie_id=[4], genre=no_genre),
             limits=AuditConfig(**{measure.setting: 0.6 if measure.at_least else 0.4 for measure in MEASURES}),
+            rating_scale=(1.0, 11.0),
         )
         caps = write_frame(tmp_path / "caps.parquet", movie_id=[4, 1], group_name=["a", "a"], at_most=[1, 1])
         passed = [
@@ -449,7 +487,9 @@ class TestGreatExpectations:
 def test_every_audit_file_is_a_rule() -> None:
     names = [rule.name for rule in ROW_RULES]
     assert sorted(names) == sorted(path.stem for path in sql.FOLDER.glob("audit_*.sql"))
-    assert ROW_RULES[names.index("audit_unseen")].offence == "recommended movies that the user has already rated"
+    assert ROW_RULES[names.index("audit_unseen")].offence.startswith(
+        "recommended movies that the user has already rated"
+    )
 
 
 def test_every_limit_belongs_to_a_measure() -> None:
