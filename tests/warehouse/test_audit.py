@@ -198,6 +198,7 @@ def test_a_reason_is_rated_above_the_middle_of_the_scale(file: Path, inputs: Aud
     )
     ratings.write_parquet(tmp_path / "ratings.parquet")
     inputs = replace(inputs, ratings=tmp_path / "ratings.parquet", rating_scale=(1.0, 2.0, 3.0, 4.0))
+    count_again(file, inputs.ratings)
     audit(file, "r1", 2, inputs)
     complaint = "audit_because_liked: 1 reasons .* user_id 1, because_movie_id 2, rating 2.5, at_least 3.0"
     with pytest.raises(PublishError, match=complaint):
