@@ -5,9 +5,9 @@
 -- params  none
 -- ties    none
 --
--- The newest rating is the default as_of and the moment for which lists are made, so that a wrong clock must not decide
--- it. Ratings count as few if they are at most nine, and at most 0.2% of all ratings: more of them may be a service that
--- was started again.
+-- The newest rating is the default as_of and the moment for which lists are made, so a wrong clock must not decide it.
+-- Ratings are few if they are at most nine, and at most 0.2% of all ratings: more of them may be a service that was
+-- started again.
 with
 
 counted as (
