@@ -60,7 +60,7 @@ def run_night(
     with night(settings, show) as run:
         do = executor(run)
         archive = do(FETCH_ARCHIVE, settings.source, run.home)
-        raw = do(WRITE_SNAPSHOT, archive, run.home)
+        raw = do(WRITE_SNAPSHOT, archive, run.home, settings.rating_scale, run.started_at)
         checked = do(CHECK_RATINGS, raw, run, settings.check, settings.as_of)
         parts = do(SPLIT, checked, run, settings.split, settings.seed)
         learner = do(FIT_VOCABULARY, checked, run, settings)

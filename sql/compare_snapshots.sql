@@ -1,8 +1,9 @@
 -- compare_snapshots: figures of the snapshot as a whole, compared with the last published snapshot.
 --
 -- grain   one row
--- reads   stored_ratings (user_id, movie_id, rating, rated_at), stored_tags (tagged_at), stored_superseded (until),
---         snapshot_movies (movie_id), previous_ratings (user_id, rating): empty if there is nothing to compare with,
+-- reads   stored_ratings (user_id, movie_id, rating, rated_at, file_row_number), stored_tags (tagged_at),
+--         stored_superseded (until), snapshot_movies (movie_id), refused (source_table, rule, file_row_number),
+--         previous_ratings (user_id, rating): empty if there is nothing to compare with,
 --         compared_scale (rating): the stars of both, moments (started_at)
 -- params  none
 -- ties    none; an unknown figure is null. Half a rating is added to each count of stars, because the population
@@ -76,13 +77,26 @@ unknown as (
     anti join snapshot_movies using (movie_id)
 ),
 
+isolated as (
+    select refused.file_row_number
+    from refused
+    where refused.source_table = 'ratings' and refused.rule = 'rated_at_isolated'
+),
+
+dated as (
+    select max(stored_ratings.rated_at) as newest_rated_at
+    from stored_ratings
+    anti join isolated using (file_row_number)
+    where stored_ratings.rated_at <= (select moments.started_at from moments)
+),
+
 whole as (
     select
-        count(*) as n,
-        max(stored_ratings.rated_at) filter (stored_ratings.rated_at <= moments.started_at) as newest_rated_at,
-        any_value(moments.started_at) as started_at,
-    from stored_ratings
-    cross join moments
+        (select count(*) from stored_ratings) as n,
+        dated.newest_rated_at,
+        moments.started_at,
+    from moments
+    cross join dated
 ),
 
 newest as (

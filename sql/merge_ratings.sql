@@ -3,7 +3,8 @@
 -- grain   one row per (user_id, movie_id, rated_at), and one per rating that a rule will refuse
 -- reads   drop_ratings (user_id, movie_id, rating, rated_at, source_file, source_line),
 --         drop_retractions (user_id, movie_id, retracted_at)
--- params  $scale float[], the valid stars; $now timestamptz; later ratings and retractions are ignored
+-- params  $scale float[], the valid stars; $now timestamptz, after which ratings and retractions are ignored;
+--         $isolated_since timestamptz, the first rating that is isolated (rule_rated_at_isolated), or null
 -- ties    at the same time, the highest rating; among equal ratings, the file whose name sorts first, then the lowest
 --         line
 --
@@ -17,7 +18,8 @@ marked as (
         *,
         list_contains($scale, rating)
         and rated_at >= timestamptz '1995-01-01 00:00:00+00'
-        and rated_at <= $now::timestamptz as is_usable
+        and rated_at <= $now::timestamptz
+        and coalesce(rated_at < $isolated_since::timestamptz, true) as is_usable
     from drop_ratings
 ),
 

@@ -52,7 +52,11 @@ def _find(snapshot: Snapshot, home: Home) -> Previous:
     fault = _find_fault(before)
     if fault:
         return Previous(f"not compared: {before.folder}, which run {run_id} published, {fault}")
-    return Previous(f"compared with snapshot {snapshot_id}, which run {run_id} published", before)
+    note = f"compared with snapshot {snapshot_id}, which run {run_id} published"
+    if snapshot.rating_scale != before.rating_scale:
+        scales = (", ".join(f"{stars:g}" for stars in each.rating_scale) for each in (before, snapshot))
+        note += "; the rating scale has changed from {} to {} stars".format(*scales)
+    return Previous(note, before)
 
 
 def _find_fault(before: Snapshot) -> str | None:

@@ -33,8 +33,8 @@ def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run
     check_moment(settings.as_of)
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
-        with nullcontext() if is_known(archive, run.home) else preloading():
-            snapshot = timed(write_snapshot)(archive, run.home)
+        with nullcontext() if is_known(archive, run.home, settings.rating_scale, run.started_at) else preloading():
+            snapshot = timed(write_snapshot)(archive, run.home, settings.rating_scale, run.started_at)
         timed(check_ratings)(snapshot, run, settings.check, settings.as_of, validate)
     return run
 

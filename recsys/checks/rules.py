@@ -84,6 +84,7 @@ ROW_RULES = (
     RowRule("user_id_unique", "users", "a user_id appears once"),
     RowRule("rating_on_scale", "ratings", "a rating is one of the stars that the edition gives"),
     RowRule("rated_at_plausible", "ratings", "a rating is dated between 1995-01-01 and the start of the run"),
+    RowRule("rated_at_isolated", "ratings", "the newest few ratings are dated within a year of all others"),
     RowRule("rating_movie_known", "ratings", "a rated movie is in the movies table and was admitted"),
     RowRule("rating_unique", "ratings", "a user rates a movie once; the latest rating is kept"),
     RowRule("tag_not_empty", "tags", "a tag is not empty"),

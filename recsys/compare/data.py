@@ -53,7 +53,7 @@ def load_data(settings: Settings) -> Data:
     """
     with checking(settings) as run:
         archive = timed(fetch_archive)(settings.source, run.home)
-        snapshot = timed(write_snapshot)(archive, run.home)
+        snapshot = timed(write_snapshot)(archive, run.home, settings.rating_scale, run.started_at)
         checked = timed(check_ratings)(snapshot, run, settings.check, settings.as_of)
         ratings, users, movies = (read_table(path) for path in (checked.ratings, checked.users, checked.movies))
     return Data(archive, snapshot.snapshot_id, checked.rating_scale, ratings, users, movies)

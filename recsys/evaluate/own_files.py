@@ -47,7 +47,7 @@ def evaluate_files(
     check_rates(settings.config)
     _check_targets(train, holdout, predictions, lists)
     home = Home(settings.home.absolute())
-    snapshot = write_snapshot(fetch_archive(settings.source, home), home)
+    snapshot = write_snapshot(fetch_archive(settings.source, home), home, settings.rating_scale)
     levels = snapshot.rating_scale
     known = read_ratings(train, levels, need_rating=True).sort("user_id", "movie_id")
     asked = read_ratings(holdout, levels, need_rating=False)

@@ -6,7 +6,7 @@ only on the rows, not on their distribution over files or on the order in which 
 - ratings: the latest rating of a (user, movie) pair wins. Ties: the higher rating. A row that the checks will refuse
   replaces no other row.
 - retractions (user_id, movie_id, retracted_at): a retraction ends the ratings of the pair up to that time, but no later
-  ones. A retraction in the future is ignored.
+  ones. A retraction in the future is ignored until then.
 - movies, users, links: the row with the latest updated_at wins, and rows without updated_at come last. Ties: the file
   whose name without extension sorts last, for example movies-2.csv after movies.csv. A movie or user that the checks
   will refuse is used only if there is no valid row. An updated_at in the future counts as missing.
@@ -21,7 +21,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import sql
-from recsys.datasets import HALF_STARS
 from recsys.errors import DataRefused, SourceError
 from recsys.files import exact, hash_file, read_json, write_json
 from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
 from recsys.ingest.parse.drop_files import Drop, hash_drops, list_drops
 from recsys.ingest.parse.formats import DROPS, read_drop
+from recsys.ingest.readings import Source
+from recsys.ingest.scale import find_scale
 from recsys.schema import REJECTS
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,7 @@ REQUIRED = ("ratings", "movies")
 UNUSED_DAYS = 30  # after which the parsed content of a file is deleted
 
 
-def read_drops(
-    folder: Path, parsed: Path, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection
-) -> dict[str, Any]:
+def read_drops(folder: Path, parsed: Path, source: Source, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Fills ratings, movies, users, tags, links, superseded and rejects with the merged drops.
 
     Returns the manifest's entries about the files that were read.
@@ -59,8 +58,8 @@ def read_drops(
     """
     drops = list_drops(folder)
     check_complete(folder, drops)
-    entries = {drop.name: parse(drop, parsed, forgotten) for drop in drops}
-    remove_stale(parsed, forgotten)
+    entries = {drop.name: parse(drop, parsed, source.forgotten) for drop in drops}
+    remove_stale(parsed, source.forgotten)
     for table, schema in DROPS.items():
         files = {name: entries[name] / "rows.parquet" for name in names_of(table, drops)}
         create_view(f"drop_{table}", schema, files, connection)
@@ -68,13 +67,16 @@ def read_drops(
         "drop_rejects", REJECTS, {name: entry / "rejects.parquet" for name, entry in entries.items()}, connection
     )
     try:
-        merge(connection)
+        scale = find_scale(connection.view("drop_ratings"), source.scale)
+        next_change = merge(scale, source.now, connection)
     except duckdb.Error as error:
         remove_damaged(parsed, error)
         raise
     return {
         "sha256": hash_drops(drops),  # of the files that were read; more may have arrived since the source was hashed
         "drops": {drop.name: drop.sha256 for drop in drops},
+        "rating_scale": scale,
+        "next_change": next_change and next_change.isoformat(),
         "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
     }
 
@@ -201,12 +203,26 @@ def create_view(name: str, schema: pa.Schema, files: dict[str, Path], connection
     )
 
 
-def merge(connection: duckdb.DuckDBPyConnection) -> None:
-    now = {"now": datetime.now(UTC)}
+def merge(scale: tuple[float, ...], moment: datetime, connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """Returns the moment from which the same drops give other rows, if some are dated in the future."""
+    now = {"now": moment}
     connection.execute("set timezone = 'UTC'")
-    connection.execute(f"create table merged_ratings as {sql.read('merge_ratings')}", now | {"scale": list(HALF_STARS)})
+    usable = now | {"scale": list(scale), "isolated_since": find_isolated(moment, connection)}
+    connection.execute(f"create table merged_ratings as {sql.read('merge_ratings')}", usable)
     connection.execute("create view ratings as select * exclude (until) from merged_ratings where until is null")
     connection.execute("create view superseded as from merged_ratings where until > rated_at")
     params = {"movies": now, "users": now, "rejects": {"withheld": WITHHELD}}
     for table in ("movies", "users", "links", "tags", "rejects"):
         connection.execute(f"create table {table} as {sql.read(f'merge_{table}')}", params.get(table, {}))
+    next_change: datetime | None = connection.execute(sql.read("next_change"), now).fetchall()[0][0]
+    return next_change
+
+
+def find_isolated(moment: datetime, connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The first of the ratings that the rule rated_at_isolated will refuse."""
+    is_past = duckdb.ColumnExpression("rated_at") <= duckdb.ConstantExpression(moment)
+    connection.view("drop_ratings").filter(is_past).create_view("ratings")  # the relation that the rule reads
+    rule = connection.sql(sql.read("rule_rated_at_isolated"))
+    since: datetime | None = rule.aggregate("min(rated_at)").fetchall()[0][0]
+    connection.execute("drop view ratings")
+    return since

@@ -1,48 +1,74 @@
 """Records the snapshot of each source, so that a source is read only once."""
 
 import hashlib
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from recsys.files import read_json, write_json
 from recsys.forgotten import Forgotten
 from recsys.ingest.snapshot import Snapshot, check_whole
+from recsys.settings import RatingScale
 
 SCHEMA_VERSION = 2  # increase it whenever the same source would give different rows
 
 READINGS = ".readings"  # folder beside the snapshots of a dataset
 
 
-def find_snapshot(sha256: str, forgotten: Forgotten, folder: Path) -> Snapshot | None:
-    """Returns the snapshot made from the source with this SHA-256 by the same version of the code, if it still exists.
+@dataclass(frozen=True)
+class Source:
+    """What a snapshot is made of: the bytes of a source, except for forgotten users and rows dated after `now`."""
+
+    sha256: str
+    forgotten: Forgotten
+    scale: RatingScale
+    now: datetime  # UTC
+
+
+def find_snapshot(source: Source, folder: Path) -> Snapshot | None:
+    """Returns the snapshot made from this source by the same version of the code, if it still exists.
+
+    A source with rows dated in the future gives another snapshot once their time has come.
 
     Raises: SourceError if it is damaged.
     """
-    reading = read_reading(reading_path(sha256, forgotten, folder))
-    known = reading and Snapshot(folder / reading["snapshot"])
-    if not known or not known.folder.exists():
+    reading = read_reading(reading_path(source, folder))
+    if not reading or _is_outdated(reading, source.now):
+        return None
+    known = Snapshot(folder / reading["snapshot"])
+    if not known.folder.exists():
         return None
     check_whole(known)
     return known
 
 
-def record_reading(sha256: str, forgotten: Forgotten, snapshot: Snapshot) -> None:
-    """Writes a record next to the snapshots of the dataset."""
-    reading = {"snapshot": snapshot.snapshot_id, "forgotten_sha256": forgotten.digest}
-    write_json(reading_path(sha256, forgotten, snapshot.folder.parent), reading)
+def record_reading(source: Source, snapshot: Snapshot, next_change: str | None) -> None:
+    """Writes a record next to the snapshots of the dataset. It holds until `next_change`, in ISO 8601."""
+    reading = {
+        "snapshot": snapshot.snapshot_id,
+        "forgotten_sha256": source.forgotten.digest,
+        "next_change": next_change,
+    }
+    write_json(reading_path(source, snapshot.folder.parent), reading)
 
 
-def reading_path(sha256: str, forgotten: Forgotten, folder: Path) -> Path:
-    reading = hashlib.sha256(f"{SCHEMA_VERSION} {sha256} {forgotten.digest}".encode()).hexdigest()
-    return folder / READINGS / f"{reading[:24]}.json"
+def reading_path(source: Source, folder: Path) -> Path:
+    inputs = f"{SCHEMA_VERSION} {source.sha256} {source.forgotten.digest} {source.scale}"
+    return folder / READINGS / f"{hashlib.sha256(inputs.encode()).hexdigest()[:24]}.json"
 
 
-def read_reading(path: Path) -> dict[str, str] | None:
+def read_reading(path: Path) -> dict[str, Any] | None:
     """Returns a record written by `record_reading`; None if it does not exist or cannot be read."""
     try:
-        reading: dict[str, str] = read_json(path)
-        return {name: reading[name] for name in ("snapshot", "forgotten_sha256")}
+        reading = read_json(path)
+        return {name: reading[name] for name in ("snapshot", "forgotten_sha256", "next_change")}
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
+
+
+def _is_outdated(reading: dict[str, Any], now: datetime) -> bool:
+    return bool(reading["next_change"]) and datetime.fromisoformat(reading["next_change"]) <= now
 
 
 def is_free_of(snapshot: Snapshot, forgotten: Forgotten) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from recsys.datasets import DATASETS, HALF_STARS, WHOLE_STARS
+from recsys.datasets import DATASETS
 from recsys.errors import SourceError
 from recsys.files import exact, sync, write_json
 from recsys.forgotten import Forgotten, read_forgotten
@@ -23,10 +24,12 @@ from recsys.ingest.content import LINES, write_table
 from recsys.ingest.drops import read_drops
 from recsys.ingest.fetch.fetch import Archive
 from recsys.ingest.parse.formats import read_tables
-from recsys.ingest.readings import SCHEMA_VERSION, find_snapshot, record_reading
+from recsys.ingest.readings import SCHEMA_VERSION, Source, find_snapshot, record_reading
+from recsys.ingest.scale import find_scale
 from recsys.ingest.snapshot import STORED, Snapshot, check_whole
 from recsys.ingest.synthetic import synthetic
 from recsys.schema import SUPERSEDED
+from recsys.settings import RatingScale
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +47,25 @@ ORDERS = {
 }
 
 
-def write_snapshot(archive: Archive, home: Home) -> Snapshot:
+def write_snapshot(archive: Archive, home: Home, scale: RatingScale = "auto", now: datetime | None = None) -> Snapshot:
     """Reads `archive` and writes its snapshot, without the forgotten users of `home`.
 
-    If the same bytes were read before, returns the existing snapshot. Snapshots are never changed.
+    If the same bytes were read before, returns the existing snapshot, unless one of their rows was dated in the future
+    and its time has come by `now`, the start of a run. Snapshots are never changed. `scale` applies to sources that are
+    no edition.
 
     Raises: SourceError if a file cannot be read, the snapshot cannot be written, or an existing one is damaged;
     DataRefused if a file is not the kind of file that its name says.
     """
-    folder, forgotten = home.snapshots / archive.dataset, read_forgotten(home)
+    folder = home.snapshots / archive.dataset
+    source = Source(archive.sha256, read_forgotten(home), scale, now or datetime.now(UTC))
     try:
-        known = find_snapshot(archive.sha256, forgotten, folder)
+        known = find_snapshot(source, folder)
         if known is None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(lock_path(folder)):
                 # of two concurrent runs, the second finds the snapshot of the first here
-                known = find_snapshot(archive.sha256, forgotten, folder) or write_new(archive, forgotten, home, folder)
+                known = find_snapshot(source, folder) or write_new(archive, source, home, folder)
     except (OSError, duckdb.IOException) as error:
         raise SourceError(
             f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: free some space, or "
@@ -70,9 +76,10 @@ def write_snapshot(archive: Archive, home: Home) -> Snapshot:
     return known
 
 
-def is_known(archive: Archive, home: Home) -> bool:
-    """Whether the snapshot of `archive` exists already."""
-    return find_snapshot(archive.sha256, read_forgotten(home), home.snapshots / archive.dataset) is not None
+def is_known(archive: Archive, home: Home, scale: RatingScale, now: datetime) -> bool:
+    """Whether `write_snapshot` would return an existing snapshot."""
+    source = Source(archive.sha256, read_forgotten(home), scale, now)
+    return find_snapshot(source, home.snapshots / archive.dataset) is not None
 
 
 def lock_path(folder: Path) -> Path:
@@ -89,7 +96,7 @@ def is_idle(folder: Path) -> bool:
         return False
 
 
-def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
+def write_new(archive: Archive, source: Source, home: Home, folder: Path) -> Snapshot:
     """The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run."""
     for leftover in folder.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
@@ -98,46 +105,57 @@ def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) 
         aside = Snapshot(Path(scratch) / "snapshot")
         aside.folder.mkdir()
         with duckdb.connect(config={"temp_directory": f"{scratch}/spill"}) as connection:
-            manifest = write_content(aside, archive, forgotten, home, connection)
+            manifest = write_content(aside, archive, source, home, connection)
         kept = keep(aside, folder / manifest["content_sha256"][:12])
-    record_reading(manifest["source"]["sha256"], forgotten, kept)
+    record_reading(replace(source, sha256=manifest["source"]["sha256"]), kept, manifest.get("next_change"))
     return kept
 
 
 def write_content(
-    aside: Snapshot, archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
+    aside: Snapshot, archive: Archive, source: Source, home: Home, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, Any]:
     """Reads the source, writes the tables and the manifest, and returns the manifest."""
-    reading = read_source(archive, forgotten, home, connection)
+    reading = read_source(archive, source, home, connection)
     for notice in reading.get("notices", ()):
         log.warning("%s", notice)
-    content_sha256 = write_tables(aside, forgotten, connection)
+    digests = write_tables(aside, source.forgotten, connection)
+    if source.scale != "auto":  # otherwise the scale follows from the rows
+        digests.append(f"scale {source.scale}")
     manifest = {
         **describe_source(archive, reading.pop("sha256", archive.sha256)),
         **describe_content(aside, archive.dataset, connection),
         **reading,
-        "content_sha256": content_sha256,
+        "content_sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
     }
     write_json(aside.folder / "manifest.json", manifest)
     return manifest
 
 
-def read_source(
-    archive: Archive, forgotten: Forgotten, home: Home, connection: duckdb.DuckDBPyConnection
-) -> dict[str, Any]:
+def read_source(archive: Archive, source: Source, home: Home, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Fills every table of STORED in `connection`, with source_file and source_line. Returns manifest entries."""
     if archive.layout == "canonical" and archive.path and archive.path.is_dir():
-        return read_drops(archive.path, home.parsed, forgotten, connection)
+        return read_drops(archive.path, home.parsed, source, connection)
     connection.register("superseded", with_lines(SUPERSEDED).empty_table())
     if archive.path and archive.layout:
-        return {"notices": read_tables(archive.path, archive.layout, connection)}
+        notices = read_tables(archive.path, archive.layout, connection)
+    else:
+        notices = plant(archive, connection)
+    edition = DATASETS.get(archive.dataset)
+    ratings = connection.table("ratings")
+    ratings = ratings.filter(source.forgotten.condition("ratings", ratings.columns))
+    scale = edition.rating_scale if edition else find_scale(ratings, source.scale)
+    return {"notices": notices, "rating_scale": scale}
+
+
+def plant(archive: Archive, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Fills the tables with synthetic ratings."""
     planted = synthetic.plant(*synthetic.parse_sizes(archive.source))
     for table, rows in (("ratings", planted.ratings), ("movies", planted.movies), ("users", planted.users)):
         lines = rows.with_row_index("source_line", offset=1).with_columns(source_file=pl.lit(table))
         connection.register(table, lines.to_arrow())
     for table in ("tags", "links", "rejects"):
         connection.register(table, with_lines(STORED[table]).empty_table())
-    return {"notices": []}
+    return []
 
 
 def with_lines(schema: pa.Schema) -> pa.Schema:
@@ -145,17 +163,17 @@ def with_lines(schema: pa.Schema) -> pa.Schema:
     return pa.schema([*schema, *(field for field in LINES if field.name not in schema.names)])
 
 
-def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> str:
-    """Writes the Parquet files; returns the SHA-256 of their content, which does not depend on the source's order."""
+def write_tables(snapshot: Snapshot, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Writes the Parquet files; returns digests of their content, which do not depend on the source's order."""
     # As an enum, the file name takes one byte per row while 32 million rows are sorted.
     files = " union all ".join(f"select source_file from {table}" for table in STORED)
     connection.execute(f"create type file_name as enum (select distinct source_file from ({files}) order by all)")
-    digests = []
+    digests = [f"schema {SCHEMA_VERSION}"]
     for table, schema in STORED.items():
         rows = select_rows(table, forgotten, connection)
         lines = None if table == "rejects" else snapshot.lines(table)
         digests += write_table(table, rows, schema, snapshot.table(table), lines)
-    return hashlib.sha256("\n".join([f"schema {SCHEMA_VERSION}", *digests]).encode()).hexdigest()
+    return digests
 
 
 def select_rows(table: str, forgotten: Forgotten, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
@@ -182,7 +200,7 @@ def describe_source(archive: Archive, sha256: str) -> dict[str, Any]:
 
 
 def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Manifest entries on the content: rows, first and last rating, rating scale, genres."""
+    """Manifest entries on the content: rows, first and last rating, genres."""
     ratings = connection.read_parquet(exact(snapshot.ratings))
     first, last = ratings.aggregate("min(rated_at), max(rated_at)").fetchall()[0]
     edition = DATASETS.get(dataset)
@@ -190,16 +208,8 @@ def describe_content(snapshot: Snapshot, dataset: str, connection: duckdb.DuckDB
         "rows": {table: pq.read_metadata(snapshot.table(table)).num_rows for table in STORED},
         "first_rated_at": first and first.isoformat(),
         "last_rated_at": last and last.isoformat(),
-        "rating_scale": edition.rating_scale if edition else find_scale(snapshot, connection),
         "genres": edition.genres if edition else None,
     }
-
-
-def find_scale(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> tuple[float, ...]:
-    """Half stars if any rating, even a superseded one, has a half star up to 4.5; otherwise whole stars."""
-    tables = (connection.read_parquet(exact(path)) for path in (snapshot.ratings, snapshot.superseded))
-    has_half = any(table.filter("rating % 1 = 0.5 and rating between 0 and 5").limit(1).fetchall() for table in tables)
-    return HALF_STARS if has_half else WHOLE_STARS
 
 
 def keep(aside: Snapshot, folder: Path) -> Snapshot:

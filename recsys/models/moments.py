@@ -19,6 +19,7 @@ from recsys.models.network import Interactions, NetworkConfig, Pairs
 from recsys.models.rows import Keys
 
 # Low bits of a 63-bit key, for the day (enough for 2,800 years) or the second (540 years). The high bits hold the user.
+# Other times count as the first or last one, because they would run into the bits of another user.
 DAY_BITS, SECOND_BITS = 20, 34
 NO_ROW = -1  # key of the row for unknown weeks
 
@@ -190,40 +191,45 @@ class Mood(SizedByTraining):
 class WeekVectors(SizedByTraining):
     """A vector per week that is multiplied with the user vector and the movie vector. It models current popularity."""
 
-    first_week: Tensor  # () int64, counted from 1970
+    weeks: Tensor  # int64, ascending, counted from 1970: those with training ratings
 
     def __init__(self, embedding_dim: int, init_std: float) -> None:
         super().__init__()
         self.init_std = init_std
-        self.register_buffer("first_week", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("weeks", torch.zeros(0, dtype=torch.int64))
         self.vectors = nn.Parameter(torch.zeros(1, embedding_dim + 1))  # row 0: any other week
 
     def prepare(self, train: Interactions) -> None:
-        week_N = train.rated_at // (7 * DAY_SECONDS)
-        self.first_week = week_N.min()
-        n_weeks = int(week_N.max() - self.first_week) + 1
-        vectors = torch.randn(n_weeks + 1, self.vectors.shape[1]) * self.init_std
+        self.weeks = _week(train).unique()
+        vectors = torch.randn(len(self.weeks) + 1, self.vectors.shape[1]) * self.init_std
         vectors[0] = 0.0
-        seen = torch.zeros(n_weeks + 1, dtype=torch.bool)
-        seen[(week_N - self.first_week + 1).cpu()] = True
-        vectors[~seen] = 0.0
         self.vectors = nn.Parameter(vectors.to(self.vectors.device))
 
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(B, E) vectors of the weeks, and (B,) their squared lengths."""
-        row_B = pairs.rated_at // (7 * DAY_SECONDS) - self.first_week + 1
-        known_B = (row_B >= 1) & (row_B < len(self.vectors)) & (pairs.rated_at > 0)
-        vectors_BE = F.embedding(torch.where(known_B, row_B, 0), self.vectors, padding_idx=0)
+        week_B = _week(pairs)
+        known_B = torch.isin(week_B, self.weeks) & (pairs.rated_at > 0)
+        row_B = torch.where(known_B, torch.searchsorted(self.weeks, week_B) + 1, 0)
+        vectors_BE = F.embedding(row_B, self.vectors, padding_idx=0)
         return vectors_BE, vectors_BE.square().sum(1)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
-        weeks = np.arange(len(self.vectors) - 1) + self.first_week.item()
-        return {"vectors": np.concatenate(([NO_ROW], weeks))}
+        return {"vectors": np.concatenate(([NO_ROW], self.weeks.cpu().numpy()))}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        first = state_dict.pop(f"{prefix}first_week", None)  # version 0.1.0 had a row for every week since the first
+        if first is not None:
+            state_dict[f"{prefix}weeks"] = first + torch.arange(len(state_dict[f"{prefix}vectors"]) - 1)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _week(pairs: Pairs) -> Tensor:
+    return pairs.rated_at // (7 * DAY_SECONDS)
 
 
 def _day_key(pairs: Pairs) -> Tensor:
-    return (pairs.user_idx << DAY_BITS) + pairs.rated_at // DAY_SECONDS
+    return (pairs.user_idx << DAY_BITS) + (pairs.rated_at // DAY_SECONDS).clamp(0, (1 << DAY_BITS) - 1)
 
 
 def _second_key(pairs: Pairs) -> Tensor:
-    return (pairs.user_idx << SECOND_BITS) + pairs.rated_at
+    return (pairs.user_idx << SECOND_BITS) + pairs.rated_at.clamp(0, (1 << SECOND_BITS) - 1)

@@ -26,6 +26,7 @@ from recsys.settings.names import (
     DeviceName,
     ModelName,
     NetworkName,
+    RatingScale,
     RetrieverName,
     Share,
     SplitKind,
@@ -49,6 +50,7 @@ __all__ = [
     "NetworkName",
     "PopularityConfig",
     "RankConfig",
+    "RatingScale",
     "RetrieverName",
     "RulesConfig",
     "Settings",
@@ -82,6 +84,11 @@ class Settings(BaseSettings):
     )
     home: Annotated[Path, AfterValidator(_check_home)] = Field(
         Path("data"), description="Folder for archives, snapshots, runs and warehouse.duckdb."
+    )
+    rating_scale: RatingScale = Field(
+        "auto",
+        description="Stars of a source in our own schema: whole, half, or auto, which takes half stars if more than "
+        "0.5% of the ratings have them. Ratings off the scale are quarantined. The published editions have their own.",
     )
     model: ModelName = Field(
         "auto", description="Network to train; auto picks the candidate with the best validation result."

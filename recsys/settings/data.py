@@ -30,6 +30,10 @@ class LimitConfig(Config):
     rated_at_plausible: Share = Field(
         0.005, description="The server sets the time of every rating, so a wrong clock or unit affects many ratings."
     )
+    rated_at_isolated: Share = Field(
+        0.005,
+        description="The rule refuses at most 0.2% of the ratings, so that this limit stops a night only if lower.",
+    )
     rating_movie_known: Share = Field(
         0.01, description="More than a few mean that the files of movies and ratings are from different days."
     )

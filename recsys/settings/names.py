@@ -29,6 +29,7 @@ RetrieverName = Literal["ease", "als", "popularity", "triplet", "triplet_bpr", "
 AnyNetworkName = Literal[NetworkName, "triplet", "triplet_bpr", "sequence"]
 CANDIDATES: tuple[NetworkName, ...] = ("ordinal", "softmax")
 SplitKind = Literal["random", "time", "last"]
+RatingScale = Literal["auto", "whole", "half"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Share = Annotated[float, Field(ge=0, le=1)]
 

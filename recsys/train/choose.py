@@ -168,8 +168,6 @@ def fit_seeded(
     """
     device = pick_device(learner.device)
     rows, unseen = train.to(device), validation.to(device) if validation else None
-    with seeded(learner.seed):
-        network = MODELS[name].build(config, learner.sizes(), learner.features).to(device)
     description = _describe_training(name, config, learner, device, stop_after, champion)
     data = [*vars(train).values(), *(vars(validation).values() if validation else ())]
     training, start = config.training, None
@@ -177,7 +175,8 @@ def fit_seeded(
         data += champion.network.state_dict().values()
         training, stop_after = shorten(training, stop_after or training.epochs, champion.schedule), None
         start = partial(warm_start, train=rows, vocabulary=learner.vocabulary, champion=champion)
-    with seeded(learner.seed):
+    with seeded(learner.seed):  # once: a second block would repeat the draws of the first, and tables would be alike
+        network = MODELS[name].build(config, learner.sizes(), learner.features).to(device)
         epochs = fit_network(
             network,
             rows,

@@ -48,7 +48,7 @@ def find_learning_rate(
     network = copy.deepcopy(network)
     rates, losses = [], []
     least, average = math.inf, 0.0
-    with seeded(seed), one_thread():
+    with seeded(seed + 1), one_thread():  # plus one, because the network was built with the draws of `seed`
         rows = network.prepare(train)
         optimizer = make_optimizer(network, training)
         batches = _endless(rows, training, seed)

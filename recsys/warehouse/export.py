@@ -51,6 +51,24 @@ class Export:
     def changed(self) -> bool:
         return bool(self.written or self.removed)
 
+    def __add__(self, later: "Export") -> "Export":
+        """The result of two passes."""
+        written = tuple(dict.fromkeys((*self.written, *later.written)))
+        return replace(later, written=written, removed=(*self.removed, *later.removed))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The users who asked to be forgotten by a moment, in UTC."""
+
+    moment: datetime
+    forgotten: Forgotten
+
+    @classmethod
+    def read(cls, home: Home) -> "_Known":
+        moment = datetime.now(UTC)  # before the list is read, so that no later request is thought to be known
+        return cls(moment, read_forgotten(home))
+
 
 @dataclass(frozen=True)
 class _Select:
@@ -70,22 +88,23 @@ def export(home: Home, directory: Path, tables: Iterable[str] = EXPORTED, keep: 
     progress.
     """
     tables = check_tables(tables)
-    forgotten = read_forgotten(home)
     try:
         with reading(home) as connection:
             check_published(connection, home)
             directory.mkdir(parents=True, exist_ok=True)
             with alone(directory / LATEST, "export"):
                 _check_space(home, directory)
-                exported = _write(connection, directory, tables, forgotten)
-                _write_latest(connection, exported)
-                removed = tuple(_remove_old(exported, keep, forgotten))
+                known = _Known.read(home)
+                exported = _write_all(connection, directory, tables, keep, known)
+                while (newer := _Known.read(home)).forgotten != known.forgotten:  # a request came in the meantime
+                    known = newer
+                    exported = exported + _write_all(connection, directory, tables, keep, known)
     except (duckdb.IOException, OSError) as error:
         raise UsageError(
             f"{directory} cannot be written: {error}. Files that were complete are unchanged. "
             "Next: choose a folder that is writable and has free space"
         ) from error
-    return replace(exported, removed=removed)
+    return exported
 
 
 def check_tables(tables: Iterable[str]) -> tuple[str, ...]:
@@ -110,7 +129,15 @@ def _check_space(home: Home, directory: Path) -> None:
         )
 
 
-def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, ...], forgotten: Forgotten) -> Export:
+def _write_all(
+    connection: DuckDBPyConnection, directory: Path, tables: tuple[str, ...], keep: int | None, known: _Known
+) -> Export:
+    exported = _write(connection, directory, tables, known)
+    _write_latest(connection, exported)
+    return replace(exported, removed=tuple(_remove_old(exported, keep, known.forgotten)))
+
+
+def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, ...], known: _Known) -> Export:
     """Writes all files to a temporary folder, then renames the file of each table that is new or different.
 
     Also updates tables of the run that an earlier export wrote.
@@ -124,10 +151,11 @@ def _write(connection: DuckDBPyConnection, directory: Path, tables: tuple[str, .
             here = directory / table / f"{PARTITION}{run_id}" / PART
             if table not in tables and not here.exists():
                 continue
-            select = _select(connection, table, forgotten, run_id)
+            select = _select(connection, table, known.forgotten, run_id)
             rows[table], content = _content(connection, select)
             if _metadata(here).get("content") != content:
-                _copy(connection, select, content, aside / table / f"{PARTITION}{run_id}")
+                facts = {"content": content, "written_at": known.moment.isoformat()}
+                _copy(connection, select, facts, aside / table / f"{PARTITION}{run_id}")
                 written.append(table)
         for table in written:
             _swap_in(aside / table / f"{PARTITION}{run_id}", directory / table)
@@ -155,11 +183,10 @@ def _content(connection: DuckDBPyConnection, select: _Select) -> tuple[int, str]
     return n_rows, f"{n_rows} {digest} {columns}"
 
 
-def _copy(connection: DuckDBPyConnection, select: _Select, content: str, partition: Path) -> None:
+def _copy(connection: DuckDBPyConnection, select: _Select, facts: dict[str, str], partition: Path) -> None:
     partition.mkdir(parents=True)
-    moment = datetime.now(UTC).isoformat()
-    facts = {"path": str(partition / PART), "content": content, "written_at": moment}
-    connection.execute(f"copy ({select.statement}) to ($path) {COPY}", {**select.params, **facts})
+    params = {**select.params, **facts, "path": str(partition / PART)}
+    connection.execute(f"copy ({select.statement}) to ($path) {COPY}", params)
     sync(partition / PART)
     sync(partition)
 
@@ -205,7 +232,7 @@ def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Ite
 
 
 def _written_at(partition: Path) -> datetime:
-    """The time of the export; the earliest possible time if the file does not state it."""
+    """The moment whose requests to forget the file respects; the earliest possible time if it does not state it."""
     moment = _metadata(partition / PART).get("written_at")
     return datetime.fromisoformat(moment) if moment else datetime.min.replace(tzinfo=UTC)
 

@@ -82,7 +82,7 @@ def test_every_rule_is_in_the_results_in_the_log_and_on_the_page(
     assert {rule["rule"] for rule in result["rules"]} == {
         *("unreadable", "movie_title", "movie_year", "movie_genres_known", "movie_id_unique"),
         *("user_age", "user_gender", "user_id_unique"),
-        *("rating_on_scale", "rated_at_plausible", "rating_movie_known", "rating_unique"),
+        *("rating_on_scale", "rated_at_plausible", "rated_at_isolated", "rating_movie_known", "rating_unique"),
         *("tag_not_empty", "tagged_at_plausible", "tag_movie_known", "link_movie_known", "link_movie_unique"),
         *("all_row_rules", "enough_ratings", "enough_users", "enough_movies", "ratings_differ"),
         *("rating_count_share", "rating_mean_shift", "rating_psi", "unknown_movie_share", "new_user_share"),
@@ -91,7 +91,7 @@ def test_every_rule_is_in_the_results_in_the_log_and_on_the_page(
     assert next(rule["observed"] for rule in result["rules"] if rule["rule"] == "enough_ratings") == 600
     assert "rating_on_scale: 0 lines of ratings refused, 0.000%" in caplog.messages
     assert "enough_ratings: ratings: pass, found 600" in caplog.messages
-    assert "rules: 32 of 32 hold" in caplog.messages
+    assert "rules: 33 of 33 hold" in caplog.messages
     assert not [record for record in caplog.records if record.name.startswith(("great_expectations", "py.warnings"))]
     page = read_page(run)
     assert f"Checks of {run.run_id}" in page
@@ -136,6 +136,7 @@ BROKEN: dict[str, list[Broken]] = {
         (change("ratings", 6, rating=float("nan")), 6, "rating_on_scale"),
         (change("ratings", 7, rated_at=datetime(1994, 1, 1, tzinfo=UTC)), 7, "rated_at_plausible"),
         (change("ratings", 8, rated_at=AFTER_THE_RUN), 8, "rated_at_plausible"),
+        (change("ratings", 600, rated_at=START + timedelta(days=400)), 600, "rated_at_isolated"),
         (change("ratings", 9, movie_id=99), 9, "rating_movie_known"),
         (repeat("ratings", 10, rated_at=START - timedelta(days=1)), 601, "rating_unique"),
         (repeat("ratings", 11, rated_at=START + timedelta(days=1)), 11, "rating_unique"),
@@ -170,6 +171,15 @@ def test_a_broken_row_breaks_its_rule_and_no_other(tmp_path: Path, run: Run, bro
         assert len(pl.read_parquet(path)) == len(tables[name]) - n_lost[name]
         assert pq.read_schema(path).equals(schema)
         assert (path == snapshot.table(name)) == (name not in broken_tables)
+
+
+def test_one_rating_long_after_the_others_does_not_set_the_end_of_the_data(tmp_path: Path, run: Run) -> None:
+    tables = make_tables()
+    change("ratings", 600, rated_at=START + timedelta(days=8000))(tables)
+    checked = check_ratings(write_tables(tmp_path / "s", tables), run, CONFIG, None)
+    assert checked.as_of == START + timedelta(minutes=598, seconds=1)
+    (age,) = (row["value"] for row in read_result(run)["metrics"] if row["metric"] == "newest_rating_age_days")
+    assert age == pytest.approx((run.started_at - START).days, abs=1)
 
 
 def test_a_table_that_is_useless_for_training_is_refused(tmp_path: Path, run: Run) -> None:

@@ -125,6 +125,33 @@ def test_rated_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
     assert refused_rows(connection, "rated_at_plausible") == [0, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("n", "days", "refused"),
+    [
+        (498, [366], []),  # one of 499 ratings is more than 0.2%
+        (499, [366], [499]),
+        (499, [365], []),
+        (999, [366, 400], [999, 1000]),
+        (999, [200, 400], []),  # no gap of more than a year
+        (999, [366, 366, 400], []),  # three of 1,002
+        (999, [366, 366, 800], [1001]),
+        (8000, [366] * 9, [*range(8000, 8009)]),
+        (8000, [366] * 10, []),  # a service that was started again
+        (3, [400], []),
+    ],
+)
+def test_rated_at_isolated(connection: duckdb.DuckDBPyConnection, n: int, days: list[int], refused: list[int]) -> None:
+    """The last of `n` ratings is dated T1, and further ratings these numbers of days later."""
+    connection.execute(
+        "insert into stored_ratings select 1, n, 3, $t1::timestamptz - to_minutes($n - 1 - n), n from range($n) r(n)",
+        {"n": n, "t1": T1},
+    )
+    for number, later in enumerate(days, start=n):
+        rated_at = T1 + timedelta(days=later)
+        connection.execute("insert into stored_ratings values (2, ?, 3, ?, ?)", [number, rated_at, number])
+    assert refused_rows(connection, "rated_at_isolated") == refused
+
+
 def test_tagged_at_plausible(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("insert into moments values (?, null)", [T2])
     give(connection, "tags", *((1, movie, "dull", moment) for movie, moment in enumerate(MOMENTS)))

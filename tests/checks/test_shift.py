@@ -68,6 +68,12 @@ def shrink(tables: Tables, share: float) -> Tables:
     return tables
 
 
+def test_a_change_of_the_rating_scale_is_described(before: Snapshot, home: Home) -> None:
+    halves = write_tables(before.folder.with_name("tonight"), make_tables(), rating_scale=[0.5, 1, 1.5])
+    note = find_previous(halves, home).note
+    assert note.endswith("; the rating scale has changed from 1, 2, 3, 4, 5 to 0.5, 1, 1.5 stars")
+
+
 def test_the_first_night_is_not_compared(home: Home) -> None:
     _, result = check(home, make_tables())
     assert result.compared == "not compared: no run of planted has been published yet"

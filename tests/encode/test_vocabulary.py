@@ -96,3 +96,10 @@ def test_content_hash_depends_on_the_ids() -> None:
 def test_unsorted_or_repeated_ids_are_an_assertion_error(user_ids: list[int]) -> None:
     with pytest.raises(AssertionError, match="ascending and unique"):
         make_vocabulary(user_ids, [])
+
+
+def test_one_large_id_takes_one_row() -> None:
+    rated = pl.DataFrame({"user_id": [1, 2_000_000_000], "movie_id": [2_000_000_000, 7]})
+    vocabulary = fit_vocabulary(rated)
+    assert (vocabulary.n_users, vocabulary.n_movies) == (3, 3)
+    assert vocabulary.encode_users([1, 2_000_000_000, 1_999_999_999]).tolist() == [1, 2, 0]

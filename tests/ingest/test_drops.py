@@ -93,18 +93,53 @@ def test_a_retraction_in_the_future_is_ignored(tmp_path: Path, home: Home) -> No
     assert check_ratings(snapshot, run, CheckConfig(min_ratings=2), first.as_of) == first
 
 
-@pytest.mark.parametrize(
-    ("stars", "scale"),
-    [
-        (["3", "7.5", "-0.5"], WHOLE_STARS),  # the checks will refuse both
-        (["3", "0.5"], HALF_STARS),
-    ],
-)
-def test_the_scale_has_half_stars_if_one_was_given(
-    tmp_path: Path, home: Home, stars: list[str], scale: tuple[float, ...]
-) -> None:
-    rated = RATED + "".join(f"{user},1,{rating},{at(0)}\n" for user, rating in enumerate(stars, start=1))
-    assert take(drop(tmp_path / "drops", ratings=rated), home).rating_scale == scale
+def test_a_row_in_the_future_counts_once_its_time_has_come(tmp_path: Path, home: Home) -> None:
+    """Without any change of the files. The snapshot is read again at the earliest such time of any table."""
+    now = datetime(2021, 1, 1, tzinfo=UTC)
+    hour, day = now + timedelta(hours=1), now + timedelta(days=1)
+    rated = f"{RATED}1,1,3,{at(0)}\n1,2,4,{at(1)}\n2,1,5,{at(2)}\n1,1,5,{day.isoformat()}\n"
+    gone = f"{RETRACTED}1,2,{hour.isoformat()}\n2,1,{day.isoformat()}\n"
+    titles = {"movies": f"{DATED}1,Heat,1995,,2020-01-01\n", "movies_2": f"{DATED}1,Cold,1995,,{hour.isoformat()}\n"}
+    archive = fetch_archive(str(drop(tmp_path / "drops", ratings=rated, retractions=gone, **titles)), home)
+
+    def read(moment: datetime) -> tuple[Snapshot, list[object], list[str]]:
+        snapshot = write_snapshot(archive, home, now=moment)
+        pairs: list[object] = pl.read_parquet(snapshot.ratings).select("user_id", "movie_id", "rating").rows()
+        return snapshot, pairs, pl.read_parquet(snapshot.movies)["title"].to_list()
+
+    today, pairs, movies = read(now)
+    assert (pairs, movies) == ([(1, 1, 3.0), (1, 1, 5.0), (1, 2, 4.0), (2, 1, 5.0)], ["Heat"])
+    assert read(hour - timedelta(seconds=1))[0] == today
+    _, pairs, movies = read(hour)
+    assert (pairs, movies) == ([(1, 1, 3.0), (1, 1, 5.0), (2, 1, 5.0)], ["Cold"])
+    assert read(day)[1] == [(1, 1, 5.0)]
+
+
+def test_an_isolated_rating_replaces_no_other(tmp_path: Path, home: Home) -> None:
+    """A year after 500 others, as if a clock had been wrong."""
+    rated = RATED + "".join(f"{user},1,4,{at(user)}\n" for user in range(1, 501))
+    folder = drop(tmp_path / "drops", ratings=rated, ratings_2=f"{RATED}1,1,3,2024-01-01\n")
+    snapshot = take(folder, home)
+    assert pl.read_parquet(snapshot.ratings)["rating"].to_list()[:3] == [4.0, 3.0, 4.0]
+    assert rows(snapshot.superseded) == []
+    drop(folder, ratings_3=f"{RATED}2,1,3,2023-06-01\n")  # two are not that few
+    assert pl.read_parquet(take(folder, home).ratings)["rating"].to_list()[:3] == [3.0, 3.0, 4.0]
+
+
+def test_a_rating_between_the_steps_of_the_scale_replaces_no_other(tmp_path: Path, home: Home) -> None:
+    """One half star among 201 ratings is off the scale; a stated scale, which gives another snapshot, admits it."""
+    rated = RATED + "".join(f"{user},{movie},{movie + 3},{at(0)}\n" for user in range(1, 101) for movie in (1, 2))
+    folder = drop(tmp_path / "drops", ratings=rated, ratings_2=f"{RATED}1,1,3.5,{at(1)}\n")
+    whole = take(folder, home)
+    half = write_snapshot(fetch_archive(str(folder), home), home, "half")
+    assert (whole.rating_scale, half.rating_scale) == (WHOLE_STARS, HALF_STARS)
+    assert rows(whole.ratings)[:3] == [(1, 1, 4.0, 0), (1, 1, 3.5, 1), (1, 2, 5.0, 0)]
+    assert rows(half.ratings)[:2] == [(1, 1, 3.5, 1), (1, 2, 5.0, 0)]
+    run = Run("20261121T030000Z-4f1c", datetime.now(UTC), home)
+    checked = check_ratings(whole, run, CheckConfig(min_ratings=2), None)
+    assert rows(checked.ratings)[0] == (1, 1, 4.0, 0)
+    assert pl.read_parquet(checked.quarantine)["rule"].to_list() == ["rating_on_scale"]
+    assert take(folder, home).snapshot_id == whole.snapshot_id != half.snapshot_id
 
 
 def test_the_scale_has_half_stars_even_if_all_of_them_were_corrected(tmp_path: Path, home: Home) -> None:

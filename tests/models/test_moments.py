@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from recsys.models.moments import DayBias, Mood, SizedByTraining, WeekVectors
+from recsys.models.moments import DAY_BITS, SECOND_BITS, DayBias, Mood, SizedByTraining, WeekVectors
 from recsys.models.network import Interactions, Pairs
 from tests.support.planted import rows_of
 
 DAY = 86_400
+FAR = DAY << DAY_BITS
 USERS = torch.tensor([1, 1, 1, 1, 1, 2, 2])
 RATED_AT = torch.tensor([5 * DAY, 5 * DAY + 60, 5 * DAY + 60, 9 * DAY, 30 * DAY, 5 * DAY, 40 * DAY])
 TRAIN = Interactions(USERS, torch.arange(7) % 3, RATED_AT, torch.zeros(7, dtype=torch.int64))
@@ -32,8 +33,11 @@ def test_each_user_and_day_has_a_bias(days: DayBias) -> None:
     assert days(at(1, 9 * DAY))[1].item() == 4
 
 
-@pytest.mark.parametrize(("user", "moment"), [(1, 6 * DAY), (2, 9 * DAY), (0, 5 * DAY), (3, 5 * DAY), (1, 10**10)])
+@pytest.mark.parametrize(
+    ("user", "moment"), [(1, 6 * DAY), (2, 9 * DAY), (0, 5 * DAY), (3, 5 * DAY), (1, 10**10), (1, FAR + 5 * DAY)]
+)
 def test_a_day_without_a_rating_adds_nothing(days: DayBias, user: int, moment: int) -> None:
+    """Not even in the year 4840, whose days would run into the bits of the next user."""
     assert days(at(user, moment))[0].item() == 0  # row 0, which is never trained
 
 
@@ -67,6 +71,7 @@ def test_knots_of_each_user(mood: Mood) -> None:
     ("user", "moment", "position"),
     [
         (1, 1, 0),  # before all ratings
+        (1, (1 << SECOND_BITS) + 41 * DAY, 5),  # a time after which the bits of the next user begin
         (1, 5 * DAY, 0.5),  # the second of the first rating, which counts half
         (1, 5 * DAY + 1, 1),
         (1, 5 * DAY + 60, 2),  # two ratings in the same second count half
@@ -123,8 +128,8 @@ def weeks() -> WeekVectors:
 
 
 def test_weeks_are_counted_from_1970(weeks: WeekVectors) -> None:
-    """Days 5 to 40 are weeks 0 to 5; weeks without a rating, or outside the range, have zero vectors."""
-    assert weeks.vectors.shape == (7, 4)
+    """Days 5 to 40 are in weeks 0, 1, 4 and 5; the vectors of all other weeks are zero."""
+    assert weeks.vectors.shape == (5, 4)
     vector = {day: weeks(at(1, day * DAY))[0].squeeze(0) for day in (5, 6, 9, 15, 30, 40, 41, 42, 500)}
     assert torch.equal(vector[5], vector[6])
     assert torch.equal(vector[40], vector[41])
@@ -132,6 +137,22 @@ def test_weeks_are_counted_from_1970(weeks: WeekVectors) -> None:
     assert all((vector[day] == 0).all() for day in (15, 42, 500))
     assert (weeks(at(1, 0))[0] == 0).all()
     assert weeks(at(1, 30 * DAY))[1].item() == pytest.approx(vector[30].square().sum().item())
+
+
+def test_one_impossible_time_adds_one_week() -> None:
+    """A flipped bit in one rating once made a table of 15 million weeks."""
+    moments = torch.cat([RATED_AT, torch.tensor([-68 * 365 * DAY, 130 * 365 * DAY, 2**43])])
+    weeks = WeekVectors(embedding_dim=3, init_std=0.5)
+    weeks.prepare(Interactions(torch.ones(10, dtype=torch.int64), torch.ones(10, dtype=torch.int64), moments, moments))
+    assert len(weeks.vectors) == 8
+
+
+def test_weeks_saved_by_version_0_1_0_can_be_loaded(weeks: WeekVectors) -> None:
+    old = {"first_week": torch.tensor(3), "vectors": torch.arange(12.0).view(3, 4)}
+    weeks.load_state_dict(old)
+    assert [weeks(at(1, week * 7 * DAY))[0][0].tolist() for week in (2, 3, 4, 5)] == [
+        *([0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, 9.0, 10.0, 11.0], [0.0, 1.0, 2.0, 3.0])
+    ]
 
 
 @pytest.mark.parametrize("part", ["days", "weeks"])

@@ -15,7 +15,7 @@ from recsys.models import MODELS
 from recsys.models.ordinal import ordinal
 from recsys.settings import CANDIDATES, TunedConfig
 from recsys.split.cut import split_validation
-from recsys.train.choose import Choice, Learner, choose, learn, learn_any
+from recsys.train.choose import Choice, Learner, choose, fit_seeded, learn, learn_any
 from recsys.train.loop import predict
 from tests.support.planted import LEVELS, LOOP_NETWORKS, RATERS, predict_all, quick_config, ratings, same_weights
 
@@ -120,6 +120,20 @@ def test_all_random_draws_come_from_the_seed(
     assert torch.equal(torch.rand(3), expected)
     assert same_weights(first, learn_any(choice, split[0], learner, label="second"))
     assert not same_weights(first, learn_any(choice, split[0], replace(learner, seed=1), label="third"))
+
+
+def test_no_table_starts_from_the_numbers_of_another(
+    split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner
+) -> None:
+    """The vectors of weeks are drawn after the network was built. This training changes nothing."""
+    config = quick_config("ordinal", epochs=1)
+    training = config.training.model_copy(update={"learning_rate": 1e-30})
+    rows = split[0].with_columns(rated_at=pl.datetime(2000, 1, 1, time_zone="UTC") + pl.duration(days=pl.row_index()))
+    still = config.model_copy(update={"training": training, "l2_weeks": 0.1})
+    network, _ = fit_seeded("ordinal", still, learner.encode(rows), learner)
+    drawn = dict(network.named_parameters())
+    users, weeks = (drawn[name].detach()[1:21, :-1].flatten() for name in ("user", "moments.weeks.vectors"))
+    assert abs(torch.corrcoef(torch.stack([users, weeks]))[0, 1]) < 0.5
 
 
 def test_held_out_users_are_predicted_like_the_unknown_user(

@@ -4,7 +4,9 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import HomeBusy, NotPublished, PublishError, UsageError
-from recsys.files import alone
+from recsys.files import alone, write_json
 from recsys.forgotten import forget
 from recsys.home import Home
 from recsys.warehouse import export as module
@@ -220,6 +223,28 @@ def test_a_forgotten_user_is_removed_by_the_next_export(
         read = pl.read_parquet(lake / table / "*" / "*.parquet")
         assert read["user_id"].unique().sort().to_list() == [1, 2, 4]
     assert export(served, lake).changed is False
+
+
+def test_a_user_who_is_forgotten_during_an_export_is_not_in_it(served: Home, lake: Path) -> None:
+    """A pipe in place of the list holds the export at reading it until the request has been written."""
+    os.mkfifo(served.forgotten)
+    with ThreadPoolExecutor(1) as pool:
+        exporting = pool.submit(export, served, lake)
+        with served.forgotten.open("w") as list_of_nobody:  # waits until the export reads it
+            asked_at = datetime.now(UTC)
+            write_json(served.forgotten, {"3": asked_at.isoformat()})
+            list_of_nobody.write("{}")
+        exported = exporting.result()
+    for table in ("recommendations", "users"):
+        assert 3 not in pl.read_parquet(lake / table / "*" / "*.parquet")["user_id"].to_list()
+    assert exported.written.count("recommendations") == 1
+    # a killed export leaves files like this one, and the next must not believe that they respect the request
+    assert datetime.fromisoformat(pq.read_metadata(part_of(lake, "movies")).metadata[b"written_at"].decode()) < asked_at
+
+
+def part_of(lake: Path, table: str) -> Path:
+    (path,) = (lake / table).glob("*/*.parquet")
+    return path
 
 
 def killed_export(step: str, call: int, home: Home, lake: Path) -> None:
