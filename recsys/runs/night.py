@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
+from recsys.errors import HomeBusy, RecsysError, UsageError, describe_error, is_interruption
 from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
 from recsys.runs.metrics import read_metrics
@@ -187,7 +187,7 @@ def _open_run(home: Home, suffix: str) -> Run:
 
 def _record_failure(run: Run, error: BaseException) -> None:
     verdict = error.verdict if isinstance(error, RecsysError) else "failed"
-    reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    reason = describe_error(error)
     if isinstance(error, RecsysError):
         error.run = run
     logger.error("the night ends: %s", verdict)

@@ -18,7 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from recsys.errors import SourceOutage, StepTimeout
+from recsys.errors import SourceOutage, StepTimeout, panics_as_errors
 from recsys.files import read_json, write_json
 from recsys.home import Run
 from recsys.runs.resume import key_of
@@ -80,7 +80,7 @@ class Executor:
 
     def attempt(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Executes the step once and keeps its result."""
-        with time_limit(step.hours * HOUR, step.name):
+        with time_limit(step.hours * HOUR, step.name), panics_as_errors():
             result = timed(step.function, step.name)(*args, **kwargs)
         if step.is_kept:
             kept = {"result": to_jsonable_python(result, inf_nan_mode="constants")}

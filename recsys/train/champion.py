@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from recsys.encode.vocabulary import Vocabulary
-from recsys.errors import ModelError, NotPublished
+from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.files import read_json
 from recsys.forgotten import read_forgotten
 from recsys.home import Run
@@ -25,11 +25,13 @@ def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: W
     ratings after tonight's `as_of` or on users who have since asked to be forgotten.
     """
     try:
-        champion = _find(run, levels, config)
+        with panics_as_errors():
+            champion = _find(run, levels, config)
         check_alike(choice.model, choice.config, champion)
         return champion
-    except (ModelError, NotPublished, OSError, ValueError, KeyError) as error:
-        logger.warning("training starts from scratch: %s", error)
+    except Exception as error:  # damaged files of another run raise anything, and must not end this night
+        logger.warning("training starts from scratch: %s", describe_error(error))
+        logger.debug("traceback", exc_info=error)
         return None
 
 
@@ -46,7 +48,7 @@ def open_served(run: Run) -> Run:
     """Opens the last published run on the same dataset, if it was trained only on data that `run` may use.
 
     Raises: ModelError if there is none, if it was trained on ratings after the `as_of` of `run`, or on users who have
-    since asked to be forgotten; NotPublished, OSError, ValueError or KeyError if its files are missing or damaged.
+    since asked to be forgotten; any other error if its files are missing or damaged.
     """
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,12 @@ def instead(path: Path, content: bytes | None) -> Iterator[None]:
         path.write_bytes(whole)
 
 
+def parquet(columns: dict[str, list[int]]) -> bytes:
+    file = BytesIO()
+    pl.DataFrame(columns, schema_overrides={"id": pl.Int32}).write_parquet(file)
+    return file.getvalue()
+
+
 DAMAGES = {
     "model/holdout/meta.json": (None, "meta.json is missing"),
     "model/holdout/weights.safetensors": (b"", "does not hold the weights"),
@@ -204,6 +211,7 @@ DAMAGES = {
     "split/train.parquet": (b"PAR1", "parquet"),
     "split/validation.parquet": (None, "No such file"),
     "vocabulary/users.parquet": (b"PAR1", "parquet"),
+    "vocabulary/movies.parquet": (parquet({"id": [3, 1, 2], "idx": [1, 2, 3]}), "must be ascending"),
     "ranker/weights.json": (b'{"0": {}}', "ease"),
     "config.json": (b"{", "Expecting property name"),
     "validation/result.json": (None, "No such file"),
