@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from recsys.files import read_json, write_json
+from recsys.files import read_sealed, write_sealed
 from recsys.forgotten import Forgotten
-from recsys.ingest.snapshot import Snapshot, check_whole
+from recsys.ingest.snapshot import Snapshot
 
 SCHEMA_VERSION = 2  # increase it whenever the same source would give different rows
 
@@ -15,20 +15,17 @@ READINGS = ".readings"  # folder beside the snapshots of a dataset
 def find_snapshot(sha256: str, forgotten: Forgotten, folder: Path) -> Snapshot | None:
     """Returns the snapshot made from the source with this SHA-256 by the same version of the code, if it still exists.
 
-    Raises: SourceError if it is damaged.
+    Its files may be damaged.
     """
     reading = read_reading(reading_path(sha256, forgotten, folder))
     known = reading and Snapshot(folder / reading["snapshot"])
-    if not known or not known.folder.exists():
-        return None
-    check_whole(known)
-    return known
+    return known if known and known.folder.exists() else None
 
 
 def record_reading(sha256: str, forgotten: Forgotten, snapshot: Snapshot) -> None:
     """Writes a record next to the snapshots of the dataset."""
     reading = {"snapshot": snapshot.snapshot_id, "forgotten_sha256": forgotten.digest}
-    write_json(reading_path(sha256, forgotten, snapshot.folder.parent), reading)
+    write_sealed(reading_path(sha256, forgotten, snapshot.folder.parent), reading)
 
 
 def reading_path(sha256: str, forgotten: Forgotten, folder: Path) -> Path:
@@ -39,7 +36,7 @@ def reading_path(sha256: str, forgotten: Forgotten, folder: Path) -> Path:
 def read_reading(path: Path) -> dict[str, str] | None:
     """Returns a record written by `record_reading`; None if it does not exist or cannot be read."""
     try:
-        reading: dict[str, str] = read_json(path)
+        reading = read_sealed(path)
         return {name: reading[name] for name in ("snapshot", "forgotten_sha256")}
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from recsys.datasets import DATASETS, HALF_STARS, WHOLE_STARS
 from recsys.errors import SourceError
-from recsys.files import exact, sync, write_json
+from recsys.files import exact, hash_files, sync, write_sealed
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.ingest.content import LINES, write_table
@@ -24,7 +24,7 @@ from recsys.ingest.drops import read_drops
 from recsys.ingest.fetch.fetch import Archive
 from recsys.ingest.parse.formats import read_tables
 from recsys.ingest.readings import SCHEMA_VERSION, find_snapshot, record_reading
-from recsys.ingest.snapshot import STORED, Snapshot, check_whole
+from recsys.ingest.snapshot import STORED, Snapshot, find_damage
 from recsys.ingest.synthetic import synthetic
 from recsys.schema import SUPERSEDED
 
@@ -47,19 +47,23 @@ ORDERS = {
 def write_snapshot(archive: Archive, home: Home) -> Snapshot:
     """Reads `archive` and writes its snapshot, without the forgotten users of `home`.
 
-    If the same bytes were read before, returns the existing snapshot. Snapshots are never changed.
+    If the same bytes were read before, returns the existing snapshot, after comparing each file with its SHA-256.
+    Snapshots are never changed, except that a damaged one is written again.
 
-    Raises: SourceError if a file cannot be read, the snapshot cannot be written, or an existing one is damaged;
-    DataRefused if a file is not the kind of file that its name says.
+    Raises: SourceError if a file cannot be read, or the snapshot cannot be written; DataRefused if a file is not the
+    kind of file that its name says.
     """
     folder, forgotten = home.snapshots / archive.dataset, read_forgotten(home)
     try:
         known = find_snapshot(archive.sha256, forgotten, folder)
-        if known is None:
+        if known is None or find_damage(known):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(lock_path(folder)):
                 # of two concurrent runs, the second finds the snapshot of the first here
-                known = find_snapshot(archive.sha256, forgotten, folder) or write_new(archive, forgotten, home, folder)
+                known = find_snapshot(archive.sha256, forgotten, folder)
+                damage = known and find_damage(known)
+                if known is None or damage:
+                    known = write_new(archive, forgotten, home, folder, known, damage)
     except (OSError, duckdb.IOException) as error:
         raise SourceError(
             f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: free some space, or "
@@ -89,10 +93,17 @@ def is_idle(folder: Path) -> bool:
         return False
 
 
-def write_new(archive: Archive, forgotten: Forgotten, home: Home, folder: Path) -> Snapshot:
-    """The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run."""
+def write_new(
+    archive: Archive, forgotten: Forgotten, home: Home, folder: Path, damaged: Snapshot | None, damage: str | None
+) -> Snapshot:
+    """Writes a snapshot, in place of the `damaged` one if there is any.
+
+    The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run or a damaged snapshot.
+    """
     for leftover in folder.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
+    if damaged and damage:
+        set_aside(damaged, damage)
     with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as scratch:
         # A folder inside, because the temporary one has mode 0700, which the snapshot would keep.
         aside = Snapshot(Path(scratch) / "snapshot")
@@ -117,8 +128,9 @@ def write_content(
         **describe_content(aside, archive.dataset, connection),
         **reading,
         "content_sha256": content_sha256,
+        "files": hash_files(sorted(aside.folder.iterdir())),
     }
-    write_json(aside.folder / "manifest.json", manifest)
+    write_sealed(aside.folder / "manifest.json", manifest)
     return manifest
 
 
@@ -206,12 +218,22 @@ def keep(aside: Snapshot, folder: Path) -> Snapshot:
     """Renames a complete snapshot to its final name. An existing one of that name is kept; it has the same content."""
     kept = Snapshot(folder)
     if folder.exists():
-        log.info("snapshot %s: the source differs from last time, but its content does not", folder.name)
-        check_whole(kept)
-        return kept
+        if (damage := find_damage(kept)) is None:
+            log.info("snapshot %s: the source differs from last time, but its content does not", folder.name)
+            return kept
+        set_aside(kept, damage)
     for file in aside.folder.iterdir():
         sync(file)
     sync(aside.folder)
     aside.folder.rename(folder)
     sync(folder.parent)
     return kept
+
+
+def set_aside(damaged: Snapshot, damage: str) -> None:
+    """Renames a damaged snapshot. It is removed when the next snapshot of the dataset is written."""
+    aside = damaged.folder.with_name(f"{ASIDE}{damaged.folder.name}")
+    damaged.folder.rename(aside)
+    log.warning(
+        "snapshot %s: %s. It is written again from its source; the old files are in %s", damaged.folder, damage, aside
+    )

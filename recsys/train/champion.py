@@ -9,6 +9,7 @@ from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.files import read_json
 from recsys.forgotten import read_forgotten
 from recsys.home import Run
+from recsys.runs.seal import find_damage
 from recsys.settings import WarmStartConfig
 from recsys.train.choose import Choice
 from recsys.train.saved_model import SavedModel, load_model, read_meta
@@ -55,6 +56,11 @@ def open_served(run: Run) -> Run:
     if published is None:
         raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
     served = _reopen(published[0], run)
+    weights = served.ranker / "weights.json"
+    if damage := find_damage(
+        served, served.findings, served.config, served.vocabulary, served.split, served.model, weights
+    ):
+        raise ModelError(damage)
     _check_not_newer(read_json(served.findings), tonight, served)
     return served
 

@@ -64,6 +64,16 @@ def find_served(home: Home) -> dict[str, Any] | None:
     return rows.row(0, named=True) if len(rows) else None
 
 
+def find_served_by_runs(home: Home) -> str | None:
+    """The run whose lists should be served, by the table `runs` alone; None if nothing was published.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
+    with reading(home) as connection:
+        rows = connection.execute(sql.read("served_by_runs")).fetchall()
+    return str(rows[0][0]) if rows else None
+
+
 def find_in_use(tonight: Run) -> set[str]:
     """The runs whose folders are needed whole: tonight's, and the one whose lists are served.
 
