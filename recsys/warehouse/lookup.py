@@ -171,7 +171,8 @@ def reading(home: Home) -> Iterator[DuckDBPyConnection]:
     except duckdb.Error as error:
         raise NotPublished(
             f"{home.warehouse} cannot be opened: {error}. Next: close the program that has it open for writing; "
-            f"if the file is damaged, move it away and run {next_night(home)}"
+            f"if the file is damaged, put back a copy from your backup, or move it away and run {next_night(home)}, "
+            "which begins a new history"
         ) from error
     with connection:
         connection.execute("set timezone = 'UTC'")
