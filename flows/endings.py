@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Failed
 
-from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError
+from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError, panics_as_errors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +29,8 @@ def with_final_states(function: Callable[P, R]) -> Callable[P, R]:
         if "PREFECT__FLOW_RUN_ID" in os.environ:  # a worker has started this process for the run
             atexit.register(_silence_exit)
         try:
-            return function(*args, **kwargs)
+            with panics_as_errors():
+                return function(*args, **kwargs)
         except RecsysError as error:
             return cast(R, _state_of(error))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys.alerts.alert import Kind, make_alert
 from recsys.alerts.send import send
-from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError, UsageError, is_interruption
+from recsys.errors import DataRefused, GateHeld, HomeBusy, RecsysError, UsageError, describe_error, is_interruption
 from recsys.home import Home, Run
 from recsys.runs.resume import find_last, is_unfinished, read_step
 
@@ -37,7 +37,7 @@ def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
             "crashed" if is_interruption(error) else KINDS.get(type(error), "failed"),  # type: ignore[arg-type]
             home,
             flow=flow,
-            reason=str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}",
+            reason=describe_error(error),
             run=run,
             step=step.step if step else None,
         )

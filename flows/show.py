@@ -24,7 +24,7 @@ from prefect.artifacts import (
 )
 from prefect.settings import PREFECT_API_URL
 
-from recsys.errors import NotPublished
+from recsys.errors import NotPublished, panics_as_errors
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.progress import watched
@@ -64,7 +64,8 @@ def show(run: Run) -> None:
 def attempt(part: Callable[..., object], *args: object) -> None:
     """Calls `part`. A failure is logged and does not end the night."""
     try:
-        part(*args)
+        with panics_as_errors():
+            part(*args)
     except Exception as error:
         logger.warning("%s failed, the Prefect UI does not show it: %s", part.__name__, error)
         logger.debug("traceback", exc_info=error)

@@ -15,6 +15,8 @@
 A message names the thing, its value, the limit and the next step. Our own bugs raise AssertionError instead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from recsys.home import Run
@@ -71,5 +73,29 @@ class HomeBusy(RecsysError):
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether a signal interrupted the run. DuckDB raises its own error if the signal arrives during a query."""
-    return not isinstance(error, Exception) or "Query interrupted" in str(error)
+    """Whether a person or the machine stopped the run: by a signal, or by cancelling it.
+
+    DuckDB raises its own error if the signal arrives during a query.
+    """
+    return "Query interrupted" in str(error) if isinstance(error, Exception) else not is_panic(error)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust (polars, safetensors) failed. Its PanicException is no Exception."""
+    return type(error).__name__ == "PanicException"  # every library has a class of its own
+
+
+def describe_error(error: BaseException) -> str:
+    """The message of an error, with its type unless the error is one of the tree above."""
+    return str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Raises a RuntimeError in place of a panic, so that a failed library is handled like any other error."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise RuntimeError(f"a library panicked: {error}") from error

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from recsys.errors import SourceError, UsageError
-from recsys.files import read_json, write_json
+from recsys.files import read_sealed, write_sealed
 from recsys.home import Home
 
 RAW = ("rejects", "quarantine")  # tables with rows of the source as text
@@ -85,7 +85,7 @@ def read_forgotten(home: Home) -> Forgotten:
     if not home.forgotten.exists():
         return Forgotten({})
     try:
-        asked = read_json(home.forgotten)
+        asked = read_sealed(home.forgotten)
         return Forgotten({int(user_id): datetime.fromisoformat(moment) for user_id, moment in asked.items()})
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SourceError(
@@ -129,5 +129,5 @@ def remember(user_ids: Iterable[int], home: Home) -> Forgotten:
 
 
 def _write(asked_at: dict[int, datetime], home: Home) -> Forgotten:
-    write_json(home.forgotten, {str(user_id): moment.isoformat() for user_id, moment in asked_at.items()})
+    write_sealed(home.forgotten, {str(user_id): moment.isoformat() for user_id, moment in asked_at.items()})
     return Forgotten(asked_at)

@@ -134,6 +134,11 @@ class Run:
         return self.folder / "underway.json"
 
     @property
+    def digests(self) -> Path:
+        """The SHA-256 of the files that a later night or command reads."""
+        return self.folder / "digests.json"
+
+    @property
     def results(self) -> Path:
         """The return value of each finished step; removed when the night succeeds."""
         return self.folder / "results"
@@ -224,7 +229,7 @@ class Run:
     def records(self) -> tuple[Path, ...]:
         """The small files that are kept longer than the models: settings, results, and what a rollback restores."""
         return (
-            *(self.config, self.inputs, self.ended, self.metrics, self.steps, self.log, self.gate),
+            *(self.config, self.inputs, self.ended, self.digests, self.metrics, self.steps, self.log, self.gate),
             *(self.validation, self.served),
         )
 

@@ -22,7 +22,7 @@ from recsys.split.cut import split_ratings
 from recsys.train.choose import Choice
 
 FETCH_ARCHIVE = Step(fetch_archive, "fetch_archive", hours=6, retry_delays=(5, 30))
-WRITE_SNAPSHOT = Step(write_snapshot, "write_snapshot")
+WRITE_SNAPSHOT = Step(write_snapshot, "write_snapshot", is_kept=False)  # a known snapshot is only checked
 CHECK_RATINGS = Step(check_ratings, "check_ratings")
 SPLIT = Step(split_ratings, "split")
 FIT_VOCABULARY = Step(steps.fit_vocabulary, "fit_vocabulary", is_kept=False)

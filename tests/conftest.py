@@ -71,21 +71,9 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture(scope="session")
 def served_night(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with one published night from `nights.write_source`. Tests only read it."""
-    from recsys.runs.night import night
-    from tests.support.nights import prepare, publish_night, settings_of, write_source
-    from tests.support.planted import quick_config
+    from tests.support.nights import serve_night
 
-    folder = tmp_path_factory.mktemp("night")
-    settings = settings_of(
-        Home(folder / "home"),
-        write_source(folder / "source"),
-        model="auto",
-        config={"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")},
-        rank={"popularity_penalty": 0.1, "n_similar": 5},
-    )
-    with night(settings) as run:
-        publish_night(prepare(settings, run), settings)
-    return run.home
+    return serve_night(tmp_path_factory.mktemp("night"))
 
 
 @pytest.fixture(scope="session")

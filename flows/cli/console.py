@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.errors import RecsysError, UsageError, is_interruption
+from recsys.errors import RecsysError, UsageError, is_interruption, panics_as_errors
 from recsys.home import Home
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def report_errors(command: Command) -> Command:
     def run_command(*args: Any, debug: bool, **kwargs: Any) -> None:
         configure_process(debug=debug)
         try:
-            command(*args, **kwargs)
+            with panics_as_errors():
+                command(*args, **kwargs)
         except RecsysError as error:
             if debug:
                 raise

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from recsys.alerts.scrub import scrub
+from recsys.errors import panics_as_errors
 from recsys.files import read_json
 from recsys.home import Home, Run
 from recsys.printable import printable
@@ -102,7 +103,8 @@ def clean(alert: Alert, secrets: Iterable[str] = ()) -> Alert:
 def describe_served(home: Home) -> str:
     """The lists that readers see. Never raises: an error of the warehouse becomes part of the text."""
     try:
-        served = find_served(home)
+        with panics_as_errors():
+            served = find_served(home)
     except Exception as error:
         logger.debug("the warehouse cannot be read", exc_info=error)
         return f"unknown: {error}"

@@ -8,7 +8,7 @@ import pyarrow as pa
 from recsys.checks.rules import list_wrong_columns
 from recsys.errors import NotPublished
 from recsys.home import Home
-from recsys.ingest.snapshot import Snapshot
+from recsys.ingest.snapshot import Snapshot, find_damage
 from recsys.schema import RATINGS
 from recsys.warehouse.lookup import find_published
 
@@ -66,6 +66,8 @@ def _find_fault(before: Snapshot) -> str | None:
         return f"lacks {missing[0]}"
     try:
         _ = before.rating_scale
+        if "files" in before.manifest and (damage := find_damage(before, before.ratings.name)):
+            return f"is damaged ({damage})"
         return "has other columns" if list_wrong_columns(before.ratings, RATINGS) else None
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:
         return f"is damaged ({' '.join(str(error).split())})"

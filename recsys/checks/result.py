@@ -26,6 +26,7 @@ from recsys.checks.rules import ALL_RULES, SCHEMAS
 from recsys.files import hash_file, read_json, write_json
 from recsys.home import Run
 from recsys.ingest.snapshot import Snapshot
+from recsys.runs.seal import find_damage
 from recsys.settings import CheckConfig
 from recsys.warehouse.outcome import MetricRow
 
@@ -108,6 +109,9 @@ def reuse(key: str, snapshot: Snapshot, previous: Previous, config: CheckConfig,
     for earlier, found in _list_results(run):
         is_usable = found.previous == previous.snapshot_id or (previous.is_same and found.passed)
         if found.key != key or not is_usable or not _is_timeless(found, run) or not _is_complete(earlier, found):
+            continue
+        if damage := find_damage(earlier, earlier.validation, earlier.checked):
+            logger.warning("%s; its checks are not reused", damage)
             continue
         renewed = _renew(found, config, run)
         if [finding.verdict for finding in renewed.rules] == [finding.verdict for finding in found.rules]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys.compare.trial import Trial
 from recsys.errors import UsageError
-from recsys.files import read_json, replacing, write_json
+from recsys.files import read_sealed, replacing, write_json, write_sealed
 from recsys.models import MODELS
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class TrialStore:
                     f"--out {folder} has a comparison with other conditions: {name} was {kept.get(name)}, now it is "
                     f"{conditions.get(name)}. Next: pass another --out, or remove that folder"
                 )
-        write_json(there, conditions)
+        write_sealed(there, conditions)
 
     def take_or_run(self, split: str, model: str, seed: int, run: Callable[[], Trial]) -> Trial:
         """Returns the stored trial, or runs and stores it. Failed trials are not stored; damaged ones are run again."""
@@ -101,14 +101,14 @@ class TrialStore:
                 logger.warning("%s is damaged; the trial is run again", path)
         trial = run()
         if trial.failure is None:
-            write_json(path, trial.as_json())
+            write_sealed(path, trial.as_json())
         return trial
 
 
 def _read(path: Path) -> Any:
-    """Reads a JSON file. Returns None if it is not JSON."""
+    """Reads an object that was written sealed. Returns None if it is damaged."""
     try:
-        return read_json(path)
+        return read_sealed(path)
     except ValueError:
         return None
 

@@ -11,6 +11,7 @@ import torch
 from recsys.compare.data import Parts
 from recsys.compare.order import Score, measure_order
 from recsys.compare.plan import Epochs
+from recsys.errors import panics_as_errors
 from recsys.evaluate.holdout import judge, mean_error
 from recsys.evaluate.slices import measure_slices
 from recsys.metrics.calibration import reliability
@@ -60,7 +61,8 @@ class Setting:
 def run_trial(name: str, setting: Setting) -> Trial:
     """Runs a trial. Errors are recorded in the trial instead of raised, so that the other trials still run."""
     try:
-        return _run_baseline(name, setting) if name in BASELINES else _run_network(name, setting)
+        with panics_as_errors():
+            return _run_baseline(name, setting) if name in BASELINES else _run_network(name, setting)
     except Exception as error:
         failure = " ".join(f"{type(error).__name__}: {error}".split())
         logger.warning("%s on %s, seed %d failed: %s", name, setting.split, setting.learner.seed, failure)

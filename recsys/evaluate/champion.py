@@ -13,7 +13,7 @@ import torch
 
 from recsys.encode.features import Features
 from recsys.encode.vocabulary import Ids, Vocabulary
-from recsys.errors import ModelError, NotPublished
+from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.evaluate.holdout import judge
 from recsys.evaluate.lists import name_films, name_unseen_films
 from recsys.evaluate.slices import rating_slices
@@ -82,13 +82,17 @@ def compare_champion(
     the row is left out for both models. If there is no champion, or if a comparison would be unfair, the reason is
     logged and returned.
     """
+    holdout = read_table(split.holdout)
     try:
-        served = open_served(run)
-        champion = open_holdout_model(served, learner)
-        common = _common_rows(read_table(split.holdout), champion, served)
-    except (ModelError, NotPublished, OSError, ValueError, LookupError, pl.exceptions.PolarsError) as error:
-        logger.warning("no comparison with the champion: %s", error)
-        return Comparison(why_not=str(error))
+        with panics_as_errors():
+            served = open_served(run)
+            champion = open_holdout_model(served, learner)
+            common = _common_rows(holdout, champion, served)
+    except Exception as error:  # damaged files of another run raise anything, and must not end this night
+        why_not = describe_error(error)
+        logger.warning("no comparison with the champion: %s", why_not)
+        logger.debug("traceback", exc_info=error)
+        return Comparison(why_not=why_not)
     network = load_model(model, learner.vocabulary, learner.levels)
     candidate = HoldoutModel(network, split.read_rest(), learner, weights, settings.rank)
     ours, theirs = _measure_both(candidate, champion, common)

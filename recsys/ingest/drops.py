@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 import sql
 from recsys.errors import DataRefused, SourceError
-from recsys.files import exact, hash_file, read_json, write_json
+from recsys.files import exact, find_damage, hash_file, hash_files, read_sealed, write_sealed
 from recsys.forgotten import WITHHELD, Forgotten
 from recsys.ingest.content import LINES
 from recsys.ingest.parse.drop_files import Drop, hash_drops, list_drops
@@ -66,18 +66,14 @@ def read_drops(folder: Path, parsed: Path, source: Source, connection: duckdb.Du
     create_view(
         "drop_rejects", REJECTS, {name: entry / "rejects.parquet" for name, entry in entries.items()}, connection
     )
-    try:
-        scale = find_scale(connection.view("drop_ratings"), source.scale)
-        next_change = merge(scale, source.now, connection)
-    except duckdb.Error as error:
-        remove_damaged(parsed, error)
-        raise
+    scale = find_scale(connection.view("drop_ratings"), source.scale)
+    next_change = merge(scale, source.now, connection)
     return {
         "sha256": hash_drops(drops),  # of the files that were read; more may have arrived since the source was hashed
         "drops": {drop.name: drop.sha256 for drop in drops},
         "rating_scale": scale,
         "next_change": next_change and next_change.isoformat(),
-        "notices": [notice for entry in entries.values() for notice in read_json(entry / "notices.json")],
+        "notices": [notice for entry in entries.values() for notice in read_sealed(entry / "entry.json")["notices"]],
     }
 
 
@@ -100,7 +96,7 @@ def names_of(table: str, drops: list[Drop]) -> list[str]:
 
 
 def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
-    """The folder with the parsed content of the file: rows.parquet, rejects.parquet, notices.json."""
+    """The folder with the parsed content of the file: rows.parquet, rejects.parquet, entry.json."""
     form = drop.path.suffix.lower()  # the same bytes are parsed differently as CSV and as Parquet
     key = hashlib.sha256(f"{READING} {drop.table} {form} {drop.sha256} {forgotten.digest}".encode()).hexdigest()
     entry = parsed / f"{forgotten.digest[:8]}-{key[:24]}"
@@ -118,19 +114,21 @@ def parse(drop: Drop, parsed: Path, forgotten: Forgotten) -> Path:
             f"{drop.path} changed while it was read. Next: run again when it is complete. Write drops under a name "
             "with a leading dot and rename them when they are complete"
         )
-    write_json(entry / "notices.json", notices)
+    digests = hash_files(entry / f"{name}.parquet" for name in ("rows", "rejects"))
+    write_sealed(entry / "entry.json", {"notices": notices, "files": digests})
     return entry
 
 
 def is_whole(entry: Path) -> bool:
-    """Whether the parsed content of a file is complete and readable; otherwise the file is parsed again."""
+    """Whether the parsed content of a file is complete and as it was written; otherwise the file is parsed again."""
+    path = entry / "entry.json"  # written last
     try:
-        read_json(entry / "notices.json")  # written last
-        for name in ("rows", "rejects"):
-            pq.read_metadata(entry / f"{name}.parquet")
-    except (OSError, ValueError, pa.ArrowException):
-        return False
-    return True
+        damage = find_damage(entry, read_sealed(path)["files"]) if path.exists() else None
+    except (OSError, ValueError, LookupError) as error:
+        damage = str(error)
+    if damage:
+        log.warning("%s is damaged: %s. The file is parsed again", entry, damage)
+    return path.exists() and damage is None
 
 
 def keep_rows(
@@ -148,30 +146,6 @@ def keep_rows(
 def with_line(schema: pa.Schema) -> pa.Schema:
     fields = [field for field in schema if field.name not in LINES.names]
     return pa.schema([*fields, LINES.field("source_line")])
-
-
-def remove_damaged(parsed: Path, error: duckdb.Error) -> None:
-    """Deletes parsed content that cannot be read.
-
-    Raises: SourceError if there was any. Otherwise `error` has another cause.
-    """
-    damaged = [entry for entry in parsed.iterdir() if not can_be_read(entry)]
-    for entry in damaged:
-        shutil.rmtree(entry)
-    if damaged:
-        raise SourceError(
-            f"the parsed content of {len(damaged)} drops in {parsed} is damaged ({error}); it was removed. "
-            "Next: run again to parse them again"
-        ) from error
-
-
-def can_be_read(entry: Path) -> bool:
-    try:
-        for path in entry.glob("*.parquet"):
-            pq.read_table(path)
-    except (OSError, pa.ArrowException):
-        return False
-    return True
 
 
 def is_parsed_without(entry: Path, forgotten: Forgotten) -> bool:

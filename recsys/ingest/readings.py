@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recsys.files import read_json, write_json
+from recsys.files import read_sealed, write_sealed
 from recsys.forgotten import Forgotten
-from recsys.ingest.snapshot import Snapshot, check_whole
+from recsys.ingest.snapshot import Snapshot
 from recsys.settings import RatingScale
 
 SCHEMA_VERSION = 2  # increase it whenever the same source would give different rows
@@ -31,16 +31,13 @@ def find_snapshot(source: Source, folder: Path) -> Snapshot | None:
 
     A source with rows dated in the future gives another snapshot once their time has come.
 
-    Raises: SourceError if it is damaged.
+    Its files may be damaged.
     """
     reading = read_reading(reading_path(source, folder))
     if not reading or _is_outdated(reading, source.now):
         return None
     known = Snapshot(folder / reading["snapshot"])
-    if not known.folder.exists():
-        return None
-    check_whole(known)
-    return known
+    return known if known.folder.exists() else None
 
 
 def record_reading(source: Source, snapshot: Snapshot, next_change: str | None) -> None:
@@ -50,7 +47,7 @@ def record_reading(source: Source, snapshot: Snapshot, next_change: str | None) 
         "forgotten_sha256": source.forgotten.digest,
         "next_change": next_change,
     }
-    write_json(reading_path(source, snapshot.folder.parent), reading)
+    write_sealed(reading_path(source, snapshot.folder.parent), reading)
 
 
 def reading_path(source: Source, folder: Path) -> Path:
@@ -61,7 +58,7 @@ def reading_path(source: Source, folder: Path) -> Path:
 def read_reading(path: Path) -> dict[str, Any] | None:
     """Returns a record written by `record_reading`; None if it does not exist or cannot be read."""
     try:
-        reading = read_json(path)
+        reading = read_sealed(path)
         return {name: reading[name] for name in ("snapshot", "forgotten_sha256", "next_change")}
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None

@@ -6,11 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from recsys import files
 from recsys.errors import SourceError
-from recsys.files import read_json
+from recsys.files import read_sealed
 from recsys.schema import REJECTS, SUPERSEDED, TABLES
 
 STORED = {**TABLES, "superseded": SUPERSEDED, "rejects": REJECTS}  # tables of a snapshot
@@ -62,9 +60,11 @@ class Snapshot:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """manifest.json: the source, content and licence of the data."""
-        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
-        return manifest
+        """manifest.json: the source, content and licence of the data, and the SHA-256 of each file.
+
+        Raises: ValueError if it is damaged.
+        """
+        return read_sealed(self.folder / "manifest.json")
 
     @property
     def dataset(self) -> str:
@@ -98,20 +98,23 @@ def list_snapshots(folder: Path) -> list[Snapshot]:
     return [Snapshot(path.parent) for path in sorted(folder.glob("[!.]*/manifest.json"))]
 
 
-def check_whole(snapshot: Snapshot) -> None:
-    """Raises: SourceError unless every file of the snapshot exists and has as many rows as in its manifest."""
+def find_damage(snapshot: Snapshot, *names: str) -> str | None:
+    """Describes the first file that is not as it was written; None if there is none.
+
+    names: the files to check besides manifest.json, by default all.
+    """
     try:
-        for table, counted in snapshot.manifest["rows"].items():
-            found = pq.read_metadata(snapshot.table(table)).num_rows
-            if found != counted:
-                raise ValueError(f"{table}.parquet has {found:,} rows, manifest.json says {counted:,}")
-    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
-        raise damaged(snapshot, error) from error
+        digests = snapshot.manifest["files"]
+        return files.find_damage(snapshot.folder, {name: digests[name] for name in names or digests})
+    except KeyError:
+        return "manifest.json is of an older version, without the SHA-256 of each file"
+    except (OSError, ValueError, TypeError) as error:
+        return f"manifest.json cannot be read ({error})"
 
 
 def damaged(snapshot: Snapshot, error: Exception) -> SourceError:
     words = " ".join(str(error).split())
     return SourceError(
         f"snapshot {snapshot.folder} is damaged: {words}. Nothing is published, and last night's table is kept. "
-        "Next: remove that folder; the next run writes it again"
+        "Next: run again: the files of the snapshot are checked, and damaged ones are written again from the source"
     )

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from recsys.datasets import DATASETS
 from recsys.errors import SourceError
-from recsys.files import exact, sync, write_json
+from recsys.files import exact, hash_files, sync, write_sealed
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.ingest.content import LINES, write_table
@@ -26,7 +26,7 @@ from recsys.ingest.fetch.fetch import Archive
 from recsys.ingest.parse.formats import read_tables
 from recsys.ingest.readings import SCHEMA_VERSION, Source, find_snapshot, record_reading
 from recsys.ingest.scale import find_scale
-from recsys.ingest.snapshot import STORED, Snapshot, check_whole
+from recsys.ingest.snapshot import STORED, Snapshot, find_damage
 from recsys.ingest.synthetic import synthetic
 from recsys.schema import SUPERSEDED
 from recsys.settings import RatingScale
@@ -50,22 +50,25 @@ ORDERS = {
 def write_snapshot(archive: Archive, home: Home, scale: RatingScale = "auto", now: datetime | None = None) -> Snapshot:
     """Reads `archive` and writes its snapshot, without the forgotten users of `home`.
 
-    If the same bytes were read before, returns the existing snapshot, unless one of their rows was dated in the future
-    and its time has come by `now`, the start of a run. Snapshots are never changed. `scale` applies to sources that are
-    no edition.
+    If the same bytes were read before, returns the existing snapshot, after comparing each file with its SHA-256,
+    unless one of their rows was dated in the future and its time has come by `now`, the start of a run. Snapshots are
+    never changed, except that a damaged one is written again. `scale` applies to sources that are no edition.
 
-    Raises: SourceError if a file cannot be read, the snapshot cannot be written, or an existing one is damaged;
-    DataRefused if a file is not the kind of file that its name says.
+    Raises: SourceError if a file cannot be read, or the snapshot cannot be written; DataRefused if a file is not the
+    kind of file that its name says.
     """
     folder = home.snapshots / archive.dataset
     source = Source(archive.sha256, read_forgotten(home), scale, now or datetime.now(UTC))
     try:
         known = find_snapshot(source, folder)
-        if known is None:
+        if known is None or find_damage(known):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(lock_path(folder)):
                 # of two concurrent runs, the second finds the snapshot of the first here
-                known = find_snapshot(source, folder) or write_new(archive, source, home, folder)
+                known = find_snapshot(source, folder)
+                damage = known and find_damage(known)
+                if known is None or damage:
+                    known = write_new(archive, source, home, folder, known, damage)
     except (OSError, duckdb.IOException) as error:
         raise SourceError(
             f"the snapshot of {archive.source} could not be written below {folder}: {error}. Next: free some space, or "
@@ -79,7 +82,8 @@ def write_snapshot(archive: Archive, home: Home, scale: RatingScale = "auto", no
 def is_known(archive: Archive, home: Home, scale: RatingScale, now: datetime) -> bool:
     """Whether `write_snapshot` would return an existing snapshot."""
     source = Source(archive.sha256, read_forgotten(home), scale, now)
-    return find_snapshot(source, home.snapshots / archive.dataset) is not None
+    known = find_snapshot(source, home.snapshots / archive.dataset)
+    return known is not None and find_damage(known) is None
 
 
 def lock_path(folder: Path) -> Path:
@@ -96,10 +100,17 @@ def is_idle(folder: Path) -> bool:
         return False
 
 
-def write_new(archive: Archive, source: Source, home: Home, folder: Path) -> Snapshot:
-    """The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run."""
+def write_new(
+    archive: Archive, source: Source, home: Home, folder: Path, damaged: Snapshot | None, damage: str | None
+) -> Snapshot:
+    """Writes a snapshot, in place of the `damaged` one if there is any.
+
+    The caller holds the lock, so any folder with the prefix ASIDE is a leftover of a killed run or a damaged snapshot.
+    """
     for leftover in folder.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
+    if damaged and damage:
+        set_aside(damaged, damage)
     with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as scratch:
         # A folder inside, because the temporary one has mode 0700, which the snapshot would keep.
         aside = Snapshot(Path(scratch) / "snapshot")
@@ -126,8 +137,9 @@ def write_content(
         **describe_content(aside, archive.dataset, connection),
         **reading,
         "content_sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        "files": hash_files(sorted(aside.folder.iterdir())),
     }
-    write_json(aside.folder / "manifest.json", manifest)
+    write_sealed(aside.folder / "manifest.json", manifest)
     return manifest
 
 
@@ -216,12 +228,22 @@ def keep(aside: Snapshot, folder: Path) -> Snapshot:
     """Renames a complete snapshot to its final name. An existing one of that name is kept; it has the same content."""
     kept = Snapshot(folder)
     if folder.exists():
-        log.info("snapshot %s: the source differs from last time, but its content does not", folder.name)
-        check_whole(kept)
-        return kept
+        if (damage := find_damage(kept)) is None:
+            log.info("snapshot %s: the source differs from last time, but its content does not", folder.name)
+            return kept
+        set_aside(kept, damage)
     for file in aside.folder.iterdir():
         sync(file)
     sync(aside.folder)
     aside.folder.rename(folder)
     sync(folder.parent)
     return kept
+
+
+def set_aside(damaged: Snapshot, damage: str) -> None:
+    """Renames a damaged snapshot. It is removed when the next snapshot of the dataset is written."""
+    aside = damaged.folder.with_name(f"{ASIDE}{damaged.folder.name}")
+    damaged.folder.rename(aside)
+    log.warning(
+        "snapshot %s: %s. It is written again from its source; the old files are in %s", damaged.folder, damage, aside
+    )

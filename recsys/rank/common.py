@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from recsys.errors import NotPublished
 from recsys.files import read_json
 from recsys.home import Run
+from recsys.runs.seal import find_damage
 
 FORMAT = 2  # version of a saved ranker's files; increased when older code would misread newer files
 
@@ -44,6 +45,8 @@ def reading_ranker(run: Run, purpose: str) -> Iterator[None]:
     after = f"so {purpose}. Next: `recsys nightly --home {run.home.root}`"
     if not (run.ranker / "ranker.json").exists():
         raise NotPublished(f"{run.folder} has no saved ranker, {after}")
+    if damage := find_damage(run, run.ranker, run.vocabulary, run.tonight_model):
+        raise NotPublished(f"{run.folder}: {damage}, {after}")
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, PolarsError, SafetensorError) as error:

@@ -12,9 +12,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
-from recsys.files import read_json, write_json
+from recsys.errors import HomeBusy, RecsysError, UsageError, describe_error, is_interruption
+from recsys.files import read_json, read_sealed, write_json, write_sealed
 from recsys.home import RUN_ID, Home, Run
+from recsys.runs.mend import mend_served
 from recsys.runs.metrics import read_metrics
 from recsys.runs.resume import (
     describe_inputs,
@@ -26,6 +27,7 @@ from recsys.runs.resume import (
     read_failure,
     read_step,
 )
+from recsys.runs.seal import seal
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.outcome import Outcome
@@ -47,10 +49,12 @@ def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iter
     """
     home = Home(settings.home.absolute())
     with locked(home, "a night"):
-        check_present(home)
+        if damaged := check_present(home):
+            mend_served(home, damaged)
         inputs = describe_inputs(settings, home)
         with _opened(home, settings, unfinished=find_unfinished(inputs, home, settings.resume_hours)) as run:
             mark_begun(run, inputs)
+            seal(run)  # the settings and the inputs were written again
             try:
                 yield run
                 mark_ended(run, "succeeded")
@@ -58,6 +62,7 @@ def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iter
                 _record_failure(run, error)
                 raise
             finally:
+                seal(run)
                 if show:
                     show(run)
 
@@ -78,6 +83,8 @@ def checking(settings: Settings) -> Iterator[Run]:
             error.run = run
             logger.debug("%s: %s", error.verdict, error)  # for night.log; the caller shows it
             raise
+        finally:
+            seal(run)
 
 
 def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
@@ -105,7 +112,7 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
         reason=reason,
         published=verdict == "published",
         champion=gate.get("champion"),
-        seconds=_read(run.steps, {}),
+        seconds=read_seconds(run),
     )
 
 
@@ -165,7 +172,7 @@ def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | 
     write_json(run.config, settings.model_dump(mode="json") | named)
     with _logged(run):
         if unfinished:
-            done = ", ".join(_read(run.steps, {})) or "none"
+            done = ", ".join(read_seconds(run)) or "none"
             logger.info("resuming run %s, which did not succeed; finished steps: %s", run.run_id, done)
         yield run
 
@@ -187,7 +194,7 @@ def _open_run(home: Home, suffix: str) -> Run:
 
 def _record_failure(run: Run, error: BaseException) -> None:
     verdict = error.verdict if isinstance(error, RecsysError) else "failed"
-    reason = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    reason = describe_error(error)
     if isinstance(error, RecsysError):
         error.run = run
     logger.error("the night ends: %s", verdict)
@@ -229,7 +236,7 @@ class _StepSeconds(logging.Handler):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.seconds: dict[str, float] = _read(run.steps, {})
+        self.seconds = read_seconds(run)
 
     def emit(self, record: logging.LogRecord) -> None:
         if begun := getattr(record, "begun", None):
@@ -237,8 +244,17 @@ class _StepSeconds(logging.Handler):
         step = getattr(record, "step", None)
         if step is not None:
             self.seconds[step] = round(record.__dict__["seconds"], 3)
-            write_json(self.run.steps, self.seconds)
+            write_sealed(self.run.steps, self.seconds)
 
 
 def _read(path: Path, otherwise: Any) -> Any:
     return read_json(path) if path.exists() else otherwise
+
+
+def read_seconds(run: Run) -> dict[str, float]:
+    """The duration of each finished step; empty if they were damaged on disk."""
+    try:
+        return read_sealed(run.steps) if run.steps.exists() else {}
+    except (OSError, ValueError) as error:
+        logger.warning("the seconds of the steps are unknown: %s", error)
+        return {}

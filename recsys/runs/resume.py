@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import RecsysError
-from recsys.files import hash_file, read_json, write_json
+from recsys.files import hash_file, read_sealed, write_json, write_sealed
 from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import is_path, local_archive
+from recsys.runs.seal import find_damage
 from recsys.settings import RulesConfig, Settings
 from recsys.version import code_hash, code_version
 from recsys.warehouse.lookup import find_held, find_served
@@ -63,7 +64,10 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
             return None
         before = _read_record(run.inputs)
         if before and is_unfinished(run) and _are_alike(before, inputs, run):
-            return run
+            damage = find_damage(run, run.folder)
+            if damage is None:
+                return run
+            logger.warning("%s; it is not resumed, and the night starts over", damage)
     return None
 
 
@@ -95,7 +99,7 @@ def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: boo
     `counts` is False if a person or the machine interrupted the run, which does not count as a failure.
     """
     failures = _read_record(run.ended).get("failures", 0) + (verdict == "failed" and counts)
-    write_json(run.ended, {"verdict": verdict, "reason": reason, "failures": failures})
+    write_sealed(run.ended, {"verdict": verdict, "reason": reason, "failures": failures})
     if verdict != "failed":
         shutil.rmtree(run.results, ignore_errors=True)
 
@@ -109,7 +113,7 @@ def read_failure(run: Run) -> str | None:
 def mark_step(run: Run, step: str) -> None:
     """Records the current step, for the messages about a busy home, an interruption or a kill."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(run.underway, {"step": step, "since": since})
+    write_sealed(run.underway, {"step": step, "since": since})
 
 
 def read_step(run: Run) -> Underway | None:
@@ -137,13 +141,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = read_json(path)
-        if isinstance(record, dict):
-            return record
-        problem = "it is not an object"
+        return read_sealed(path)
     except (OSError, ValueError) as error:
-        problem = str(error)
-    logger.warning("%s is damaged (%s) and is ignored. Next: remove the folder of this run", path, problem)
+        logger.warning("%s is damaged (%s) and is ignored. Next: remove the folder of this run", path, error)
     return {}
 
 

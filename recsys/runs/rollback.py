@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from recsys.errors import UsageError
+from recsys.errors import PublishError, UsageError
 from recsys.expect.checkpoint import Validate, run_checkpoint
 from recsys.home import RUN_ID, Home
 from recsys.runs.night import locked
+from recsys.runs.seal import find_damage
 from recsys.version import code_version
 from recsys.warehouse.lookup import find_held, list_published
 from recsys.warehouse.outcome import Outcome
@@ -39,8 +40,12 @@ def roll_back(home: Home, run_id: str | None = None, validate: Validate = run_ch
     with locked(home, "a rollback"):
         targets = list_targets(home)
         target, served = _choose(targets, run_id, home), _served(targets)
+        kept = home.run(target["run_id"])
+        if damage := find_damage(kept, kept.served):
+            others = targets.filter("is_kept", ~pl.col("run_id").is_in([served, kept.run_id]))
+            raise PublishError(f"{damage}. The served tables stay as they are. {_others(others)}")
         outcome = _event(target, "rolled back", f"by hand, from run {served} to run {target['run_id']}", published=True)
-        rows = restore(outcome, home.run(target["run_id"]), home, validate)
+        rows = restore(outcome, kept, home, validate)
     return RolledBack(outcome.run_id, served, target["run_id"], rows)
 
 

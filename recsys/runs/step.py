@@ -18,10 +18,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from recsys.errors import SourceOutage, StepTimeout
+from recsys.errors import SourceOutage, StepTimeout, panics_as_errors
 from recsys.files import read_json, write_json
 from recsys.home import Run
 from recsys.runs.resume import key_of
+from recsys.runs.seal import seal
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Executor:
     """
 
     def __init__(self, run: Run) -> None:
-        self.folder = run.results
+        self.run = run
         self.key = key_of(read_json(run.inputs))
 
     def __call__(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -80,11 +81,12 @@ class Executor:
 
     def attempt(self, step: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Executes the step once and keeps its result."""
-        with time_limit(step.hours * HOUR, step.name):
+        with time_limit(step.hours * HOUR, step.name), panics_as_errors():
             result = timed(step.function, step.name)(*args, **kwargs)
         if step.is_kept:
             kept = {"result": to_jsonable_python(result, inf_nan_mode="constants")}
             write_json(self._path(step), kept, sort_keys=False)  # the order of a dict may matter, as in Weights
+        seal(self.run)
         return result
 
     def find_kept(self, step: Step[..., R]) -> Kept[R] | None:
@@ -99,7 +101,7 @@ class Executor:
             return None
 
     def _path(self, step: Step[..., Any]) -> Path:
-        return self.folder / f"{step.name}-{self.key}.json"
+        return self.run.results / f"{step.name}-{self.key}.json"
 
 
 def restore(step: Step[..., R], value: Any) -> R:

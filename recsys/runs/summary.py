@@ -83,7 +83,7 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
         baselines=_by((row for row in measured if row.model != outcome.model and _is_holdout(row.split)), "model"),
         relevant_from=read_json(run.config)["rank"]["relevant_from"],
         rows=rows,
-        seconds=read_json(run.steps) if run.steps.exists() else {},
+        seconds=dict(outcome.seconds),
     )
 
 

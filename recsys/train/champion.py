@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from recsys.encode.vocabulary import Vocabulary
-from recsys.errors import ModelError, NotPublished
+from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.files import read_json
 from recsys.forgotten import read_forgotten
 from recsys.home import Run
+from recsys.runs.seal import find_damage
 from recsys.settings import WarmStartConfig
 from recsys.train.choose import Choice
 from recsys.train.saved_model import SavedModel, load_model, read_meta
@@ -25,11 +26,13 @@ def find_champion(run: Run, choice: Choice, levels: tuple[float, ...], config: W
     ratings after tonight's `as_of` or on users who have since asked to be forgotten.
     """
     try:
-        champion = _find(run, levels, config)
+        with panics_as_errors():
+            champion = _find(run, levels, config)
         check_alike(choice.model, choice.config, champion)
         return champion
-    except (ModelError, NotPublished, OSError, ValueError, KeyError) as error:
-        logger.warning("training starts from scratch: %s", error)
+    except Exception as error:  # damaged files of another run raise anything, and must not end this night
+        logger.warning("training starts from scratch: %s", describe_error(error))
+        logger.debug("traceback", exc_info=error)
         return None
 
 
@@ -46,13 +49,18 @@ def open_served(run: Run) -> Run:
     """Opens the last published run on the same dataset, if it was trained only on data that `run` may use.
 
     Raises: ModelError if there is none, if it was trained on ratings after the `as_of` of `run`, or on users who have
-    since asked to be forgotten; NotPublished, OSError, ValueError or KeyError if its files are missing or damaged.
+    since asked to be forgotten; any other error if its files are missing or damaged.
     """
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
     if published is None:
         raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
     served = _reopen(published[0], run)
+    weights = served.ranker / "weights.json"
+    if damage := find_damage(
+        served, served.findings, served.config, served.vocabulary, served.split, served.model, weights
+    ):
+        raise ModelError(damage)
     _check_not_newer(read_json(served.findings), tonight, served)
     return served
 

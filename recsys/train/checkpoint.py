@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recsys.files import replacing
+from recsys.files import open_sealed, replacing, seal_json
 from recsys.models import Network
 from recsys.train.device import generator_states, set_generator_states
 
@@ -80,11 +80,11 @@ class Checkpoint:
         if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
             return
         tensors = _tensors(state)
-        facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "tensors": len(tensors)}
+        facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "sha256": _hash(tensors)}
         try:
             # not synced: damage by a power cut is detected on reading, and training then starts over
             with replacing(self.path, synced=False) as aside:
-                save_file(tensors, aside, metadata={"training": json.dumps(facts)})
+                save_file(tensors, aside, metadata={"training": seal_json(facts)})
         except (OSError, SafetensorError) as error:
             logger.warning("cannot write checkpoint %s: %s. A killed training starts over", self.path, error)
         self._written = time.monotonic()
@@ -100,8 +100,8 @@ class Checkpoint:
         try:
             tensors, facts = _read(self.path)
             epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
-            if not epochs or len(tensors) != facts["tensors"]:
-                raise ValueError("it is incomplete")
+            if not epochs or facts["sha256"] != _hash(tensors):
+                raise ValueError("it is not as it was written: its tensors have another SHA-256")
             _check_fits(tensors, state)
         except DAMAGE as error:
             logger.warning("checkpoint %s is damaged and was ignored: %s. Training starts over", self.path, error)
@@ -168,8 +168,17 @@ def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["training"])
+        facts = open_sealed(file.metadata()["training"])
         return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - not a dict
+
+
+def _hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _check_fits(tensors: dict[str, Tensor], state: TrainingState) -> None:

@@ -207,6 +207,7 @@ def _read_errors(home: Home) -> Iterator[None]:
             raise  # the next file could not be written, for example because the disk is full
         raise PublishError(
             f"{home.warehouse} cannot be read, so the history in it would be lost: {error}. Nothing was changed. "
-            "Next: close the program that has it open for writing, or replace it with a good copy, "
-            "or move it away to start without a history"
+            "Next: close the program that has it open for writing. If the file is damaged, put back a copy from your "
+            f"backup; without one, `mv {home.warehouse} {home.warehouse.with_suffix('.damaged.duckdb')}` keeps what "
+            "can still be read, and the next night begins a new history"
         ) from error

@@ -105,10 +105,9 @@ def write_run(
             "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
             {"run_id": outcome.run_id, "path": exact(quarantine)},
         )
-    _name_metrics(connection)
 
 
-def _name_metrics(connection: DuckDBPyConnection) -> None:
+def name_metrics(connection: DuckDBPyConnection) -> None:
     """Fills `metric_names` with the metrics that occur in `metrics`."""
     connection.execute(f"create temp view described_metrics as {sql.read('described_metrics')}")
     connection.execute(f"insert into {NAMES} by name {sql.read(NAMES)}")

@@ -64,6 +64,16 @@ def find_served(home: Home) -> dict[str, Any] | None:
     return rows.row(0, named=True) if len(rows) else None
 
 
+def find_served_by_runs(home: Home) -> str | None:
+    """The run whose lists should be served, by the table `runs` alone; None if nothing was published.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
+    with reading(home) as connection:
+        rows = connection.execute(sql.read("served_by_runs")).fetchall()
+    return str(rows[0][0]) if rows else None
+
+
 def find_in_use(tonight: Run) -> set[str]:
     """The runs whose folders are needed whole: tonight's, and the one whose lists are served.
 
@@ -161,7 +171,8 @@ def reading(home: Home) -> Iterator[DuckDBPyConnection]:
     except duckdb.Error as error:
         raise NotPublished(
             f"{home.warehouse} cannot be opened: {error}. Next: close the program that has it open for writing; "
-            f"if the file is damaged, move it away and run {next_night(home)}"
+            f"if the file is damaged, put back a copy from your backup, or move it away and run {next_night(home)}, "
+            "which begins a new history"
         ) from error
     with connection:
         connection.execute("set timezone = 'UTC'")

@@ -6,7 +6,7 @@ file until its last connection closes.
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from recsys.warehouse.fill import (
     hash_rows,
     list_served,
     measure,
+    name_metrics,
     write_copies,
     write_run,
     write_served,
@@ -102,12 +103,13 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
         _remove_leftovers(home)
 
 
-def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_checkpoint) -> Counts:
-    """Restores the tables that `target` published. `outcome` describes the rollback. Returns the rows per table.
+def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate = run_checkpoint) -> Counts:
+    """Restores the tables that `target` published. Returns the rows per table.
+
+    outcome: the record of a rollback. None: the run is served already, and only its damaged tables are replaced.
 
     Raises: PublishError if the folder of `target` no longer holds its tables, or as `publish` does.
     """
-    assert outcome.published
     copies = _copies(target)
     if missing := [path.name for path in copies.values() if not path.exists()]:
         raise PublishError(
@@ -119,7 +121,9 @@ def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_
         file.keep((*RECORDS, LISTS))
         for table, path in copies.items():
             file.insert(table, "from read_parquet($path)", path=exact(path))
-        write_run(file.connection, outcome, (), None)
+        if outcome:
+            assert outcome.published
+            write_run(file.connection, outcome, (), None)
         return count_rows(file.connection)
 
 
@@ -171,16 +175,42 @@ def serves_the_same(home: Home, tonight: Tonight) -> bool:
         )
 
 
-def check_present(home: Home) -> None:
+def check_present(home: Home) -> list[str]:
     """Checks that the history of the present warehouse, if there is one, can be copied to the next one.
 
-    Raises: PublishError if it cannot.
+    Returns the served tables that cannot be read. A night replaces them, so they do not have to stop it: `mend`.
+
+    Raises: PublishError if the history cannot be read.
     """
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(sql.read("schema"))
         with present_file(connection, home) as file:
             file.check((*RECORDS, LISTS))
+            return [table for table in SERVED if not _can_read(file, table)]
+
+
+def _can_read(file: NextFile, table: str) -> bool:
+    try:
+        file.check([table])
+    except PublishError as error:
+        logger.warning("%s cannot be read: %s", table, error.__cause__)
+        return False
+    return True
+
+
+def mend(damaged: Collection[str], source: Run | None, home: Home, validate: Validate = run_checkpoint) -> Counts:
+    """Replaces damaged served tables by the copies of the run that published them, or by empty tables without it.
+
+    The history stays as it is. Returns the rows per table.
+
+    Raises: PublishError as `restore` does.
+    """
+    if source is None:
+        with _next_file(home) as file:
+            file.keep(table for table in KEPT if table not in damaged)
+            return count_rows(file.connection)
+    return restore(None, source, home, validate)
 
 
 def _audit_of(run_id: str, tonight: Tonight, validate: Validate) -> Audit:
@@ -203,6 +233,7 @@ def _next_file(
             importing = preloading() if validate is run_checkpoint else nullcontext()
             with importing, new_file(aside) as connection, present_file(connection, home) as file:
                 yield file
+                name_metrics(connection)
             if check:
                 check(aside)
             _remove_foreign_log(home)

@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from recsys.files import read_sealed
 from tests.support.quick_nights import quick_parameters
 from tests.support.serving import Served, find_deployment, serving, wait_for, wait_until_up
 
@@ -63,7 +64,7 @@ def run_deployed(served: Served, folder: str) -> tuple[float, float]:
         ended = wait_for("its end", lambda: find_end(served, run["id"]))
         created = datetime.fromisoformat(run["created"])
         (steps,) = Path(home).glob("runs/*/steps.json")
-        return (ended - created).total_seconds(), sum(json.loads(steps.read_text()).values())
+        return (ended - created).total_seconds(), sum(read_sealed(steps).values())
 
 
 def find_end(served: Served, run_id: str) -> datetime | None:

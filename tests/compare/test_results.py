@@ -8,7 +8,8 @@ from recsys.compare.results import Figure, TrialStore, estimate, summarise, summ
 from recsys.compare.table import OWN, STARS, render
 from recsys.compare.trial import Trial
 from recsys.errors import UsageError
-from recsys.files import read_json
+from recsys.files import read_json, read_sealed
+from tests.support.flips import flip_bit
 
 
 def trial(model: str, seed: int, **metrics: float) -> Trial:
@@ -89,7 +90,16 @@ def test_a_damaged_trial_is_run_again(damage: str, tmp_path: Path) -> None:
     (path,) = (tmp_path / "trials").iterdir()
     path.write_text(damage)
     assert store.take_or_run("time:0.1", "softmax", 0, lambda: TRIALS[1]) == TRIALS[1]
-    assert Trial(**read_json(path)) == TRIALS[1]
+    assert Trial(**read_sealed(path)) == TRIALS[1]
+
+
+def test_a_trial_with_a_changed_bit_is_run_again(tmp_path: Path) -> None:
+    """The figure would be another number."""
+    store = TrialStore(tmp_path, {"snapshot": "abc"})
+    assert store.take_or_run("random", "softmax", 0, lambda: TRIALS[0]) == TRIALS[0]
+    (path,) = (tmp_path / "trials").iterdir()
+    flip_bit(path, 8 * (path.read_bytes().index(b"mae_median") + len('mae_median": 0.')))
+    assert store.take_or_run("random", "softmax", 0, lambda: TRIALS[1]) == TRIALS[1]
 
 
 def test_damaged_conditions_are_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from recsys.split.cut import Split, cut_holdout
 from recsys.train.saved_model import SavedModel, load_model
 from recsys.warehouse.outcome import MetricRow
 from tests.support.archives import write_archive
+from tests.support.flips import flipped
 from tests.support.nights import Night, prepare, settings_of
 
 N_USERS, N_MOVIES = 80, 60  # those that the champion was trained on; a later night has more
@@ -197,6 +199,12 @@ def instead(path: Path, content: bytes | None) -> Iterator[None]:
         path.write_bytes(whole)
 
 
+def parquet(columns: dict[str, list[int]]) -> bytes:
+    file = BytesIO()
+    pl.DataFrame(columns, schema_overrides={"id": pl.Int32}).write_parquet(file)
+    return file.getvalue()
+
+
 DAMAGES = {
     "model/holdout/meta.json": (None, "meta.json is missing"),
     "model/holdout/weights.safetensors": (b"", "does not hold the weights"),
@@ -204,6 +212,7 @@ DAMAGES = {
     "split/train.parquet": (b"PAR1", "parquet"),
     "split/validation.parquet": (None, "No such file"),
     "vocabulary/users.parquet": (b"PAR1", "parquet"),
+    "vocabulary/movies.parquet": (parquet({"id": [3, 1, 2], "idx": [1, 2, 3]}), "must be ascending"),
     "ranker/weights.json": (b'{"0": {}}', "ease"),
     "config.json": (b"{", "Expecting property name"),
     "validation/result.json": (None, "No such file"),
@@ -211,11 +220,21 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("path", DAMAGES)
+def test_a_champion_with_a_changed_bit_is_not_compared(nights: Nights, path: str) -> None:
+    """Most changed bits of weights and of Parquet files are other numbers, which no reader notices."""
+    with flipped(nights.champion.run.folder / path, 500):
+        found = nights.equal.compare()
+    run_id = nights.champion.run.run_id
+    assert found.why_not == f"run {run_id} is damaged: {path} is not as it was written: it has another SHA-256"
+
+
+@pytest.mark.parametrize("path", DAMAGES)
 def test_a_missing_or_damaged_champion_is_not_compared(
     nights: Nights, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A run of an older version has no digests."""
     content, words = DAMAGES[path]
-    with instead(nights.champion.run.folder / path, content):
+    with instead(nights.champion.run.digests, None), instead(nights.champion.run.folder / path, content):
         found = nights.equal.compare()
     assert found == Comparison(why_not=found.why_not)
     assert words.lower() in str(found.why_not).lower()

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from polars.exceptions import PanicException
 
 from flows.cli.console import report_errors, resumable
 from flows.cli.main import main
@@ -212,6 +213,17 @@ def test_interrupted_command_exits_with_130(arguments: list[str]) -> None:
 
     result = CliRunner().invoke(command, arguments)
     assert (result.exit_code, result.stderr) == (130, "recsys: interrupted\n")
+
+
+def test_a_panic_is_reported_like_any_error() -> None:
+    @click.command()
+    @report_errors
+    def command() -> None:
+        raise PanicException("boom")
+
+    result = CliRunner().invoke(command, [])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("recsys: unexpected RuntimeError: a library panicked: boom. Next: ")
 
 
 def test_an_interrupted_night_says_whether_anything_has_changed(tmp_path: Path) -> None:

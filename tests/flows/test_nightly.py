@@ -24,6 +24,7 @@ import duckdb
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from polars.exceptions import PanicException
 
 from flows.cli.main import main
 from flows.launch import alerting
@@ -429,10 +430,12 @@ def test_ctrl_c_in_a_terminal_says_how_to_resume(interrupted: Interrupted) -> No
         (GateHeld, "held back"),
         (ModelError, "failed"),
         (ZeroDivisionError, "failed"),
+        (PanicException, "failed"),
+        (SystemExit, "crashed"),
     ],
 )
 def test_a_night_that_fails_without_a_server_sends_its_alert(
-    kind: type[Exception], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[BaseException], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerts = tmp_path / "alerts.jsonl"
     monkeypatch.setenv("RECSYS_ALERT_FILE", str(alerts))

@@ -12,18 +12,19 @@ import pytest
 
 from recsys.datasets import DATASETS, HALF_STARS
 from recsys.errors import DataRefused
-from recsys.files import read_json
+from recsys.files import hash_file, read_json, read_sealed, write_json
 from recsys.forgotten import forget, read_forgotten
 from recsys.home import Home
 from recsys.ingest import readings, write
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.readings import is_free_of
-from recsys.ingest.snapshot import Snapshot
+from recsys.ingest.snapshot import Snapshot, list_snapshots
 from recsys.ingest.synthetic.synthetic import Planted, plant
 from recsys.ingest.write import write_snapshot
 from recsys.schema import LINKS, MOVIES, RATINGS, REJECTS, SUPERSEDED, TAGS, USERS
 from tests.conftest import RealArchive
 from tests.support.archives import write_archive
+from tests.support.flips import flip_bit
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,7 @@ def test_the_manifest_describes_the_snapshot(planted: Planted, tmp_path: Path, h
         "licence": DATASETS["ml-1m"].licence,
         "citation": DATASETS["ml-1m"].citation,
         "content_sha256": snapshot.manifest["content_sha256"],
+        "files": {path.name: hash_file(path) for path in snapshot.folder.glob("*.parquet")},
     }
     assert snapshot.folder == home.snapshots / "ml-1m" / snapshot.manifest["content_sha256"][:12]
     assert snapshot.snapshot_id == snapshot.folder.name
@@ -284,6 +286,49 @@ def test_a_killed_run_leaves_no_incomplete_snapshot(home: Home) -> None:
     assert list(home.snapshots.glob("*/.aside*")) == []  # the next writer cleans up
 
 
+# ---- damage on disk
+
+
+@pytest.mark.parametrize("name", ["ratings.parquet", "users_lines.parquet", "manifest.json"])
+def test_a_changed_bit_is_noticed_and_the_snapshot_is_written_again(
+    name: str, planted: Planted, tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_archive(tmp_path / "a.zip", "ml-1m", planted.ratings, planted.movies, planted.users)
+    first = take(source, home)
+    path = first.folder / name
+    intact = pl.read_parquet(first.ratings), path.read_bytes()
+    flip_bit(path, 8 * (path.stat().st_size // 2))
+    damaged = path.read_bytes()
+    again = take(source, home)
+    assert again.folder == first.folder
+    assert pl.read_parquet(again.ratings).equals(intact[0])
+    assert name == "manifest.json" or path.read_bytes() == intact[1]
+    (line,) = [message for message in caplog.messages if "It is written again from its source" in message]
+    assert line.startswith(f"snapshot {first.folder}: {name} ")
+    aside = first.folder.with_name(f".aside-{first.snapshot_id}")
+    assert (aside / name).read_bytes() == damaged
+    assert [one.snapshot_id for one in list_snapshots(first.folder.parent)] == [first.snapshot_id]
+
+
+def test_a_damaged_snapshot_of_another_source_is_not_kept(planted: Planted, tmp_path: Path, home: Home) -> None:
+    tables = (planted.ratings, planted.movies, planted.users)
+    first = take(write_archive(tmp_path / "a.zip", "ml-100k", *tables), home)
+    intact = first.movies.read_bytes()
+    flip_bit(first.movies, 5000)
+    assert take(write_archive(tmp_path / "b", "atomic", *tables), home) == first
+    assert first.movies.read_bytes() == intact
+
+
+def test_a_snapshot_of_an_older_version_is_written_again(home: Home) -> None:
+    """Its manifest has no SHA-256 of the files, so that damage would not be noticed."""
+    first = take("synthetic:20x10x100", home)
+    manifest = first.folder / "manifest.json"
+    older = read_sealed(manifest)
+    del older["files"]
+    write_json(manifest, older)
+    assert take("synthetic:20x10x100", home).manifest["files"]
+
+
 # ---- forgotten users
 
 
@@ -326,6 +371,7 @@ def test_published_editions(dataset: str, real_archive: Callable[[str], RealArch
 
 def test_a_manifest_is_plain_json(home: Home) -> None:
     snapshot = take("synthetic:20x10x100", home)
-    assert json.loads((snapshot.folder / "manifest.json").read_text()) == snapshot.manifest
+    read = json.loads((snapshot.folder / "manifest.json").read_text())
+    assert read == snapshot.manifest | {"_sealed": True, "_sha256": read["_sha256"]}
     assert snapshot.dataset == "synthetic-20x10x100"
     assert snapshot.manifest["source"]["name"] == "synthetic:20x10x100"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishError, RecsysError, UsageError
-from recsys.files import read_json, write_json
+from recsys.files import read_json, read_sealed, write_json
 from recsys.home import Home, Run
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import checking, night
@@ -121,7 +121,7 @@ def test_a_check_leaves_a_folder_and_no_row(settings: Settings, home: Home) -> N
     assert refusal.value.run == run
     assert re.fullmatch(r"\d{8}T\d{6}Z(-\d+)?-check", run.run_id)
     assert read_json(run.config)["config_hash"] == settings.config_hash()
-    assert list(read_json(run.steps)) == ["len"]
+    assert list(read_sealed(run.steps)) == ["len"]
     assert "data refused: 5% are broken" in run.log.read_text()
     assert not home.warehouse.exists()
 
@@ -153,8 +153,8 @@ def test_log_and_seconds_of_the_steps_are_kept(settings: Settings) -> None:
 
     with night(settings) as run:
         assert timed(add)(1, b=2) == 3
-    assert list(read_json(run.steps)) == ["add"]
-    assert read_json(run.steps)["add"] >= 0
+    assert list(read_sealed(run.steps)) == ["add"]
+    assert read_sealed(run.steps)["add"] >= 0
     assert "adding 1" in run.log.read_text()
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO", run.log.read_text(), flags=re.MULTILINE)
 

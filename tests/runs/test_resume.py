@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from recsys.errors import GateHeld, ModelError
-from recsys.files import read_json, write_json
+from recsys.files import read_json, read_sealed, write_json
 from recsys.home import Home, Run
 from recsys.runs.night import describe_run, night
 from recsys.runs.resume import MOST_FAILURES, read_step
@@ -157,6 +157,6 @@ def test_a_resumed_night_keeps_all_seconds_and_the_reason(settings: Settings) ->
         step = read_step(again)
         assert step
         assert step.step == "write_snapshot"
-        assert read_json(run.steps).keys() == {"fetch_archive", "write_snapshot"}
+        assert read_sealed(run.steps).keys() == {"fetch_archive", "write_snapshot"}
         outcome = describe_run(again, verdict="published", reason=None)
     assert outcome.reason == "resumed after it had failed: OSError: no space left"

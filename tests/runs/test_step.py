@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polars.exceptions import PanicException
 
 from recsys.checks.check import Checked
 from recsys.errors import ModelError, SourceError, SourceOutage, StepTimeout
@@ -32,7 +33,7 @@ def run(home: Home) -> Run:
 class Counted:
     """A step's function that counts its calls. It raises each of `errors` once before it returns `result`."""
 
-    def __init__(self, *errors: Exception, result: Any = 7) -> None:
+    def __init__(self, *errors: BaseException, result: Any = 7) -> None:
         self.errors = list(errors)
         self.result = result
         self.calls = 0
@@ -52,6 +53,13 @@ def test_a_finished_step_is_not_executed_again(run: Run) -> None:
     work = Counted()
     assert [Executor(run)(work.step()), Executor(run)(work.step())] == [7, 7]
     assert work.calls == 1
+
+
+def test_a_panic_is_an_error_of_its_step(run: Run) -> None:
+    """A panic of polars is no Exception, so Prefect would take it for a crash, and no other step would handle it."""
+    work = Counted(PanicException("called `Option::unwrap()` on a `None` value"))
+    with pytest.raises(RuntimeError, match=r"^a library panicked: called `Option::unwrap\(\)`"):
+        Executor(run)(work.step())
 
 
 def test_a_failed_step_is_executed_again(run: Run) -> None:

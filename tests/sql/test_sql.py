@@ -632,6 +632,16 @@ CASES = {
         given={"runs": [rolled_back("r2"), ended("r3", "released"), ended("r4", "failed")]}, expected=[]
     ),
     "held_after_rollback, and published against it": Case(given={"runs": [rolled_back("r2"), run("r3")]}, expected=[]),
+    "served_by_runs": Case(given={"runs": [run("r1"), run("r2"), ended("r3", "held back")]}, expected=[("r2",)]),
+    "served_by_runs, after a rollback": Case(
+        given={
+            "runs": [
+                *(run("r1"), run("r2"), ended("r4", "released")),
+                (*rolled_back("r3")[:-3], "by hand, from run r2 to run r1", True, None),
+            ]
+        },
+        expected=[("r1",)],
+    ),
     "remembered_runs": Case(
         given={"recommendation_history": [*history("r2", 20, (1, 1, 1), (1, 2, 2)), *history("r1", 21, (1, 1, 1))]},
         expected=[("r1",), ("r2",)],

@@ -8,6 +8,7 @@ Data
     bad_inputs      each kind of bad input of docs/data.md, written with spoiling
     spoiling        good data, and ways to spoil them
     hostile         crafted archives and folders: bombs, traversal, links
+    flips           single changed bits in files
 
 Nights
     nights          a night in this process, step by step: prepare, publish_night, write_source

@@ -58,6 +58,7 @@ SHARED = {
     "ask/test_newcomer.py": "served_night",
     "flows/test_cli.py": "served_night",
     "flows/test_show.py": "served_night",
+    "test_bitrot.py": "served_night",
 }
 ORDER = {TESTS / name: position for position, name in enumerate(SLOW_FILES)}
 

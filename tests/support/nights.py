@@ -13,11 +13,13 @@ from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.ingest.write import write_snapshot
 from recsys.rank.weights import Weights
+from recsys.runs.night import night
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import split_ratings
 from recsys.train.choose import Choice, Learner
 from recsys.train.saved_model import SavedModel
 from tests.support.archives import write_archive
+from tests.support.planted import quick_config
 from tests.support.snapshots import check_ratings
 
 SILENT, QUIET = 1, 2  # users of `write_source` with no rating and with three ratings
@@ -73,3 +75,17 @@ def write_source(folder: Path, n_users: int = 80, n_movies: int = 100, n_ratings
     rated = rated.filter((pl.col("user_id") != QUIET) | (pl.int_range(pl.len()).over("user_id") < 3))
     age = pl.when(pl.col("user_id") == QUIET).then(pl.lit(15, pl.Int16)).otherwise("age").alias("age")
     return write_archive(folder, "canonical", rated, planted.movies, planted.users.with_columns(age))
+
+
+def serve_night(folder: Path) -> Home:
+    """A home with one published night from `write_source`."""
+    settings = settings_of(
+        Home(folder / "home"),
+        write_source(folder / "source"),
+        model="auto",
+        config={"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")},
+        rank={"popularity_penalty": 0.1, "n_similar": 5},
+    )
+    with night(settings) as run:
+        publish_night(prepare(settings, run), settings)
+    return run.home

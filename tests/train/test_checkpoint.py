@@ -27,6 +27,7 @@ from recsys.train.choose import Learner, fit_seeded
 from recsys.train.device import make_generator
 from recsys.train.loop import fit_network, steps_per_epoch
 from recsys.train.step import make_optimizer
+from tests.support.flips import flip_bit
 from tests.support.planted import (
     LEVELS,
     LOOP_NETWORKS,
@@ -223,6 +224,10 @@ def damage(path: Path, kind: str) -> None:
         save_file({name: value for name, value in tensors.items() if "optimizer" not in name}, path, facts)
     elif kind == "with invalid epochs":
         save_file(tensors, path, {"training": json.dumps(training | {"epochs": [{"loss": 1.0}]})})
+    elif kind == "with a changed bit of a weight":
+        flip_bit(path, 8 * path.stat().st_size - 100)
+    elif kind == "with a changed bit of the epochs":
+        flip_bit(path, 8 * (path.read_bytes().index(b"number") - 6))
     else:
         assert kind == "without epochs"
         save_file(tensors, path, {"training": json.dumps(training | {"epochs": []})})
@@ -239,6 +244,8 @@ KINDS = (
     "without an optimizer",
     "with invalid epochs",
     "without epochs",
+    "with a changed bit of a weight",
+    "with a changed bit of the epochs",
 )
 
 

@@ -13,6 +13,7 @@ from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest.archives.archives import Files, opened
 from recsys.ingest.archives.signatures import file_looks_like, shown
+from recsys.ingest.archives.zips import CHUNK_BYTES
 from recsys.ingest.fetch import wheel
 from recsys.ingest.fetch.download import download, locked
 from recsys.ingest.parse.drop_files import RULE as DROP_RULE
@@ -223,9 +224,13 @@ def find_fault(dataset: Dataset, path: Path) -> str | None:
 
 
 def is_readable(path: Path) -> bool:
+    """Whether the tables in an archive can be read to their end, where a zip has their checksums."""
     try:
         with opened(path) as files:
-            recognise(files)
+            for name in file_names(files, LAYOUTS[recognise(files)]):
+                stream = files.open(name)
+                while stream.read(CHUNK_BYTES):
+                    pass
     except SourceError:
         return False
     return True
