@@ -105,6 +105,7 @@ def write_run(
             "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
             {"run_id": outcome.run_id, "path": exact(quarantine)},
         )
+    name_metrics(connection)
 
 
 def name_metrics(connection: DuckDBPyConnection) -> None:

@@ -124,6 +124,8 @@ def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate
         if outcome:
             assert outcome.published
             write_run(file.connection, outcome, (), None)
+        else:
+            name_metrics(file.connection)
         return count_rows(file.connection)
 
 
@@ -209,6 +211,7 @@ def mend(damaged: Collection[str], source: Run | None, home: Home, validate: Val
     if source is None:
         with _next_file(home) as file:
             file.keep(table for table in KEPT if table not in damaged)
+            name_metrics(file.connection)
             return count_rows(file.connection)
     return restore(None, source, home, validate)
 
@@ -233,7 +236,6 @@ def _next_file(
             importing = preloading() if validate is run_checkpoint else nullcontext()
             with importing, new_file(aside) as connection, present_file(connection, home) as file:
                 yield file
-                name_metrics(connection)
             if check:
                 check(aside)
             _remove_foreign_log(home)
