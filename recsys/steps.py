@@ -1,7 +1,7 @@
 """The steps of a night from the checked ratings to the published tables. Each step reads files and writes files."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import torch
 from recsys.checks.check import Checked
 from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.evaluate.gate import AGAINST, PARTS
 from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
+from recsys.evaluate.lists import compare_lists
 from recsys.files import read_json, read_table, write_json
 from recsys.home import Run
 from recsys.metrics.churn import churn
+from recsys.metrics.differences import Difference
 from recsys.models import RatingNetwork
 from recsys.rank.eligibility import compile_rules
 from recsys.rank.fit import fit_ranker, learn_weights
@@ -130,6 +133,7 @@ def evaluate(
         *_metric_rows(lists.metrics, name, choice.model),
         *_slice_rows(details, name, choice.model),
         *_slice_rows(lists.slices, name, choice.model),
+        *_difference_rows(compare_lists(lists, PARTS, settings.gate.false_refusals, learner.seed), name, choice.model),
     )
     write_metrics(run, "evaluate", rows)
     return rows
@@ -270,3 +274,10 @@ def _slice_rows(slices: dict[str, dict[str, float]], split: str, network: str) -
         for part, values in slices.items()
         for metric, value in values.items()
     ]
+
+
+def _difference_rows(differences: Iterable[Difference], split: str, network: str) -> Iterator[MetricRow]:
+    """The differences between the network's lists and other lists, with the ends of their intervals."""
+    for one in differences:
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
+            yield MetricRow(network, split, f"{AGAINST}{one.slice}", f"{one.metric}_difference{end}", value)

@@ -20,7 +20,7 @@ from recsys.files import read_json, read_table
 from recsys.home import Run
 from recsys.metrics.bootstrap import Floats
 from recsys.metrics.decode import decode_median
-from recsys.metrics.differences import Comparison, Paired, measure_differences
+from recsys.metrics.differences import MIN_USERS, Comparison, Paired, measure_differences
 from recsys.metrics.lists import N, user_metrics
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
@@ -44,7 +44,6 @@ CHAMPION = "champion"  # the model name of its rows in `metrics`
 AGAINST = "against=champion"  # the slice with tonight's figures on the common rows
 KEY = ["user_id", "movie_id"]
 MIN_COMMON_SHARE = 0.5  # minimum share of tonight's holdout; below it, the champion was trained with another split
-MIN_USERS = 20  # per comparison, as required by the bootstrap
 TRUTH = "rating="  # slices by true rating are not compared, because a better model may be worse on low ratings
 
 

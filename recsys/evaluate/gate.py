@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 DIGITS = 4  # decimal places of the limits that messages suggest
 
+AGAINST = "against="  # starts the slice of a difference between tonight's lists and other lists or models
+PARTS = {"popularity": "the most rated movies", "ease": "EASE alone"}  # lists that tonight's must not be worse than
+
 Figures = dict[tuple[str, str], float]  # by model and metric
 
 
@@ -40,10 +43,16 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
     Raises: GateHeld with every broken limit.
     """
     # the split is holdout, or holdout_time if the newest ratings were held out
-    of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
+    on_holdout = [row for row in metrics if row.split.startswith("holdout")]
+    of_holdout = [row for row in on_holdout if row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
-    broken = [*_after_rollback(run), *_find_broken(figures, network, config), *find_regressions(comparison, config)]
+    broken = [
+        *_after_rollback(run),
+        *_find_broken(figures, network, config),
+        *_find_worse_lists(on_holdout, figures, network, config.max_ndcg_below_parts),
+        *find_regressions(comparison, config),
+    ]
     found = {
         "champion": comparison.champion,
         "not_compared": comparison.why_not,
@@ -95,6 +104,22 @@ def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator
             "movies",
             _lower_limit("MIN_POPULARITY_COVERAGE_RATIO", coverage / popular),
         )
+
+
+def _find_worse_lists(
+    rows: Iterable[MetricRow], figures: Figures, network: str, allowed: float
+) -> Iterator[BrokenLimit]:
+    """Yields the lists that are better than tonight's by more than `allowed`, with the confidence of the interval."""
+    high = {row.slice: row.value for row in rows if row.metric == "ndcg_at_10_difference_high"}
+    for part, name in PARTS.items():
+        at_least = -high.get(f"{AGAINST}{part}", 0.0)
+        if not at_least <= allowed:
+            ours, theirs = figures[network, "ndcg_at_10"], figures[part, "ndcg_at_10"]
+            yield BrokenLimit(
+                f"holdout NDCG@10 {ours:.4f} is worse than {theirs:.4f}, that of lists of {name}, by "
+                f"{theirs - ours:.4f} (at least {at_least:.4f}); the limit is {allowed:g}",
+                _raise_limit("MAX_NDCG_BELOW_PARTS", at_least),
+            )
 
 
 def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.metrics.bootstrap import RESAMPLES, Floats, bootstrap_ratios
 
+MIN_USERS = 20  # per comparison; with fewer, the bootstrap is unreliable
 TAIL = 10  # minimum number of resamples beyond each end of an interval; with fewer, the end would be too random
 
 

@@ -130,6 +130,17 @@ def test_the_figures_equal_those_of_the_evaluation(nights: Nights) -> None:
     assert rows["champion", "all", "n"] == len(pl.read_parquet(nights.equal.parts.holdout))
 
 
+def test_lists_are_compared_with_their_parts_on_the_holdout(nights: Nights) -> None:
+    """Also on the first night, which has no champion."""
+    rows, model = nights.champion.rows(), nights.champion.night.choice.model
+    for part in ("popularity", "ease"):
+        low, value, high = (
+            rows[model, f"against={part}", f"ndcg_at_10_difference{end}"] for end in ("_low", "", "_high")
+        )
+        assert value == pytest.approx(rows[model, "all", "ndcg_at_10"] - rows[part, "all", "ndcg_at_10"])
+        assert low < value < high
+
+
 def test_comparing_again_replaces_the_rows(nights: Nights) -> None:
     for _ in range(2):
         nights.equal.compare()

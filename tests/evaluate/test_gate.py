@@ -115,6 +115,36 @@ def test_low_coverage_is_held_back(home: Home) -> None:
     assert "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO=0.395 lets it pass" in message
 
 
+def below(part: str, ours: float, theirs: float, at_least: float) -> list[MetricRow]:
+    """Return the rows of lists whose NDCG@10 is below that of a part by at least this amount."""
+    ends = {"": ours - theirs, "_low": 2 * (ours - theirs) + at_least, "_high": -at_least}
+    differences = (
+        MetricRow("ordinal", "holdout", f"against={part}", f"ndcg_at_10_difference{end}", value)
+        for end, value in ends.items()
+    )
+    figures = (
+        MetricRow(model, "holdout", "all", "ndcg_at_10", value) for model, value in (("ordinal", ours), (part, theirs))
+    )
+    return [*metric_rows(), *figures, *differences]
+
+
+@pytest.mark.parametrize(("part", "name"), [("popularity", "the most rated movies"), ("ease", "EASE alone")])
+def test_lists_below_their_parts_are_held_back_on_a_first_night(home: Home, part: str, name: str) -> None:
+    message = reason(home, below(part, 0.2667, 0.3567, 0.00487))
+    assert (
+        f"ordinal is held back: holdout NDCG@10 0.2667 is worse than 0.3567, that of lists of {name}, by 0.0900 (at "
+        "least 0.0049); the limit is 0 (RECSYS_GATE__MAX_NDCG_BELOW_PARTS=0.0049 lets it pass)"
+    ) in message
+    assert message.count("lets it pass") == 1
+    assert reason(home, below(part, 0.2667, 0.3567, 0.00487), GateConfig(max_ndcg_below_parts=0.0049)) == ""
+
+
+def test_lists_below_their_parts_within_chance_pass(home: Home) -> None:
+    assert reason(home, below("popularity", 0.31, 0.32, -0.001)) == ""
+    assert reason(home, below("popularity", 0.31, 0.31, 0.0)) == ""
+    assert "(at least nan); the limit is 0 (no limit lets it pass)" in reason(home, below("ease", 0.3, 0.31, math.nan))
+
+
 def against(coverage: tuple[float, float] = (0.2, 0.2), **low: float) -> Comparison:
     """Return a comparison in which tonight's model is worse by at least these amounts."""
     low = {"mae": 0.0, "ndcg": 0.0, "Drama": 0.0, "Horror": 0.0} | low

@@ -5,7 +5,7 @@ import torch
 
 from recsys.encode.features import NO_FEATURES, Feature, Features
 from recsys.encode.vocabulary import Vocabulary
-from recsys.evaluate.lists import gather_catalogue, judge_lists
+from recsys.evaluate.lists import ListQuality, compare_lists, gather_catalogue, judge_lists
 from recsys.evaluate.slices import measure_list_slices
 from recsys.metrics.bootstrap import bootstrap_interval
 from recsys.metrics.lists import list_metrics, user_metrics
@@ -67,6 +67,35 @@ def test_metrics_of_all_lists_and_intervals_of_the_network() -> None:
         interval = (network[f"{name}_low"], network[f"{name}_high"])
         assert interval == bootstrap_interval(users["network"][name].to_numpy(), seed=7)
     assert quality.slices == measure_list_slices(users["network"], TRAIN, VOCABULARY, features)
+
+
+def test_the_networks_lists_are_compared_with_others_user_by_user() -> None:
+    """Of 40 users, the first 30 find their movie in second place, and in first place of the most rated movies."""
+    users = range(1, 41)
+    relevant = pl.DataFrame({"user_id": users, "movie_id": [1] * 40})
+    first_two = {"first": (1, 2), "second": (2, 1)}
+    lists = {
+        name: pl.DataFrame(
+            [(user, rank, movie) for user in users for rank, movie in enumerate(first_two[which(user)], start=1)],
+            ["user_id", "rank", "movie_id"],
+            orient="row",
+        )
+        for name, which in {
+            "network": lambda user: "second" if user <= 30 else "first",
+            "popularity": lambda user: "first",
+            "ease": lambda user: "second" if user <= 30 else "first",
+        }.items()
+    }
+    metrics = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
+    quality = ListQuality({}, {}, metrics)
+    popular, ease = compare_lists(quality, ("popularity", "ease", "als"), error_rate=0.01, seed=0)
+    loss = 30 / 40 * (1 / np.log2(3) - 1)
+    assert (popular.metric, popular.slice) == ("ndcg_at_10", "popularity")
+    assert popular.value == pytest.approx(loss)
+    assert popular.low < loss < popular.high < 0
+    assert (ease.slice, ease.value, ease.low, ease.high) == ("ease", 0, 0, 0)
+    few = ListQuality({}, {}, {name: frame[:19] for name, frame in metrics.items()})
+    assert compare_lists(few, ("popularity",), error_rate=0.01, seed=0) == ()
 
 
 def test_without_relevant_movies_there_are_neither_intervals_nor_slices() -> None:
