@@ -11,7 +11,7 @@ import torch
 from recsys.checks.check import Checked
 from recsys.encode.features import fit_features
 from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
-from recsys.evaluate.gate import AGAINST, PARTS
+from recsys.evaluate.gate import PARTS
 from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
 from recsys.evaluate.lists import compare_lists
 from recsys.files import read_json, read_table, write_json
@@ -34,11 +34,12 @@ from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
 from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
-from recsys.train.choose import Choice, Learner, check_rates, choose_trained, learn
+from recsys.train.choose import Choice, Learner, choose_trained, learn
 from recsys.train.saved_model import SavedModel, load_model, save_model
+from recsys.train.tuned import check_rates
 from recsys.warehouse.build import Tonight
 from recsys.warehouse.lookup import find_lists, find_served
-from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
+from recsys.warehouse.outcome import AGAINST, TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights with equal values should have equal lists
@@ -201,6 +202,7 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
     has_same_inputs = all(served[name] == getattr(outcome, name) for name in INPUTS)
     if is_another and has_same_inputs and serves_the_same(run.home, tonight):
         reason = f"the lists are the same as those of run {served['run_id']}, which is served"
+        reason = "; ".join((reason, *([outcome.reason] if outcome.reason else [])))
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
         logger.info("the tables are left unchanged: %s", reason)
         return Published(outcome.verdict, reason, record(outcome, run.home, tonight.metrics, tonight.quarantine))

@@ -335,7 +335,7 @@ comment on column runs.code_version is 'Version of recsys.';
 comment on column runs.verdict is
     'Result of the run: published; unchanged (equal lists were already served); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were restored); released (nights may publish again after a rollback); data refused; held back; or failed.';
 comment on column runs.reason is
-    'The reason why nothing was published. For a run published despite the gate: the message of the gate. For a rollback: the restored run. Otherwise null.';
+    'The reason why nothing was published. For a run that published: what was unusual, such as limits of the gate that it broke, a champion that could not be compared, or a network that was left out; otherwise null. For a rollback: the restored run.';
 comment on column runs.published is 'True if the lists of the run were served at any time.';
 comment on column runs.champion is
     'The run that was served at that time and whose model was evaluated for comparison; null if there was none.';
@@ -365,9 +365,9 @@ create table metrics (
 
 comment on table metrics is 'Metrics of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'The run; see runs.';
-comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); or snapshot (the data itself).';
+comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); best (the same for an earlier one that is better); or snapshot (the data itself).';
 comment on column metrics.split is 'The data of the measurement: validation or holdout ratings (holdout_time or holdout_last if the newest ratings were held out); tonight (the published lists); or source (all ratings that were read).';
-comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=popularity or against=ease (the lists compared with other lists); against=champion (the rows of the comparison with the champion); or a slice of these, such as against=champion genre=Drama.';
+comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=popularity or against=ease (the lists compared with other lists); against=champion or against=best (the rows of the comparison with these); or a slice of these, such as against=champion genre=Drama.';
 comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the other model or lists that the slice names; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
 comment on column metrics.value is 'Value of the metric: in stars for mae and rmse, in bits for novelty, in seconds for names that end in seconds, otherwise without unit.';
 

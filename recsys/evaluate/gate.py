@@ -11,13 +11,12 @@ from recsys.home import Run
 from recsys.metrics.differences import Comparison, Difference
 from recsys.settings import GateConfig
 from recsys.warehouse.lookup import find_held
-from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.outcome import AGAINST, MetricRow
 
 logger = logging.getLogger(__name__)
 
 DIGITS = 4  # decimal places of the limits that messages suggest
 
-AGAINST = "against="  # starts the slice of a difference between tonight's lists and other lists or models
 PARTS = {"popularity": "the most rated movies", "ease": "EASE alone"}  # lists that tonight's must not be worse than
 
 Figures = dict[tuple[str, str], float]  # by model and metric
@@ -47,15 +46,19 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
     of_holdout = [row for row in on_holdout if row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
+    best = comparison.best
     broken = [
         *_after_rollback(run),
         *_find_broken(figures, network, config),
         *_find_worse_lists(on_holdout, figures, network, config.max_ndcg_below_parts),
         *find_regressions(comparison, config),
+        *(find_regressions(best, config, " (the best of the last published ones)") if best else ()),
     ]
     found = {
         "champion": comparison.champion,
+        "best": best.champion if best else None,
         "not_compared": comparison.why_not,
+        "uncompared": {one.uncompared: one.why_not for one in (comparison, best) if one and one.uncompared},
         "broken": [one.what for one in broken],
         "forced": bool(broken) and config.force_publish,
     }
@@ -122,9 +125,12 @@ def _find_worse_lists(
             )
 
 
-def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yields regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage beyond the limit."""
-    champion = f"run {comparison.champion}"
+def find_regressions(comparison: Comparison, config: GateConfig, which: str = "") -> Iterator[BrokenLimit]:
+    """Yields regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage beyond the limit.
+
+    `which` is added to the name of the run in messages.
+    """
+    champion = f"run {comparison.champion}{which}"
     for one in comparison.overall:
         if one.metric == "mae_median" and not one.low <= config.max_mae_regression:
             yield _worse("holdout MAE", one, champion, config.max_mae_regression, "MAX_MAE_REGRESSION")

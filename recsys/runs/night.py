@@ -86,10 +86,8 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     checked = _read(run.findings, {})
     choice = _read(run.choice, {})
     gate = _read(run.gate, {})
-    if verdict == "published" and gate.get("forced"):
-        reason = f"published against the gate: {'; '.join(gate['broken'])}"
-    if verdict == "published" and not reason and (failure := read_failure(run)):
-        reason = f"resumed after it had failed: {failure}"
+    if verdict == "published":
+        reason = "; ".join((*([reason] if reason else []), *_list_notes(run, gate, choice))) or None
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
         run_id=run.run_id,
@@ -107,6 +105,18 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
         champion=gate.get("champion"),
         seconds=_read(run.steps, {}),
     )
+
+
+def _list_notes(run: Run, gate: dict[str, Any], choice: dict[str, Any]) -> Iterator[str]:
+    """What somebody should know about a run that succeeded."""
+    if gate.get("forced"):
+        yield f"published against the gate: {'; '.join(gate['broken'])}"
+    elif failure := read_failure(run):
+        yield f"resumed after it had failed: {failure}"
+    for run_id, why_not in gate.get("uncompared", {}).items():
+        yield f"not compared with run {run_id}, which was published before: {why_not}"
+    for name, failure in choice.get("failures", {}).items():
+        yield f"the candidate {name} was left out: {failure}"
 
 
 @contextmanager

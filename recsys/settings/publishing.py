@@ -54,6 +54,13 @@ class GateConfig(Config):
     min_coverage_ratio: float = Field(
         0.7, ge=0, description="Minimum coverage@10, relative to the champion's. Seeds differ by a few percent."
     )
+    best_of: int = Field(
+        30,
+        ge=1,
+        description="Number of published runs with the best of which tonight's is compared, too, so that losses below "
+        "the allowances do not add up: within a month of nights, at most one allowance is lost. The best one keeps its "
+        "model. 1: only the served run.",
+    )
     false_refusals: float = Field(
         0.01,
         ge=0.001,

@@ -52,8 +52,13 @@ def open_served(run: Run) -> Run:
     published = find_published(run.home, tonight["dataset"])
     if published is None:
         raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
-    served = _reopen(published[0], run)
-    _check_not_newer(read_json(served.findings), tonight, served)
+    return open_published(published[0], run)
+
+
+def open_published(run_id: str, run: Run) -> Run:
+    """Opens a published run on the same dataset. Raises: as `open_served`."""
+    served = _reopen(run_id, run)
+    _check_not_newer(read_json(served.findings), read_json(run.findings), served)
     return served
 
 

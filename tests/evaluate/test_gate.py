@@ -223,11 +223,27 @@ def test_the_findings_are_written_to_gate_json(home: Home) -> None:
     run = make_run(home)
     assert reason(home, metric_rows()) == ""
     why = "no run has published yet"
-    assert read_json(run.gate) == {"champion": None, "not_compared": why, "broken": [], "forced": False}
+    nothing = {"champion": None, "best": None, "uncompared": {}, "broken": [], "forced": False}
+    assert read_json(run.gate) == nothing | {"not_compared": why}
     assert reason(home, metric_rows(mae_median=1.0), CONFIG, against()) != ""
     broken = ["holdout MAE 1.0000 stars is above the gate 0.9000"]
-    kept = {"champion": "20261120T030000Z", "not_compared": None, "broken": broken, "forced": False}
-    assert read_json(run.gate) == kept
+    assert read_json(run.gate) == nothing | {"champion": "20261120T030000Z", "not_compared": None, "broken": broken}
+
+
+def test_a_regression_from_the_best_of_the_last_runs_is_held_back(home: Home) -> None:
+    """Each night may lose less than the allowance, but not all of them together."""
+    run, best = make_run(home), replace(against(mae=0.006), champion="20261101T030000Z")
+    message = reason(home, metric_rows(), CONFIG, replace(against(mae=0.001), best=best))
+    assert (
+        "holdout MAE is worse than that of run 20261101T030000Z (the best of the last published ones) by 0.0080 (at "
+        "least 0.0060); the limit is 0.005 (RECSYS_GATE__MAX_MAE_REGRESSION=0.006 lets it pass)"
+    ) in message
+    assert message.count("lets it pass") == 1
+    gate = read_json(run.gate)
+    assert (gate["champion"], gate["best"]) == ("20261120T030000Z", "20261101T030000Z")
+    lost = Comparison(why_not="its files are gone", uncompared="20261101T030000Z")
+    assert reason(home, metric_rows(), CONFIG, replace(against(), best=lost)) == ""
+    assert read_json(run.gate)["uncompared"] == {"20261101T030000Z": "its files are gone"}
 
 
 def test_force_publish_logs_the_exceeded_limits(home: Home, caplog: pytest.LogCaptureFixture) -> None:

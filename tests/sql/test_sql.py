@@ -405,6 +405,21 @@ CASES = {
         expected=[(1, "Big", 1988, [], 0.75), (2, "Ran", None, ["Drama", "War"], 0.5)],
     ),
     "known_users": Case(given={"users": USERS}, params={"user_id": 3}, expected=[(2, 1, 2, False)]),
+    # r1 had no champion, slices of r2 do not count, too few users of r3 had a relevant movie.
+    "losses": Case(
+        given={
+            "runs": [run("r1"), (*run("r2")[:-1], "r1"), (*run("r3")[:-1], "r1")],
+            "metrics": [
+                ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference", 0.25),
+                ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference_low", 0.125),
+                ("r2", "ordinal", "holdout", "against=champion", "ndcg_at_10_difference", 0.5),
+                ("r2", "ordinal", "holdout", "against=champion genre=War", "mae_median_difference", 9.0),
+                ("r2", "ordinal", "holdout", "against=best", "mae_median_difference", 9.0),
+                ("r3", "ordinal", "holdout_time", "against=champion", "mae_median_difference", -0.25),
+            ],
+        },
+        expected=[("r2", "r1", 0.25, -0.5), ("r3", "r1", -0.25, 0.0)],
+    ),
     "list_runs": Case(
         given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
     ),
