@@ -137,7 +137,7 @@ create macro recommendations_as_of(moment) as table
 with
 
 newest as (
-    select arg_max(run_id, (as_of, run_id)) as run_id
+    select arg_max(run_id, (as_of, rowid)) as run_id
     from recommendation_history
     where as_of <= moment::timestamptz
 )
@@ -155,26 +155,27 @@ semi join newest using (run_id);
 comment on macro table recommendations_as_of is
     'recommendations_as_of(moment): the lists of the run with the latest as_of up to that time, from recommendation_history. If the file is attached under another name, add that name to search_path first.';
 
--- Of two runs with the same as_of, the later run counts as newer.
+-- Of two runs with the same as_of, the one that ended later counts as newer; its rows are behind those of the other.
 create view recommendation_changes as
 with
 
 runs_kept as (
-    select distinct run_id, as_of
+    select run_id, as_of, min(rowid) as place
     from recommendation_history
+    group by run_id, as_of
 ),
 
 served as (
-    select runs_kept.run_id, runs_kept.as_of
+    select runs_kept.run_id, runs_kept.as_of, runs_kept.place
     from runs_kept
     where runs_kept.run_id = (select any_value(run_id) from recommendations)
 ),
 
 earlier as (
-    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.run_id)) as run_id
+    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.place)) as run_id
     from runs_kept
     cross join served
-    where (runs_kept.as_of, runs_kept.run_id) < (served.as_of, served.run_id)
+    where (runs_kept.as_of, runs_kept.place) < (served.as_of, served.place)
 ),
 
 now as (
@@ -322,8 +323,8 @@ create table runs (
 );
 
 comment on table runs is
-    'Every run, including those that published nothing; one row per run_id. Columns are null if the run ended before their value was known.';
-comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z; sorts by time.';
+    'Every run, including those that published nothing; one row per run_id, in the order in which they ended (rowid), whatever the clock said. Columns are null if the run ended before their value was known.';
+comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z.';
 comment on column runs.as_of is 'The run used only ratings before this time.';
 comment on column runs.started_at is 'Start of the run.';
 comment on column runs.finished_at is 'Time at which the verdict was reached.';

@@ -4,6 +4,8 @@ import logging
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.files import read_json
@@ -63,9 +65,10 @@ def open_published(run_id: str, run: Run) -> Run:
 
 
 def _reopen(run_id: str, run: Run) -> Run:
-    served, forgotten = run.home.run(run_id), read_forgotten(run.home)
-    if forgotten.newest and forgotten.newest >= served.started_at:
-        raise ModelError(f"run {run_id} was trained on users who asked to be forgotten at {forgotten.newest}")
+    served, forgotten = run.home.run(run_id), read_forgotten(run.home).user_ids
+    n_learned = int(np.isin(Vocabulary.load(served.vocabulary).user_ids, forgotten).sum()) if forgotten else 0
+    if n_learned:
+        raise ModelError(f"run {run_id} was trained on users who asked to be forgotten since: {n_learned} of them")
     return served
 
 

@@ -8,16 +8,15 @@ therefore compact, and its tables and its format are always those of this versio
 """
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import sql
@@ -48,7 +47,7 @@ NO_LISTS = "(from recommendations limit 0)"
 
 Counts = dict[str, int]  # rows by table
 Hashed = tuple[int, int | None]  # number of rows, and the sum of their hashes; None without rows
-RunKey = tuple[datetime, str]  # as_of and run_id; runs are sorted by it
+RunKey = tuple[datetime, float, str]  # as_of, place in `runs` and run_id; runs are sorted by it
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class NextFile:
     home: Home
     stored: frozenset[str]  # tables of the present file
     forgotten: Forgotten
+    added: list[Path] = field(default_factory=list)  # records of runs that the next file has, and this one lacks
 
     def keep(self, tables: Iterable[str]) -> None:
         """Copies tables of the present file, without the users who asked to be forgotten."""
@@ -107,7 +107,7 @@ class NextFile:
         """A select of the rows of a table that the next file gets. Only `quarantine` loses rows of old runs."""
         if table != "quarantine" or "runs" not in self.stored:
             return f"from present.{table}"
-        newest = f"select run_id from present.runs order by run_id desc limit {QUARANTINE_RUNS}"
+        newest = f"select run_id from present.runs order by rowid desc limit {QUARANTINE_RUNS}"
         return f"from present.quarantine where run_id in ({newest})"
 
     def _is_stored(self, table: str) -> bool:
@@ -122,13 +122,15 @@ class NextFile:
         rows = rows.filter(self.forgotten.condition(table, rows.columns)).project(self.forgotten.projection(table))
         self.connection.execute(f"insert into {table} by name {rows.sql_query()}", params)
 
-    def write_history(self, this_run: RunKey, tonight: Tonight) -> None:
+    def write_history(self, outcome: Outcome, tonight: Tonight) -> None:
         """Writes the lists of this run, of the served run and of the runs with the latest as_of, sorted by as_of."""
-        others = sorted(key for key in self._runs_in_history() if key != this_run)
+        assert outcome.as_of
+        this_run = (outcome.as_of, math.inf, outcome.run_id)  # it ends last
+        others = sorted(key for key in self._runs_in_history() if key[2] != outcome.run_id)
         latest = sorted([*others, this_run])[-tonight.history_runs :]
         served = self.run_served()
-        for key in sorted({*latest, this_run, *(key for key in others if key[1] == served)}):
-            as_of, run_id = key
+        for key in sorted({*latest, this_run, *(key for key in others if key[2] == served)}):
+            as_of, _, run_id = key
             if key != this_run:
                 with _read_errors(self.home):
                     self.insert(LISTS, f"from present.{LISTS} where run_id = $run_id", run_id=run_id)
@@ -164,7 +166,10 @@ class NextFile:
     def _runs_in_history(self) -> list[RunKey]:
         if LISTS not in self.stored:
             return []
-        return self.connection.sql(f"select distinct as_of, run_id from present.{LISTS}").fetchall()
+        return self.connection.sql(
+            f"select distinct lists.as_of, coalesce(runs.rowid, -1), lists.run_id from present.{LISTS} as lists "
+            "left join present.runs using (run_id)"
+        ).fetchall()
 
 
 @contextmanager
@@ -263,34 +268,6 @@ def write_copies(connection: DuckDBPyConnection, folder: Path) -> None:
     for table in SERVED:
         with replacing(folder / f"{table}.parquet") as aside:
             connection.table(table).write_parquet(str(aside), compression="zstd")
-
-
-def write_run(
-    connection: DuckDBPyConnection, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None
-) -> None:
-    """Writes the records of a run. Existing rows of the same run are replaced, so a repeated run leaves one row."""
-    row = asdict(outcome)
-    steps: dict[str, float] = row.pop("seconds")
-    _upsert(connection, "runs", row)
-    connection.execute("delete from run_steps where run_id = $run_id", {"run_id": outcome.run_id})
-    for step, seconds in steps.items():
-        _upsert(connection, "run_steps", {"run_id": outcome.run_id, "step": step, "seconds": seconds})
-    measured = pa.Table.from_pylist([{"run_id": outcome.run_id, **asdict(metric)} for metric in metrics])
-    if len(measured):  # hundreds of rows: one statement per row would take longer than writing the rest of the file
-        connection.register("measured", measured)
-        connection.execute("insert or replace into metrics by name select * from measured")
-        connection.unregister("measured")
-    if quarantine:
-        connection.execute("delete from quarantine where run_id = $run_id", {"run_id": outcome.run_id})
-        connection.execute(
-            "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
-            {"run_id": outcome.run_id, "path": exact(quarantine)},
-        )
-
-
-def _upsert(connection: DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
-    places = ", ".join(f"${column}" for column in row)
-    connection.execute(f"insert or replace into {table} ({', '.join(row)}) values ({places})", row)
 
 
 def count_rows(connection: DuckDBPyConnection) -> Counts:

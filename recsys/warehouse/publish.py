@@ -36,10 +36,10 @@ from recsys.warehouse.build import (
     new_file,
     present_file,
     write_copies,
-    write_run,
     write_served,
 )
 from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.records import list_missed, write_run
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate =
         file.keep(RECORDS)
         write_served(file.connection, outcome.run_id, tonight)
         measured = measure(file.connection, outcome, tonight, file.lists_before(outcome))
-        file.write_history((outcome.as_of, outcome.run_id), tonight)
-        write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
+        file.write_history(outcome, tonight)
+        _write_run(file, outcome, (*tonight.metrics, *measured), tonight.quarantine)
         if tonight.copies:
             write_copies(file.connection, tonight.copies)
         return count_rows(file.connection)
@@ -91,8 +91,8 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
         _audit_of(outcome.run_id, tonight, validate)(temporary)
         with _next_file(home, tonight) as file:
             file.keep((*SERVED, *RECORDS))
-            file.write_history((outcome.as_of, outcome.run_id), tonight)
-            write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
+            file.write_history(outcome, tonight)
+            _write_run(file, outcome, (*tonight.metrics, *measured), tonight.quarantine)
             return count_rows(file.connection)
     finally:
         _remove_leftovers(home)
@@ -115,7 +115,7 @@ def restore(outcome: Outcome, target: Run, home: Home, validate: Validate = run_
         file.keep((*RECORDS, LISTS))
         for table, path in copies.items():
             file.insert(table, "from read_parquet($path)", path=exact(path))
-        write_run(file.connection, outcome, (), None)
+        _write_run(file, outcome, (), None)
         return count_rows(file.connection)
 
 
@@ -139,13 +139,22 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
     assert not outcome.published
     with _next_file(home) as file:
         file.keep(TABLES)
-        write_run(file.connection, outcome, metrics, quarantine)
+        _write_run(file, outcome, metrics, quarantine)
         file.connection.execute(
             "update runs set published = true "
             "where run_id = $run_id and run_id in (select run_id from recommendations)",
             {"run_id": outcome.run_id},
         )
         return count_rows(file.connection)
+
+
+def _write_run(file: NextFile, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None) -> None:
+    """Writes the records of a run, after those of runs that could not be added when they ended."""
+    for path, missed in list_missed(file.home):
+        if missed.run_id != outcome.run_id:
+            write_run(file.connection, missed, (), None)
+        file.added.append(path)
+    write_run(file.connection, outcome, metrics, quarantine)
 
 
 def serves_the_same(home: Home, tonight: Tonight) -> bool:
@@ -199,6 +208,8 @@ def _next_file(
             if check:
                 check(aside)
             _remove_foreign_log(home)
+        for path in file.added:
+            path.unlink(missing_ok=True)
     finally:
         _remove_leftovers(home)
 

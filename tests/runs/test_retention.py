@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.files import write_json
 from recsys.home import Home, Run
 from recsys.runs.resume import find_last, find_unfinished, is_unfinished, mark_ended, read_failure, read_step
 from recsys.runs.retention import retain_runs
@@ -52,6 +53,17 @@ def home(published: Home, home: Home) -> Home:
     """A copy of `published`."""
     shutil.copytree(published.root, home.root)
     return home
+
+
+def test_a_run_in_the_future_is_not_the_newest(home: Home) -> None:
+    """The clock was ahead in the second night; it is the fourth from the end, and loses its models."""
+    ahead = home.run("20280101T030000Z")
+    home.run(PUBLISHED[1]).folder.rename(ahead.folder)
+    for number, run in enumerate((*map(home.run, (HELD_BACK, PUBLISHED[0])), ahead, *map(home.run, PUBLISHED[2:]))):
+        write_json(run.config, {"number": number})
+    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=3), GateConfig())
+    assert not ahead.split.exists()
+    assert home.run(PUBLISHED[2]).split.exists()
 
 
 def kept(home: Home) -> dict[str, set[str]]:
