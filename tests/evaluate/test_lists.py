@@ -73,18 +73,10 @@ def test_the_networks_lists_are_compared_with_others_user_by_user() -> None:
     """Of 40 users, the first 30 find their movie in second place, and in first place of the most rated movies."""
     users = range(1, 41)
     relevant = pl.DataFrame({"user_id": users, "movie_id": [1] * 40})
-    first_two = {"first": (1, 2), "second": (2, 1)}
+    second = {"network": 30, "popularity": 0, "ease": 30}  # the first users, who find their movie in second place
     lists = {
-        name: pl.DataFrame(
-            [(user, rank, movie) for user in users for rank, movie in enumerate(first_two[which(user)], start=1)],
-            ["user_id", "rank", "movie_id"],
-            orient="row",
-        )
-        for name, which in {
-            "network": lambda user: "second" if user <= 30 else "first",
-            "popularity": lambda user: "first",
-            "ease": lambda user: "second" if user <= 30 else "first",
-        }.items()
+        name: pl.DataFrame({"user_id": users, "rank": [2 if user <= n_second else 1 for user in users], "movie_id": 1})
+        for name, n_second in second.items()
     }
     metrics = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
     quality = ListQuality({}, {}, metrics)
