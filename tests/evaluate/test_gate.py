@@ -223,7 +223,7 @@ def test_the_findings_are_written_to_gate_json(home: Home) -> None:
     run = make_run(home)
     assert reason(home, metric_rows()) == ""
     why = "no run has published yet"
-    nothing = {"champion": None, "best": None, "uncompared": {}, "broken": [], "forced": False}
+    nothing: dict[str, Any] = {"champion": None, "best": None, "uncompared": {}, "broken": [], "forced": False}
     assert read_json(run.gate) == nothing | {"not_compared": why}
     assert reason(home, metric_rows(mae_median=1.0), CONFIG, against()) != ""
     broken = ["holdout MAE 1.0000 stars is above the gate 0.9000"]
