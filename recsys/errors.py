@@ -9,6 +9,7 @@
     ├── ModelError          exit 1   training diverged, or a saved model cannot be used
     ├── GateHeld            exit 4   tonight's model is not good enough to replace last night's table
     ├── PublishError        exit 1   the tables about to be published failed their audit
+    ├── DiskFull            exit 1   the disk of the home is full
     ├── NotPublished        exit 1   the queried tables do not exist yet
     └── HomeBusy            exit 1   another process is using the same home or folder
 
@@ -61,6 +62,10 @@ class GateHeld(RecsysError):
 
 
 class PublishError(RecsysError):
+    pass
+
+
+class DiskFull(RecsysError):
     pass
 
 

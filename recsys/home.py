@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named after its start in UTC, so that names sort by time
+RUN_ID = "%Y%m%dT%H%M%SZ"  # a run is named after its start in UTC
 RUN_NAME = re.compile(r"\d{8}T\d{6}Z(-[0-9a-f]+)?(-check)?")
 
 
@@ -75,7 +75,10 @@ class Home:
         return Run(run_id, started_at, self)
 
     def list_runs(self) -> "list[Run]":
-        """Returns the runs that have a folder, oldest first; folders with other names are left out."""
+        """Returns the runs that have a folder, sorted by name; folders with other names are left out.
+
+        If the clock was wrong once, this is not the order in which they ran; see `recsys.runs.resume.list_newest`.
+        """
         return [self.run(path.name) for path in self._run_folders() if is_run_name(path.name)]
 
     def list_strays(self) -> list[Path]:
@@ -91,6 +94,11 @@ class Home:
         return self.root / ".night.lock"
 
     @property
+    def reserve(self) -> Path:
+        """Takes space that is freed for the record of a night if the disk is full."""
+        return self.root / ".reserve"
+
+    @property
     def last_late_alert(self) -> Path:
         """The missing night that the last alert reported."""
         return self.root / ".late.json"
@@ -103,7 +111,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Run:
-    """One night: its name and its folder. `run_id` is its start in UTC, e.g. `20261121T030000Z`, and sorts by time."""
+    """One night: its name and its folder. `run_id` is its start in UTC, e.g. `20261121T030000Z`."""
 
     run_id: str
     started_at: datetime  # UTC
@@ -127,6 +135,11 @@ class Run:
     def ended(self) -> Path:
         """The outcome of the run. Missing while the run is in progress, and after a kill."""
         return self.folder / "ended.json"
+
+    @property
+    def unrecorded(self) -> Path:
+        """The row in `runs` of a run that could not be added to the warehouse; the next run adds it."""
+        return self.folder / "unrecorded.json"
 
     @property
     def underway(self) -> Path:
@@ -229,8 +242,8 @@ class Run:
     def records(self) -> tuple[Path, ...]:
         """The small files that are kept longer than the models: settings, results, and what a rollback restores."""
         return (
-            *(self.config, self.inputs, self.ended, self.digests, self.metrics, self.steps, self.log, self.gate),
-            *(self.validation, self.served),
+            *(self.config, self.inputs, self.ended, self.unrecorded, self.digests, self.metrics, self.steps, self.log),
+            *(self.gate, self.validation, self.served),
         )
 
     @property

@@ -75,5 +75,5 @@ def run_night(
         lists = do(SCORE, tonight_model, weights, rules, checked, learner, run, settings)
         published = do(PUBLISH, lists, checked, run, settings)
         do(RETAIN_SNAPSHOTS, raw, run, settings.snapshots)
-        do(RETAIN_RUNS, run, settings.history)
+        do(RETAIN_RUNS, run, settings.history, settings.gate)
         return do(REPORT, run, published)

@@ -1,7 +1,7 @@
 """The steps of a night from the checked ratings to the published tables. Each step reads files and writes files."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from recsys.encode.features import fit_features
 from recsys.encode.films import find_films
 from recsys.encode.vocabulary import FILMS
 from recsys.encode.vocabulary import fit_vocabulary as vocabulary_of
+from recsys.evaluate.gate import PARTS
 from recsys.evaluate.holdout import measure_details, measure_errors, measure_lists
+from recsys.evaluate.lists import compare_lists
 from recsys.files import read_json, read_table, write_json
 from recsys.home import Run
 from recsys.metrics.churn import churn
+from recsys.metrics.differences import Difference
 from recsys.models import RatingNetwork
 from recsys.rank.eligibility import compile_rules
 from recsys.rank.fit import fit_ranker, learn_weights
@@ -33,11 +36,12 @@ from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
 from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
-from recsys.train.choose import Choice, Learner, check_rates, choose_trained, learn
+from recsys.train.choose import Choice, Learner, choose_trained, learn
 from recsys.train.saved_model import SavedModel, load_model, save_model
+from recsys.train.tuned import check_rates
 from recsys.warehouse.build import Tonight
 from recsys.warehouse.lookup import find_lists, find_served
-from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
+from recsys.warehouse.outcome import AGAINST, TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights with equal values should have equal lists
@@ -137,6 +141,7 @@ def evaluate(
         *_metric_rows(lists.metrics, name, choice.model),
         *_slice_rows(details, name, choice.model),
         *_slice_rows(lists.slices, name, choice.model),
+        *_difference_rows(compare_lists(lists, PARTS, settings.gate.false_refusals, learner.seed), name, choice.model),
     )
     write_metrics(run, "evaluate", rows)
     return rows
@@ -205,6 +210,7 @@ def publish_lists(lists: Path, checked: Checked, run: Run, settings: Settings) -
     has_same_inputs = all(served[name] == getattr(outcome, name) for name in INPUTS)
     if is_another and has_same_inputs and serves_the_same(run.home, tonight):
         reason = f"the lists are the same as those of run {served['run_id']}, which is served"
+        reason = "; ".join((reason, *([outcome.reason] if outcome.reason else [])))
         outcome = replace(outcome, verdict="unchanged", published=False, reason=reason)
         logger.info("the tables are left unchanged: %s", reason)
         return Published(outcome.verdict, reason, record(outcome, run.home, tonight.metrics, tonight.quarantine))
@@ -280,3 +286,10 @@ def _slice_rows(slices: dict[str, dict[str, float]], split: str, network: str) -
         for part, values in slices.items()
         for metric, value in values.items()
     ]
+
+
+def _difference_rows(differences: Iterable[Difference], split: str, network: str) -> Iterator[MetricRow]:
+    """The differences between the network's lists and other lists, with the ends of their intervals."""
+    for one in differences:
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
+            yield MetricRow(network, split, f"{AGAINST}{one.slice}", f"{one.metric}_difference{end}", value)

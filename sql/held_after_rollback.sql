@@ -3,14 +3,14 @@
 -- grain   one row, or none if nights may publish
 -- reads   runs (run_id, verdict, reason)
 -- params  none
--- ties    none: run_id is unique and sorts by time
+-- ties    none: rows of runs are in the order in which the runs ended, whatever the clock said
 with
 
 decisions as (
     select runs.run_id, runs.verdict, runs.reason
     from runs
     where runs.verdict in ('published', 'rolled back', 'released')
-    order by runs.finished_at desc, runs.run_id desc
+    order by runs.rowid desc
     limit 1
 )
 

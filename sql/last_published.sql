@@ -3,11 +3,11 @@
 -- grain   one row, or none
 -- reads   runs (run_id, dataset, snapshot, verdict), recommendations (run_id)
 -- params  $dataset varchar
--- ties    none: run_id is unique and sorts by time
+-- ties    none: rows of runs are in the order in which the runs ended, whatever the clock said
 select runs.run_id, runs.snapshot
 from runs
 where runs.dataset = $dataset and runs.published and runs.verdict <> 'rolled back'
 order by
     runs.run_id is not distinct from (select any_value(recommendations.run_id) from recommendations) desc,
-    runs.run_id desc
+    runs.rowid desc
 limit 1

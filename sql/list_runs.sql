@@ -1,9 +1,9 @@
--- list_runs: the $limit newest runs.
+-- list_runs: the $limit runs that ended last.
 --
 -- grain   one row per run_id, the newest first
 -- reads   runs (every column)
 -- params  $limit integer
--- ties    none, run_id is unique and sorts by time
+-- ties    none: rows of runs are in the order in which the runs ended, whatever the clock said
 select
     run_id,
     as_of,
@@ -20,5 +20,5 @@ select
     champion,
     ratings_path,
 from runs
-order by run_id desc
+order by runs.rowid desc
 limit $limit

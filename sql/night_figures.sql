@@ -3,20 +3,21 @@
 -- grain   one row per (run_id, model, metric), the oldest night first
 -- reads   runs (run_id, dataset, model, verdict), metrics (run_id, model, split, slice, metric, value)
 -- params  $dataset varchar, $limit integer
--- ties    none: (run_id, model, metric) is unique
+-- ties    none: (run_id, model, metric) is unique; runs are in the order in which they ended
 with
 
 nights as (
-    select runs.run_id, runs.model, runs.verdict
+    select runs.rowid as place, runs.run_id, runs.model, runs.verdict
     from runs
     where runs.dataset = $dataset
         and runs.run_id in (select metrics.run_id from metrics where metrics.metric = 'mae_median')
-    order by runs.run_id desc
+    order by runs.rowid desc
     limit $limit
 ),
 
 figures as (
     select
+        nights.place,
         nights.run_id,
         nights.verdict,
         if(metrics.model = nights.model, 'network', metrics.model) as model,
@@ -32,4 +33,4 @@ figures as (
 
 select run_id, verdict, model, metric, value
 from figures
-order by run_id, model, metric
+order by place, model, metric

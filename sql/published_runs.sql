@@ -3,7 +3,7 @@
 -- grain   one row per run_id, the newest first
 -- reads   runs (every column), recommendations (run_id)
 -- params  none
--- ties    none, run_id is unique and sorts by time
+-- ties    none: rows of runs are in the order in which the runs ended, whatever the clock said
 select
     runs.*,
     runs.run_id is not distinct from (
@@ -11,4 +11,4 @@ select
     ) as is_served,
 from runs
 where runs.published and runs.verdict <> 'rolled back'
-order by runs.run_id desc
+order by runs.rowid desc

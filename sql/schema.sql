@@ -297,7 +297,7 @@ create macro recommendations_as_of(moment) as table
 with
 
 newest as (
-    select arg_max(run_id, (as_of, run_id)) as run_id
+    select arg_max(run_id, (as_of, rowid)) as run_id
     from recommendation_history
     where as_of <= moment::timestamptz
 )
@@ -427,8 +427,8 @@ create table runs (
 );
 
 comment on table runs is
-    'Every run, including those that published nothing; one row per run_id. Columns are null if the run ended before their value was known.';
-comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z; sorts by time.';
+    'Every run, including those that published nothing; one row per run_id, in the order in which they ended (rowid), whatever the clock said. Columns are null if the run ended before their value was known.';
+comment on column runs.run_id is 'Identifies the run by its start in UTC, e.g. 20261121T030000Z.';
 comment on column runs.as_of is 'The run used only ratings before this time.';
 comment on column runs.started_at is 'Start of the run.';
 comment on column runs.finished_at is 'Time at which the verdict was reached.';
@@ -440,7 +440,7 @@ comment on column runs.code_version is 'Version of recsys.';
 comment on column runs.verdict is
     'Result of the run: published; unchanged (equal lists were already served); backfilled (an earlier night, only in recommendation_history); rolled back (the lists of another run were restored); released (nights may publish again after a rollback); data refused; held back; or failed.';
 comment on column runs.reason is
-    'The reason why nothing was published. For a run published despite the gate: the message of the gate. For a rollback: the restored run. Otherwise null.';
+    'The reason why nothing was published. For a run that published: what was unusual, such as limits of the gate that it broke, a champion that could not be compared, or a network that was left out; otherwise null. For a rollback: the restored run.';
 comment on column runs.published is 'True if the lists of the run were served at any time.';
 comment on column runs.champion is
     'The run that was served at that time and whose model was evaluated for comparison; null if there was none.';
@@ -472,10 +472,10 @@ create table metrics (
 
 comment on table metrics is 'Metrics of every run in long form; one row per (run_id, model, split, slice, metric).';
 comment on column metrics.run_id is 'The run; see runs.';
-comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); or snapshot (the data itself).';
+comment on column metrics.model is 'The model that was measured: a network; a baseline (bias, popularity, ease, als); champion (the model that was served, on rows that it was not trained on); best (the same for an earlier one that is better); or snapshot (the data itself).';
 comment on column metrics.split is 'The data of the measurement: validation or holdout ratings (holdout_time or holdout_last if the newest ratings were held out); tonight (the published lists); or source (all ratings that were read).';
-comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=champion (the rows of the comparison with the champion); or a slice of these, such as against=champion genre=Drama.';
-comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the champion; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
+comment on column metrics.slice is 'The part of the split: all; a slice such as genre=Drama; a bin of predicted probability such as predicted=0.6-0.7; the effect of a rule such as rule=blocked[0]; against=popularity or against=ease (the lists compared with other lists); against=champion or against=best (the rows of the comparison with these); or a slice of these, such as against=champion genre=Drama.';
+comment on column metrics.metric is 'Name of the metric, followed by the decoder or the cutoff, e.g. mae_median, ndcg_at_10. The suffixes _low and _high are the ends of its 95% interval over users. The suffix _difference is the value of the model minus that of the other model or lists that the slice names; the error rate of its interval is the setting gate.false_refusals. The suffix _ratio is the value of the model divided by that of the champion.';
 comment on column metrics.value is 'Value of the metric: in stars for mae and rmse, in bits for novelty, in seconds for names that end in seconds, otherwise without unit.';
 
 create table metric_names (
@@ -514,24 +514,24 @@ create view recommendation_changes as
 with
 
 runs_kept as (
-    select made.run_id, made.as_of, runs.dataset
-    from (select distinct run_id, as_of from recommendation_history) as made
+    select made.run_id, made.as_of, made.place, runs.dataset
+    from (select run_id, as_of, min(rowid) as place from recommendation_history group by run_id, as_of) as made
     left join runs using (run_id)
 ),
 
 served as (
-    select runs_kept.run_id, runs_kept.as_of, runs_kept.dataset
+    select runs_kept.run_id, runs_kept.as_of, runs_kept.place, runs_kept.dataset
     from runs_kept
     where runs_kept.run_id = (select any_value(run_id) from recommendations)
 ),
 
 earlier as (
-    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.run_id)) as run_id
+    select arg_max(runs_kept.run_id, (runs_kept.as_of, runs_kept.place)) as run_id
     from runs_kept
     cross join served
     where
         runs_kept.dataset is not distinct from served.dataset
-        and (runs_kept.as_of, runs_kept.run_id) < (served.as_of, served.run_id)
+        and (runs_kept.as_of, runs_kept.place) < (served.as_of, served.place)
 ),
 
 now as (

@@ -3,17 +3,17 @@
 -- grain   one row per part: served, last_success, last_night; a part without a run is absent
 -- reads   runs (run_id, dataset, snapshot, as_of, finished_at, verdict, reason), recommendations (run_id)
 -- params  none
--- ties    none: run_id is unique and sorts by time
+-- ties    none: rows of runs are in the order in which the runs ended, whatever the clock said
 with
 
 nights as (
-    select runs.*
+    select runs.rowid as place, runs.*
     from runs
     where runs.verdict not in ('backfilled', 'rolled back', 'released')
 ),
 
 served as (
-    select 'served' as part, runs.*
+    select 'served' as part, runs.rowid as place, runs.*
     from runs
     where runs.run_id = (select any_value(recommendations.run_id) from recommendations)
 ),
@@ -22,14 +22,14 @@ last_success as (
     select 'last_success' as part, nights.*
     from nights
     where nights.verdict in ('published', 'unchanged')
-    order by nights.finished_at desc, nights.run_id desc
+    order by nights.place desc
     limit 1
 ),
 
 last_night as (
     select 'last_night' as part, nights.*
     from nights
-    order by nights.run_id desc
+    order by nights.place desc
     limit 1
 ),
 

@@ -14,7 +14,7 @@ from recsys.models import MODELS
 from recsys.models.baselines import BASELINES
 from recsys.settings import Settings, SplitConfig, SplitKind
 from recsys.split.provided import PUBLISHED, Provided
-from recsys.train.choose import check_config
+from recsys.train.tuned import check_config
 
 Epochs = Literal["chosen", "stated"]
 

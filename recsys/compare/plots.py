@@ -75,12 +75,12 @@ def draw_learning_rates(curves: Mapping[str, LearningRateCurve], path: Path) -> 
 
 
 def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws the network and its baselines night by night. `figures` are those of `lookup.read_figures`.
+    """Draws the network and its baselines night by night, in the order of `figures`, those of `lookup.read_figures`.
 
     Published nights are dots, others are crosses.
     """
     figure = new_figure(11, 3.6)
-    nights = sorted({one["run_id"] for one in figures})
+    nights = [*dict.fromkeys(one["run_id"] for one in figures)]
     for axes, (metric, beaten, title) in zip(figure.subplots(1, 2), NIGHT_PANELS, strict=True):
         for model, of_model in (("network", metric), beaten):
             points = [one for one in figures if (one["model"], one["metric"]) == (model, of_model)]

@@ -6,6 +6,7 @@ recsys/evaluate/gate.py checks whether the differences are within their limits. 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ from recsys.files import read_json, read_table
 from recsys.home import Run
 from recsys.metrics.bootstrap import Floats
 from recsys.metrics.decode import decode_median
-from recsys.metrics.differences import Comparison, Paired, measure_differences
+from recsys.metrics.differences import MIN_USERS, Comparison, Paired, measure_differences
 from recsys.metrics.lists import N, user_metrics
 from recsys.models import RatingNetwork
 from recsys.rank.fit import fit_ranker
@@ -30,22 +31,23 @@ from recsys.rank.place import Block, block_size, rank_users
 from recsys.rank.ranker import LIKES, STARS, Ranker
 from recsys.rank.weights import Weights
 from recsys.retrieve.histories import Histories, gather_histories
+from recsys.runs.best import find_best
 from recsys.runs.metrics import write_metrics
-from recsys.settings import RankConfig, Settings
+from recsys.settings import RankConfig, Settings, SplitConfig
 from recsys.split.cut import Split
-from recsys.train.champion import open_served
+from recsys.train.champion import open_published
 from recsys.train.choose import Learner
 from recsys.train.loop import predict
 from recsys.train.saved_model import SavedModel, load_model, read_meta
-from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.lookup import find_published, read_losses
+from recsys.warehouse.outcome import AGAINST, MetricRow
 
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"  # the model name of its rows in `metrics`
-AGAINST = "against=champion"  # the slice with tonight's figures on the common rows
+BEST = "best"  # the same for an earlier champion that is better than the present one
 KEY = ["user_id", "movie_id"]
-MIN_COMMON_SHARE = 0.5  # minimum share of tonight's holdout; below it, the champion was trained with another split
-MIN_USERS = 20  # per comparison, as required by the bootstrap
+MIN_COMMON_SHARE = 0.1  # minimum share of tonight's holdout; another seed leaves a quarter
 TRUTH = "rating="  # slices by true rating are not compared, because a better model may be worse on low ratings
 
 
@@ -81,31 +83,52 @@ def compare_champion(
     (user_id, movie_id), so it holds out the same pairs every night. If the champion was trained on a row nevertheless,
     the row is left out for both models. If there is no champion, or if a comparison would be unfair, the reason is
     logged and returned.
+
+    If an earlier champion is better than the present one, it is compared in the same way, so that small losses do not
+    add up.
     """
-    holdout = read_table(split.holdout)
+    dataset = read_json(run.findings)["dataset"]
+    published = find_published(run.home, dataset)
+    if published is None:
+        logger.info("no champion: no run on %s has been published in %s yet", dataset, run.home.root)
+        return Comparison(why_not=f"no run on {dataset} has been published in {run.home.root} yet")
+    network = load_model(model, learner.vocabulary, learner.levels)
+    candidate = HoldoutModel(network, split.read_rest(), learner, weights, settings.rank)
+    asked = (candidate, read_table(split.holdout), run, settings, read_meta(model).model)
+    comparison, rows = _compare(published[0], CHAMPION, *asked)
+    best = find_best(published[0], read_losses(run.home), run.home, settings.gate)
+    if best:
+        of_best, more = _compare(best, BEST, *asked)
+        comparison, rows = replace(comparison, best=of_best), [*rows, *more]
+    write_metrics(run, "compare_champion", rows)
+    return comparison
+
+
+def _compare(
+    run_id: str, label: str, candidate: HoldoutModel, holdout: pl.DataFrame, run: Run, settings: Settings, name: str
+) -> tuple[Comparison, list[MetricRow]]:
+    """Compares with one published run; returns the result and its figures. `name` is that of tonight's network."""
+    learner = candidate.learner
     try:
         with panics_as_errors():
-            served = open_served(run)
+            served = open_published(run_id, run)
             champion = open_holdout_model(served, learner)
+            _check_split(read_json(served.config)["split"], settings.split, served)
             common = _common_rows(holdout, champion, served)
     except Exception as error:  # damaged files of another run raise anything, and must not end this night
         why_not = describe_error(error)
-        logger.warning("no comparison with the champion: %s", why_not)
+        logger.warning("no comparison with the %s: %s", label, why_not)
         logger.debug("traceback", exc_info=error)
-        return Comparison(why_not=why_not)
-    network = load_model(model, learner.vocabulary, learner.levels)
-    candidate = HoldoutModel(network, split.read_rest(), learner, weights, settings.rank)
+        return Comparison(why_not=why_not, uncompared=run_id), []
     ours, theirs = _measure_both(candidate, champion, common)
     pairs = list(_pair(ours, theirs, candidate, common, settings.gate.min_slice_users))
     comparison = Comparison(
-        champion=served.run_id,
+        champion=run_id,
         differences=measure_differences(pairs, settings.gate.false_refusals, learner.seed),
         coverage=(ours.metrics["coverage_at_10"], theirs.metrics["coverage_at_10"]),
     )
-    name, split_name = read_meta(model).model, settings.split.holdout
-    write_metrics(run, "compare_champion", _rows(comparison, ours.metrics, theirs.metrics, name, split_name))
-    logger.info("compared with run %s on %d ratings: %s", served.run_id, len(common), _describe(comparison))
-    return comparison
+    logger.info("compared with run %s on %d ratings: %s", run_id, len(common), _describe(comparison))
+    return comparison, list(_rows(comparison, ours.metrics, theirs.metrics, name, settings.split.holdout, label))
 
 
 def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
@@ -121,6 +144,15 @@ def open_holdout_model(served: Run, learner: Learner) -> HoldoutModel:
     weights, config = Weights.load(served.ranker), RankConfig.model_validate(config_of_run["rank"])
     weights.of(torch.zeros(1), (*config.retrievers, STARS, LIKES))  # LookupError if a part has no weight
     return HoldoutModel(network, Split(served.split).read_rest(), own, weights, config)
+
+
+def _check_split(theirs: dict[str, Any], ours: SplitConfig, served: Run) -> None:
+    """Random splits can be compared on the rows that both hold out. Any other must be the same.
+
+    Raises: ModelError if a model would have been trained on later ratings than the other.
+    """
+    if theirs["kind"] != ours.kind or (ours.kind != "random" and theirs != ours.model_dump(mode="json")):
+        raise ModelError(f"the split of run {served.run_id} was {theirs}, that of tonight is {ours}")
 
 
 def _common_rows(holdout: pl.DataFrame, champion: HoldoutModel, served: Run) -> pl.DataFrame:
@@ -210,19 +242,20 @@ def _pair(
 
 
 def _rows(
-    comparison: Comparison, ours: dict[str, float], theirs: dict[str, float], name: str, split: str
+    comparison: Comparison, ours: dict[str, float], theirs: dict[str, float], name: str, split: str, label: str
 ) -> Iterator[MetricRow]:
     """Yields the champion's figures, the candidate's figures on the same rows, and the differences."""
+    against = f"{AGAINST}{label}"
     for metric, value in theirs.items():
-        yield MetricRow(CHAMPION, split, "all", metric, value)
+        yield MetricRow(label, split, "all", metric, value)
     for metric, value in ours.items():
-        yield MetricRow(name, split, AGAINST, metric, value)
+        yield MetricRow(name, split, against, metric, value)
     for one in comparison.differences:
-        part = AGAINST if one.slice == "all" else f"{AGAINST} {one.slice}"
+        part = against if one.slice == "all" else f"{against} {one.slice}"
         for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
             yield MetricRow(name, split, part, f"{one.metric}_difference{end}", value)
     if comparison.coverage_ratio is not None:
-        yield MetricRow(name, split, AGAINST, "coverage_at_10_ratio", comparison.coverage_ratio)
+        yield MetricRow(name, split, against, "coverage_at_10_ratio", comparison.coverage_ratio)
 
 
 def _describe(comparison: Comparison) -> str:

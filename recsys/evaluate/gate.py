@@ -11,11 +11,13 @@ from recsys.home import Run
 from recsys.metrics.differences import Comparison, Difference
 from recsys.settings import GateConfig
 from recsys.warehouse.lookup import find_held
-from recsys.warehouse.outcome import MetricRow
+from recsys.warehouse.outcome import AGAINST, MetricRow
 
 logger = logging.getLogger(__name__)
 
 DIGITS = 4  # decimal places of the limits that messages suggest
+
+PARTS = {"popularity": "the most rated movies", "ease": "EASE alone"}  # lists that tonight's must not be worse than
 
 Figures = dict[tuple[str, str], float]  # by model and metric
 
@@ -40,13 +42,23 @@ def check_gate(metrics: Iterable[MetricRow], comparison: Comparison, run: Run, c
     Raises: GateHeld with every broken limit.
     """
     # the split is holdout, or holdout_time if the newest ratings were held out
-    of_holdout = [row for row in metrics if row.split.startswith("holdout") and row.slice == "all"]
+    on_holdout = [row for row in metrics if row.split.startswith("holdout")]
+    of_holdout = [row for row in on_holdout if row.slice == "all"]
     figures = {(row.model, row.metric): row.value for row in of_holdout}
     network = next(row.model for row in of_holdout if row.metric == "mae_median")
-    broken = [*_after_rollback(run), *_find_broken(figures, network, config), *find_regressions(comparison, config)]
+    best = comparison.best
+    broken = [
+        *_after_rollback(run),
+        *_find_broken(figures, network, config),
+        *_find_worse_lists(on_holdout, figures, network, config.max_ndcg_below_parts),
+        *find_regressions(comparison, config),
+        *(find_regressions(best, config, " (the best of the last published ones)") if best else ()),
+    ]
     found = {
         "champion": comparison.champion,
+        "best": best.champion if best else None,
         "not_compared": comparison.why_not,
+        "uncompared": {one.uncompared: one.why_not for one in (comparison, best) if one and one.uncompared},
         "broken": [one.what for one in broken],
         "forced": bool(broken) and config.force_publish,
     }
@@ -97,9 +109,28 @@ def _find_broken(figures: Figures, network: str, config: GateConfig) -> Iterator
         )
 
 
-def find_regressions(comparison: Comparison, config: GateConfig) -> Iterator[BrokenLimit]:
-    """Yields regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage beyond the limit."""
-    champion = f"run {comparison.champion}"
+def _find_worse_lists(
+    rows: Iterable[MetricRow], figures: Figures, network: str, allowed: float
+) -> Iterator[BrokenLimit]:
+    """Yields the lists that are better than tonight's by more than `allowed`, with the confidence of the interval."""
+    high = {row.slice: row.value for row in rows if row.metric == "ndcg_at_10_difference_high"}
+    for part, name in PARTS.items():
+        at_least = -high.get(f"{AGAINST}{part}", 0.0)
+        if not at_least <= allowed:
+            ours, theirs = figures[network, "ndcg_at_10"], figures[part, "ndcg_at_10"]
+            yield BrokenLimit(
+                f"holdout NDCG@10 {ours:.4f} is worse than {theirs:.4f}, that of lists of {name}, by "
+                f"{theirs - ours:.4f} (at least {at_least:.4f}); the limit is {allowed:g}",
+                _raise_limit("MAX_NDCG_BELOW_PARTS", at_least),
+            )
+
+
+def find_regressions(comparison: Comparison, config: GateConfig, which: str = "") -> Iterator[BrokenLimit]:
+    """Yields regressions whose whole bootstrap interval exceeds the limit, and a loss of coverage beyond the limit.
+
+    `which` is added to the name of the run in messages.
+    """
+    champion = f"run {comparison.champion}{which}"
     for one in comparison.overall:
         if one.metric == "mae_median" and not one.low <= config.max_mae_regression:
             yield _worse("holdout MAE", one, champion, config.max_mae_regression, "MAX_MAE_REGRESSION")

@@ -1,6 +1,8 @@
 """Measures lists from any source on the holdout: quality, confidence intervals, and quality by slice of users."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -10,19 +12,26 @@ from recsys.encode.features import Features
 from recsys.encode.vocabulary import Vocabulary
 from recsys.evaluate.slices import measure_list_slices
 from recsys.metrics.bootstrap import bootstrap_interval
+from recsys.metrics.differences import MIN_USERS, Difference, Paired, measure_differences
 from recsys.metrics.lists import Catalogue, list_metrics, metric_values, user_metrics
 from recsys.models import Interactions
 from recsys.rank.films import films_of
+
+logger = logging.getLogger(__name__)
 
 JUDGED = "network"  # the source of the lists that are measured with intervals and slices
 
 
 @dataclass(frozen=True)
 class ListQuality:
-    """Figures of lists: `metrics` by source of the lists, and `slices` of the network's lists, by slice."""
+    """Figures of lists: `metrics` by source of the lists, and `slices` of the network's lists, by slice.
+
+    `users` has the metrics of each user with a relevant movie, by source; the users and their order are the same.
+    """
 
     metrics: dict[str, dict[str, float]]
     slices: dict[str, dict[str, float]]
+    users: dict[str, pl.DataFrame] = field(compare=False)
 
 
 def judge_lists(
@@ -50,7 +59,21 @@ def judge_lists(
     users = {name: user_metrics(name_films(frame, vocabulary), relevant) for name, frame in lists.items()}
     metrics = {name: list_metrics(users[name], frame, catalogue) for name, frame in lists.items()}
     metrics[JUDGED] |= _intervals(users[JUDGED], seed)
-    return ListQuality(metrics, measure_list_slices(users[JUDGED], train, vocabulary, features))
+    return ListQuality(metrics, measure_list_slices(users[JUDGED], train, vocabulary, features), users)
+
+
+def compare_lists(quality: ListQuality, others: Iterable[str], error_rate: float, seed: int) -> tuple[Difference, ...]:
+    """Returns NDCG@10 of the network's lists minus that of each other source, with intervals as `measure_differences`.
+
+    The slice of a difference is the name of the other source. Empty if there are fewer than MIN_USERS users.
+    """
+    ndcg = {name: users["ndcg_at_10"].to_numpy() for name, users in quality.users.items()}
+    n_users = len(ndcg[JUDGED])
+    if n_users < MIN_USERS:
+        logger.info("lists of %d users on the holdout are too few for a comparison with the baselines", n_users)
+        return ()
+    pairs = [Paired("ndcg_at_10", name, ndcg[JUDGED] - ndcg[name], np.ones(n_users)) for name in others if name in ndcg]
+    return measure_differences(pairs, error_rate, seed)
 
 
 def name_films(rows: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:

@@ -97,12 +97,14 @@ def list_unclean(run: Run, forgotten: Forgotten) -> list[Path]:
     earlier runs. A run that is still served is kept until another one is published.
     """
     assert forgotten.newest
-    home, moment = run.home, forgotten.newest.strftime(RUN_ID)
+    home, moment, now = run.home, forgotten.newest.strftime(RUN_ID), datetime.now(UTC).strftime(RUN_ID)
     datasets = list(home.snapshots.glob("[!.]*"))
     snapshots = [one for folder in datasets for one in list_snapshots(folder) if not is_free_of(one, forgotten)]
     leftovers = [path for folder in datasets for path in folder.glob(f"{ASIDE}*") if is_idle(folder)]
     parsed = [path for path in home.parsed.glob("*") if not is_parsed_without(path, forgotten)]
-    earlier = [one for one in home.list_runs() if one.run_id[: len(moment)] <= moment and one.run_id != run.run_id]
+    others = [one for one in home.list_runs() if one.run_id != run.run_id]
+    # a run in the future was made when the clock was wrong, maybe before the request
+    earlier = [one for one in others if not moment < one.run_id[: len(moment)] <= now]
     in_use = find_in_use(run)
     runs = [one.folder for one in earlier if one.run_id not in in_use]
     for one in (one for one in earlier if one.run_id in in_use):

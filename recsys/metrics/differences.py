@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.metrics.bootstrap import RESAMPLES, Floats, bootstrap_ratios
 
+MIN_USERS = 20  # per comparison; with fewer, the bootstrap is unreliable
 TAIL = 10  # minimum number of resamples beyond each end of an interval; with fewer, the end would be too random
 
 
@@ -36,12 +37,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between tonight's model and the champion, or the reason why they cannot be compared."""
+    """The differences between tonight's model and the champion, or the reason why they cannot be compared.
+
+    `best` is the same for an earlier champion that is better than the present one, if there is one.
+    """
 
     champion: str | None = None  # run_id of the published model
     why_not: str | None = None
     differences: tuple[Difference, ...] = ()  # candidate minus champion
     coverage: tuple[float, float] | None = None  # coverage@10 of the candidate and of the champion
+    uncompared: str | None = None  # run_id of a published model that cannot be compared
+    best: "Comparison | None" = None
 
     @property
     def overall(self) -> list[Difference]:

@@ -3,18 +3,19 @@
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recsys.errors import HomeBusy, RecsysError, UsageError, describe_error, is_interruption
-from recsys.files import read_json, read_sealed, write_json, write_sealed
+from recsys.errors import DiskFull, HomeBusy, RecsysError, UsageError, describe_error, is_interruption
+from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
+from recsys.runs.log import logged, read_seconds
 from recsys.runs.mend import mend_served
 from recsys.runs.metrics import read_metrics
 from recsys.runs.resume import (
@@ -23,11 +24,12 @@ from recsys.runs.resume import (
     find_unfinished,
     mark_begun,
     mark_ended,
-    mark_step,
     read_failure,
+    read_number,
     read_step,
 )
 from recsys.runs.seal import seal
+from recsys.runs.space import check_space, describe_full, explain, is_full, release_reserve, reserve
 from recsys.settings import Settings
 from recsys.version import code_version
 from recsys.warehouse.outcome import Outcome
@@ -45,7 +47,7 @@ def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iter
     error is raised again. `show` is called with the run after it has ended, successfully or not.
 
     Raises: HomeBusy if another night is running on the same home; UsageError if the home cannot be written;
-    PublishError if its warehouse cannot be read, before any work is done.
+    PublishError if its warehouse cannot be read and DiskFull if its disk is too full, before any work is done.
     """
     home = Home(settings.home.absolute())
     with locked(home, "a night"):
@@ -56,10 +58,15 @@ def night(settings: Settings, show: Callable[[Run], None] | None = None) -> Iter
             mark_begun(run, inputs)
             seal(run)  # the settings and the inputs were written again
             try:
+                check_space(home)
+                reserve(home)
                 yield run
                 mark_ended(run, "succeeded")
             except BaseException as error:
-                _record_failure(run, error)
+                explained = explain(error, home)
+                _record_failure(run, explained)
+                if explained is not error:
+                    raise explained from error
                 raise
             finally:
                 seal(run)
@@ -93,10 +100,8 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     checked = _read(run.findings, {})
     choice = _read(run.choice, {})
     gate = _read(run.gate, {})
-    if verdict == "published" and gate.get("forced"):
-        reason = f"published against the gate: {'; '.join(gate['broken'])}"
-    if verdict == "published" and not reason and (failure := read_failure(run)):
-        reason = f"resumed after it had failed: {failure}"
+    if verdict == "published":
+        reason = "; ".join((*([reason] if reason else []), *_list_notes(run, gate, choice))) or None
     as_of = checked.get("as_of") or settings["as_of"]
     return Outcome(
         run_id=run.run_id,
@@ -116,6 +121,18 @@ def describe_run(run: Run, *, verdict: str, reason: str | None) -> Outcome:
     )
 
 
+def _list_notes(run: Run, gate: dict[str, Any], choice: dict[str, Any]) -> Iterator[str]:
+    """What somebody should know about a run that succeeded."""
+    if gate.get("forced"):
+        yield f"published against the gate: {'; '.join(gate['broken'])}"
+    elif failure := read_failure(run):
+        yield f"resumed after it had failed: {failure}"
+    for run_id, why_not in gate.get("uncompared", {}).items():
+        yield f"not compared with run {run_id}, which was published before: {why_not}"
+    for name, failure in choice.get("failures", {}).items():
+        yield f"the candidate {name} was left out: {failure}"
+
+
 @contextmanager
 def locked(home: Home, what: str) -> Iterator[None]:
     """Holds the home's lock for `what`. The operating system releases it when the process ends, also after a kill.
@@ -126,8 +143,7 @@ def locked(home: Home, what: str) -> Iterator[None]:
     try:
         home.root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(home.holder, {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        _write_holder(home, what)
     except Timeout:
         raise HomeBusy(
             f"{_describe_holder(home)} is running on {home.root}, and only one may run at a time. Next: wait until it "
@@ -143,6 +159,18 @@ def locked(home: Home, what: str) -> Iterator[None]:
         lock.release()
 
 
+def _write_holder(home: Home, what: str) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    try:
+        write_json(home.holder, holder)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        release_reserve(home)  # for the record of this run, which will find the disk full
+        write_json(home.holder, holder)
+
+
 def _describe_holder(home: Home) -> str:
     """Describes the holder of the lock. Its files may be missing, because it may be ending at this moment."""
     try:
@@ -155,8 +183,10 @@ def _describe_holder(home: Home) -> str:
         return "another night"
 
 
-def unwritable(home: Home, error: OSError) -> UsageError:
+def unwritable(home: Home, error: OSError) -> RecsysError:
     """The error for a home in which a folder or a file cannot be created."""
+    if is_full(error):
+        return DiskFull(describe_full(home, "not even a small file can be written"))
     where = error.filename or home.root
     return UsageError(
         f"home {home.root} cannot be written: {error.strerror or error} ({where}). Next: choose a writable folder with "
@@ -168,9 +198,10 @@ def unwritable(home: Home, error: OSError) -> UsageError:
 def _opened(home: Home, settings: Settings, suffix: str = "", unfinished: Run | None = None) -> Iterator[Run]:
     """Yields a new run, or the unfinished one, after writing its settings and opening its log."""
     run = unfinished or _open_run(home, suffix)
-    named = {"config_hash": settings.config_hash(), "code_version": code_version()}
+    number = 1 + max((read_number(one) for one in home.list_runs() if one != run), default=0)
+    named = {"number": number, "config_hash": settings.config_hash(), "code_version": code_version()}
     write_json(run.config, settings.model_dump(mode="json") | named)
-    with _logged(run):
+    with logged(run):
         if unfinished:
             done = ", ".join(read_seconds(run)) or "none"
             logger.info("resuming run %s, which did not succeed; finished steps: %s", run.run_id, done)
@@ -199,62 +230,30 @@ def _record_failure(run: Run, error: BaseException) -> None:
         error.run = run
     logger.error("the night ends: %s", verdict)
     logger.debug("reason: %s", reason)  # for night.log; the caller shows it
-    mark_ended(run, verdict, reason, counts=not is_interruption(error))
+    if isinstance(error, DiskFull):
+        release_reserve(run.home)
+    # the user has to act on the first error, so it must not be hidden
     try:
+        mark_ended(run, verdict, reason, counts=not (is_interruption(error) or isinstance(error, DiskFull)))
         outcome = describe_run(run, verdict=verdict, reason=reason)
+    except OSError as second:
+        logger.error("the end of run %s could not be written: %s", run.run_id, second)
+        return
+    try:
         record(outcome, run.home, read_metrics(run), run.quarantine if run.quarantine.exists() else None)
     except Exception as second:
-        # the user has to act on the first error, so it must not be hidden
-        logger.error("the run could not be recorded in %s: %s", run.home.warehouse, second)
+        logger.error("the run could not be recorded in %s, and the next one adds it: %s", run.home.warehouse, second)
         logger.debug("traceback", exc_info=second)
+        _keep_outcome(outcome, run)
 
 
-@contextmanager
-def _logged(run: Run) -> Iterator[None]:
-    """Copies the project's log to the run's night.log, and the seconds of each step to its steps.json."""
-    handlers = (logging.FileHandler(run.log, encoding="utf-8"), _StepSeconds(run))
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handlers[0].setFormatter(formatter)
-    project = logging.getLogger("recsys")
-    level = project.level
-    project.setLevel(logging.DEBUG)
-    for handler in handlers:
-        project.addHandler(handler)
+def _keep_outcome(outcome: Outcome, run: Run) -> None:
+    """Writes the row for the next run, which adds it to the warehouse."""
     try:
-        yield
-    finally:
-        for handler in handlers:
-            project.removeHandler(handler)
-            handler.close()
-        project.setLevel(level)
-
-
-class _StepSeconds(logging.Handler):
-    """Writes the records of `recsys.runs.step.timed`: the current step, and the seconds of each finished one."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
-        self.seconds = read_seconds(run)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if begun := getattr(record, "begun", None):
-            mark_step(self.run, begun)
-        step = getattr(record, "step", None)
-        if step is not None:
-            self.seconds[step] = round(record.__dict__["seconds"], 3)
-            write_sealed(self.run.steps, self.seconds)
+        write_json(run.unrecorded, asdict(outcome))
+    except OSError as error:
+        logger.error("%s could not be written: %s", run.unrecorded, error)
 
 
 def _read(path: Path, otherwise: Any) -> Any:
     return read_json(path) if path.exists() else otherwise
-
-
-def read_seconds(run: Run) -> dict[str, float]:
-    """The duration of each finished step; empty if they were damaged on disk."""
-    try:
-        return read_sealed(run.steps) if run.steps.exists() else {}
-    except (OSError, ValueError) as error:
-        logger.warning("the seconds of the steps are unknown: %s", error)
-        return {}

@@ -56,12 +56,13 @@ def describe_inputs(settings: Settings, home: Home) -> Inputs:
 def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
     """The newest run with these inputs that was killed or failed and began at most `hours` ago.
 
-    If a run was killed after it had published, it is the served run by now. This does not count as a difference.
+    If a run was killed after it had published, it is the served run by now. This does not count as a difference. A run
+    that began in the future is not resumed, because its age is unknown.
     """
-    oldest = datetime.now(UTC) - timedelta(hours=hours)
-    for run in reversed(home.list_runs()):
-        if run.started_at < oldest:
-            return None
+    now = datetime.now(UTC)
+    for run in list_newest(home):
+        if not now - timedelta(hours=hours) <= run.started_at <= now:
+            continue
         before = _read_record(run.inputs)
         if before and is_unfinished(run) and _are_alike(before, inputs, run):
             damage = find_damage(run, run.folder)
@@ -85,7 +86,22 @@ def describe_interruption(home: Home) -> str:
 
 def find_last(home: Home) -> Run | None:
     """The newest run of the home, however it ended; checks do not count."""
-    return next((run for run in reversed(home.list_runs()) if run.inputs.exists()), None)
+    return next((run for run in list_newest(home) if run.inputs.exists()), None)
+
+
+def list_newest(home: Home) -> list[Run]:
+    """The runs that have a folder, the newest first: in the order of their numbers, whatever the clock said.
+
+    Runs of older versions have no number and are the oldest.
+    """
+    numbers = {run: read_number(run) for run in home.list_runs()}
+    return sorted(numbers, key=lambda run: (numbers[run], run.run_id), reverse=True)
+
+
+def read_number(run: Run) -> int:
+    """The number of a run among those of its home, from 1; 0 if it is unknown."""
+    number = _read_record(run.config).get("number", 0)
+    return number if isinstance(number, int) else 0
 
 
 def mark_begun(run: Run, inputs: Inputs) -> None:

@@ -6,20 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recsys.home import Run
-from recsys.settings import HistoryConfig
-from recsys.warehouse.lookup import find_in_use, list_remembered
+from recsys.runs.best import find_best
+from recsys.runs.resume import list_newest
+from recsys.settings import GateConfig, HistoryConfig
+from recsys.warehouse.lookup import find_in_use, list_remembered, read_losses
 
 logger = logging.getLogger(__name__)
 
 
-def retain_runs(run: Run, config: HistoryConfig) -> int:
+def retain_runs(run: Run, config: HistoryConfig, gate: GateConfig) -> int:
     """Deletes from the folders of earlier runs what `config` does not keep; returns the bytes freed.
 
-    Tonight's run (`run`) and the run whose lists are served (tomorrow's champion) keep all their files. A file that
-    cannot be deleted is logged and skipped.
+    Tonight's run (`run`), the run whose lists are served (tomorrow's champion) and the best one before it keep all
+    their files. A file that cannot be deleted is logged and skipped.
     """
     in_use = find_in_use(run)
-    earlier = [one for one in reversed(run.home.list_runs()) if one.run_id not in in_use]
+    losses = read_losses(run.home)
+    in_use |= {best for served in in_use if (best := find_best(served, losses, run.home, gate))}
+    earlier = [one for one in list_newest(run.home) if one.run_id not in in_use]
     for folder in run.home.list_strays():
         logger.warning("%s was not written by a run and is kept. Next: remove it if it is not needed", folder)
     freed = sum(_remove(path) for path in _list_outdated(earlier, list_remembered(run.home), config))

@@ -78,7 +78,8 @@ def _choose(targets: pl.DataFrame, run_id: str | None, home: Home) -> dict[str, 
     served = _served(targets)
     kept = targets.filter("is_kept", pl.col("run_id") != served)
     if run_id is None:
-        before = kept.filter(pl.col("run_id") < served)
+        ids = targets["run_id"].to_list()
+        before = kept.filter(pl.col("run_id").is_in(ids[ids.index(served) + 1 :]))
         if before.is_empty():
             raise UsageError(
                 f"no run before {served}, which is served, still has its tables in {home.runs}. {_others(kept)}"

@@ -24,6 +24,13 @@ class GateConfig(Config):
         description="Minimum coverage@10, relative to lists of the most rated movies. Below it, all users see the same "
         "movies.",
     )
+    max_ndcg_below_parts: float = Field(
+        0.0,
+        ge=0,
+        description="Maximum amount by which NDCG@10 of tonight's lists may be below that of the most rated movies and "
+        "of EASE alone, with the confidence of false_refusals. Lists that are worse than their own parts are not worth "
+        "their cost. Increase it if the lists give up accuracy on purpose (rank.diversity, rank.popularity_penalty).",
+    )
     max_mae_regression: float = Field(
         0.005,
         ge=0,
@@ -47,12 +54,20 @@ class GateConfig(Config):
     min_coverage_ratio: float = Field(
         0.7, ge=0, description="Minimum coverage@10, relative to the champion's. Seeds differ by a few percent."
     )
+    best_of: int = Field(
+        30,
+        ge=1,
+        description="Number of published runs with the best of which tonight's is compared, too, so that losses below "
+        "the allowances do not add up: within a month of nights, at most one allowance is lost. The best one keeps its "
+        "model. 1: only the served run.",
+    )
     false_refusals: float = Field(
         0.01,
         ge=0.001,
         le=0.5,
         description="Share of nights that are held back by chance although no regression is above its limit, over all "
-        "comparisons together. It is far lower for a model as good as the champion.",
+        "differences from one model, or from the parts of the lists, together. It is far lower for a model as good as "
+        "the champion.",
     )
     force_publish: bool = Field(False, description="Publish regardless of the gate's result. The result is recorded.")
 

@@ -4,6 +4,8 @@ import logging
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.files import read_json
@@ -55,21 +57,29 @@ def open_served(run: Run) -> Run:
     published = find_published(run.home, tonight["dataset"])
     if published is None:
         raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
-    served = _reopen(published[0], run)
+    return open_published(published[0], run)
+
+
+def open_published(run_id: str, run: Run) -> Run:
+    """Opens a published run on the same dataset. Raises: as `open_served`."""
+    served = run.home.run(run_id)
     weights = served.ranker / "weights.json"
     if damage := find_damage(
         served, served.findings, served.config, served.vocabulary, served.split, served.model, weights
     ):
         raise ModelError(damage)
-    _check_not_newer(read_json(served.findings), tonight, served)
+    _check_not_forgotten(served, run)
+    _check_not_newer(read_json(served.findings), read_json(run.findings), served)
     return served
 
 
-def _reopen(run_id: str, run: Run) -> Run:
-    served, forgotten = run.home.run(run_id), read_forgotten(run.home)
-    if forgotten.newest and forgotten.newest >= served.started_at:
-        raise ModelError(f"run {run_id} was trained on users who asked to be forgotten at {forgotten.newest}")
-    return served
+def _check_not_forgotten(served: Run, run: Run) -> None:
+    forgotten = read_forgotten(run.home).user_ids
+    n_learned = int(np.isin(Vocabulary.load(served.vocabulary).user_ids, forgotten).sum()) if forgotten else 0
+    if n_learned:
+        raise ModelError(
+            f"run {served.run_id} was trained on users who asked to be forgotten since: {n_learned} of them"
+        )
 
 
 def _check_not_newer(there: dict[str, Any], tonight: dict[str, Any], served: Run) -> None:

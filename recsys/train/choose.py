@@ -1,9 +1,10 @@
 """Chooses a network on validation, and trains the chosen one on any set of ratings."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from pydantic import ValidationError
 
 from recsys.encode.features import NO_FEATURES, Features
 from recsys.encode.vocabulary import Vocabulary
-from recsys.errors import UsageError
+from recsys.errors import ModelError, RecsysError
 from recsys.metrics.errors import prediction_metrics
 from recsys.models import MODELS, Interactions, Network, NetworkConfig, Pairs, RatingNetwork, Sizes
 from recsys.settings import CANDIDATES, DeviceName, TunedConfig
 from recsys.train.checkpoint import open_checkpoint
 from recsys.train.device import pick_device, seeded
 from recsys.train.loop import Epoch, best_epoch, fit_network, predict
+from recsys.train.tuned import check_config, list_names
 from recsys.train.warm_start import Champion, check_alike, shorten, warm_start
 from recsys.version import code_hash
 
@@ -66,18 +67,21 @@ class Learner:
 
 @dataclass(frozen=True)
 class Choice:
-    """The network, config and number of epochs chosen on validation. `tried` has the metrics of every candidate."""
+    """The network, config and number of epochs chosen on validation. `tried` has the metrics of every candidate, and
+    `failures` the errors of those that could not be trained.
+    """
 
     model: str
     config: NetworkConfig
     epochs: int
     tried: dict[str, dict[str, float]]
+    failures: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, described: Any) -> "Choice":
         """Parses a choice from its fields as JSON."""
         config = MODELS[described["model"]].config_type.model_validate(described["config"])
-        return cls(described["model"], config, described["epochs"], described["tried"])
+        return cls(described["model"], config, described["epochs"], described["tried"], described["failures"])
 
 
 def choose(
@@ -105,24 +109,51 @@ def choose_trained(
     """Trains `model`, or every candidate for `auto`, on `train`. Chooses the lowest MAE of the median on `validation`.
 
     `tuned` overrides both `model` and `candidates`. A single model may be one that predicts no ratings. The returned
-    network is trained on `train` only and has the weights of its best epoch.
+    network is trained on `train` only and has the weights of its best epoch. One of several candidates that cannot be
+    trained, for example because it diverges, is left out and gets the metric `failed`.
 
-    Raises: UsageError if `tuned` is not a valid config of its network, or belongs to a network other than `model`.
+    Raises: UsageError if `tuned` is not a valid config of its network, or belongs to a network other than `model`;
+    ModelError if no candidate can be trained.
     """
     tried: dict[str, dict[str, float]] = {}
+    failures: dict[str, str] = {}
     best: tuple[Choice, Network] | None = None
-    for name in _names(model, candidates, tuned):
-        choice, network = _try_network(name, train, validation, learner, tuned)
+    names = list_names(model, candidates, tuned)
+    for name in names:
+        try:
+            choice, network = _try_network(name, train, validation, learner, tuned)
+            if len(names) > 1:
+                _check_finite(choice.tried[name])
+        except Exception as error:
+            if len(names) == 1 or not _is_of_network(error):
+                raise
+            failures[name] = " ".join(f"{type(error).__name__}: {error}".split())
+            tried[name] = {"failed": 1.0}
+            logger.warning("%s is left out: %s", name, failures[name])
+            logger.debug("traceback", exc_info=error)
+            continue
         tried |= choice.tried
         if best is None or _error_of(choice) < _error_of(best[0]):
             best = choice, network
-    assert best is not None, "the list of candidates is empty"
+    if best is None:
+        raise ModelError(f"no candidate could be trained: {'; '.join(map(': '.join, failures.items()))}")
     logger.info("chosen on validation: %s with %d epochs", best[0].model, best[0].epochs)
-    return replace(best[0], tried=tried), best[1]
+    return replace(best[0], tried=tried, failures=failures), best[1]
 
 
 def _error_of(choice: Choice) -> float:
     return choice.tried[choice.model]["mae_median"]
+
+
+def _check_finite(metrics: dict[str, float]) -> None:
+    """Raises: ModelError if predictions are not finite. The median of such a prediction is some star level."""
+    if not math.isfinite(metrics["rmse_mean"] + metrics["mae_median"]):
+        raise ModelError(f"RMSE on validation is {metrics['rmse_mean']}, MAE {metrics['mae_median']}")
+
+
+def _is_of_network(error: Exception) -> bool:
+    """Whether another network may be trained without this error: not after a timeout, or on a full disk."""
+    return isinstance(error, ModelError) or not isinstance(error, (RecsysError, OSError))
 
 
 def learn(
@@ -223,35 +254,6 @@ def configure(name: str, n_ratings: int, learner: Learner, tuned: TunedConfig | 
     Raises: UsageError if `tuned` is not a valid config of its network.
     """
     return check_config(tuned) if tuned else MODELS[name].configure(n_ratings, len(learner.levels))
-
-
-def check_config(tuned: TunedConfig) -> NetworkConfig:
-    """Parses the config in `tuned`. Raises: UsageError if it is not a valid config of its network."""
-    try:
-        return MODELS[tuned.model].config_type.model_validate(tuned.config)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UsageError(
-            f"invalid config for {tuned.model}: {problems}. Next: use one written by `recsys networks {tuned.model} "
-            "--json` or `recsys tune`"
-        ) from None
-
-
-def check_rates(tuned: TunedConfig | None) -> None:
-    """Checks that the tuned network predicts stars. Raises: UsageError if it only orders movies."""
-    if tuned and not MODELS[tuned.model].rates:
-        raise UsageError(
-            f"--config: {tuned.model} orders movies and predicts no stars, but every night publishes stars. Next: use "
-            "the config of a network that predicts stars (see recsys networks), or evaluate it with recsys compare"
-        )
-
-
-def _names(model: str, candidates: Sequence[str], tuned: TunedConfig | None) -> Sequence[str]:
-    if tuned is None:
-        return candidates if model == "auto" else [model]
-    if model not in ("auto", tuned.model):
-        raise UsageError(f"the config is for {tuned.model}, but the model is {model}; omit one of them")
-    return [tuned.model]
 
 
 def _try_network(

@@ -8,6 +8,7 @@ therefore compact, and its tables and its format are always those of this versio
 """
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ ADDED = {"default_recommendations", "similar_movies", "run_steps", LISTS, *NEW} 
 NO_LISTS = "(from recommendations limit 0)"
 
 Counts = dict[str, int]  # rows by table
-RunKey = tuple[datetime, str]  # as_of and run_id; runs are sorted by it
+RunKey = tuple[datetime, float, str]  # as_of, place in `runs` and run_id; runs are sorted by it
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class NextFile:
     home: Home
     stored: frozenset[str]  # tables of the present file
     forgotten: Forgotten
+    added: list[Path] = field(default_factory=list)  # records of runs that the next file has, and this one lacks
 
     def keep(self, tables: Iterable[str]) -> None:
         """Copies tables of the present file, without the users who asked to be forgotten."""
@@ -110,7 +112,7 @@ class NextFile:
         """A select of the rows of a table that the next file gets. Only `quarantine` loses rows of old runs."""
         if table != "quarantine" or "runs" not in self.stored:
             return f"from present.{table}"
-        newest = f"select run_id from present.runs order by run_id desc limit {QUARANTINE_RUNS}"
+        newest = f"select run_id from present.runs order by rowid desc limit {QUARANTINE_RUNS}"
         return f"from present.quarantine where run_id in ({newest})"
 
     def _is_stored(self, table: str) -> bool:
@@ -125,13 +127,15 @@ class NextFile:
         rows = rows.filter(self.forgotten.condition(table, rows.columns)).project(self.forgotten.projection(table))
         self.connection.execute(f"insert into {table} by name {rows.sql_query()}", params)
 
-    def write_history(self, this_run: RunKey, tonight: Tonight) -> None:
+    def write_history(self, outcome: Outcome, tonight: Tonight) -> None:
         """Writes the lists of this run, of the served run and of the runs with the latest as_of, sorted by as_of."""
-        others = sorted(key for key in self._runs_in_history() if key != this_run)
+        assert outcome.as_of
+        this_run = (outcome.as_of, math.inf, outcome.run_id)  # it ends last
+        others = sorted(key for key in self._runs_in_history() if key[2] != outcome.run_id)
         latest = sorted([*others, this_run])[-tonight.history_runs :]
         served = self.run_served()
-        for key in sorted({*latest, this_run, *(key for key in others if key[1] == served)}):
-            as_of, run_id = key
+        for key in sorted({*latest, this_run, *(key for key in others if key[2] == served)}):
+            as_of, _, run_id = key
             if key != this_run:
                 with _read_errors(self.home):
                     self.insert(LISTS, f"from present.{LISTS} where run_id = $run_id", run_id=run_id)
@@ -167,7 +171,10 @@ class NextFile:
     def _runs_in_history(self) -> list[RunKey]:
         if LISTS not in self.stored:
             return []
-        return self.connection.sql(f"select distinct as_of, run_id from present.{LISTS}").fetchall()
+        return self.connection.sql(
+            f"select distinct lists.as_of, coalesce(runs.rowid, -1), lists.run_id from present.{LISTS} as lists "
+            "left join present.runs using (run_id)"
+        ).fetchall()
 
 
 @contextmanager

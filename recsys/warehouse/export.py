@@ -224,7 +224,8 @@ def _remove_old(exported: Export, keep: int | None, forgotten: Forgotten) -> Ite
         partitions = sorted((exported.directory / table).glob(f"{PARTITION}*"), reverse=True)
         others = [path for path in partitions if path.name != f"{PARTITION}{exported.run_id}"]
         for place, path in enumerate(others, start=2):
-            if (keep and place > keep) or (forgotten_by and _written_at(path) < forgotten_by):
+            # one in the future was written when the clock was wrong, maybe before the request
+            if (keep and place > keep) or (forgotten_by and not forgotten_by <= _written_at(path) <= datetime.now(UTC)):
                 aside.mkdir(exist_ok=True)
                 path.rename(aside / table)
                 shutil.rmtree(aside)

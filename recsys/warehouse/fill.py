@@ -1,18 +1,16 @@
 """Writes the rows of one run into the next warehouse file, which `build` has opened."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.files import exact, replacing
 from recsys.schema import AGE_BANDS
-from recsys.warehouse.build import NAMES, NO_LISTS, SERVED, STATS, TABLES, Counts, Tonight
+from recsys.warehouse.build import NO_LISTS, SERVED, STATS, TABLES, Counts, Tonight
 from recsys.warehouse.measure import measure_lists
 from recsys.warehouse.outcome import MetricRow, Outcome
 
@@ -82,42 +80,6 @@ def write_copies(connection: DuckDBPyConnection, folder: Path) -> None:
     for table in SERVED:
         with replacing(folder / f"{table}.parquet") as aside:
             connection.table(table).write_parquet(str(aside), compression="zstd")
-
-
-def write_run(
-    connection: DuckDBPyConnection, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None
-) -> None:
-    """Writes the records of a run. Existing rows of the same run are replaced, so a repeated run leaves one row."""
-    row = asdict(outcome)
-    steps: dict[str, float] = row.pop("seconds")
-    _upsert(connection, "runs", row)
-    connection.execute("delete from run_steps where run_id = $run_id", {"run_id": outcome.run_id})
-    for step, seconds in steps.items():
-        _upsert(connection, "run_steps", {"run_id": outcome.run_id, "step": step, "seconds": seconds})
-    measured = pa.Table.from_pylist([{"run_id": outcome.run_id, **asdict(metric)} for metric in metrics])
-    if len(measured):  # hundreds of rows: one statement per row would take longer than writing the rest of the file
-        connection.register("measured", measured)
-        connection.execute("insert or replace into metrics by name select * from measured")
-        connection.unregister("measured")
-    if quarantine:
-        connection.execute("delete from quarantine where run_id = $run_id", {"run_id": outcome.run_id})
-        connection.execute(
-            "insert into quarantine by name select *, $run_id as run_id from read_parquet($path) order by all",
-            {"run_id": outcome.run_id, "path": exact(quarantine)},
-        )
-    name_metrics(connection)
-
-
-def name_metrics(connection: DuckDBPyConnection) -> None:
-    """Fills `metric_names` with the metrics that occur in `metrics`."""
-    connection.execute(f"create temp view described_metrics as {sql.read('described_metrics')}")
-    connection.execute(f"insert into {NAMES} by name {sql.read(NAMES)}")
-    connection.execute("drop view described_metrics")
-
-
-def _upsert(connection: DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
-    places = ", ".join(f"${column}" for column in row)
-    connection.execute(f"insert or replace into {table} ({', '.join(row)}) values ({places})", row)
 
 
 def count_rows(connection: DuckDBPyConnection) -> Counts:

@@ -16,6 +16,8 @@ import sql
 from recsys.errors import NotPublished
 from recsys.home import Home, Run
 
+Losses = dict[str, tuple[str, float, float]]  # by run: its champion, the loss in MAE (stars) and the loss in NDCG@10
+
 
 def list_runs(home: Home, limit: int) -> pl.DataFrame:
     """The `limit` newest runs, newest first, with the columns of the table `runs`; times are UTC.
@@ -72,6 +74,18 @@ def find_served_by_runs(home: Home) -> str | None:
     with reading(home) as connection:
         rows = connection.execute(sql.read("served_by_runs")).fetchall()
     return str(rows[0][0]) if rows else None
+
+
+def read_losses(home: Home) -> Losses:
+    """How much worse each run was than its champion, of those that were compared.
+
+    Raises: NotPublished if there is a warehouse that cannot be read.
+    """
+    if not home.warehouse.exists():
+        return {}
+    with reading(home) as connection:
+        rows = select(connection, sql.read("losses")).rows()
+    return {run_id: (champion, mae, ndcg) for run_id, champion, mae, ndcg in rows}
 
 
 def find_in_use(tonight: Run) -> set[str]:

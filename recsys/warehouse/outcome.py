@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 TONIGHT = "tonight"  # the split of measures of the published lists
+AGAINST = "against="  # starts the slice of differences between tonight's model or lists and others
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Outcome:
     config_hash: str | None
     code_version: str | None
     verdict: str  # see sql/schema.sql; an error of recsys/errors.py names its own
-    reason: str | None  # the error's message; the gate's message if the run was published despite it; else None
+    reason: str | None  # the error's message; what was unusual if the run published; else None
     published: bool
     champion: str | None = None  # the run whose model was evaluated for comparison
     ratings_path: str | None = None  # of the ratings that the run used, relative to the home

@@ -39,12 +39,11 @@ from recsys.warehouse.fill import (
     hash_rows,
     list_served,
     measure,
-    name_metrics,
     write_copies,
-    write_run,
     write_served,
 )
 from recsys.warehouse.outcome import MetricRow, Outcome
+from recsys.warehouse.records import list_missed, name_metrics, write_run
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +70,8 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate =
         file.keep(RECORDS)
         write_served(file.connection, outcome.run_id, tonight)
         measured = measure(file.connection, outcome, tonight, file.lists_before(outcome))
-        file.write_history((outcome.as_of, outcome.run_id), tonight)
-        write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
+        file.write_history(outcome, tonight)
+        _write_run(file, outcome, (*tonight.metrics, *measured), tonight.quarantine)
         if tonight.copies:
             write_copies(file.connection, tonight.copies)
         return count_rows(file.connection)
@@ -96,8 +95,8 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
         _audit_of(outcome.run_id, tonight, validate)(temporary)
         with _next_file(home, tonight) as file:
             file.keep((*SERVED, *RECORDS))
-            file.write_history((outcome.as_of, outcome.run_id), tonight)
-            write_run(file.connection, outcome, (*tonight.metrics, *measured), tonight.quarantine)
+            file.write_history(outcome, tonight)
+            _write_run(file, outcome, (*tonight.metrics, *measured), tonight.quarantine)
             return count_rows(file.connection)
     finally:
         _remove_leftovers(home)
@@ -123,7 +122,7 @@ def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate
             file.insert(table, "from read_parquet($path)", path=exact(path))
         if outcome:
             assert outcome.published
-            write_run(file.connection, outcome, (), None)
+            _write_run(file, outcome, (), None)
         else:
             name_metrics(file.connection)
         return count_rows(file.connection)
@@ -152,13 +151,22 @@ def record(outcome: Outcome, home: Home, metrics: Iterable[MetricRow] = (), quar
     assert not outcome.published
     with _next_file(home) as file:
         file.keep(KEPT)
-        write_run(file.connection, outcome, metrics, quarantine)
+        _write_run(file, outcome, metrics, quarantine)
         file.connection.execute(
             "update runs set published = true "
             "where run_id = $run_id and run_id in (select run_id from recommendations)",
             {"run_id": outcome.run_id},
         )
         return count_rows(file.connection)
+
+
+def _write_run(file: NextFile, outcome: Outcome, metrics: Iterable[MetricRow], quarantine: Path | None) -> None:
+    """Writes the records of a run, after those of runs that could not be added when they ended."""
+    for path, missed in list_missed(file.home):
+        if missed.run_id != outcome.run_id:
+            write_run(file.connection, missed, (), None)
+        file.added.append(path)
+    write_run(file.connection, outcome, metrics, quarantine)
 
 
 def serves_the_same(home: Home, tonight: Tonight) -> bool:
@@ -239,6 +247,8 @@ def _next_file(
             if check:
                 check(aside)
             _remove_foreign_log(home)
+        for path in file.added:
+            path.unlink(missing_ok=True)
     finally:
         _remove_leftovers(home)
 

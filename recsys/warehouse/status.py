@@ -7,8 +7,10 @@ from typing import Any
 from recsys.home import Home
 from recsys.printable import printable
 from recsys.warehouse.lookup import find_held, read_status
+from recsys.warehouse.records import list_missed
 
 SUCCESS = ("published", "unchanged")
+NIGHT = ("run_id", "dataset", "snapshot", "as_of", "finished_at", "verdict", "reason")  # columns of a night
 CLOCK_SLACK_HOURS = 0.1  # by which the clocks of two machines may differ
 MAX_REASON = 300  # characters; `recsys runs` shows the whole reason
 
@@ -41,6 +43,8 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
     """
     found = read_status(home)
     served, last_success, last_night = (found.get(part) for part in ("served", "last_success", "last_night"))
+    for _, missed in list_missed(home):  # the newest night, because the next one adds it to the warehouse
+        last_night = {name: getattr(missed, name) for name in NIGHT}
     age = ((now or datetime.now(UTC)) - last_success["finished_at"]).total_seconds() / 3600 if last_success else None
     held = find_held(home)
     fresh = max_age_hours is None or (age is not None and -CLOCK_SLACK_HOURS <= age <= max_age_hours)

@@ -1,5 +1,6 @@
 """Comparison of tonight's model with the champion: the compared rows, the champion, and nights without comparison."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from recsys import steps
 from recsys.evaluate.champion import compare_champion, list_unseen, open_holdout_model
@@ -23,7 +26,8 @@ from recsys.metrics.differences import Comparison
 from recsys.rank.weights import Weights
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import describe_run, night
-from recsys.settings import Settings
+from recsys.runs.retention import retain_runs
+from recsys.settings import GateConfig, HistoryConfig, Settings
 from recsys.split.cut import Split, cut_holdout
 from recsys.train.saved_model import SavedModel, load_model
 from recsys.warehouse.outcome import MetricRow
@@ -132,6 +136,17 @@ def test_the_figures_equal_those_of_the_evaluation(nights: Nights) -> None:
     assert rows["champion", "all", "n"] == len(pl.read_parquet(nights.equal.parts.holdout))
 
 
+def test_lists_are_compared_with_their_parts_on_the_holdout(nights: Nights) -> None:
+    """Also on the first night, which has no champion."""
+    rows, model = nights.champion.rows(), nights.champion.night.choice.model
+    for part in ("popularity", "ease"):
+        low, value, high = (
+            rows[model, f"against={part}", f"ndcg_at_10_difference{end}"] for end in ("_low", "", "_high")
+        )
+        assert value == pytest.approx(rows[model, "all", "ndcg_at_10"] - rows[part, "all", "ndcg_at_10"])
+        assert low < value < high
+
+
 def test_comparing_again_replaces_the_rows(nights: Nights) -> None:
     for _ in range(2):
         nights.equal.compare()
@@ -236,29 +251,106 @@ def test_a_missing_or_damaged_champion_is_not_compared(
     content, words = DAMAGES[path]
     with instead(nights.champion.run.digests, None), instead(nights.champion.run.folder / path, content):
         found = nights.equal.compare()
-    assert found == Comparison(why_not=found.why_not)
+    assert found == Comparison(why_not=found.why_not, uncompared=nights.champion.run.run_id)
     assert words.lower() in str(found.why_not).lower()
     assert f"no comparison with the champion: {found.why_not}" in caplog.text
     check_gate(nights.equal.metrics, found, nights.equal.run, nights.equal.settings.gate)
-    assert read_json(nights.equal.run.gate)["not_compared"] == found.why_not
+    gate = read_json(nights.equal.run.gate)
+    assert (gate["not_compared"], gate["uncompared"]) == (found.why_not, {found.uncompared: found.why_not})
 
 
-def test_a_champion_with_another_split_is_not_compared(nights: Nights, tmp_path: Path) -> None:
-    """The champion was trained on three quarters of the rows that another seed holds out."""
+def split_again(nights: Nights, folder: Path, seed: int) -> Split:
     everything = pl.concat([nights.equal.parts.read_rest(), pl.read_parquet(nights.equal.parts.holdout)])
-    rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed=1)
-    other = Split(tmp_path)
+    rest, holdout = cut_holdout(everything, nights.equal.settings.split, seed)
+    other = Split(folder)
     rest.write_parquet(other.train)
     rest[:0].write_parquet(other.validation)
     holdout.write_parquet(other.holdout)
-    why_not = str(nights.equal.compare(split=other).why_not)
-    assert f"run {nights.champion.run.run_id} was trained on" in why_not
-    assert f"of the {len(holdout):,} ratings held out tonight, more than the limit of 50%" in why_not
+    return other
+
+
+def test_after_another_seed_the_rows_that_both_hold_out_are_compared(nights: Nights, tmp_path: Path) -> None:
+    """The champion was trained on three quarters of the rows that another seed holds out."""
+    other = split_again(nights, tmp_path, seed=1)
+    found = nights.equal.compare(split=other)
+    assert (found.champion, found.why_not) == (nights.champion.run.run_id, None)
+    held_out, both = pl.read_parquet(other.holdout), pl.read_parquet(nights.champion.parts.holdout)
+    n_common = len(held_out.join(both, on=["user_id", "movie_id"], how="semi"))
+    assert nights.equal.rows()["champion", "all", "n"] == n_common
+    assert 0.15 < n_common / len(held_out) < 0.35
+
+
+def test_a_champion_that_was_trained_on_tonights_holdout_is_not_compared(nights: Nights, tmp_path: Path) -> None:
+    other = split_again(nights, tmp_path, seed=1)
+    holdout = pl.read_parquet(other.holdout)
+    learned = holdout.join(nights.champion.parts.read_rest(), on=["user_id", "movie_id"], how="semi")
+    learned.write_parquet(other.holdout)
+    found = nights.equal.compare(split=other)
+    assert found.uncompared == nights.champion.run.run_id
+    assert f"run {found.uncompared} was trained on {len(learned)} of the {len(learned)} ratings" in str(found.why_not)
+    assert "more than the limit of 90%" in str(found.why_not)
+
+
+@pytest.mark.parametrize("kind", ["time", "last"])
+def test_a_champion_with_another_kind_of_split_is_not_compared(nights: Nights, kind: str) -> None:
+    """It was trained on ratings that are later than those that the other one predicts."""
+    config = read_json(nights.champion.run.config)
+    content = json.dumps(config | {"split": config["split"] | {"kind": kind}}).encode()
+    with instead(nights.champion.run.config, content):
+        found = nights.equal.compare()
+    assert f"the split of run {nights.champion.run.run_id} was" in str(found.why_not)
+    assert found.uncompared == nights.champion.run.run_id
+
+
+def test_the_reason_why_a_champion_is_not_compared_is_in_runs(nights: Nights) -> None:
+    with instead(nights.champion.run.holdout_model / "meta.json", None):
+        found = nights.equal.compare()
+    check_gate(nights.equal.metrics, found, nights.equal.run, nights.equal.settings.gate)
+    outcome = describe_run(nights.equal.run, verdict="published", reason=None)
+    champion = nights.champion.run.run_id
+    assert outcome.reason == f"not compared with run {champion}, which was published before: {found.why_not}"
+    check_gate(nights.champion.metrics, nights.first, nights.champion.run, nights.champion.settings.gate)
+    assert describe_run(nights.champion.run, verdict="published", reason=None).reason is None
+
+
+def move(candidate: Candidate, home: Home) -> Candidate:
+    """Return the same night in a copy of its home."""
+    run = home.run(candidate.run.run_id)
+    night = replace(candidate.night, run=run)
+    return replace(candidate, night=night, parts=Split(run.split), model=SavedModel(run.holdout_model))
+
+
+def test_an_earlier_champion_that_is_better_is_compared_and_kept(nights: Nights, tmp_path: Path) -> None:
+    """The second night is published although it is worse by 0.004 stars, which is less than the allowance."""
+    home = Home(tmp_path / "home")
+    shutil.copytree(nights.champion.run.home.root, home.root)
+    first, second, third = (move(one, home) for one in (nights.champion, nights.equal, nights.grown))
+    found = second.compare()
+    check_gate(second.metrics, found, second.run, second.settings.gate)
+    written = second.run.metrics / "compare_champion.json"
+    worse = {"slice": "against=champion", "metric": "mae_median_difference"}
+    write_json(written, [row | {"value": 0.004} if worse.items() <= row.items() else row for row in read_json(written)])
+    write_json(second.run.config, read_json(second.run.config) | {"config_hash": "other"})  # or it would be unchanged
+    publish(second)
+    found = third.compare()
+    assert found.champion == second.run.run_id
+    assert found.best is not None
+    assert (found.best.champion, found.best.best) == (first.run.run_id, None)
+    assert found.best.differences == found.differences  # the first two nights are equal
+    rows, model = third.rows(), third.night.choice.model
+    assert rows["best", "all", "mae_median"] == rows["champion", "all", "mae_median"]
+    assert rows[model, "against=best", "mae_median_difference"] == found.best.overall[0].value
+    restored = TypeAdapter(Comparison).validate_python(to_jsonable_python(found))
+    assert restored == found
+    retain_runs(third.run, HistoryConfig(models=1), GateConfig())
+    assert first.run.holdout_model.exists()
 
 
 def test_a_champion_with_another_rating_scale_is_not_compared(nights: Nights) -> None:
-    halves = replace(nights.equal.night.learner, levels=(0.5, *nights.equal.night.learner.levels))
-    assert "was trained on ratings of 1, 2, 3, 4, 5 stars" in str(nights.equal.compare(learner=halves).why_not)
+    meta = nights.champion.run.holdout_model / "meta.json"
+    halves = read_json(meta) | {"levels": [0.5, 1, 2, 3, 4, 5]}
+    with instead(meta, json.dumps(halves).encode()):
+        assert "was trained on ratings of 0.5, 1, 2, 3, 4, 5 stars" in str(nights.equal.compare().why_not)
 
 
 def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
@@ -270,8 +362,11 @@ def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
 
 
 def test_a_champion_trained_on_forgotten_users_is_not_compared(nights: Nights) -> None:
-    forget([7], nights.equal.run.home)
+    """Whatever the clock said when it was trained. An id that nobody has does not count."""
+    forget([99_999], nights.equal.run.home)
     try:
+        assert nights.equal.compare().champion == nights.champion.run.run_id
+        forget([7], nights.equal.run.home)
         assert "was trained on users who asked to be forgotten" in str(nights.equal.compare().why_not)
     finally:
         nights.equal.run.home.forgotten.unlink()

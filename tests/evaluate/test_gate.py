@@ -115,6 +115,36 @@ def test_low_coverage_is_held_back(home: Home) -> None:
     assert "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO=0.395 lets it pass" in message
 
 
+def below(part: str, ours: float, theirs: float, at_least: float) -> list[MetricRow]:
+    """Return the rows of lists whose NDCG@10 is below that of a part by at least this amount."""
+    ends = {"": ours - theirs, "_low": 2 * (ours - theirs) + at_least, "_high": -at_least}
+    differences = (
+        MetricRow("ordinal", "holdout", f"against={part}", f"ndcg_at_10_difference{end}", value)
+        for end, value in ends.items()
+    )
+    figures = (
+        MetricRow(model, "holdout", "all", "ndcg_at_10", value) for model, value in (("ordinal", ours), (part, theirs))
+    )
+    return [*metric_rows(), *figures, *differences]
+
+
+@pytest.mark.parametrize(("part", "name"), [("popularity", "the most rated movies"), ("ease", "EASE alone")])
+def test_lists_below_their_parts_are_held_back_on_a_first_night(home: Home, part: str, name: str) -> None:
+    message = reason(home, below(part, 0.2667, 0.3567, 0.00487))
+    assert (
+        f"ordinal is held back: holdout NDCG@10 0.2667 is worse than 0.3567, that of lists of {name}, by 0.0900 (at "
+        "least 0.0049); the limit is 0 (RECSYS_GATE__MAX_NDCG_BELOW_PARTS=0.0049 lets it pass)"
+    ) in message
+    assert message.count("lets it pass") == 1
+    assert reason(home, below(part, 0.2667, 0.3567, 0.00487), GateConfig(max_ndcg_below_parts=0.0049)) == ""
+
+
+def test_lists_below_their_parts_within_chance_pass(home: Home) -> None:
+    assert reason(home, below("popularity", 0.31, 0.32, -0.001)) == ""
+    assert reason(home, below("popularity", 0.31, 0.31, 0.0)) == ""
+    assert "(at least nan); the limit is 0 (no limit lets it pass)" in reason(home, below("ease", 0.3, 0.31, math.nan))
+
+
 def against(coverage: tuple[float, float] = (0.2, 0.2), **low: float) -> Comparison:
     """Return a comparison in which tonight's model is worse by at least these amounts."""
     low = {"mae": 0.0, "ndcg": 0.0, "Drama": 0.0, "Horror": 0.0} | low
@@ -193,11 +223,27 @@ def test_the_findings_are_written_to_gate_json(home: Home) -> None:
     run = make_run(home)
     assert reason(home, metric_rows()) == ""
     why = "no run has published yet"
-    assert read_json(run.gate) == {"champion": None, "not_compared": why, "broken": [], "forced": False}
+    nothing: dict[str, Any] = {"champion": None, "best": None, "uncompared": {}, "broken": [], "forced": False}
+    assert read_json(run.gate) == nothing | {"not_compared": why}
     assert reason(home, metric_rows(mae_median=1.0), CONFIG, against()) != ""
     broken = ["holdout MAE 1.0000 stars is above the gate 0.9000"]
-    kept = {"champion": "20261120T030000Z", "not_compared": None, "broken": broken, "forced": False}
-    assert read_json(run.gate) == kept
+    assert read_json(run.gate) == nothing | {"champion": "20261120T030000Z", "not_compared": None, "broken": broken}
+
+
+def test_a_regression_from_the_best_of_the_last_runs_is_held_back(home: Home) -> None:
+    """Each night may lose less than the allowance, but not all of them together."""
+    run, best = make_run(home), replace(against(mae=0.006), champion="20261101T030000Z")
+    message = reason(home, metric_rows(), CONFIG, replace(against(mae=0.001), best=best))
+    assert (
+        "holdout MAE is worse than that of run 20261101T030000Z (the best of the last published ones) by 0.0080 (at "
+        "least 0.0060); the limit is 0.005 (RECSYS_GATE__MAX_MAE_REGRESSION=0.006 lets it pass)"
+    ) in message
+    assert message.count("lets it pass") == 1
+    gate = read_json(run.gate)
+    assert (gate["champion"], gate["best"]) == ("20261120T030000Z", "20261101T030000Z")
+    lost = Comparison(why_not="its files are gone", uncompared="20261101T030000Z")
+    assert reason(home, metric_rows(), CONFIG, replace(against(), best=lost)) == ""
+    assert read_json(run.gate)["uncompared"] == {"20261101T030000Z": "its files are gone"}
 
 
 def test_force_publish_logs_the_exceeded_limits(home: Home, caplog: pytest.LogCaptureFixture) -> None:

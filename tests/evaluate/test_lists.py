@@ -8,7 +8,7 @@ import torch
 
 from recsys.encode.features import NO_FEATURES, Feature, Features
 from recsys.encode.vocabulary import Vocabulary
-from recsys.evaluate.lists import gather_catalogue, judge_lists
+from recsys.evaluate.lists import ListQuality, compare_lists, gather_catalogue, judge_lists
 from recsys.evaluate.slices import measure_list_slices
 from recsys.metrics.bootstrap import bootstrap_interval
 from recsys.metrics.lists import list_metrics, user_metrics
@@ -82,6 +82,27 @@ def test_hits_are_counted_by_film() -> None:
     assert quality.metrics["network"]["ndcg_at_10"] == users["ndcg_at_10"].mean()
     assert quality.metrics["network"]["users_with_relevant"] == 2
     assert quality.metrics["network"]["coverage_at_10"] == 4 / 5  # by movie_id
+
+
+def test_the_networks_lists_are_compared_with_others_user_by_user() -> None:
+    """Of 40 users, the first 30 find their movie in second place, and in first place of the most rated movies."""
+    users = range(1, 41)
+    relevant = pl.DataFrame({"user_id": users, "movie_id": [1] * 40})
+    second = {"network": 30, "popularity": 0, "ease": 30}  # the first users, who find their movie in second place
+    lists = {
+        name: pl.DataFrame({"user_id": users, "rank": [2 if user <= n_second else 1 for user in users], "movie_id": 1})
+        for name, n_second in second.items()
+    }
+    metrics = {name: user_metrics(frame, relevant) for name, frame in lists.items()}
+    quality = ListQuality({}, {}, metrics)
+    popular, ease = compare_lists(quality, ("popularity", "ease", "als"), error_rate=0.01, seed=0)
+    loss = 30 / 40 * (1 / np.log2(3) - 1)
+    assert (popular.metric, popular.slice) == ("ndcg_at_10", "popularity")
+    assert popular.value == pytest.approx(loss)
+    assert popular.low < loss < popular.high < 0
+    assert (ease.slice, ease.value, ease.low, ease.high) == ("ease", 0, 0, 0)
+    few = ListQuality({}, {}, {name: frame[:19] for name, frame in metrics.items()})
+    assert compare_lists(few, ("popularity",), error_rate=0.01, seed=0) == ()
 
 
 def test_without_relevant_movies_there_are_neither_intervals_nor_slices() -> None:

@@ -13,7 +13,7 @@ from recsys.errors import GateHeld, ModelError
 from recsys.files import read_json, read_sealed, write_json
 from recsys.home import Home, Run
 from recsys.runs.night import describe_run, night
-from recsys.runs.resume import MOST_FAILURES, read_step
+from recsys.runs.resume import MOST_FAILURES, find_last, list_newest, read_number, read_step
 from recsys.runs.step import timed
 from recsys.settings import Settings
 
@@ -134,6 +134,20 @@ def test_a_night_that_is_too_old_is_not_resumed(settings: Settings) -> None:
     old = failed.home.run((failed.started_at - timedelta(hours=21)).strftime("%Y%m%dT%H%M%SZ"))
     failed.folder.rename(old.folder)
     assert end(settings).run_id != old.run_id
+
+
+def test_a_night_in_the_future_is_neither_resumed_nor_the_last(settings: Settings, home: Home) -> None:
+    """The clock was ahead when it ran."""
+    failed = end(settings, OSError("no space left"))
+    ahead = home.run((failed.started_at + timedelta(days=400)).strftime("%Y%m%dT%H%M%SZ"))
+    failed.folder.rename(ahead.folder)
+    now = end(settings)
+    assert now.run_id != ahead.run_id
+    assert [read_number(run) for run in (ahead, now)] == [1, 2]
+    assert list_newest(home) == [now, ahead]
+    assert find_last(home) == now
+    ahead.config.write_text("{")
+    assert (read_number(ahead), list_newest(home)) == (0, [now, ahead])
 
 
 def test_resume_hours_zero_never_resumes(settings: Settings) -> None:

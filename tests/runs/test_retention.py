@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recsys.files import write_json
 from recsys.home import Home, Run
 from recsys.runs.resume import find_last, find_unfinished, is_unfinished, mark_ended, read_failure, read_step
 from recsys.runs.retention import retain_runs
-from recsys.settings import HistoryConfig
+from recsys.settings import GateConfig, HistoryConfig
 from recsys.warehouse.publish import record
 from tests.support.warehouses import make_frames, make_outcome, publish, roll_back, write_night
 
@@ -54,12 +55,23 @@ def home(published: Home, home: Home) -> Home:
     return home
 
 
+def test_a_run_in_the_future_is_not_the_newest(home: Home) -> None:
+    """The clock was ahead in the second night; it is the fourth from the end, and loses its models."""
+    ahead = home.run("20280101T030000Z")
+    home.run(PUBLISHED[1]).folder.rename(ahead.folder)
+    for number, run in enumerate((*map(home.run, (HELD_BACK, PUBLISHED[0])), ahead, *map(home.run, PUBLISHED[2:]))):
+        write_json(run.config, {"number": number})
+    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=3), GateConfig())
+    assert not ahead.split.exists()
+    assert home.run(PUBLISHED[2]).split.exists()
+
+
 def kept(home: Home) -> dict[str, set[str]]:
     return {folder.name: {path.name for path in folder.iterdir()} for folder in home.runs.iterdir()}
 
 
 def test_models_are_kept_for_some_nights_and_lists_as_long_as_the_history(home: Home) -> None:
-    freed = retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=2))
+    freed = retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=2), GateConfig())
     assert kept(home) == {
         HELD_BACK: {*LIGHT},
         **{run_id: {*LIGHT} for run_id in PUBLISHED[:2]},
@@ -71,13 +83,13 @@ def test_models_are_kept_for_some_nights_and_lists_as_long_as_the_history(home: 
 
 
 def test_folders_above_the_limit_are_deleted_unless_in_the_history(home: Home) -> None:
-    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1, folders=2))
+    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1, folders=2), GateConfig())
     assert sorted(kept(home)) == PUBLISHED[2:]
 
 
 def test_the_served_run_is_kept_whole_after_a_roll_back(home: Home) -> None:
     roll_back(home, PUBLISHED[2])
-    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1))
+    retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1), GateConfig())
     assert kept(home)[PUBLISHED[2]] == {*LIGHT, *HEAVY, "served"}
     assert kept(home)[PUBLISHED[3]] == {*LIGHT, "served"}
     assert roll_back(home, PUBLISHED[3]).to_run == PUBLISHED[3]
@@ -91,7 +103,7 @@ def test_a_folder_that_cannot_be_deleted_is_reported(
 
     monkeypatch.setattr("shutil.rmtree", refuse)
     with caplog.at_level(logging.WARNING):
-        retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1))
+        retain_runs(home.run(PUBLISHED[-1]), HistoryConfig(runs=3, models=1), GateConfig())
     assert f"{home.run(HELD_BACK).folder / 'model'} cannot be removed: [Errno 13] Permission denied" in caplog.text
     assert "Next: remove it" in caplog.text
 
@@ -107,7 +119,7 @@ def test_folders_that_no_run_has_made_are_left_alone(tmp_path: Path, caplog: pyt
     tonight = home.run("20261122T030000Z")
     tonight.folder.mkdir()
     publish(make_outcome(tonight.run_id), write_night(tonight.folder, make_frames()), home)
-    retain_runs(tonight, HistoryConfig())
+    retain_runs(tonight, HistoryConfig(), GateConfig())
     assert find_unfinished({}, home, hours=10**6) is None
     assert find_last(home) is None
     assert all((home.runs / name).exists() for name in names)

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -47,6 +48,19 @@ def test_without_a_run_id_the_target_is_the_previous_run(home: Home) -> None:
     assert stars_served(home) == [(2.0, RUNS[1])]
     assert roll_back(home).to_run == RUNS[0]
     assert stars_served(home) == [(1.0, RUNS[0])]
+
+
+def test_a_run_in_the_future_does_not_override_a_roll_back(home: Home, tmp_path: Path) -> None:
+    """The clock was ahead during one night. The night after it is newer, and the roll-back is newer than both."""
+    for run_id, moment in (("20280101T030000Z", datetime(2028, 1, 1, tzinfo=UTC)), ("20261124T030000Z", None)):
+        tonight = write_night(tmp_path / run_id, make_frames())
+        outcome = replace(make_outcome(run_id), finished_at=moment or datetime(2026, 11, 24, tzinfo=UTC))
+        publish(outcome, replace(tonight, copies=home.run(run_id).served), home)
+    assert [roll_back(home).to_run for _ in range(2)] == ["20280101T030000Z", RUNS[2]]
+    assert find_held(home) == f"by hand, from run 20280101T030000Z to run {RUNS[2]}"
+    record(replace(make_outcome("20261125T030000Z", "held back", "x")), home)
+    assert find_held(home)
+    assert list_targets(home)["run_id"].to_list() == ["20261124T030000Z", "20280101T030000Z", *RUNS[::-1]]
 
 
 def test_roll_back_to_a_later_run(home: Home) -> None:

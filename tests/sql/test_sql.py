@@ -581,8 +581,23 @@ CASES = {
         expected=[(1, "Big", 1988, [], 0.75), (2, "Ran", None, ["Drama", "War"], 0.5)],
     ),
     "known_users": Case(given={"users": USERS}, params={"user_id": 3}, expected=[(2, 1, 2, False)]),
+    # r1 had no champion, slices of r2 do not count, too few users of r3 had a relevant movie.
+    "losses": Case(
+        given={
+            "runs": [run("r1"), (*run("r2")[:-1], "r1"), (*run("r3")[:-1], "r1")],
+            "metrics": [
+                ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference", 0.25),
+                ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference_low", 0.125),
+                ("r2", "ordinal", "holdout", "against=champion", "ndcg_at_10_difference", 0.5),
+                ("r2", "ordinal", "holdout", "against=champion genre=War", "mae_median_difference", 9.0),
+                ("r2", "ordinal", "holdout", "against=best", "mae_median_difference", 9.0),
+                ("r3", "ordinal", "holdout_time", "against=champion", "mae_median_difference", -0.25),
+            ],
+        },
+        expected=[("r2", "r1", 0.25, -0.5), ("r3", "r1", -0.25, 0.0)],
+    ),
     "list_runs": Case(
-        given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r3"), run("r2")]
+        given={"runs": [run("r2"), run("r3"), run("r1")]}, params={"limit": 2}, expected=[run("r1"), run("r3")]
     ),
     # r1 is not among the two newest with metrics, r3 has no metrics, other slices of r4 do not count.
     "night_figures": Case(
@@ -719,6 +734,37 @@ def test_select_gives_the_expected_rows(connection: duckdb.DuckDBPyConnection, n
     insert(connection, case.given)
     file = re.split(r"\W", name)[0]  # the rest of the name distinguishes several cases of one file
     assert connection.sql(sql.read(file), params=case.params).fetchall() == case.expected
+
+
+ORDERED = [  # cases in which a later run is preferred to an earlier one
+    "list_runs", "night_figures", "last_published", "held_after_rollback", "held_after_rollback, and released",
+    "held_after_rollback, and published against it", "published_runs", "nights_made", "status",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_the_newest_run_is_the_one_that_ended_last(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """With names in reverse, as after a clock that was ahead, the same rows are found."""
+
+    def rename(rows: list[Row]) -> list[Row]:
+        names = {f"r{number}": f"r{9 - number}" for number in range(1, 9)}
+        return [tuple(names.get(value, value) if isinstance(value, str) else value for value in row) for row in rows]
+
+    case = CASES[name]
+    insert(connection, {table: rename(rows) for table, rows in case.given.items()})
+    found = connection.sql(sql.read(re.split(r"\W", name)[0]), params=case.params).fetchall()
+    assert found == rename(case.expected)
+
+
+def test_of_two_runs_with_the_same_as_of_the_one_that_ended_last_is_newer(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    rows = [*history("r3", 20, (1, 1, 1)), *history("r1", 20, (1, 1, 2)), *history("r2", 20, (1, 1, 3))]
+    insert(connection, {"recommendation_history": rows, "recommendations": [place(1, 1, 3, run_id="r2")]})
+    newest = "select run_id from recommendations_as_of('2026-11-21'::timestamptz)"
+    assert connection.sql(newest).fetchall() == [("r2",)]
+    changes = "select change, movie_id from recommendation_changes order by change"
+    assert connection.sql(changes).fetchall() == [("entered", 3), ("left", 2)]
 
 
 def test_every_rule_and_every_query_has_a_case() -> None:

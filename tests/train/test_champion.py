@@ -113,7 +113,7 @@ def test_a_network_trained_on_forgotten_users_is_not_used(served: Home, caplog: 
     forget([7], served)
     try:
         line = why_not(served, caplog)
-        assert f"run {published(served).run_id} was trained on users who asked to be forgotten at" in line
+        assert f"run {published(served).run_id} was trained on users who asked to be forgotten since: 1 of them" in line
     finally:
         served.forgotten.unlink()
 

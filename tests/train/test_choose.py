@@ -1,23 +1,30 @@
 """Choosing a network on validation, and training the chosen one."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from pydantic_core import to_jsonable_python
+from torch import Tensor
 
 from recsys.encode.vocabulary import fit_vocabulary
-from recsys.errors import UsageError
+from recsys.errors import ModelError, StepTimeout, UsageError
 from recsys.ingest.synthetic.synthetic import plant
 from recsys.metrics.errors import prediction_metrics
-from recsys.models import MODELS
+from recsys.models import MODELS, Pairs, RatingNetwork, Variant
+from recsys.models.dot_bias import DotBiasNetwork
 from recsys.models.ordinal import ordinal
 from recsys.settings import CANDIDATES, TunedConfig
 from recsys.split.cut import split_validation
 from recsys.train.choose import Choice, Learner, choose, fit_seeded, learn, learn_any
 from recsys.train.loop import predict
 from tests.support.planted import LEVELS, LOOP_NETWORKS, RATERS, predict_all, quick_config, ratings, same_weights
+from tests.support.rankers import short_trainings
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,7 @@ def test_auto_chooses_the_lowest_mae_on_validation(split: tuple[pl.DataFrame, pl
     choice = choose("auto", *split, learner)
     assert tuple(choice.tried) == CANDIDATES
     assert choice.model == min(choice.tried, key=lambda name: choice.tried[name]["mae_median"])
+    assert choice.failures == {}
     alone = choose(CANDIDATES[-1], *split, learner)
     assert alone.model == CANDIDATES[-1]
     assert without_time(alone.tried[alone.model]) == without_time(choice.tried[alone.model])
@@ -151,6 +159,84 @@ def test_sizes_include_the_unknown_ids() -> None:
     vocabulary = fit_vocabulary(pl.DataFrame({"user_id": [5, 6, 7], "movie_id": [1, 2, 2]}))
     sizes = Learner(vocabulary, (1.0, 2.0), 0, "cpu").sizes()
     assert (sizes.n_users, sizes.n_items, sizes.levels) == (4, 3, (1.0, 2.0))
+
+
+@contextmanager
+def diverging(*names: str) -> Iterator[None]:
+    """Train these networks at a rate at which their loss is not finite after a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            config = quick_config(name, epochs=2)
+            config = config.model_copy(
+                update={"training": config.training.model_copy(update={"learning_rate": 1e30, "optimizer": "sgd"})}
+            )
+            patch.setitem(MODELS, name, replace(MODELS[name], configure=lambda *_, config=config: config))
+        yield
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_candidate_that_diverges_is_left_out(
+    place: int, split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = "dot", "ordinal"
+    candidates = [good, bad] if place else [bad, good]
+    with short_trainings(good), diverging(bad):
+        choice = choose("auto", *split, learner, candidates=candidates)
+    assert choice.model == good
+    assert {*choice.tried} == {good, bad}
+    assert choice.tried[bad] == {"failed": 1.0}
+    assert choice.failures.keys() == {bad}
+    assert "the loss is" in choice.failures[bad]
+    assert f"{bad} is left out: {choice.failures[bad]}" in caplog.text
+    assert Choice.from_json(to_jsonable_python(choice)) == choice
+
+
+def test_if_every_candidate_diverges_the_night_ends(split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner) -> None:
+    with diverging("dot", "dot_sgd"):
+        both = (
+            "no candidate could be trained: dot: ModelError: dot on .* the loss is .*; dot_sgd: ModelError: dot_sgd on"
+        )
+        with pytest.raises(ModelError, match=both):
+            choose("auto", *split, learner, candidates=["dot", "dot_sgd"])
+        with pytest.raises(ModelError, match=r"^dot on validation.*, step \d+ of \d+: the loss is"):
+            choose("dot", *split, learner)
+
+
+def failing(error: Exception) -> Variant:
+    """Return a network that cannot be built."""
+
+    def build(*_: object) -> RatingNetwork:
+        raise error
+
+    return replace(MODELS["dot_bias"], build=build)
+
+
+def test_an_error_of_a_network_leaves_it_out_and_any_other_ends_the_night(
+    split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with short_trainings("ordinal"):
+        monkeypatch.setitem(MODELS, "dot_bias", failing(RuntimeError("shapes differ")))
+        choice = choose("auto", *split, learner, candidates=["dot_bias", "ordinal"])
+        assert choice.failures == {"dot_bias": "RuntimeError: shapes differ"}
+        for error in (OSError(28, "No space left on device"), StepTimeout("exceeded its limit")):
+            monkeypatch.setitem(MODELS, "dot_bias", failing(error))
+            with pytest.raises(type(error)):
+                choose("auto", *split, learner, candidates=["ordinal", "dot_bias"])
+
+
+def test_a_candidate_whose_error_is_nan_is_left_out(
+    split: tuple[pl.DataFrame, pl.DataFrame], learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No comparison with NaN is true, so the first candidate would be chosen."""
+
+    class Lost(DotBiasNetwork):
+        def stars(self, pairs: Pairs) -> Tensor:
+            return super().stars(pairs) + (0.0 if self.training else math.nan)
+
+    with short_trainings("ordinal", "dot_bias"):
+        monkeypatch.setitem(MODELS, "dot_bias", replace(MODELS["dot_bias"], build=Lost))
+        choice = choose("auto", *split, learner, candidates=["dot_bias", "ordinal"])
+    assert (choice.model, [*choice.failures]) == ("ordinal", ["dot_bias"])
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from flows.cli.main import main
 from recsys.errors import NotPublished
 from recsys.home import Home
+from recsys.warehouse.lookup import list_runs
 from recsys.warehouse.publish import record
 from recsys.warehouse.status import MAX_REASON, render, status
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
@@ -60,6 +61,17 @@ def test_a_night_in_the_future_is_stale(served: Home, hours: float, ok: bool) ->
         "last good night 0.0 h ago" if ok else f"last good night {-hours:.1f} h in the future: check this machine"
     )
     assert expected in render(found)
+
+
+def test_a_night_after_one_in_the_future_is_the_last(served: Home) -> None:
+    """The clock was ahead during one night, and is right again."""
+    record(replace(ended("20280101T030000Z", "unchanged"), finished_at=after(days=400)), served)
+    assert not status(served, 26, after(hours=25)).ok
+    record(ended(SECOND, "unchanged", hours=24), served)
+    found = status(served, 26, after(hours=25))
+    assert found.ok and found.age_hours == pytest.approx(1)
+    assert found.last_night and found.last_night["run_id"] == SECOND
+    assert list_runs(served, 3)["run_id"].to_list() == [SECOND, "20280101T030000Z", FIRST]
 
 
 def test_without_a_limit_every_age_is_ok(served: Home) -> None:
