@@ -34,8 +34,7 @@ logger = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.4.0"  # DuckDB 1.4, 1.5 and 2.0 read it; older versions cannot read the default format of 2.0
 
-# replaced as a whole by every run that publishes
-SERVED = ("recommendations", "default_recommendations", "similar_movies", "movies", "users")
+SERVED = ("recommendations", "default_recommendations", "similar_movies", "movies", "users")  # replaced as a whole
 WRITING = re.compile(r"could not write|failed to write|no space left|quota exceeded", re.IGNORECASE)
 QUARANTINE_RUNS = 30  # newest runs whose refused lines are kept; bad data would otherwise fill the file over the years
 RECORDS = ("runs", "run_steps", "metrics", "quarantine")  # grow with every run
