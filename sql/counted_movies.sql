@@ -1,8 +1,8 @@
 -- counted_movies: the movies of a night with their number of known ratings and their film.
 --
 -- grain   one row per movie_id
--- reads   the Parquet files $movies (movie_id, title, year, genres), $ratings (movie_id) and $films (movie_id, film_id),
---         which lacks the movies whose film_id is their own movie_id
+-- reads   the Parquet files $movies (movie_id, title, year, genres), $ratings (movie_id), and $films (movie_id,
+--         film_id), which lacks the movies whose film_id is their own movie_id
 -- params  $movies varchar, $ratings varchar, $films varchar
 -- ties    none, movie_id is unique
 with

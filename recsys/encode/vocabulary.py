@@ -26,7 +26,7 @@ class Vocabulary:
 
     user_ids: Ids
     movie_ids: Ids
-    film_of: Mapping[int, int] = field(default_factory=dict)
+    film_of: Mapping[int, int] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         for ids in (self.user_ids, self.movie_ids):
@@ -79,7 +79,7 @@ class Vocabulary:
         """Reads the files that `save` wrote to `folder`. Older versions wrote no `films.parquet`."""
         path = folder / FILMS
         film_of = dict(read_table(path).iter_rows()) if path.exists() else {}
-        return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"), film_of)
+        return cls(_read_ids(folder / "users.parquet"), _read_ids(folder / "movies.parquet"), film_of=film_of)
 
 
 def fit_vocabulary(ratings: pl.DataFrame, film_of: Mapping[int, int] | None = None) -> Vocabulary:

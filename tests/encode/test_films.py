@@ -9,7 +9,7 @@ Entry = tuple[int, str, int | None]
 Link = tuple[int, str | None, int | None]
 
 
-def films_of(entries: list[Entry], links: Sequence[Link] = ()) -> dict[int, int]:
+def films_of(entries: Sequence[Entry], links: Sequence[Link] = ()) -> dict[int, int]:
     movies = pl.DataFrame(entries, schema={"movie_id": pl.Int32, "title": pl.String, "year": pl.Int16}, orient="row")
     linked = pl.DataFrame(links, schema={"movie_id": pl.Int32, "imdb_id": pl.String, "tmdb_id": pl.Int32}, orient="row")
     return find_films(movies, linked)
