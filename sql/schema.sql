@@ -5,8 +5,8 @@
 -- params  none
 -- ties    rows are inserted in the order of the keys in the comments
 --
--- `recommendation_history` has no primary key: its index would double the file (docs/experiments.md). A quarantined line
--- may break several rules, so `quarantine` has no key at all.
+-- `recommendation_history` has no primary key, because its index would double the file (docs/experiments.md).
+-- `quarantine` has no key, because a line may break several rules.
 
 create table movies (
     movie_id integer primary key,
