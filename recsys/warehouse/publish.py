@@ -51,6 +51,9 @@ SPARE_BYTES = 64 * 2**20  # of disk space that must stay free
 # Upper bound of the size of lists in the warehouse, as a multiple of their compressed Parquet files. The warehouse has
 # every list twice: in the served table and in the history.
 LISTS_GROW = 4
+# What DuckDB says about a block that does not have its checksum. Any other error, for example about a column that a
+# newer version has added, is no reason to replace a table.
+CORRUPT = "Corrupt database file"
 
 Audit = Callable[[Path], None]
 
@@ -190,7 +193,7 @@ def check_present(home: Home) -> list[str]:
 
     Returns the served tables that cannot be read. A night replaces them, so they do not have to stop it: `mend`.
 
-    Raises: PublishError if the history cannot be read.
+    Raises: PublishError if the history cannot be read, or a table has columns that this version does not know.
     """
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
@@ -204,6 +207,8 @@ def _can_read(file: NextFile, table: str) -> bool:
     try:
         file.check([table])
     except PublishError as error:
+        if CORRUPT not in str(error.__cause__):
+            raise
         logger.warning("%s cannot be read: %s", table, error.__cause__)
         return False
     return True

@@ -86,6 +86,15 @@ def test_without_copies_the_damaged_tables_are_empty_and_nights_go_on(
     assert "these are empty until a night publishes" in caplog.text
 
 
+def test_a_table_of_a_newer_version_is_not_taken_for_damage(home: Home) -> None:
+    with duckdb.connect(home.warehouse) as connection:
+        connection.execute("alter table users add column language varchar")
+    before = home.warehouse.read_bytes()
+    with pytest.raises(PublishError, match="language"):
+        check_present(home)
+    assert home.warehouse.read_bytes() == before
+
+
 def test_a_damaged_history_stops_the_night_before_any_work(home: Home) -> None:
     flip_in(home, LISTS)
     before = home.warehouse.read_bytes()

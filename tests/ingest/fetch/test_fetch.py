@@ -18,10 +18,11 @@ from recsys.errors import SourceError, SourceOutage, UsageError
 from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest.fetch import wheel
-from recsys.ingest.fetch.fetch import Archive, fetch_archive
+from recsys.ingest.fetch.fetch import Archive, fetch_archive, find_fault
 from recsys.ingest.synthetic.synthetic import plant
 from tests.conftest import RealArchive
 from tests.support.archives import write_archive, write_stand_in
+from tests.support.flips import flip_bit
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -143,6 +144,15 @@ def test_a_damaged_cache_is_fetched_again(
         assert fetch_archive("ml-1m", home, site.address).origin == "GroupLens"
     assert "fetching it again" in caplog.text
     assert hash_file(cached) == hash_file(published)
+
+
+def test_a_changed_bit_in_a_cache_without_a_published_checksum_is_found(tmp_path: Path) -> None:
+    """The zip has a checksum of each file, which is only compared when the file is read to its end."""
+    edition = DATASETS["ml-latest-small"]
+    cached = write_stand_in(tmp_path / edition.file, edition.layout)
+    assert find_fault(edition, cached) is None
+    flip_bit(cached, 8 * (cached.stat().st_size // 3))
+    assert "is not a zip of ratings" in str(find_fault(edition, cached))
 
 
 def test_not_found_names_what_was_tried_and_the_alternatives(site: Site, home: Home) -> None:
