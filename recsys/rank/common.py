@@ -1,6 +1,6 @@
 """Constants and file access shared by all code for lists. Does not import torch, so that `fold_in` starts fast."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,27 @@ from recsys.home import Run
 FORMAT = 1  # version of a saved ranker's files; increased when older code would misread newer files
 
 ROUNDING = 1e-4  # stars; tolerance of comparisons with a user's mean, which has rounding errors
+MEAN_DAMPING = 5.0  # additional ratings at the mean of all ratings, so that a single low rating is a low rating
 REASONS = 3  # reasons (because_movie_ids) per recommendation
 
 EVERYBODY = "all"  # the segment of users without known properties
 FEW_RATINGS = 10  # users with fewer ratings are served_by "few ratings"
 MIN_STARS = 0.1  # lower bound, because networks from write-ups may predict negative stars
 MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars
+
+
+def middle_of(levels: Sequence[float]) -> float:
+    """Returns the middle of a rating scale. A movie rated below it, or below the user's mean, is never a reason."""
+    return (levels[0] + levels[-1]) / 2
+
+
+def liked_from(total: Any, n: Any, middle: float, rating_mean: float) -> Any:
+    """Returns the fewest stars of a movie that can be a reason, for users with `n` ratings that sum to `total`.
+
+    It is the mean of the user's ratings, damped towards `rating_mean`, the mean of all ratings, but at least `middle`.
+    Takes and returns arrays or tensors with one number per user.
+    """
+    return ((total + MEAN_DAMPING * rating_mean) / (n + MEAN_DAMPING)).clip(middle) - ROUNDING
 
 
 def name_service(n_ratings: int, *, is_stated: bool) -> str:

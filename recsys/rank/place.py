@@ -63,7 +63,15 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
         score=places.score_BN[user, place],
         rating_hat=places.rating_hat_BN[user, place],
         served_by=name_services(users, user),
-        because=find_reasons(ranker.retrievers, users.histories, user, items, reasons),
+        because=find_reasons(
+            ranker.retrievers,
+            users.histories,
+            user,
+            items,
+            reasons,
+            middle=ranker.middle,
+            rating_mean=ranker.rating_mean,
+        ),
     )
 
 

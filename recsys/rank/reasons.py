@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.rank.common import ROUNDING
+from recsys.rank.common import liked_from
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories, split_by_size
 from recsys.retrieve.retriever import Retriever
@@ -18,12 +18,20 @@ SHARES_AT_ONCE = 2**20  # including padding: 4 MB, and twice as much for their p
 
 
 def find_reasons(
-    retrievers: Mapping[str, Retriever], histories: Histories, user_P: Tensor, item_P: Tensor, n: int
+    retrievers: Mapping[str, Retriever],
+    histories: Histories,
+    user_P: Tensor,
+    item_P: Tensor,
+    n: int,
+    *,
+    middle: float,
+    rating_mean: float,
 ) -> Tensor:
     """Returns (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
     The largest share comes first. Rows are padded with 0. `user_P` must be ascending. Movies that the user rated below
-    their own mean are not reasons. Without EASE, there are no exact shares and therefore no reasons.
+    the `middle` of the scale, or below their own mean, damped towards `rating_mean`, are not reasons. Without EASE,
+    there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -31,7 +39,7 @@ def find_reasons(
         return because_PN
     users, n_places_B = torch.unique_consecutive(user_P, return_counts=True)
     first_B = n_places_B.cumsum(0) - n_places_B
-    liked = _liked(histories)
+    liked = _liked(histories, middle, rating_mean)
     sizes_B = liked.sizes()[users]
     for rows_B in split_by_size(sizes_B * int(n_places_B.max()), SHARES_AT_ONCE):
         own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
@@ -43,13 +51,12 @@ def find_reasons(
     return because_PN
 
 
-def _liked(histories: Histories) -> Histories:
-    """Drops the movies that a user rated below their own mean."""
+def _liked(histories: Histories, middle: float, rating_mean: float) -> Histories:
+    """Drops the movies that cannot be reasons."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
-    is_liked = histories.stars >= (sums_U / sizes.clamp(min=1))[users] - ROUNDING
-    offsets = torch.bincount(users[is_liked] + 1, minlength=len(histories) + 1).cumsum(0)
-    return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
+    least_U: Tensor = liked_from(sums_U, sizes, middle, rating_mean)
+    return histories.keep(histories.stars >= least_U[users])
 
 
 def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:
