@@ -15,9 +15,13 @@
 A message names the thing, its value, the limit and the next step. Our own bugs raise AssertionError instead.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 from recsys.home import Run
+
+MAX_NAME_LENGTH = 50  # characters of a name for which a similar one is sought; longer ones take long
 
 
 class RecsysError(Exception):
@@ -73,3 +77,10 @@ class HomeBusy(RecsysError):
 def is_interruption(error: BaseException) -> bool:
     """Whether a signal interrupted the run. DuckDB raises its own error if the signal arrives during a query."""
     return not isinstance(error, Exception) or "Query interrupted" in str(error)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean X?" with the known name that is most similar, or nothing if none is similar."""
+    names = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold()[:MAX_NAME_LENGTH], names, n=1)
+    return f" Did you mean {names[close[0]]}?" if close else ""

@@ -100,6 +100,8 @@ def test_a_bad_source_is_refused_and_its_result_is_shown(tmp_path: Path, home: H
     output = type_check(home, source)
     assert output.exit_code == 3
     assert verdict_of(output.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
+    rules = [line for line in output.stdout.splitlines() if line.startswith(("ratings ", "movies ", "users "))]
+    assert rules[0].split()[1] == "rating_on_scale", "failures come first"
     assert "ratings.dat line 1: {" in output.stderr
     assert "Traceback" not in output.stderr
     again = type_check(home, source, "--json")
