@@ -106,6 +106,7 @@ def configure_process(level: int) -> None:
     console.setLevel(level)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
     logging.getLogger("recsys").setLevel(min(level, logging.INFO))  # the log file of a night has everything
+    logging.getLogger("recsys.bars").setLevel(level)
     defaults = {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
         "DO_NOT_TRACK": "1",

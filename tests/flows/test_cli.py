@@ -316,6 +316,21 @@ click.Command("log", callback=report_errors(log), params=[*report_errors(log).__
     assert [line.split()[-1] for line in done.stderr.splitlines()] == logged
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("nightly --model mlp", ["mlp", "mlp_deep"]), ("rec", ["recommend"]), ("runs --fo", ["--format"])],
+)
+def test_names_are_completed(typed: str, completed: list[str]) -> None:
+    words = f"recsys {typed}"
+    variables = {
+        "_RECSYS_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    shown = CliRunner().invoke(main, [], prog_name="recsys", env=variables)
+    assert [line.partition(",")[2] for line in shown.stdout.splitlines()] == completed
+
+
 @pytest.mark.parametrize("arguments", [[], ["--debug"]], ids=str)
 def test_interrupted_command_exits_with_130(arguments: list[str]) -> None:
     @click.command()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from flows.cli.console import report_errors
 from flows.cli.documents import DOCUMENTS, ERRORS
 from flows.cli.main import main
 from flows.cli.output import SCHEMA, json_option, print_json
+from recsys.backfill import Filled
 from recsys.errors import DataRefused
 from recsys.home import Home
+from recsys.runs.rollback import RolledBack
+from recsys.runs.summary import Summary
 
 DOCUMENTED = {
     ("recommend", "5"): "recommend",
@@ -97,6 +101,14 @@ def test_documents_have_the_documented_keys(words: tuple[str, ...], name: str, m
     expected = {key for key in documented if not key.startswith(empty)}
     assert {*list_keys(document, documented)} == expected
     assert document.get("run_id", run_id) == run_id
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "prefix"),
+    [("nightly", Summary, ""), ("rollback", RolledBack, ""), ("backfill", Filled, "rows[].")],
+)
+def test_documents_of_long_commands_have_the_fields_of_their_results(name: str, result: type, prefix: str) -> None:
+    assert {f"{prefix}{field.name}" for field in fields(result)} == {*DOCUMENTS[name]}
 
 
 def test_every_command_has_a_document() -> None:

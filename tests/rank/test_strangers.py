@@ -7,7 +7,7 @@ from recsys.models import Pairs
 from recsys.rank.strangers import Strangers, fit_strangers
 from recsys.retrieve.histories import Histories, gather_histories
 from recsys.train.loop import predict
-from tests.support.planted import LEVELS, SIZES, fit
+from tests.support.planted import LEVELS, SIZES, fit, quick_config
 from tests.support.rankers import tastes
 
 # two movies; one factor adds a star to the first and takes half a star from the second
@@ -45,10 +45,11 @@ def test_factors_by_hand(ratings: dict[int, float], factor: float) -> None:
     assert likes.flatten().tolist() == pytest.approx([1 / (1 + math.exp(-one)) for one in odds])
 
 
-def test_expected_stars_follow_the_stars_that_were_given() -> None:
+@pytest.mark.parametrize(("name", "epochs"), [("ordinal", 3), ("dot_bias", 20)])
+def test_expected_stars_follow_the_stars_that_were_given(name: str, epochs: int) -> None:
     """Planted users like the movies of their own parity. A stranger who likes even ones is expected to like others."""
     train = tastes()[0]
-    network, _ = fit("ordinal", train=train)
+    network, _ = fit(name, quick_config(name, epochs=epochs), train=train)
     strangers = fit_strangers(network, gather_histories(train, SIZES), 0, 4.0)
     item_idx = torch.arange(SIZES.n_items)
     alone = predict(network, Pairs(torch.zeros_like(item_idx), item_idx, torch.zeros_like(item_idx)))
