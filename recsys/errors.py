@@ -16,11 +16,14 @@
 A message names the thing, its value, the limit and the next step. Our own bugs raise AssertionError instead.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
 from recsys.home import Run
+
+MAX_NAME_LENGTH = 50  # characters of a name for which a similar one is sought; longer ones take long
 
 
 class RecsysError(Exception):
@@ -104,3 +107,10 @@ def panics_as_errors() -> Iterator[None]:
         if not is_panic(error):
             raise
         raise RuntimeError(f"a library panicked: {error}") from error
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean X?" with the known name that is most similar, or nothing if none is similar."""
+    names = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold()[:MAX_NAME_LENGTH], names, n=1)
+    return f" Did you mean {names[close[0]]}?" if close else ""

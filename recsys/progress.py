@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 LINE_EVERY_SECONDS = 10.0  # between two lines of a log
+BARS = logging.getLogger("recsys.bars")  # bars are shown if its level is at most INFO
 
 Advance = Callable[[int, str], None]  # called with an amount and a note on what was done
 Receive = Callable[[int], None]  # called with a number of bytes
@@ -49,7 +50,7 @@ def transfer(label: str, total: int | None, logger: logging.Logger) -> Iterator[
 @contextmanager
 def _shown(meter: "_Meter", logger: logging.Logger) -> Iterator[Advance]:
     watch = _watch.get()
-    with _bar(meter) if sys.stderr.isatty() else _lines(meter, logger) as show:
+    with _bar(meter) if sys.stderr.isatty() and BARS.isEnabledFor(logging.INFO) else _lines(meter, logger) as show:
 
         def advance(amount: int, note: str) -> None:
             meter.amount += amount

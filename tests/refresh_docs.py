@@ -1,9 +1,9 @@
 """`make refresh-docs`: runs the commands whose output the documentation shows, and writes what they print.
 
 It writes three kinds of output. In README.md and docs/asking.md, it replaces the blocks from a comment to the end of a
-code fence. It draws docs/list.svg. It writes docs/commands.md, docs/settings.md and docs/tables.md from the command
-line, the settings and the schema, and in docs/contract.md the table of metrics. The comment of a block names its
-command, date, version and defaults:
+code fence. It draws docs/list.svg. It writes docs/commands.md, docs/json.md, docs/settings.md and docs/tables.md from
+the command line, the settings and the schema, and in docs/contract.md the table of metrics. The comment of a block
+names its command, date, version and defaults:
 
     <!-- output of `recsys runs`, 2026-11-30, recsys 0.1.0, defaults 1a2b3c4d5e6f -->
 
@@ -11,6 +11,7 @@ command, date, version and defaults:
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -31,7 +32,9 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 import sql
+from flows.cli.documents import DOCUMENTS, ERRORS
 from flows.cli.main import main as cli
+from flows.cli.output import SCHEMA
 from recsys import __version__
 from recsys.models import MODELS
 from recsys.settings import CANDIDATES, Settings
@@ -143,14 +146,61 @@ def render_commands() -> str:
     """docs/commands.md: the help of every command."""
     parts = [
         "# Commands",
-        "Every command with its options, as `recsys COMMAND --help` prints them. What the exit codes mean is in the\n"
-        "[contract](contract.md#exit-codes). `make refresh-docs` writes this page.",
+        _fill(
+            "Every command with its options, as `recsys COMMAND --help` prints them. What the exit codes mean is "
+            "in the [contract](contract.md#exit-codes), and what `--json` prints in [JSON](json.md). `make "
+            "refresh-docs` writes this page."
+        ),
+        _fill(
+            "The Tab key completes commands, options and names of networks after one line in the start-up file of "
+            "the shell:"
+        ),
+        '```bash\neval "$(_RECSYS_COMPLETE=bash_source recsys)"          # ~/.bashrc\n'
+        'eval "$(_RECSYS_COMPLETE=zsh_source recsys)"           # ~/.zshrc\n'
+        "_RECSYS_COMPLETE=fish_source recsys | source           # ~/.config/fish/config.fish\n```",
     ]
     program = click.Context(cli, info_name="recsys", terminal_width=110, **cli.context_settings)
-    for name, command in sorted(cli.commands.items()):
+    for name in itertools.chain(*cli.sections.values()):
+        command = cli.commands[name]
         context = click.Context(command, parent=program, info_name=name, terminal_width=110)
         parts.append(f"## {name}\n\n```text\n{command.get_help(context).strip()}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def render_json() -> str:
+    """docs/json.md: the keys of every JSON document."""
+    parts = [
+        "# JSON",
+        _fill(
+            "Every command accepts `--json`; where it prints a table, this is short for `--format json`. Stdout "
+            "then has exactly one JSON document, whether the command succeeds or fails. Progress and errors still "
+            "go to stderr as text. `make refresh-docs` writes this page from `flows/cli/documents.py`."
+        ),
+        _fill(
+            "Every document has `schema`, the version of this page, and `command`. A key is removed or gets "
+            f"another meaning only with a higher `schema`, which is {SCHEMA} now. Keys can be added at any time, "
+            "so ignore unknown ones. Times are ISO 8601 in UTC. Numbers that JSON cannot express (NaN, infinity) "
+            "are null. `rows` are those of the table that the command shows, with all columns and ids; `--format "
+            "csv` prints the same rows."
+        ),
+        _fill(
+            "If a command fails, its document has `error`, beside the result as far as there is one: `nightly` "
+            "and `check` show why data were refused. A stale `status` is a result, so it has exit code 1, but no "
+            "`error`."
+        ),
+        _table_of_keys(ERRORS),
+    ]
+    parts += [f"## `recsys {name}`\n\n{_table_of_keys(keys)}" for name, keys in DOCUMENTS.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(text, 118)
+
+
+def _table_of_keys(keys: dict[str, str]) -> str:
+    rows = (f"| `{name}` | {_in_row(about)} |" for name, about in keys.items())
+    return "\n".join(["| key | type and meaning |", "|---|---|", *rows])
 
 
 def render_settings() -> str:
@@ -242,6 +292,7 @@ def _in_row(text: str) -> str:
 GENERATED = {
     "commands.md": render_commands,
     "contract.md": render_contract,
+    "json.md": render_json,
     "settings.md": render_settings,
     "tables.md": render_tables,
 }

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import main as cli
+from flows.cli.console import MODELS as MODEL_NAMES
 from recsys.models import MODELS
 from recsys.settings import ModelName
 
@@ -136,7 +137,7 @@ def test_every_command_shows_an_example(command: str) -> None:
 def test_models_have_the_same_names_everywhere() -> None:
     """A night needs stars. A network that only orders movies can only take part in `recsys compare`."""
     assert {*get_args(ModelName)} == {"auto", *(name for name, variant in MODELS.items() if variant.rates)}
-    assert get_args(ModelName) == cli.MODELS
+    assert get_args(ModelName) == MODEL_NAMES
 
 
 def test_make_reports_the_setup_before_it_begins(tmp_path: Path) -> None:

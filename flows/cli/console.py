@@ -1,4 +1,4 @@
-"""Shared parts of all commands: common options, settings, error messages, and output as tables or JSON."""
+"""Shared parts of all commands: common options, settings, logs and error messages."""
 
 import atexit
 import functools
@@ -11,19 +11,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from flows.cli.output import STAMP, note_error, print_document
+from flows.cli.parameter_types import Name
 from recsys.errors import RecsysError, UsageError, is_interruption, panics_as_errors
 from recsys.home import Home
 
-if TYPE_CHECKING:
-    import polars as pl
-
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, the convention of shells for Ctrl-C
 EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
-PIPE_WIDTH = 160  # columns of a table that is written to a file or a pipe
+
+INTERRUPTED, UNEXPECTED = "Interrupted", "Unexpected"  # kinds of errors that are not in `recsys.errors`
 
 received_signal: list[int] = []  # exit codes of the signals that this process has received
 
@@ -31,32 +31,52 @@ Command = Callable[..., None]
 
 
 def report_errors(command: Command) -> Command:
-    """Adds `--debug` to a command, and reports an error as one paragraph instead of a traceback."""
+    """Adds `--quiet`, `--verbose` and `--debug` to a command, and reports an error as one paragraph, not a traceback.
 
-    @click.option("--debug", is_flag=True, help="Show debug logs, and the traceback of an error.")
+    Prints the JSON document of the command when it ends.
+    """
+
+    @click.option("-q", "--quiet", is_flag=True, help="Log only warnings and errors.")
+    @click.option("-v", "--verbose", is_flag=True, help="Log details, too.")
+    @click.option("--debug", is_flag=True, help="Log details, and show the traceback of an error.")
     @functools.wraps(command)
-    def run_command(*args: Any, debug: bool, **kwargs: Any) -> None:
-        configure_process(debug=debug)
+    def run_command(*args: Any, quiet: bool, verbose: bool, debug: bool, **kwargs: Any) -> None:
+        configure_process(logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO)
         try:
             with panics_as_errors():
                 command(*args, **kwargs)
-        except RecsysError as error:
-            if debug:
-                raise
-            fail(str(error), error.exit_code)
-        except KeyboardInterrupt as error:
-            fail("interrupted", exit_code_of(error))
         except BrokenPipeError:
             raise  # the reader closed the pipe, as in `| head`; click exits silently
-        except Exception as error:
-            if debug:
+        except (Exception, KeyboardInterrupt) as error:
+            kind, message, exit_code = describe(error)
+            note_error(kind, message, exit_code)
+            if debug and isinstance(error, Exception):
                 raise
-            if is_interruption(error):
-                fail("interrupted", exit_code_of(error))
-            fail(f"unexpected {type(error).__name__}: {error}. Next: run it again with --debug to see the traceback", 1)
+            fail(message, exit_code)
+        except SystemExit as end:
+            if end.code == EXIT_TERMINATED:
+                note_error(INTERRUPTED, "terminated", EXIT_TERMINATED)
+            raise
+        finally:
+            print_document()
 
     return run_command
 
+
+def describe(error: BaseException) -> tuple[str, str, int]:
+    """Returns the kind of an error, its message and the exit code."""
+    if isinstance(error, RecsysError):
+        return type(error).__name__, str(error), error.exit_code
+    if is_interruption(error):
+        return INTERRUPTED, "interrupted", exit_code_of(error)
+    advice = "Next: run it again with --debug to see the traceback"
+    return UNEXPECTED, f"unexpected {type(error).__name__}: {error}. {advice}", 1
+
+
+MODELS = (
+    "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
+    "mlp_deep", "recurrent", "recurrent_gru", "wide_deep", "nmf", "hybrid",
+)  # fmt: skip
 
 home_option = click.option(
     "--home",
@@ -66,6 +86,12 @@ home_option = click.option(
 source_option = click.option(
     "--source", help="Dataset name, archive, directory, or synthetic:UxMxR.  [default: ml-100k]"
 )
+model_option = click.option(
+    "--model",
+    type=Name(MODELS),
+    metavar="NAME",
+    help="One of recsys networks, or auto: the best candidate on validation.",
+)
 n_option = click.option("--n", type=int, help="Movies per user.  [default: 10]")
 seed_option = click.option("--seed", type=int, help="Seed of the split and the network.  [default: 0]")
 config_option = click.option(
@@ -73,20 +99,20 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="JSON file with a network and its config, as written by recsys tune.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def configure_process(*, debug: bool) -> None:
+def configure_process(level: int) -> None:
     """Configures logging to stderr, and the environment variables that torch and Prefect read on import."""
     console = logging.StreamHandler(sys.stderr)
-    console.setLevel(logging.DEBUG if debug else logging.INFO)
+    console.setLevel(level)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
-    logging.getLogger("recsys").setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("recsys").setLevel(min(level, logging.INFO))  # the log file of a night has everything
+    logging.getLogger("recsys.bars").setLevel(level)
     defaults = {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other on a busy machine
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",  # `report_errors` prints errors
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if level == logging.DEBUG else "CRITICAL",  # `report_errors` prints errors
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
     for name, value in defaults.items():
@@ -145,7 +171,9 @@ def resumable(home: Path) -> Iterator[None]:
             raise
         from recsys.runs.resume import describe_interruption
 
-        fail(describe_interruption(Home(home.absolute())), exit_code_of(error))
+        message, exit_code = describe_interruption(Home(home.absolute())), exit_code_of(error)
+        note_error(INTERRUPTED, message, exit_code)
+        fail(message, exit_code)
 
 
 def make_settings(*, config: Path | None = None, **options: Any) -> Any:
@@ -158,17 +186,15 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from flows.cli.mistakes import check_variables, describe_invalid
     from recsys.settings import Settings
 
+    check_variables(os.environ)
     options["config"] = read_config(config) if config else None
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise UsageError(f"{problems}. See recsys COMMAND --help") from None
+        raise UsageError(f"{describe_invalid(error)}. See recsys COMMAND --help") from None
     except SettingsError as error:  # invalid JSON for a list or a group of settings
         raise UsageError(
             f"{error}: {error.__cause__}. Next: write lists as JSON, for example "
@@ -177,32 +203,18 @@ def make_settings(*, config: Path | None = None, **options: Any) -> Any:
 
 
 def read_config(path: Path) -> Any:
+    """Reads a network and its config, from a file or from what `recsys networks NAME --json` prints."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError includes invalid UTF-8
         raise UsageError(
             f"--config {path} cannot be read as JSON: {error}. Next: pass a file that recsys tune has written"
         ) from None
+    return {key: content[key] for key in content if key not in STAMP} if isinstance(content, dict) else content
 
 
 def home_of(home: Path | None) -> Home:
     return Home(make_settings(home=home).home)
-
-
-def print_frame(frame: "pl.DataFrame", as_json: bool) -> None:
-    if as_json:
-        print_json(frame.to_dicts())
-        return
-    from rich.console import Console
-
-    from recsys.runs.summary import frame_table
-
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(highlight=False, width=width).print(frame_table(frame))
-
-
-def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
 
 
 def fail(message: str, exit_code: int) -> None:

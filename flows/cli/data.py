@@ -2,23 +2,22 @@
 
 import shutil
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from flows.cli.console import (
+from flows.cli.console import home_of, home_option, make_settings, report_errors, source_option
+from flows.cli.output import (
     PIPE_WIDTH,
-    home_of,
-    home_option,
+    format_option,
+    is_for_people,
     json_option,
-    make_settings,
     print_frame,
     print_json,
-    report_errors,
-    source_option,
+    print_page,
 )
+from flows.cli.parameter_types import ACCEPTED, Moment
 from recsys.errors import RecsysError
 from recsys.home import Run
 
@@ -26,6 +25,7 @@ from recsys.home import Run
 @click.command()
 @click.option("--local", is_flag=True, help="List the snapshots on this machine instead, with size and age.")
 @home_option
+@format_option
 @json_option
 @report_errors
 def datasets(local: bool, home: Path | None, as_json: bool) -> None:
@@ -42,17 +42,17 @@ def datasets(local: bool, home: Path | None, as_json: bool) -> None:
     from recsys.ingest.retention import list_local
 
     if local:
-        print_frame(list_local(home_of(home), in_words=not as_json), as_json)
+        print_frame(list_local(home_of(home), in_words=not as_json))
         return
-    print_frame(list_datasets(in_words=not as_json), as_json)
-    if not as_json:
+    print_frame(list_datasets(in_words=not as_json))
+    if is_for_people():
         click.echo(f"\n{FOOTNOTE}")
 
 
 @click.command()
 @source_option
 @home_option
-@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Validate only ratings before T.")
+@click.option("--as-of", type=Moment(), metavar="T", help=f"Validate only ratings before T: {ACCEPTED}.")
 @json_option
 @report_errors
 def check(as_json: bool, **options: Any) -> None:
@@ -106,7 +106,8 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
             (forgotten.remember if undo else forgotten.forget)(user_ids, place)
     listed = forgotten.read_forgotten(place)
     if as_json:
-        print_json({str(user_id): listed.asked_at[user_id].isoformat() for user_id in listed.user_ids})
+        rows = [{"user_id": user_id, "asked_at": listed.asked_at[user_id]} for user_id in listed.user_ids]
+        print_json({"rows": rows})
         return
     for user_id in listed.user_ids:
         click.echo(f"user {user_id}: requested {listed.asked_at[user_id]:%Y-%m-%d %H:%M} UTC")
@@ -156,4 +157,4 @@ def print_check(run: Run, as_json: bool) -> None:
     width = min(max(shutil.get_terminal_size().columns, 80), PIPE_WIDTH) if on_terminal else PIPE_WIDTH
     page = render_check(run, width, colours=on_terminal)
     if page:
-        click.echo(page, nl=False)
+        print_page(page)

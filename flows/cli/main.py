@@ -1,7 +1,6 @@
 """The entry point of the command line. Heavy imports are inside the commands, so that `recsys --help` is instant."""
 
 import logging
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,10 @@ import click
 
 from flows.cli.console import (
     config_option,
-    home_of,
     home_option,
-    json_option,
     make_settings,
+    model_option,
     n_option,
-    print_frame,
-    print_json,
     report_errors,
     resumable,
     run_program,
@@ -23,24 +19,21 @@ from flows.cli.console import (
     source_option,
 )
 from flows.cli.data import check, datasets, forget, generate
+from flows.cli.group import Program
 from flows.cli.lists import explain, recommend, similar
 from flows.cli.networks import compare, networks, tune
-from flows.cli.nights import backfill, rollback
+from flows.cli.nights import backfill, rollback, runs
+from flows.cli.output import json_option, print_json, print_page
+from flows.cli.parameter_types import ACCEPTED, Moment
 from flows.cli.serve import serve
 from flows.cli.tables import export, status
 from flows.cli.watch import test_alerts, watch
 from recsys.errors import RecsysError
 
-MODELS = (
-    "auto", "ordinal", "ordinal_basic", "softmax", "dot", "dot_sgd", "dot_bias", "dot_bias_one_cycle", "mlp",
-    "mlp_deep", "recurrent", "recurrent_gru", "wide_deep", "nmf", "hybrid",
-)  # fmt: skip
-
-
 logger = logging.getLogger("recsys.cli")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="recsys")
 def main() -> None:
     """A nightly movie recommender: reads MovieLens, writes audited top-N tables to DuckDB.
@@ -67,8 +60,8 @@ def main() -> None:
 @main.command()
 @source_option
 @home_option
-@click.option("--model", type=click.Choice(MODELS), help="Network; auto selects the best candidate on validation.")
-@click.option("--as-of", type=datetime.fromisoformat, metavar="T", help="Use only ratings before T, e.g. 1998-04-01.")
+@model_option
+@click.option("--as-of", type=Moment(), metavar="T", help=f"Use only ratings before T: {ACCEPTED}.")
 @n_option
 @seed_option
 @click.option("--force-publish", is_flag=True, help="Publish even if the gate holds the model back; recorded in runs.")
@@ -99,7 +92,7 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(summary.__dict__)
     else:
-        click.echo(render(summary))
+        print_page(render(summary))
 
 
 @main.command()
@@ -117,9 +110,7 @@ def nightly(force_publish: bool, as_json: bool, **options: Any) -> None:
 )
 @click.option("--source", help="Source of the movies, users and rating scale.  [default: ml-100k]")
 @home_option
-@click.option(
-    "--model", type=click.Choice(MODELS), help="Network; auto selects the best candidate on a part of --train."
-)
+@model_option
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -153,32 +144,19 @@ def evaluate(
             click.echo(f"{model}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
 
-@main.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs to show.")
-@home_option
-@json_option
-@report_errors
-def runs(limit: int, home: Path | None, as_json: bool) -> None:
-    """List all nights, newest first.
-
-    Includes refused, failed and held back nights.
-
-    \b
-    Example:
-      recsys runs --limit 5
-    """
-    from recsys.warehouse.lookup import list_runs
-
-    frame = list_runs(home_of(home), limit)
-    shown = ["run_id", "verdict", "dataset", "snapshot", "model", "as_of", "reason"]
-    print_frame(frame if as_json else frame.select(shown), as_json)
-
-
 for command in (
-    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, serve,
+    backfill, check, compare, datasets, explain, export, forget, generate, networks, recommend, rollback, runs, serve,
     similar, status, test_alerts, tune, watch,
 ):  # fmt: skip
     main.add_command(command)
+
+main.sections = {
+    "Nights": ("nightly", "backfill", "runs", "rollback"),
+    "Lists": ("recommend", "similar", "explain"),
+    "Data": ("datasets", "check", "forget", "export", "generate"),
+    "Networks": ("networks", "compare", "evaluate", "tune"),
+    "Monitoring": ("status", "watch", "test-alerts"),
+}
 
 
 def program() -> None:

@@ -1,5 +1,6 @@
 """Commands for networks: list and compare them, and tune their configs."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -7,17 +8,8 @@ from typing import Any
 
 import click
 
-from flows.cli.console import (
-    PIPE_WIDTH,
-    config_option,
-    home_option,
-    json_option,
-    make_settings,
-    print_frame,
-    print_json,
-    report_errors,
-    source_option,
-)
+from flows.cli.console import config_option, home_option, make_settings, report_errors, source_option
+from flows.cli.output import PIPE_WIDTH, format_option, json_option, print_frame, print_json, print_page
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -81,8 +73,9 @@ def compare(sources: tuple[str, ...], out: Path | None, find_lr: bool, as_json: 
 
     work = plan_work(sources, out, **options)
     if find_lr:
-        for plan, settings, folder in work:
-            print_rates(plan, settings, folder, as_json)
+        rates = [print_rates(*one, as_json) for one in work]
+        if as_json:
+            print_json({"comparisons": rates})
         return
     found = []
     for job in [prepare(*one) for one in work]:
@@ -128,27 +121,25 @@ def print_comparison(found: Any) -> None:
     from recsys.compare.table import render
 
     click.echo(f"{found.dataset}, snapshot {found.snapshot}\n")
-    click.echo(render(found.rows, found.descriptions, _width()), nl=False)
+    print_page(render(found.rows, found.descriptions, _width()))
     click.echo(f"Written to {found.folder}: results.json, results.csv, slices.csv, results.png, reliability.png\n")
 
 
 def print_comparisons_as_json(found: list[Any]) -> None:
-    """Prints one object for a single source, and a list of objects for several."""
     from recsys.files import read_json
 
-    results = [read_json(one.folder / "results.json") for one in found]
-    print_json(results[0] if len(results) == 1 else results)
+    print_json({"comparisons": [read_json(one.folder / "results.json") for one in found]})
 
 
-def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> None:
+def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> Any:
+    """Prints the suggested rates, and returns them for JSON."""
     from recsys.compare.rates import find_rates
+    from recsys.files import read_json
 
     found = find_rates(plan, settings, out)
+    rates = read_json(found.folder / "learning_rates.json")
     if as_json:
-        from recsys.files import read_json
-
-        print_json(read_json(found.folder / "learning_rates.json"))
-        return
+        return rates
     click.echo(f"{'network':20} {'suggested':>10} {'its config':>10}")
     for name, stated in found.stated.items():
         suggested = f"{found.suggested[name]:.2g}" if name in found.suggested else "none"
@@ -156,6 +147,7 @@ def print_rates(plan: Any, settings: Any, out: Path | None, as_json: bool) -> No
     for name, failure in found.failures.items():
         click.echo(f"{name}: {failure}", err=True)
     click.echo(f"Written to {found.folder}: learning_rates.json, learning_rates.png")
+    return rates
 
 
 @click.command()
@@ -188,7 +180,7 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
         shown = {"trials": found.trials, "validation": found.metrics, "default": found.default}
         print_json(config | shown | {"folder": str(found.folder)})
         return
-    print_json(config)
+    click.echo(json.dumps(config, indent=2))
     states = ", ".join(f"{count} {state}" for state, count in found.trials.items())
     click.echo(f"best trial by validation ({states}):")
     for name, value in found.metrics.items():
@@ -215,6 +207,7 @@ def tune(model: str, minutes: float, max_trials: int | None, as_json: bool, **op
     show_default=True,
     help="Number of distinct rating values; 10 for half stars.",
 )
+@format_option
 @json_option
 @report_errors
 def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> None:
@@ -229,13 +222,13 @@ def networks(name: str | None, n_ratings: int, n_levels: int, as_json: bool) -> 
     from recsys.compare.networks import config_of, list_knobs, list_networks
 
     if name is None:
-        print_frame(list_networks(), as_json)
+        print_frame(list_networks())
         return
     config = config_of(name, n_ratings, n_levels)
     if as_json:
         print_json({"model": name, "config": config.model_dump(mode="json")})
     else:
-        print_frame(list_knobs(config), as_json)
+        print_frame(list_knobs(config))
 
 
 def _width() -> int:

@@ -1,6 +1,5 @@
 """Commands that publish past nights: roll back to an earlier run, and backfill missing nights."""
 
-import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,33 +9,18 @@ import click
 from flows.cli.console import (
     home_of,
     home_option,
-    json_option,
     make_settings,
+    model_option,
     n_option,
-    print_frame,
-    print_json,
     report_errors,
     resumable,
     seed_option,
     source_option,
 )
+from flows.cli.output import format_option, is_for_people, json_option, print_frame, print_json, print_table, show_value
+from flows.cli.parameter_types import ACCEPTED, Moment, Step
 from recsys.errors import UsageError
-
-UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-
-
-class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers only
-    """A time between nights, such as 1d, 12h or 30m."""
-
-    name = "step"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        parts = re.fullmatch(r"([0-9]{1,6})([dhm])", str(value).strip())
-        if not parts or not int(parts[1]):
-            self.fail(f"{value!r} is not a time between nights; write it as 1d, 12h or 30m", param, ctx)
-        return timedelta(**{UNITS[parts[2]]: int(parts[1])})
+from recsys.home import Home
 
 
 @click.command()
@@ -44,6 +28,7 @@ class Step(click.ParamType):  # type: ignore[type-arg]  # generic for type check
 @click.option("--list", "only_list", is_flag=True, help="List the runs that can be published again; change nothing.")
 @click.option("--release", is_flag=True, help="Let nights publish again after a rollback.")
 @home_option
+@format_option
 @json_option
 @report_errors
 def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | None, as_json: bool) -> None:
@@ -64,7 +49,7 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
     place = home_of(home)
     if only_list:
         shown = ["run_id", "as_of", "dataset", "model", "is_served", "is_kept"]
-        print_frame(back.list_targets(place).select(shown), as_json)
+        print_frame(back.list_targets(place).select(shown))
         return
     if release:
         if run_id:
@@ -86,14 +71,14 @@ def rollback(run_id: str | None, only_list: bool, release: bool, home: Path | No
 
 
 @click.command()
-@click.option("--from", "first", type=datetime.fromisoformat, required=True, metavar="T", help="The first night.")
+@click.option("--from", "first", type=Moment(), required=True, metavar="T", help=f"The first night: {ACCEPTED}.")
 @click.option(
-    "--to", "last", type=datetime.fromisoformat, required=True, metavar="T", help="The last night, inclusive."
+    "--to", "last", type=Moment(), default="today", show_default=True, metavar="T", help="The last night, inclusive."
 )
 @click.option("--step", type=Step(), default="1d", show_default=True, help="Time from one night to the next.")
 @source_option
 @home_option
-@click.option("--model", help="Network, as in recsys nightly.")
+@model_option
 @n_option
 @seed_option
 @json_option
@@ -107,6 +92,7 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
 
     \b
     Examples:
+      recsys backfill --from 7d                             the last week, up to this morning at 00:00 UTC
       recsys backfill --from 1998-04-01 --to 1998-04-07
       recsys backfill --from 1998-04-01T00:00 --to 1998-04-02T00:00 --step 12h --source ml-100k.zip --json
     """
@@ -118,10 +104,57 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
     with resumable(settings.home):
         filled = run_backfill(first, last, step, settings)
     if as_json:
-        print_json([night.__dict__ for night in filled])
+        print_json({"rows": [night.__dict__ for night in filled]})
     else:
         for night in filled:
             why = f": {night.reason}" if night.reason else ""
             click.echo(f"{night.as_of:%Y-%m-%d %H:%M}  {night.run_id or ''}  {night.verdict}{why}")
     if code := next((night.exit_code for night in filled if night.exit_code), 0):
         raise SystemExit(code)
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs to list.")
+@home_option
+@format_option
+@json_option
+@report_errors
+def runs(run_id: str | None, limit: int, home: Path | None, as_json: bool) -> None:
+    """List all nights, newest first, or show one.
+
+    The list includes refused, failed and held back nights. With RUN_ID: the verdict and its reason, the figures on the
+    holdout and the seconds of each step; CSV and JSON have all figures.
+
+    \b
+    Examples:
+      recsys runs --limit 5
+      recsys runs 20261121T030000Z
+    """
+    if run_id:
+        print_run(home_of(home), run_id, as_json)
+        return
+    from recsys.warehouse.lookup import list_runs
+
+    print_frame(
+        list_runs(home_of(home), limit), ["run_id", "verdict", "dataset", "snapshot", "model", "as_of", "reason"]
+    )
+
+
+def print_run(home: Home, run_id: str, as_json: bool) -> None:
+    from recsys.ask.runs import open_run, summarise_figures
+
+    run = open_run(home, run_id)
+    if as_json:
+        print_json({**run.record, "metrics": run.metrics.to_dicts(), "steps": run.steps.to_dicts()})
+    elif not is_for_people():
+        print_frame(run.metrics)
+    else:
+        for name, value in run.record.items():
+            if value is not None:
+                click.echo(f"{name:13} {show_value(value)}")
+        for table in (summarise_figures(run), run.steps):
+            click.echo()
+            print_table(table)
+        if run.folder.is_dir():
+            click.echo(f"\nfiles in {run.folder}")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, print_json, report_errors
+from flows.cli.console import home_of, home_option, report_errors
+from flows.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from recsys.warehouse.export import Export

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from flows.cli.console import home_of, home_option, json_option, print_json, report_errors
+from flows.cli.console import home_of, home_option, report_errors
+from flows.cli.output import json_option, print_json
 from flows.cli.tables import print_status
 
 
@@ -63,7 +64,7 @@ def test_alerts(home: Path | None, as_json: bool) -> None:
             "see docs/operations.md"
         )
     if as_json:
-        print_json(problems)
+        print_json({"rows": [{"recipient": name, "problem": problem} for name, problem in problems.items()]})
     else:
         for name, problem in problems.items():
             click.echo(f"{name}: {problem or 'sent'}")

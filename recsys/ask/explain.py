@@ -30,6 +30,7 @@ from recsys.train.saved_model import SavedModel, load_model
 class Explanation:
     """The explanation of one movie for one user. Frames are in display order."""
 
+    run_id: str  # of the published list
     user_id: int
     movie: pl.DataFrame  # one row: movie_id, title, year, genres
     rating: float | None  # the user's own rating in stars of the movie, or else of another entry of its film, if any
@@ -43,7 +44,7 @@ class Explanation:
 
     def as_json(self) -> dict[str, Any]:
         frames = {"parts": self.parts, "stars": self.stars, "because": self.because}
-        plain = {"user_id", "rating", "rank", "score", "rating_hat", "affinity"}
+        plain = {"run_id", "user_id", "rating", "rank", "score", "rating_hat", "affinity"}
         return {
             "movie": self.movie.select("movie_id", "title", "year", "genres").row(0, named=True),
             **{name: value for name, value in vars(self).items() if name in plain},
@@ -67,6 +68,7 @@ def explain(home: Home, user_id: int, asked: str) -> Explanation:
     ease = next((one for one in ranker.retrievers.values() if isinstance(one, Ease)), None)
     shares = ease.shares(users.histories.items, item_idx)[0].double() if ease else None
     return Explanation(
+        run_id=place.run_id,
         user_id=user_id,
         movie=place.movie,
         rating=own_rating(ranker, users, item_idx),

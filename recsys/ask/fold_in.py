@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
-from recsys.rank.common import MIN_CHANCE, MIN_STARS, REASONS, ROUNDING, middle_of, read_description
+from recsys.rank.common import MIN_CHANCE, MIN_STARS, REASONS, liked_from, middle_of, read_description
 from recsys.retrieve.scales import LEAST_CONFIDENCE, MIN_AFFINITY, MOST_CONFIDENCE
 
 Floats = npt.NDArray[np.float64]
@@ -40,16 +40,25 @@ class Asker:
     stars_R: Floats
     stated: Sequence[str]  # e.g. gender=F
 
+    def keep(self, is_kept_R: npt.NDArray[np.bool_]) -> "Asker":
+        """Drops the other ratings."""
+        return Asker(self.rated_R[is_kept_R], self.stars_R[is_kept_R], self.stated)
+
 
 class SavedRanker:
-    """The files of `rank.saved_ranker`. Only the arrays needed for one user are read."""
+    """The files of `rank.saved_ranker`. Only the arrays needed for one user are read.
+
+    What earlier versions of the program did not save is read first, so that it is missed before a list is made.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises: NotPublished if the files have another format version."""
         self.described: dict[str, Any] = read_description(folder)
         self.config = self.described["config"]
         self.retrievers: dict[str, str] = dict(self.described["retrievers"])  # name: kind
+        self.middle, self.rating_mean = middle_of(self.described["levels"]), float(self.described["rating_mean"])
         self._arrays = safe_open(folder / "ranker.safetensors", framework="numpy")
+        self.noise = float(self.array("strangers.noise"))
 
     def array(self, name: str) -> npt.NDArray[Any]:
         array: npt.NDArray[Any] = self._arrays.get_tensor(name)  # type: ignore[no-untyped-call]
@@ -69,17 +78,20 @@ class SavedRanker:
 def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[str], n: int) -> Folded:
     """Returns the `n` best movies for a user with these ratings (item_idx: stars) and properties, e.g. gender=F.
 
+    The retrievers do not see movies rated below the middle of the scale. The expected stars depend on all ratings.
     Rated films and movies that rules exclude for all users are left out. Of several entries of a film, the one with the
     highest score is listed. Caps and diversity are not applied. Ties go to the lower index.
     """
     rated_R = np.array(sorted(ratings), dtype=np.int64)
     asker = Asker(rated_R, np.array([ratings[item] for item in sorted(ratings)], dtype=np.float64), stated)
-    affinity = {name: _log_affinity(ranker, name, asker) for name in ranker.retrievers}
+    retrieving = asker.keep(asker.stars_R >= ranker.middle)
+    affinity = {name: _log_affinity(ranker, name, retrieving) for name in ranker.retrievers}
+    stars_I, likes_I = _expect(ranker, asker)
     parts = affinity | {
-        "stars": np.log(np.maximum(ranker.array("strangers.stars"), MIN_STARS)),
-        "likes": np.log(np.maximum(ranker.array("strangers.likes"), MIN_CHANCE)),
+        "stars": np.log(np.maximum(stars_I, MIN_STARS)),
+        "likes": np.log(np.maximum(likes_I, MIN_CHANCE)),
     }
-    weights = ranker.weights(len(rated_R))
+    weights = ranker.weights(len(retrieving.rated_R))
     score_I = np.sum([weights[name] * value_I.astype(np.float64) for name, value_I in parts.items()], axis=0)
     score_I -= ranker.config["popularity_penalty"] * np.log(np.maximum(ranker.array("counts"), 1))
     may_be_shown_I = ranker.array("listable").copy()
@@ -90,9 +102,25 @@ def fold_in(ranker: SavedRanker, ratings: Mapping[int, float], stated: Sequence[
     return Folded(
         item_idx=best_N,
         score=score_I[best_N],
-        rating_hat=ranker.array("strangers.stars")[best_N],
+        rating_hat=stars_I[best_N],
         because=_because(ranker, asker, best_N),
     )
+
+
+def _expect(ranker: SavedRanker, asker: Asker) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Returns (I,) the expected stars and (I,) the probability of relevant stars, as `rank.strangers` does."""
+    stars_I, likes_I = ranker.array("strangers.stars_I"), ranker.array("strangers.likes_I")
+    if not len(asker.rated_R):
+        return stars_I, likes_I
+    stars_ID, likes_ID = (ranker.array(f"strangers.{name}").astype(np.float64) for name in ("stars_ID", "likes_ID"))
+    own_RD = stars_ID[asker.rated_R]
+    left_DD = own_RD.T @ own_RD + ranker.noise * np.eye(own_RD.shape[1])
+    factor_D = np.linalg.solve(left_DD, own_RD.T @ (asker.stars_R - stars_I[asker.rated_R]))
+    lowest, highest = ranker.described["levels"][0], ranker.described["levels"][-1]
+    chance_I = np.clip(likes_I.astype(np.float64), MIN_CHANCE, 1 - MIN_CHANCE)
+    odds_I = np.log(chance_I / (1 - chance_I)) + likes_ID @ factor_D
+    changed_I = np.clip(stars_I + stars_ID @ factor_D, np.minimum(lowest, stars_I), np.maximum(highest, stars_I))
+    return changed_I.astype(np.float32), (1 / (1 + np.exp(-odds_I))).astype(np.float32)
 
 
 def _best(score_I: Floats, mean_I: Floats, film_I: Indices, n: int, n_candidates: int) -> Indices:
@@ -166,14 +194,12 @@ def _popularity(ranker: SavedRanker, name: str, asker: Asker) -> npt.NDArray[Any
 
 
 def _because(ranker: SavedRanker, asker: Asker, item_N: Indices) -> list[list[int]]:
-    """Returns the rated movies with the largest positive shares in each EASE affinity, like `rank.reasons`."""
+    """Returns the liked movies with the largest positive shares in each EASE affinity, like `rank.reasons`."""
     ease = next((name for name, kind in ranker.retrievers.items() if kind == "ease"), None)
     if ease is None:
         return [[] for _ in item_N]
-    liked_R = asker.rated_R
-    if len(liked_R):
-        least = max(asker.stars_R.mean(), middle_of(ranker.described["levels"]))
-        liked_R = liked_R[asker.stars_R >= least - ROUNDING]
+    least = liked_from(asker.stars_R.sum(), len(asker.stars_R), ranker.middle, ranker.rating_mean)
+    liked_R = asker.rated_R[asker.stars_R >= least]
     film_R, shares_NR = ranker.array("film_I")[liked_R], _shares(ranker, ease, liked_R)[:, item_N].T
     because = []
     for order, shares in zip(np.argsort(-shares_NR, axis=1, kind="stable"), shares_NR, strict=True):

@@ -15,7 +15,8 @@ SEGMENTS_NAMED = 12  # maximum in error messages, because an edition has dozens 
 
 
 def recommend(home: Home, user_id: int) -> pl.DataFrame:
-    """Returns a user's list, best first: rank, title, year, score, rating_hat (stars), because_titles, served_by.
+    """Returns a user's list, best first: run_id, rank, movie_id, title, year, score, rating_hat (expected stars),
+    because_movie_ids, because_titles, served_by.
 
     The list is empty if the user's ratings and the rules exclude all movies.
 
@@ -28,7 +29,7 @@ def recommend(home: Home, user_id: int) -> pl.DataFrame:
 
 
 def recommend_default(home: Home, segment: str) -> pl.DataFrame:
-    """Returns the list for users unknown to the model, best first: rank, title, year, score.
+    """Returns the list for users unknown to the model, in the columns of `recommend`; rating_hat is null.
 
     `segment` is "all" or properties in any order: gender=F age=25.
 
@@ -52,7 +53,8 @@ def similar(home: Home, asked: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Finds a movie by title or movie_id, and the movies similar to it.
 
     The first frame has one row: movie_id, title, year, genres, n_ratings, similarity to the query. The second has the
-    similar movies, best first: rank, title, year, genres, similarity; it is empty for a movie without ratings.
+    similar movies, best first: run_id, rank, movie_id, title, year, genres, similarity; it is empty for a movie without
+    ratings.
 
     Raises: NotPublished if no similar movies are published; UsageError if no movie matches.
     """

@@ -22,15 +22,19 @@ DEFAULT_N = 10
 class Newcomer:
     """The movies that typed ratings were matched to, and the resulting list."""
 
+    run_id: str  # the published run whose models made the list
     rated: pl.DataFrame  # (movie_id, title, year, rating), in the order typed
     served_by: str
-    rows: pl.DataFrame  # (rank, movie_id, title, year, score, rating_hat, because_titles)
+    rows: pl.DataFrame  # (rank, movie_id, title, year, score, rating_hat, because_movie_ids, because_titles)
 
 
 def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int | None = None) -> Newcomer:
     """Returns the best `n` movies for ratings such as "Toy Story=5,Heat=4" and a segment such as "gender=F age=25".
 
-    Nothing is trained, and torch is not imported. Ratings of movies that are not in the published run are ignored.
+    `rating_hat` is what the network expects of a user with these ratings. Movies below the middle of the rating scale,
+    or below the user's mean, damped towards the mean of all ratings, lower the expected stars of similar movies, and
+    propose nothing. Nothing is trained, and torch is not imported. Ratings of movies that are not in the published run
+    are ignored.
 
     Raises: NotPublished if there are no lists, or if the folder of their run is missing or damaged; UsageError if the
     ratings cannot be parsed, or if a title or the segment is unknown.
@@ -45,21 +49,24 @@ def recommend_for(home: Home, ratings: str, segment: str | None = None, n: int |
     stated = _parse_segment(segment, ranker.described["properties"])
     folded = fold_in(ranker, known, stated, n or DEFAULT_N)
     titles = dict(movies.select("movie_id", "title").iter_rows())
+    because = [[int(vocabulary.movie_ids[item - 1]) for item in row] for row in folded.because]
     rows = pl.DataFrame(
         {
             "rank": np.arange(1, len(folded.item_idx) + 1),
             "movie_id": vocabulary.movie_ids[folded.item_idx - 1],
             "score": folded.score,
             "rating_hat": folded.rating_hat,
-            "because_titles": [[titles[int(vocabulary.movie_ids[item - 1])] for item in row] for row in folded.because],
+            "because_movie_ids": because,
+            "because_titles": [[titles[movie_id] for movie_id in row] for row in because],
         },
-        schema_overrides={"because_titles": pl.List(pl.String)},
+        schema_overrides={"because_movie_ids": pl.List(pl.Int32), "because_titles": pl.List(pl.String)},
     )
     named = rows.join(movies.select("movie_id", "title", "year"), on="movie_id", how="left", maintain_order="left")
     return Newcomer(
+        run_id,
         rated.select("movie_id", "title", "year", "rating"),
         name_service(len(known), is_stated=bool(stated)),
-        named.select("rank", "movie_id", "title", "year", "score", "rating_hat", "because_titles"),
+        named.select("rank", "movie_id", "title", "year", "score", "rating_hat", "because_movie_ids", "because_titles"),
     )
 
 

@@ -53,3 +53,10 @@ def open_run(home: Home, run_id: str | None = None) -> RecordedRun:
             lists=select(connection, LISTS, run_id=run_id),
             folder=home.run(run_id).folder,
         )
+
+
+def summarise_figures(run: RecordedRun) -> pl.DataFrame:
+    """Returns one row per metric of the holdout as a whole, with a column per model, the run's own network first."""
+    whole = run.metrics.filter(pl.col("slice") == "all", pl.col("split").str.starts_with("holdout"))
+    own_first = whole.sort(pl.col("model") != run.record["model"], maintain_order=True)
+    return own_first.pivot("model", index="metric", values="value", aggregate_function="first")

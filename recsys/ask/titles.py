@@ -24,7 +24,8 @@ PART = 0.97  # "star wars" for Star Wars: Episode IV - A New Hope, ranked after 
 OTHER_YEAR = 0.97  # a year off by one, because the years of premiere and release may differ
 LETTERS = 0.9  # multiplied by the share of common letters
 OTHER_NUMBER = 0.74  # upper bound if numbers differ: "Toy Story 4" is similar to Toy Story 2, but is another movie
-WORDS = 0.8  # "private ryan" for Saving Private Ryan: all words occur, and there are at least two
+WORDS = 0.8  # "private ryan" for Saving Private Ryan, "star" for Star Wars and Stargate: all words occur, or the start
+MIN_START = 3  # letters of a query that may be the start of a longer word
 SHORTLIST = 200  # the names with the most letters in common, which are compared in detail
 SUGGESTED = 3  # titles in an error message
 
@@ -154,11 +155,13 @@ def _take(asked: str, movies: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
         if len(others):
             logger.info("'%s' is interpreted as %s; other matches: %s", asked, _describe(movie), _list(others))
         return movie
-    nearest = _find(asked, movies, names, 1).filter(pl.col("similarity") >= MIN_SIMILARITY)
+    nearest = _find(asked, movies, names, SUGGESTED).filter(pl.col("similarity") >= MIN_SIMILARITY)
     if nearest.is_empty():
         raise UsageError(_describe_miss(asked, _find(YEAR.sub(r"\g<title>", asked), movies, names, SUGGESTED)))
-    logger.info("'%s' is interpreted as %s", asked, _describe(nearest))
-    return nearest
+    movie, others = nearest.head(1), nearest[1:].filter(pl.col("similarity") == nearest["similarity"].first())
+    also = f"; other matches: {_list(others)}" if len(others) else ""
+    logger.info("'%s' is interpreted as %s%s", asked, _describe(movie), also)
+    return movie
 
 
 def _describe_miss(asked: str, nearest: pl.DataFrame) -> str:
@@ -242,11 +245,11 @@ def _by_letters(query: Query, names: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_words(query: Query, names: pl.DataFrame) -> pl.DataFrame:
-    """Returns the names that contain every word of the query, if it has at least two."""
-    words = query.bare.split()
+    """Returns the names that contain every word of the query, or start with it."""
     padded = pl.format(" {} ", "name")
-    contains = [padded.str.contains(f" {word} ", literal=True) for word in words]
-    return names.filter(len(words) > 1, *contains).with_columns(similarity=pl.lit(WORDS))
+    has_words = pl.all_horizontal(padded.str.contains(f" {word} ", literal=True) for word in query.bare.split())
+    starts = padded.str.starts_with(f" {query.bare}") & (len(query.bare) >= MIN_START)
+    return names.filter(has_words | starts).with_columns(similarity=pl.lit(WORDS))
 
 
 def _numbers(name: pl.Expr) -> pl.Expr:

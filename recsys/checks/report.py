@@ -21,6 +21,7 @@ from recsys.runs.step import timed
 from recsys.settings import Settings
 
 STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "red", "not compared": "dim"}
+SEVERITY = ("stop", "warn", "quarantined", "not compared", "pass")  # the order in which rules are shown
 
 
 def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run:
@@ -54,8 +55,9 @@ def render_check(run: Run, width: int, *, colours: bool) -> str | None:
     result = read_result(run.findings)
     console = Console(file=StringIO(), width=width, highlight=False, force_terminal=colours)
     console.print(_headline(result), style="bold")
-    rows = [finding for finding in result.rules if finding.offending is not None]
-    others = [finding for finding in result.rules if finding.offending is None]
+    worst_first = sorted(result.rules, key=lambda finding: SEVERITY.index(finding.verdict))  # stable
+    rows = [finding for finding in worst_first if finding.offending is not None]
+    others = [finding for finding in worst_first if finding.offending is None]
     console.print(_table(["table", "rule", "demand", "lines", "share", "limit", "verdict"], map(_row_cells, rows)))
     console.print(_table(["table", "rule", "demand", "value", "warn", "stop", "verdict"], map(_other_cells, others)))
     console.print(_footer(result, run), soft_wrap=True)

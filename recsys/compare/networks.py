@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from recsys.errors import UsageError
+from recsys.errors import UsageError, suggest
 from recsys.models import MODELS, NetworkConfig
 
 
@@ -29,7 +29,7 @@ def config_of(name: str, n_ratings: int, n_levels: int) -> NetworkConfig:
     Raises: UsageError if the network does not exist.
     """
     if name not in MODELS:
-        raise UsageError(f"there is no network {name}. Next: use one of {', '.join(MODELS)}")
+        raise UsageError(f"there is no network {name}.{suggest(name, MODELS)} Next: use one of {', '.join(MODELS)}")
     return MODELS[name].configure(n_ratings, n_levels)
 
 

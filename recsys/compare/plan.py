@@ -1,6 +1,5 @@
 """Parses the options of `recsys compare`: networks, splits and seeds."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from recsys.errors import UsageError
+from recsys.errors import UsageError, suggest
 from recsys.models import MODELS
 from recsys.models.baselines import BASELINES
 from recsys.settings import Settings, SplitConfig, SplitKind
@@ -96,14 +95,10 @@ def _parse_models(models: str | None, settings: Settings) -> tuple[str, ...]:
     named = tuple(dict.fromkeys(words))
     for name in named:
         if name not in EVERYTHING:
-            raise UsageError(f"--models {name}: there is no such network.{_suggest(name)} Next: use all, or some of "
+            hint = suggest(name, EVERYTHING)
+            raise UsageError(f"--models {name}: there is no such network.{hint} Next: use all, or some of "
                              f"{', '.join(EVERYTHING)}")  # fmt: skip
     return named
-
-
-def _suggest(name: str) -> str:
-    close = difflib.get_close_matches(name, EVERYTHING, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _parse_split(word: str, base: SplitConfig) -> SplitConfig | Provided:
@@ -115,7 +110,8 @@ def _parse_split(word: str, base: SplitConfig) -> SplitConfig | Provided:
     kinds: Sequence[str] = get_args(SplitKind)
     try:
         if kind not in kinds:
-            raise ValueError(f"there is no such split. Next: use some of {', '.join((*kinds, *PUBLISHED))}")
+            known = (*kinds, *PUBLISHED)
+            raise ValueError(f"there is no such split.{suggest(kind, known)} Next: use some of {', '.join(known)}")
         return SplitConfig.model_validate(base.model_dump() | {"kind": kind} | ({field: amount} if amount else {}))
     except ValidationError as error:
         raise UsageError(f"--split {word}: {error.errors()[0]['msg']}. Next: use e.g. time:0.1 or last:5") from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from recsys.compare.data import Data, Parts, cut, load_data, make_learner
 from recsys.compare.search_space import Field, search_space, with_values
-from recsys.errors import ModelError, UsageError
+from recsys.errors import ModelError, UsageError, suggest
 from recsys.files import alone, replacing, write_json
 from recsys.home import Home
 from recsys.models import MODELS, NetworkConfig
@@ -61,7 +61,9 @@ def tune(model: str, settings: Settings, minutes: float, max_trials: int | None 
     HomeBusy if the same search is running; the errors of reading.
     """
     if model not in MODELS:
-        raise UsageError(f"--model {model}: there is no such network. Next: use one of {', '.join(MODELS)}")
+        raise UsageError(
+            f"--model {model}: there is no such network.{suggest(model, MODELS)} Next: use one of {', '.join(MODELS)}"
+        )
     if not 0 < minutes < math.inf:
         raise UsageError(f"--minutes {minutes:g} is invalid. Next: pass a number above 0")
     data = load_data(settings)

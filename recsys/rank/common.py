@@ -16,6 +16,8 @@ from recsys.runs.seal import find_damage
 FORMAT = 2  # version of a saved ranker's files; increased when older code would misread newer files
 
 ROUNDING = 1e-4  # stars; tolerance of comparisons with a user's mean, which has rounding errors
+MEAN_DAMPING = 5.0  # additional ratings at the mean of all ratings, so that a single low rating is a low rating
+NO_RATINGS = 1e-9  # replaces a number of ratings of 0 in a division
 REASONS = 3  # reasons (because_movie_ids) per recommendation
 
 EVERYBODY = "all"  # the segment of users without known properties
@@ -27,6 +29,17 @@ MIN_CHANCE = 1e-4  # lower bound of the probability of relevant stars
 def middle_of(levels: Sequence[float]) -> float:
     """Returns the middle of a rating scale. A movie rated below it, or below the user's mean, is never a reason."""
     return (levels[0] + levels[-1]) / 2
+
+
+def liked_from(total: Any, n: Any, middle: float, rating_mean: float) -> Any:
+    """Returns the fewest stars of a movie that can be a reason, for users with `n` ratings that sum to `total`.
+
+    It is at least the middle of the scale, the mean of the user's ratings, and this mean damped towards `rating_mean`,
+    the mean of all ratings. Takes and returns arrays or tensors with one number per user.
+    """
+    damped = (total + MEAN_DAMPING * rating_mean) / (n + MEAN_DAMPING)
+    own = (total + NO_RATINGS * rating_mean) / (n + NO_RATINGS)
+    return damped.clip(own).clip(middle) - ROUNDING
 
 
 def name_service(n_ratings: int, *, is_stated: bool) -> str:

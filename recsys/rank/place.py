@@ -64,7 +64,14 @@ def rank_users(ranker: Ranker, users: Users, n: int, *, reasons: int = REASONS) 
         rating_hat=places.rating_hat_BN[user, place],
         served_by=name_services(users, user),
         because=find_reasons(
-            ranker.retrievers, users.histories, user, items, reasons, films=ranker.films, middle=ranker.middle
+            ranker.retrievers,
+            users.histories,
+            user,
+            items,
+            reasons,
+            films=ranker.films,
+            middle=ranker.middle,
+            rating_mean=ranker.rating_mean,
         ),
     )
 

@@ -4,7 +4,7 @@ Shapes: U users, I items (index 0 is "unknown"), G genres.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from recsys.models import RatingNetwork
 from recsys.rank.common import middle_of
 from recsys.rank.eligibility import Eligibility
 from recsys.rank.films import Films
+from recsys.rank.strangers import Strangers, fit_strangers
 from recsys.rank.weights import Weights
 from recsys.retrieve.histories import Histories
 from recsys.retrieve.new_movies import NewMovies
@@ -39,6 +40,7 @@ class Ranker:
     weights: Weights
     rated_at: int  # moment of predictions, in seconds since 1970: just after the newest known rating
     config: RankConfig
+    saved_strangers: Strangers | None = None  # as saved with the ranker; None: computed when needed
 
     @property
     def device(self) -> torch.device:
@@ -61,6 +63,18 @@ class Ranker:
         is_rated_I = self.counts > 0
         return is_rated_I.index_fill(0, self.new_movies.item_M, True)
 
+    @cached_property
+    def rating_mean(self) -> float:
+        """The mean of all ratings, in stars."""
+        return self.histories.stars.double().mean().item() if len(self.histories.stars) else self.middle
+
+    @cached_property
+    def strangers(self) -> Strangers:
+        """What the network predicts for users whom it does not know."""
+        return self.saved_strangers or fit_strangers(
+            self.network, self.histories, self.rated_at, self.config.relevant_from
+        )
+
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts whose weighted sum is the score, in order."""
@@ -70,6 +84,16 @@ class Ranker:
         """Returns users known to the model, with their histories."""
         histories = self.histories.take(user_idx)
         return Users(user_idx, histories, self.properties.of_users_UF[user_idx], seen=histories)
+
+    def without_disliked(self, users: Users) -> Users:
+        """Returns the users as the retrievers see them: strangers without what they rated below the middle.
+
+        A retriever counts who has rated a movie, whatever the stars. This is best for known users, who chose what they
+        rated, but would recommend to a stranger the neighbours of a movie that they have just rejected.
+        """
+        own = users.histories
+        is_known_N = (users.user_idx > 0)[own.user_of_each()]
+        return replace(users, histories=own.keep(is_known_N | (own.stars >= self.middle)))
 
 
 def make_new_user(ranker: Ranker, stated: Iterable[str] = (), ratings: Mapping[int, float] = {}) -> Users:

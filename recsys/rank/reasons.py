@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.rank.common import ROUNDING
+from recsys.rank.common import liked_from
 from recsys.rank.films import Films
 from recsys.retrieve.ease import Ease
 from recsys.retrieve.histories import Histories, split_by_size
@@ -27,12 +27,13 @@ def find_reasons(
     *,
     films: Films,
     middle: float,
+    rating_mean: float,
 ) -> Tensor:
     """Returns (P, n) int64: the user's movies with the largest positive shares in the EASE affinity of each place.
 
     The largest share comes first. Rows are padded with 0. `user_P` must be ascending. Movies that the user rated below
-    their own mean, or below the `middle` of the scale, are not reasons. Of several entries of a film, only the one with
-    the largest share is a reason. Without EASE, there are no exact shares and therefore no reasons.
+    `liked_from` are not reasons. Of several entries of a film, only the one with the largest share is a reason. Without
+    EASE, there are no exact shares and therefore no reasons.
     """
     because_PN = torch.zeros(len(user_P), n, dtype=torch.int64)
     ease = next((one for one in retrievers.values() if isinstance(one, Ease)), None)
@@ -40,7 +41,7 @@ def find_reasons(
         return because_PN
     users, n_places_B = torch.unique_consecutive(user_P, return_counts=True)
     first_B = n_places_B.cumsum(0) - n_places_B
-    liked = _liked(histories, middle)
+    liked = _liked(histories, middle, rating_mean)
     sizes_B = liked.sizes()[users]
     for rows_B in split_by_size(sizes_B * int(n_places_B.max()), SHARES_AT_ONCE):
         own_BR = _pad(liked.items, liked.offsets[users[rows_B]], sizes_B[rows_B])
@@ -52,14 +53,12 @@ def find_reasons(
     return because_PN
 
 
-def _liked(histories: Histories, middle: float) -> Histories:
-    """Drops the movies that a user rated below their own mean or below the middle of the scale."""
+def _liked(histories: Histories, middle: float, rating_mean: float) -> Histories:
+    """Drops the movies that cannot be reasons."""
     users, sizes = histories.user_of_each(), histories.sizes()
     sums_U = torch.zeros(len(histories), dtype=torch.float64).index_add_(0, users, histories.stars.double())
-    least_U = (sums_U / sizes.clamp(min=1)).clamp(min=middle) - ROUNDING
-    is_liked = histories.stars >= least_U[users]
-    offsets = torch.bincount(users[is_liked] + 1, minlength=len(histories) + 1).cumsum(0)
-    return Histories(offsets, histories.items[is_liked], histories.stars[is_liked], histories.n_items)
+    least_U: Tensor = liked_from(sums_U, sizes, middle, rating_mean)
+    return histories.keep(histories.stars >= least_U[users])
 
 
 def _pad(items: Tensor, first_B: Tensor, sizes_B: Tensor) -> Tensor:

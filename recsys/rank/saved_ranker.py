@@ -8,16 +8,16 @@ histories.safetensors  rated items by user
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recsys.files import replacing, write_json
-from recsys.models import Pairs, RatingNetwork
+from recsys.models import RatingNetwork
 from recsys.rank.common import FORMAT, read_description
 from recsys.rank.eligibility import no_rules
 from recsys.rank.films import Films
 from recsys.rank.ranker import Ranker
+from recsys.rank.strangers import Strangers
 from recsys.rank.weights import Weights
 from recsys.retrieve.als import Als
 from recsys.retrieve.ease import Ease
@@ -27,7 +27,6 @@ from recsys.retrieve.popularity import Popularity, Properties
 from recsys.retrieve.retriever import Retriever
 from recsys.retrieve.towers import Towers
 from recsys.settings import RankConfig
-from recsys.train.loop import predict
 
 KINDS: dict[type[Retriever], str] = {Ease: "ease", Als: "als", Popularity: "popularity", Towers: "towers"}
 
@@ -39,7 +38,7 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
     arrays |= {"listable": ranker.listable & ~ranker.eligibility.closed_I, "genres_IG": ranker.genres_IG}
     arrays["film_I"] = ranker.films.film_I
     arrays |= {"counts": ranker.counts, "users.properties_UF": ranker.properties.of_users_UF}
-    arrays |= _for_unknown_users(ranker)
+    arrays |= {f"strangers.{key}": value for key, value in vars(ranker.strangers).items()}
     histories = {key: getattr(ranker.histories, key) for key in ("offsets", "items", "stars")}
     for tensors, name in ((arrays, "ranker.safetensors"), (histories, "histories.safetensors")):
         with replacing(folder / name) as aside:
@@ -51,6 +50,7 @@ def save_ranker(ranker: Ranker, folder: Path) -> None:
         "weights": ranker.weights.by_size,
         "levels": ranker.network.sizes.levels,
         "rated_at": ranker.rated_at,
+        "rating_mean": ranker.rating_mean,
         "config": ranker.config.model_dump(mode="json"),
     }
     write_json(folder / "ranker.json", described)
@@ -87,6 +87,7 @@ def load_ranker(folder: Path, network: RatingNetwork) -> Ranker:
         weights=Weights.from_json(described["weights"]),
         rated_at=described["rated_at"],
         config=config,
+        saved_strangers=Strangers(**part("strangers")),
     )
 
 
@@ -96,13 +97,3 @@ def _read_retriever(kind: str, tensors: dict[str, Tensor], config: RankConfig) -
     if kind == "als":
         return Als(**tensors, config=config.als)
     return Popularity(**tensors) if kind == "popularity" else Towers(**tensors)
-
-
-def _for_unknown_users(ranker: Ranker) -> dict[str, Tensor]:
-    """Returns (I,) the expected stars and the probability of relevant stars for a user unknown to the network."""
-    item_idx = torch.arange(ranker.histories.n_items)
-    pairs = Pairs(torch.zeros_like(item_idx), item_idx, torch.full_like(item_idx, ranker.rated_at))
-    levels_K = ranker.network.levels()
-    prediction = predict(ranker.network, pairs.to(levels_K.device))
-    likes_I = prediction.p_BK[:, levels_K >= ranker.config.relevant_from].sum(1)
-    return {"strangers.stars": prediction.mean_B, "strangers.likes": likes_I}

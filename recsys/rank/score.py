@@ -34,7 +34,8 @@ def find_candidates(ranker: Ranker, users: Users, n: int) -> Candidates:
 
     A movie is seen if any entry of its film is. Unseen entries of one film can all be candidates.
     """
-    by_retriever = [ranker.new_movies.place(one.log_affinity(users)) for one in ranker.retrievers.values()]
+    asked = ranker.without_disliked(users)
+    by_retriever = [ranker.new_movies.place(one.log_affinity(asked)) for one in ranker.retrievers.values()]
     # the tensor of a single retriever is masked in place below, which does not affect the scores of candidates
     mean_BI = torch.stack(by_retriever).mean(0) if len(by_retriever) > 1 else by_retriever[0]
     device = mean_BI.device
@@ -58,13 +59,19 @@ def score_parts(ranker: Ranker, users: Users, found: Candidates) -> tuple[Tensor
     rating_hat_BC, likes_BC = (torch.ones_like(found.item_BC, dtype=torch.float32) for _ in range(2))
     rating_hat_BC[user, column] = prediction.mean_B.cpu()
     likes_BC[user, column] = prediction.p_BK[:, levels_K >= ranker.config.relevant_from].sum(1).cpu()
+    rows_S = ((users.user_idx == 0) & (users.histories.sizes() > 0)).nonzero().squeeze(1)  # strangers with ratings
+    if len(rows_S):
+        items_SC, levels = found.item_BC[rows_S].clamp(min=0), ranker.network.sizes.levels
+        factor_SD = ranker.strangers.place(users.histories.take(rows_S))
+        stars_SC, likes_SC = ranker.strangers.predict(factor_SD, items_SC, levels)
+        rating_hat_BC[rows_S], likes_BC[rows_S] = stars_SC.float(), likes_SC.float()
     of_network = (rating_hat_BC.clamp(min=MIN_STARS).log(), likes_BC.clamp(min=MIN_CHANCE).log())
     return torch.cat([found.affinity_BCP, torch.stack(of_network, dim=2)], dim=2).double(), rating_hat_BC
 
 
 def blend(ranker: Ranker, users: Users, parts_BCP: Tensor) -> Tensor:
     """Returns (B, C) float64, the weighted sum of the parts; weights depend on the user's number of ratings."""
-    weights_BP = ranker.weights.of(users.histories.sizes(), ranker.parts)
+    weights_BP = ranker.weights.of(ranker.without_disliked(users).histories.sizes(), ranker.parts)
     return (parts_BCP @ weights_BP[:, :, None]).squeeze(2)
 
 

@@ -47,6 +47,11 @@ class Histories:
         kept = order[place < n].sort().values
         return Histories(_offsets(self.sizes().clamp(max=n)), self.items[kept], self.stars[kept], self.n_items)
 
+    def keep(self, is_kept_N: Tensor) -> "Histories":
+        """Drops the other ratings."""
+        sizes = torch.bincount(self.user_of_each()[is_kept_N], minlength=len(self))
+        return Histories(_offsets(sizes), self.items[is_kept_N], self.stars[is_kept_N], self.n_items)
+
     def transpose(self) -> "Histories":
         """Returns one list of users per item."""
         order = self.items.argsort(stable=True)  # stable: users ascend within an item

@@ -157,6 +157,12 @@ def frame_table(frame: pl.DataFrame) -> Table:
     return table
 
 
+def frame_csv(frame: pl.DataFrame) -> str:
+    """A frame as CSV. The elements of lists are joined, because CSV has no lists."""
+    listed = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    return frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join("; ") for name in listed).write_csv()
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.read_rules import Rule, Rules
 from recsys.rank.ruled import apply_rules
 from recsys.rank.saved_ranker import save_ranker
+from recsys.rank.weights import Weights
 from recsys.settings import AlsConfig, EaseConfig, RankConfig
 from tests.support.planted import fit
 from tests.support.rankers import LEARNER, tastes, weights_of
@@ -107,6 +108,19 @@ def test_served_by_depends_on_ratings_and_properties() -> None:
         "history",
     ]
     assert [name_service(n, is_stated=True) for n in (0, 1, 10)] == ["features", "few ratings", "history"]
+
+
+def test_disliked_movies_propose_nothing(pair: Pair) -> None:
+    """Without the parts of the network, the list is that of someone without ratings, except for the rated movies."""
+    by_size = pair.ranker.weights.by_size
+    silent = Weights({size: row | {"stars": 0.0, "likes": 0.0} for size, row in by_size.items()})
+    ranker = replace(pair.ranker, weights=silent)
+    nobody, disliking = (
+        rank_users(ranker, make_new_user(ranker, (), ratings), 60) for ratings in ({}, {4: 1.0, 7: 2.0})
+    )
+    unseen = [item for item in nobody.item_idx.tolist() if item not in (4, 7)]
+    assert disliking.item_idx.tolist() == unseen
+    assert not disliking.because.any()
 
 
 def test_new_movies_are_listed_unless_rules_close_them(pair: Pair, request: pytest.FixtureRequest) -> None:

@@ -35,6 +35,7 @@ def test_a_list_for_ratings_by_title(served_night: Home, titles: list[str]) -> N
         "year": pl.Int16,
         "score": pl.Float64,
         "rating_hat": pl.Float32,
+        "because_movie_ids": pl.List(pl.Int32),
         "because_titles": pl.List(pl.String),
     }
     assert newcomer.rows["rank"].to_list() == list(range(1, 11))
@@ -53,6 +54,22 @@ def test_other_ratings_give_other_lists(served_night: Home, titles: list[str]) -
     assert first != second
     assert titles[0] not in first
     assert titles[0] in second or titles[1] in first
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_low_rating_is_a_low_rating(served_night: Home, titles: list[str], n: int) -> None:
+    high, low, none = (
+        recommend_for(served_night, ", ".join(f"{title}={stars}" for title in titles[:n]), n=99).rows
+        for stars in (5, 1, 3)
+    )
+    assert high["movie_id"].to_list()[:10] != low["movie_id"].to_list()[:10]
+    assert low["because_titles"].list.len().sum() == 0, "a movie rated 1 is no reason"
+    assert high["because_titles"].list.len().sum() > 0
+    expected = high.join(low, on="movie_id", suffix="_low").join(none, on="movie_id", suffix="_middle")
+    assert len(expected) == 100 - n
+    means = expected.select("rating_hat_low", "rating_hat_middle", "rating_hat").mean().row(0)
+    assert means == tuple(sorted(means)), "expected stars are those of this user"
+    assert means[0] < means[2] - 0.2
 
 
 def test_n_limits_the_list(served_night: Home, titles: list[str]) -> None:
@@ -129,6 +146,7 @@ def test_the_command_gives_the_same_list_in_a_new_process(served_night: Home, ti
     expected = recommend_for(served_night, ratings, n=4)
     found = json.loads(done.stdout)
     assert found["served_by"] == "few ratings"
+    assert (found["run_id"], found["user_id"]) == (expected.run_id, None)
     assert [row["title"] for row in found["rated"]] == [titles[0], titles[3]]
-    assert [row["movie_id"] for row in found["list"]] == expected.rows["movie_id"].to_list()
-    assert [row["score"] for row in found["list"]] == pytest.approx(expected.rows["score"].to_list())
+    assert [row["movie_id"] for row in found["rows"]] == expected.rows["movie_id"].to_list()
+    assert [row["score"] for row in found["rows"]] == pytest.approx(expected.rows["score"].to_list())

@@ -250,6 +250,23 @@ def test_ambiguous_and_inexact_matches_are_logged(
     assert caplog.messages == [message]
 
 
+def test_a_word_or_beginning_finds_the_most_rated_movie(caplog: pytest.LogCaptureFixture) -> None:
+    titles = ["Stag", "Star Maker, The", "Stargate", "Star Wars", "Lone Star", "Tsar", "Mustard"]
+    counts = [900, 10, 100, 500, 20, 900, 900]
+    movies = pl.DataFrame({"movie_id": range(1, 8), "title": titles, "n_ratings": counts}).with_columns(
+        pl.lit(1990, pl.Int16).alias("year")
+    )
+    found = find_movies("Star", movies)
+    assert found["title"].to_list()[:4] == ["Star Wars", "Stargate", "Lone Star", "Star Maker, The"]
+    with caplog.at_level(logging.INFO, logger="recsys"):
+        assert find_movie("star", movies)["title"].item() == "Star Wars"
+    assert caplog.messages == [
+        "'star' is interpreted as Star Wars (1990), movie_id 4; other matches: Stargate (1990), movie_id 3; Lone Star "
+        "(1990), movie_id 5"
+    ]
+    assert find_movies("st", movies)["similarity"][0] < MIN_SIMILARITY, "two letters begin too many titles"
+
+
 @pytest.mark.parametrize("asked", ["Toy Story", "the heat", "heat 2013", "Matrix, The", "6"])
 def test_unambiguous_matches_are_not_logged(asked: str, movies: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="recsys"):

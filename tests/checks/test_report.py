@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from flows.cli.documents import DOCUMENTS
 from flows.cli.main import main
 from recsys.checks.report import check_source, describe_check, render_check
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, table_rules
@@ -100,11 +101,16 @@ def test_a_bad_source_is_refused_and_its_result_is_shown(tmp_path: Path, home: H
     output = type_check(home, source)
     assert output.exit_code == 3
     assert verdict_of(output.stdout, "ratings", "rating_on_scale") == ["40", "1.961%", "0.500%", "stop"]
+    rules = [line for line in output.stdout.splitlines() if line.startswith(("ratings ", "movies ", "users "))]
+    assert rules[0].split()[1] == "rating_on_scale", "failures come first"
     assert "ratings.dat line 1: {" in output.stderr
     assert "Traceback" not in output.stderr
     again = type_check(home, source, "--json")
     assert again.exit_code == 3
     found = json.loads(again.stdout)
+    assert {*found} == {"schema", "command", "error", *(key.partition("[]")[0] for key in DOCUMENTS["check"])}
+    assert {f"rules[].{key}" for rule in found["rules"] for key in rule} <= {*DOCUMENTS["check"]}
+    assert (found["error"]["kind"], found["error"]["exit_code"]) == ("DataRefused", 3)
     assert (found["passed"], found["counts"]) == (False, {"quarantine": 40})
     assert found["reused_from"] in {path.name for path in home.runs.iterdir()}
     assert Path(found["quarantine"]).exists()

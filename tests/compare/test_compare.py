@@ -214,7 +214,7 @@ def test_an_interrupted_comparison_is_resumed(home: Path, tmp_path: Path, monkey
     first = run(home, "--models", "bias", "--out", tmp_path, "--json")
     monkeypatch.setattr("recsys.compare.trial.fit_baselines", None)  # fitting bias again would fail
     second = run(home, "--models", "bias,popularity", "--out", tmp_path, "--json")
-    rows = [json.loads(result.stdout)["rows"] for result in (first, second)]
+    rows = [json.loads(result.stdout)["comparisons"][0]["rows"] for result in (first, second)]
     assert rows[1][0] == rows[0][0]
     assert second.exit_code == 1  # popularity has to be fitted, and fitting fails
     assert rows[1][1]["failures"]
@@ -259,7 +259,8 @@ def test_several_sources_each_have_a_folder(home: Path, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert re.findall(r"(\d+) ratings to train on", shown.stdout) == ["900", "450"]
     results = [tmp_path / source.replace(":", "-") / "results.json" for source in (SOURCE, smaller)]
-    assert json.loads(run(home, *command, "--json").stdout) == [read_json(path) for path in results]
+    found = json.loads(run(home, *command, "--json").stdout)
+    assert found["comparisons"] == [read_json(path) for path in results]
 
 
 def test_train_and_holdout_files_are_compared(home: Path, data: Data, tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_train_and_holdout_files_are_compared(home: Path, data: Data, tmp_path: 
     command = ("--models", "bias", "--train", train, "--holdout", holdout, "--json")
     shown = run(home, *command)
     assert shown.exit_code == 0, shown.output
-    found = json.loads(shown.stdout)
+    (found,) = json.loads(shown.stdout)["comparisons"]
     assert found["splits"]["files"].endswith("1,000 ratings to train on, 200 held out")
     assert (home / "comparisons" / found["id"] / "results.csv").exists()
 
@@ -281,7 +282,7 @@ def test_learning_rates_are_suggested(home: Path, tmp_path: Path) -> None:
     lines = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines()}
     assert {"softmax", "dot"} < lines.keys()
     assert "bias" not in lines
-    found = json.loads(run(home, *command, "--json").stdout)
+    (found,) = json.loads(run(home, *command, "--json").stdout)["comparisons"]
     assert lines["softmax"] == [f"{found[key]['softmax']:.2g}" for key in ("suggested", "stated")]
     assert 1e-6 < found["suggested"]["softmax"] < 10
     assert (tmp_path / "learning_rates.png").exists()
@@ -299,7 +300,7 @@ def test_invalid_options_are_wrong_usage(home: Path) -> None:
 def test_all_networks_can_be_compared_in_one_call(home: Path, tmp_path: Path) -> None:
     shown = run(home, "--models", "all", "--out", tmp_path, "--json")
     assert shown.exit_code == 0, shown.output
-    found = json.loads(shown.stdout)
+    (found,) = json.loads(shown.stdout)["comparisons"]
     for row in found["rows"]:
         assert row["failures"] == []
         assert 0 <= row["figures"]["ndcg_at_10_by_score"]["mean"] <= 1

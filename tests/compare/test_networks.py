@@ -48,10 +48,10 @@ def test_the_json_output_is_a_config_file(tmp_path: Path) -> None:
     command = ["compare", "--source", "synthetic:30x20x600", "--models", "ordinal_basic", "--epochs", "stated"]
     shown = CliRunner().invoke(main, [*command, "--config", str(path), "--home", str(tmp_path / "home"), "--json"])
     assert shown.exit_code == 0, shown.output
-    assert json.loads(shown.stdout)["rows"][0]["figures"]["epochs"]["mean"] == 14
+    assert json.loads(shown.stdout)["comparisons"][0]["rows"][0]["figures"]["epochs"]["mean"] == 14
 
 
 def test_an_unknown_network_is_refused() -> None:
     shown = run("ordinary")
     assert shown.exit_code == 2
-    assert "no network ordinary. Next: use one of ordinal, ordinal_basic" in shown.stderr
+    assert "no network ordinary. Did you mean ordinal? Next: use one of ordinal, ordinal_basic" in shown.stderr

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from flows.cli.documents import DOCUMENTS
 from flows.cli.main import main
 from recsys.compare.data import cut, load_data, make_learner
 from recsys.compare.search_space import with_values
@@ -160,6 +161,7 @@ def test_the_command_prints_the_config_for_a_night(found: Tuned, home: Path) -> 
     shown = CliRunner().invoke(main, [*command, "--json"])
     assert shown.exit_code == 0, shown.output
     printed = json.loads(shown.stdout)
+    assert {*printed} == {"schema", "command", *DOCUMENTS["tune"]}
     assert {"model": printed["model"], "config": printed["config"]} == read_json(found.best)
     page = CliRunner().invoke(main, command).stdout
     assert f"recsys nightly --config {found.best}" in page

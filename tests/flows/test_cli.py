@@ -40,15 +40,42 @@ def test_recommend_shows_served_by_once(served: Home) -> None:
     assert lines[2].split() == ["1", "Movie", "3", "1995", "1", "4", "Movie", "2"]
 
 
-def test_recommend_json_has_served_by_in_each_row(served: Home) -> None:
-    rows = json.loads(invoke(served, "recommend", "1", "--json", "--n", "1").stdout)
-    assert [(row["title"], row["served_by"]) for row in rows] == [("Movie 3", "history")]
+def test_recommend_json(served: Home) -> None:
+    assert json.loads(invoke(served, "recommend", "1", "--json", "--n", "1").stdout) == {
+        "schema": 1,
+        "command": "recommend",
+        "user_id": 1,
+        "segment": None,
+        "run_id": "20261121T030000Z",
+        "rated": [],
+        "served_by": "history",
+        "rows": [
+            {
+                "rank": 1,
+                "movie_id": 3,
+                "title": "Movie 3",
+                "year": 1995,
+                "score": 1.0,
+                "rating_hat": 4.0,
+                "because_movie_ids": [2],
+                "because_titles": ["Movie 2"],
+            }
+        ],
+    }
+
+
+def test_recommend_csv_has_ids_and_no_other_lines(served: Home) -> None:
+    assert invoke(served, "recommend", "1", "--format", "csv", "--n", "1").stdout == (
+        "rank,movie_id,title,year,score,rating_hat,because_movie_ids,because_titles\n"
+        "1,3,Movie 3,1995,1.0,4.0,2,Movie 2\n"
+    )
 
 
 def test_recommend_a_default_list(served: Home) -> None:
     shown = invoke(served, "recommend", "--segment", "gender=F age=25", "--n", "1")
     assert shown.exit_code == 0
     assert [line.split() for line in shown.stdout.splitlines()] == [
+        ["served_by:", "features"],
         ["rank", "title", "year", "score"],
         ["1", "Movie", "2", "1995", "1"],
     ]
@@ -84,8 +111,11 @@ def test_similar_shows_the_movie_and_similar_ones(served: Home) -> None:
 def test_similar_json(served: Home) -> None:
     genres = ["Drama", "War"]
     assert json.loads(invoke(served, "similar", "2", "--n", "1", "--json").stdout) == {
+        "schema": 1,
+        "command": "similar",
+        "run_id": "20261121T030000Z",
         "movie": {"movie_id": 2, "title": "Movie 2", "year": 1995, "genres": genres},
-        "similar": [{"rank": 1, "title": "Movie 3", "year": 1995, "genres": genres, "similarity": 1.0}],
+        "rows": [{"rank": 1, "movie_id": 3, "title": "Movie 3", "year": 1995, "genres": genres, "similarity": 1.0}],
     }
 
 
@@ -115,9 +145,8 @@ def test_recommend_for_own_ratings(served_night: Home) -> None:
 def test_recommend_for_own_ratings_json(served_night: Home) -> None:
     words = ("recommend", "--ratings", "20=5", "--json", "--n", "2")
     found = json.loads(invoke(served_night, *words).stdout)
-    assert set(found) == {"rated", "served_by", "list"}
     assert [(row["movie_id"], row["rating"]) for row in found["rated"]] == [(20, 5.0)]
-    assert [row["rank"] for row in found["list"]] == [1, 2]
+    assert [row["rank"] for row in found["rows"]] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +166,7 @@ def test_unknown_names_are_wrong_usage(served_night: Home, words: tuple[str, ...
 
 
 def test_explain_a_movie_in_the_list(served_night: Home) -> None:
-    (first,) = json.loads(invoke(served_night, "recommend", "5", "--json", "--n", "1").stdout)
+    (first,) = json.loads(invoke(served_night, "recommend", "5", "--json", "--n", "1").stdout)["rows"]
     shown = invoke(served_night, "explain", "5", f"{first['title']} ({first['year']})")
     assert shown.exit_code == 0
     lines = shown.stdout.splitlines()
@@ -183,6 +212,8 @@ def test_export_reports_what_it_wrote(served: Home, tmp_path: Path) -> None:
     )
     (tmp_path / "lake" / "movies" / "run_id=20261120T030000Z").mkdir()
     assert json.loads(invoke(served, *words, "--keep", "1", "--json").stdout) == {
+        "schema": 1,
+        "command": "export",
         "run_id": "20261121T030000Z",
         "directory": str(tmp_path / "lake"),
         "rows": {"movies": 4, "users": 4},
@@ -202,6 +233,103 @@ run_program(click.Command("show", callback=lambda: click.echo("Солярис, �
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
     assert done.stdout.decode("latin-1") == r"\u0421\u043e\u043b\u044f\u0440\u0438\u0441, é" + "\n"
+
+
+def test_tables_have_no_blanks_at_the_ends_of_lines(served: Home) -> None:
+    for words in (
+        ("recommend", "1"),
+        ("similar", "2"),
+        ("runs",),
+        ("runs", "20261121T030000Z"),
+        ("rollback", "--list"),
+    ):
+        shown = CliRunner().invoke(main, words, env={"RECSYS_HOME": str(served.root)})
+        assert shown.exit_code == 0, shown.stderr
+        assert [line for line in shown.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_one_run_with_its_figures_and_seconds(served: Home) -> None:
+    lines = [line.split() for line in invoke(served, "runs", "20261121T030000Z").stdout.splitlines()]
+    for line in (
+        ["verdict", "published"],
+        ["metric", "ordinal", "bias"],
+        ["mae_median", "0.65", "0.75"],
+        ["train", "2.5"],
+    ):
+        assert line in lines
+    table = invoke(served, "runs", "20261121T030000Z", "--format", "csv").stdout.splitlines()
+    assert table[0] == "model,split,slice,metric,value"
+    assert "bias,holdout,all,mae_median,0.75" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "hint"),
+    [
+        (("nightly", "--model", "ordnal"), {}, "Did you mean ordinal?"),
+        (("backfill", "--from", "7d", "--model", "sofmax"), {}, "Did you mean softmax?"),
+        (("networks", "wide_deap"), {}, "Did you mean wide_deep?"),
+        (("tune", "--model", "hybrd", "--minutes", "1"), {}, "Did you mean hybrid?"),
+        (("compare", "--split", "tim"), {}, "Did you mean time?"),
+        (("nightly", "--as-of", "yesterdy"), {}, "Did you mean yesterday? Next: write a date (1998-04-01)"),
+        (("recommend", "1", "--format", "jsn"), {}, "Did you mean json?"),
+        (("recomend", "1"), {}, "Did you mean 'recommend'?"),
+        (("recommend", "1", "--ratngs", "Heat=5"), {}, "'--ratings'?"),
+        (("runs",), {"RECSYS_SOURC": "ml-1m"}, "RECSYS_SOURC is not a setting. Did you mean RECSYS_SOURCE?"),
+        (("runs",), {"RECSYS_GATES__MAX_MAE_MEDIAN": "1"}, "Did you mean RECSYS_GATE__MAX_MAE_MEDIAN?"),
+        (("runs",), {"RECSYS_ALRT_FILE": "a"}, "Did you mean RECSYS_ALERT_FILE?"),
+        (("runs",), {"RECSYS_GATE__MAX_MAE_MEDIUM": "1"}, "there is no such setting. Did you mean max_mae_median?"),
+        (("runs",), {"RECSYS_MODEL": "ordnal"}, "Did you mean ordinal?"),
+        (("runs",), {"RECSYS_SPLIT__KIND": "rndom"}, "Did you mean random?"),
+    ],
+    ids=str,
+)
+def test_misspelt_names_get_a_suggestion(
+    words: tuple[str, ...], variables: dict[str, str], hint: str, served: Home
+) -> None:
+    takes_home = words[0] not in ("networks", "recomend")
+    shown = CliRunner().invoke(main, [*words, *(("--home", str(served.root)) if takes_home else ())], env=variables)
+    assert shown.exit_code == 2, shown.output
+    assert hint in " ".join(shown.stderr.split())
+
+
+def test_variables_of_other_programs_are_ignored(served: Home) -> None:
+    shown = CliRunner().invoke(
+        main, ["runs", "--home", str(served.root)], env={"RECSYS_TEST_DATA": "x", "RECSYS_Q": "1"}
+    )
+    assert shown.exit_code == 0, shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "logged"),
+    [(None, ["info", "warning"]), ("--quiet", ["warning"]), ("--verbose", ["debug", "info", "warning"])],
+)
+def test_quiet_and_verbose_choose_what_is_logged(option: str | None, logged: list[str]) -> None:
+    program = """
+import click, logging
+from flows.cli.console import report_errors
+def log():
+    for name in ("debug", "info", "warning"):
+        getattr(logging.getLogger("recsys.test"), name)(name)
+click.Command("log", callback=report_errors(log), params=[*report_errors(log).__click_params__])()
+"""
+    words = [sys.executable, "-c", program, *([option] if option else [])]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert [line.split()[-1] for line in done.stderr.splitlines()] == logged
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("nightly --model mlp", ["mlp", "mlp_deep"]), ("rec", ["recommend"]), ("runs --fo", ["--format"])],
+)
+def test_names_are_completed(typed: str, completed: list[str]) -> None:
+    words = f"recsys {typed}"
+    variables = {
+        "_RECSYS_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    shown = CliRunner().invoke(main, [], prog_name="recsys", env=variables)
+    assert [line.partition(",")[2] for line in shown.stdout.splitlines()] == completed
 
 
 @pytest.mark.parametrize("arguments", [[], ["--debug"]], ids=str)

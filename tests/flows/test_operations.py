@@ -54,7 +54,8 @@ def backfill() -> list[Any]:
     """Runs two nights for times that are far apart."""
     first, last = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in NIGHTS)
     step = f"{int((NIGHTS[1] - NIGHTS[0]).total_seconds() // 60)}m"
-    filled: list[Any] = json.loads(run("backfill", "--from", first, "--to", last, "--step", step, "--json").stdout)
+    done = run("backfill", "--from", first, "--to", last, "--step", step, "--json")
+    filled: list[Any] = json.loads(done.stdout)["rows"]
     return filled
 
 
@@ -95,7 +96,7 @@ def test_backfill_rollback_and_release(home: Home) -> None:
     assert "recsys rollback --release" in held.stderr
     assert published_run(home) == first
 
-    listed = json.loads(run("rollback", "--list", "--json").stdout)
+    listed = json.loads(run("rollback", "--list", "--json").stdout)["rows"]
     assert [(row["run_id"], row["is_served"], row["is_kept"]) for row in listed] == [
         (second, False, True),
         (first, True, True),

@@ -232,8 +232,9 @@ def test_a_new_user_has_the_stated_properties(ranker: Ranker) -> None:
 
 
 def test_a_new_user_with_a_known_users_ratings_differs_only_in_the_network_parts(ranker: Ranker) -> None:
-    """The network of this test was trained on neither user."""
+    """The network of this test was trained on neither user, and its scale has no rating below the middle."""
     network = indifferent(SIZES.n_users, SIZES.n_items)
+    network.sizes = replace(network.sizes, levels=(-4.0, 2.0, 3.0, 4.0, 5.0))
     blind = replace(ranker, network=network)
     user = int(ranker.histories.sizes().argmax())
     stated = [

@@ -12,6 +12,7 @@ from recsys.rank.ranker import make_new_user
 from recsys.rank.reasons import find_reasons
 from recsys.retrieve.als import fit_als
 from recsys.retrieve.ease import fit_ease
+from recsys.retrieve.histories import Histories
 from recsys.retrieve.retriever import Retriever
 from recsys.settings import AlsConfig, EaseConfig
 from tests.support.planted import SIZES
@@ -22,12 +23,17 @@ SHARES = {(2, 5): 0.5, (4, 5): 0.3, (1, 5): 0.2, (3, 5): -0.1, (2, 6): 0.0, (1, 
 HISTORIES = histories_of({3: [1, 2, 3, 4], 4: [5, 6]}, 5, 7)
 
 
-class Plain(TypedDict):
+class Liking(TypedDict):
     films: Films
     middle: float
+    rating_mean: float
 
 
-PLAIN: Plain = {"films": no_twins(7), "middle": 3.0}
+def liking(n_items: int) -> Liking:
+    return {"films": no_twins(n_items), "middle": 3.0, "rating_mean": 3.5}
+
+
+LIKING = liking(7)
 
 
 def test_reasons_by_hand() -> None:
@@ -46,27 +52,27 @@ def test_new_users_get_reasons_from_their_own_ratings() -> None:
     block = rank_users(ranker, make_new_user(ranker, ratings={4: 5.0, 1: 5.0}), 1)
     assert (block.item_idx.tolist(), block.because.tolist()) == ([5], [[4, 1, 0]])
     disliked = rank_users(ranker, make_new_user(ranker, ratings={4: 1.0, 1: 5.0}), 1)
-    assert (disliked.item_idx.tolist(), disliked.because.tolist()) == ([5], [[1, 0, 0]])
+    assert (disliked.item_idx.tolist(), disliked.because.tolist()) == ([6], [[1, 0, 0]]), "without the 0.3 from movie 4"
     assert rank_users(ranker, make_new_user(ranker), 2).because.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("stars", "because"),
+    ("stars", "reasons"),
     [
-        ({1: 5, 2: 5, 4: 5}, [2, 4, 1]),
-        ({1: 5, 2: 4, 4: 5}, [4, 1, 0]),  # 4 is below the mean of 4.67
-        ({1: 2, 2: 2, 4: 2}, [0, 0, 0]),  # below the middle, although not below the mean
-        ({1: 1, 2: 3, 4: 2}, [2, 0, 0]),  # 2 is not below the mean, but below the middle
-        ({1: 3, 2: 3, 4: 3}, [2, 4, 1]),
+        ([5.0, 5.0], [1, 2]),
+        ([5.0, 4.0], [1]),  # below the user's own mean of 4.5, above the damped mean of 3.79
+        ([3.0, 3.0], []),  # the user's own mean, but below the damped mean of 3.36
+        ([3.5, 3.5], [1, 2]),
+        ([1.0, 2.0], []),  # below the middle of the scale
+        ([2.9, 1.0], []),
     ],
+    ids=str,
 )
-def test_reasons_are_below_neither_the_mean_nor_the_middle_of_the_scale(
-    stars: dict[int, float], because: list[int]
-) -> None:
-    """The scale of the planted ratings is 1 to 5 stars."""
-    ranker = hand_made(SHARES, HISTORIES)
-    assert ranker.middle == 3.0
-    assert rank_users(ranker, make_new_user(ranker, ratings=stars), 1).because.tolist() == [because]
+def test_what_was_not_liked_is_no_reason(stars: list[float], reasons: list[int]) -> None:
+    ease = ease_of(torch.full((7, 7), 0.25))
+    own = Histories(torch.tensor([0, 0, 2]), torch.tensor([1, 2]), torch.tensor(stars), 7)
+    because = find_reasons({"ease": ease}, own, torch.tensor([1]), torch.tensor([5]), 2, **LIKING)
+    assert [item for item in because[0].tolist() if item] == reasons
 
 
 def test_the_middle_is_that_of_the_scale() -> None:
@@ -84,7 +90,7 @@ def test_a_film_is_a_reason_once() -> None:
 
 def test_ties_between_shares_go_to_the_lower_index() -> None:
     ease = ease_of(torch.full((7, 7), 0.25))
-    because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3, **PLAIN)
+    because = find_reasons({"ease": ease}, HISTORIES, torch.tensor([3]), torch.tensor([5]), 3, **LIKING)
     assert because.tolist() == [[1, 2, 3]]
 
 
@@ -101,7 +107,7 @@ def test_reasons_equal_those_of_a_slow_implementation(
     generator = torch.Generator().manual_seed(0)
     user_P = torch.randint(0, SIZES.n_users, (200,), generator=generator).sort().values
     item_P = torch.randint(1, SIZES.n_items, (200,), generator=generator)
-    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n, films=no_twins(SIZES.n_items), middle=3.0)
+    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n, **LIKING)
     assert because_PN.shape == (200, n)
     for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
         own = histories.of(user)
@@ -113,12 +119,10 @@ def test_reasons_equal_those_of_a_slow_implementation(
 def test_without_ease_there_are_no_reasons() -> None:
     histories = random_histories(20, 10)
     retrievers: dict[str, Retriever] = {"als": fit_als(histories, AlsConfig(embedding_dim=2), CPU, 0)}
-    because = find_reasons(
-        retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3, films=no_twins(10), middle=3.0
-    )
+    because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3, **LIKING)
     assert because.tolist() == [[0, 0, 0]] * 3
 
 
 def test_without_places_there_are_no_reasons() -> None:
     none = torch.empty(0, dtype=torch.int64)
-    assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3, **PLAIN).shape == (0, 3)
+    assert find_reasons({"ease": ease_of(torch.zeros(7, 7))}, HISTORIES, none, none, 3, **LIKING).shape == (0, 3)

@@ -542,8 +542,8 @@ CASES = {
         },
         params={"user_id": 1},
         expected=[
-            (1, "Big", 1988, 0.75, 4.126, ["Ran", "Heat"], "history"),
-            (2, "Heat", 1995, 0.5, 4.126, [], "history"),
+            ("r1", 1, 2, "Big", 1988, 0.75, 4.126, [3, 1], ["Ran", "Heat"], "history"),
+            ("r1", 2, 1, "Heat", 1995, 0.5, 4.126, [], [], "history"),
         ],
     ),
     "recommend_default": Case(
@@ -552,7 +552,10 @@ CASES = {
             "default_recommendations": [("all", 2, 3, 0.5, "r1"), ("all", 1, 2, 1.0, "r1"), ("age=1", 1, 1, 1.0, "r1")],
         },
         params={"segment": "all"},
-        expected=[(1, "Big", 1988, 1.0), (2, "Ran", None, 0.5)],
+        expected=[
+            ("r1", 1, 2, "Big", 1988, 1.0, None, [], [], "default"),
+            ("r1", 2, 3, "Ran", None, 0.5, None, [], [], "default"),
+        ],
     ),
     "list_segments": Case(
         given={"default_recommendations": [(name, 1, 1, 1.0, "r1") for name in ("gender=M", "age=1", "all", "age=1")]},
@@ -578,7 +581,7 @@ CASES = {
             "similar_movies": [(1, 2, 3, 0.5, "r1"), (1, 1, 2, 0.75, "r1"), (2, 1, 1, 1.0, "r1")],
         },
         params={"movie_id": 1},
-        expected=[(1, "Big", 1988, [], 0.75), (2, "Ran", None, ["Drama", "War"], 0.5)],
+        expected=[("r1", 1, 2, "Big", 1988, [], 0.75), ("r1", 2, 3, "Ran", None, ["Drama", "War"], 0.5)],
     ),
     "known_users": Case(given={"users": USERS}, params={"user_id": 3}, expected=[(2, 1, 2, False)]),
     # r1 had no champion, slices of r2 do not count, too few users of r3 had a relevant movie.

