@@ -21,6 +21,10 @@ def check(settings: Settings | SkipJsonSchema[None] = None) -> dict[str, Any] | 
     """Returns the result of each rule, in the format of `recsys check --json`.
 
     Raises: DataRefused if a night would refuse the source.
+
+    Args:
+        settings: Settings of this check: the source, and the home with the night that it is compared with. Those left
+            out come from the worker's environment, then from the defaults.
     """
     try:
         run = check_source(settings or Settings())

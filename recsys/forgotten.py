@@ -5,6 +5,7 @@ else.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,6 +79,11 @@ def quote(text: str) -> str:
     """
     inner = text.translate(str.maketrans("{}", "()"))
     return f"{{{inner}}}" if len(inner) <= MAX_QUOTE_LENGTH else f"{{{inner[:MAX_QUOTE_LENGTH]}…}}"
+
+
+def withhold(text: str) -> str:
+    """Returns a message without the rows that it quotes, for places that `projection` does not reach."""
+    return re.sub(r"\{[^{}]*\}", "{withheld}", text)
 
 
 def read_forgotten(home: Home) -> Forgotten:

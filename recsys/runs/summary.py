@@ -59,6 +59,11 @@ class Summary:
     rows: dict[str, int]  # per table of the warehouse
     seconds: dict[str, float]  # per step
 
+    @property
+    def holdout(self) -> dict[str, float]:
+        """The network's metrics on the holdout, random or by time."""
+        return next((values for split, values in self.metrics.items() if _is_holdout(split)), {})
+
 
 def summarise_night(run: Run, published: Published) -> Summary:
     """The summary of a night that succeeded."""
@@ -87,20 +92,6 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
     )
 
 
-def in_files(run: Run) -> Iterator[tuple[str, Path]]:
-    """Yields the files of a run that a person may want to read, by name, if they exist."""
-    named = {
-        "checks of the data": run.data_docs / "index.html",
-        "audit of the tables": run.audit_docs / "index.html",
-        "refused lines": run.quarantine,
-        "figures": run.metrics,
-        "gate": run.gate,
-        "log": run.log,
-        "tables": run.home.warehouse,
-    }
-    yield from ((name, path) for name, path in named.items() if path.exists())
-
-
 def render(summary: Summary, width: int = 110) -> str:
     """The short page: verdict, metrics beside the baselines, where the tables are, a sample select and its result."""
     console = Console(file=StringIO(), width=width, highlight=False)
@@ -110,7 +101,7 @@ def render(summary: Summary, width: int = 110) -> str:
     console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
     console.print()
     console.print(_table("Error on the holdout, in stars (lower is better)", ERRORS, summary))
-    n_users = _holdout(summary).get("users_with_relevant", 0)
+    n_users = summary.holdout.get("users_with_relevant", 0)
     title = f"Lists of {n_users:,.0f} users on the holdout (higher is better, up to hit rate)"
     console.print(_table(title, LISTS, summary))
     console.print(_about_lists(summary))
@@ -132,7 +123,7 @@ def render(summary: Summary, width: int = 110) -> str:
 
 
 def _about_lists(summary: Summary) -> str:
-    holdout = _holdout(summary)
+    holdout = summary.holdout
     without = holdout.get("users_without_relevant", 0)
     words = (
         f"In lists, holdout movies of {summary.relevant_from:g} stars or more are relevant, and movies rated in "
@@ -181,13 +172,8 @@ def _table(title: str, metrics: dict[str, str], summary: Summary) -> Table:
 
 
 def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, float]]]:
-    yield f"{summary.model}", _holdout(summary)
+    yield f"{summary.model}", summary.holdout
     yield from sorted(summary.baselines.items(), key=lambda item: item[1].get("rmse_mean", 9.0))
-
-
-def _holdout(summary: Summary) -> dict[str, float]:
-    """The network's metrics on the holdout, random or by time."""
-    return next((values for split, values in summary.metrics.items() if _is_holdout(split)), {})
 
 
 def _is_holdout(split: str) -> bool:

@@ -1,5 +1,6 @@
 """The steps of a night as Prefect tasks: their states on a real server."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from recsys.errors import DataRefused
+from recsys.files import write_json
 from recsys.home import Home
 from recsys.nightly import STEPS
+from recsys.runs.step import Step
 from recsys.settings import Settings
 from tests.support.quick_nights import ask, preload, quick_parameters, run_night
 
@@ -45,6 +49,38 @@ def test_a_resumed_night_reports_kept_steps_as_cached(api: httpx.Client, tmp_pat
     names = [step.name for step in STEPS]
     kept = {step.name for step in STEPS[: names.index("evaluate")] if step.is_kept}
     assert wait_for_states(api) == {name: "Cached" if name in kept else "Completed" for name in names}
+
+
+def test_a_refusal_is_logged_once_and_without_a_traceback(
+    api: httpx.Client, home: Home, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log of a night there was a traceback for the step, and another one for the process of the run."""
+    from prefect import flow
+
+    from flows.endings import hide_expected_tracebacks, with_final_states
+    from flows.step import TaskExecutor
+
+    def refuse() -> None:
+        raise DataRefused("line 7 is bad")
+
+    @flow(name="refusing")
+    @with_final_states
+    def refusing() -> None:
+        TaskExecutor(run)(Step(refuse, "refuse"))
+
+    run = home.run("20261121T030000Z")
+    write_json(run.inputs, {"served": None})
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
+        logging.getLogger(name).addHandler(caplog.handler)
+    hide_expected_tracebacks()
+    state = refusing(return_state=True)
+    assert (state.name, state.message) == ("Data refused", "line 7 is bad")
+    assert caplog.text.count("line 7 is bad") == 1
+    assert "Finished in state Data refused('The state of the flow run has the reason.'" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "NoneType: None" not in caplog.text
 
 
 def wait_for_states(api: httpx.Client) -> dict[str, str]:
