@@ -25,6 +25,7 @@ from deployments.cancel import UNFINISHED, cancel_nights, find_nights
 from deployments.environment import AUTH, DATABASE, ServeEnvironment
 from deployments.processes import PREFECT, Child, run, running
 from flows.zombies import POOL, WORKER_ENDED
+from recsys.home import Home
 from recsys.settings import Settings
 
 START_SECONDS = 300.0  # allows for a busy machine and for creating the database
@@ -68,7 +69,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _serve(environment: ServeEnvironment) -> None:
-    environment.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Home(environment.home).create()
+    environment.state.mkdir(mode=0o700, exist_ok=True)
     log = environment.state / "server.log"
     log.unlink(missing_ok=True)
     has_database = any(environment.inherited.get(name) for name in DATABASE)

@@ -10,6 +10,7 @@ from flows.endings import with_final_states
 from flows.naming import name_of_night
 from flows.show import show_rows
 from recsys.checks.report import check_source, describe_check
+from recsys.datasets import name_data
 from recsys.errors import DataRefused
 from recsys.home import Run
 from recsys.settings import Settings
@@ -40,5 +41,7 @@ def _show(run: Run) -> dict[str, Any] | None:
     if found:
         columns = ("table", "rule", "verdict", "offending", "observed", "demand")
         rows = [{name: str(rule.get(name, "")) for name in columns} for rule in found["rules"]]
-        show_rows(rows, "rules", f"Results of each rule for {found['dataset']}; see {found['data_docs']}")
+        show_rows(
+            rows, "rules", f"Results of each rule for {name_data(found['dataset'], run)}; see {found['data_docs']}"
+        )
     return found

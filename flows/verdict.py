@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from recsys.datasets import name_data
 from recsys.errors import NotPublished
 from recsys.files import read_json
 from recsys.forgotten import withhold
@@ -73,7 +74,7 @@ def _describe_data(run: Run, outcome: Outcome) -> Iterator[str]:
     rows = [f"{counts[key]:,} {name}" for key, name in named if key in counts]
     if outcome.dataset:
         before = f", before {outcome.as_of:%Y-%m-%d %H:%M} UTC" if outcome.as_of else ""
-        yield f"- data: {escape_markdown(outcome.dataset)}, snapshot `{outcome.snapshot}`{before}"
+        yield f"- data: {escape_markdown(name_data(outcome.dataset, run))}, snapshot `{outcome.snapshot}`{before}"
     if rows:
         yield f"- rows: {', '.join(rows)}"
     yield f"- model: {outcome.model or 'not chosen yet'}"

@@ -17,6 +17,11 @@ from recsys.home import Home
 
 RAW = ("rejects", "quarantine")  # tables with rows of the source as text
 WITHHELD = '{"line":"(withheld: it may be of a user who is forgotten)"}'
+NOT_REACHED = (
+    "Not reached: the source, downloaded archives, earlier exports, backups of the home, copies of tables or models "
+    "outside the home, and what Prefect's database and alerts kept from earlier versions. Model files and folders of "
+    "earlier runs keep the ratings of these users until the next night that publishes deletes them"
+)
 MAX_QUOTE_LENGTH = 300  # characters of a row that is quoted in a message
 
 

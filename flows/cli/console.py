@@ -17,6 +17,7 @@ import click
 
 from recsys.errors import RecsysError, UsageError, is_interruption
 from recsys.home import Home
+from recsys.printable import Escaping, printable_lines
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,6 +80,7 @@ def configure_process(*, debug: bool) -> None:
     """Configures logging to stderr, and the environment variables that torch and Prefect read on import."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.DEBUG if debug else logging.INFO)
+    console.addFilter(Escaping())
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
     logging.getLogger("recsys").setLevel(logging.DEBUG if debug else logging.INFO)
     defaults = {
@@ -205,5 +207,5 @@ def print_json(value: Any) -> None:
 
 
 def fail(message: str, exit_code: int) -> None:
-    click.echo(f"recsys: {message}", err=True)
+    click.echo(f"recsys: {printable_lines(message)}", err=True)
     raise SystemExit(exit_code)

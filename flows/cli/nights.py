@@ -21,6 +21,7 @@ from flows.cli.console import (
     source_option,
 )
 from recsys.errors import UsageError
+from recsys.printable import printable_lines
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -121,7 +122,7 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
         print_json([night.__dict__ for night in filled])
     else:
         for night in filled:
-            why = f": {night.reason}" if night.reason else ""
+            why = f": {printable_lines(night.reason)}" if night.reason else ""
             click.echo(f"{night.as_of:%Y-%m-%d %H:%M}  {night.run_id or ''}  {night.verdict}{why}")
     if code := next((night.exit_code for night in filled if night.exit_code), 0):
         raise SystemExit(code)

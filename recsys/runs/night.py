@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from recsys.errors import HomeBusy, RecsysError, UsageError, is_interruption
 from recsys.files import read_json, write_json
 from recsys.home import RUN_ID, Home, Run
+from recsys.printable import Escaping
 from recsys.runs.metrics import read_metrics
 from recsys.runs.resume import (
     describe_inputs,
@@ -117,7 +118,7 @@ def locked(home: Home, what: str) -> Iterator[None]:
     """
     lock = FileLock(home.lock, timeout=0)
     try:
-        home.root.mkdir(parents=True, exist_ok=True)
+        home.create()
         lock.acquire()
         since = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(home.holder, {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
@@ -209,6 +210,7 @@ def _logged(run: Run) -> Iterator[None]:
     formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handlers[0].setFormatter(formatter)
+    handlers[0].addFilter(Escaping())
     project = logging.getLogger("recsys")
     level = project.level
     project.setLevel(logging.DEBUG)

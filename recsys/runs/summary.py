@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsys.datasets import name_data
 from recsys.files import read_json
 from recsys.home import Home, Run
-from recsys.printable import printable
+from recsys.printable import printable, printable_lines
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import describe_run
 from recsys.warehouse.lookup import sample
@@ -97,8 +98,9 @@ def render(summary: Summary, width: int = 110) -> str:
     console = Console(file=StringIO(), width=width, highlight=False)
     console.print(f"Night {summary.run_id}: {summary.verdict}", style="bold")
     if summary.reason:
-        console.print(summary.reason, soft_wrap=True)
-    console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
+        console.print(printable_lines(summary.reason), soft_wrap=True, markup=False)
+    data = name_data(summary.dataset, Home(Path(summary.home)).run(summary.run_id))
+    console.print(f"{data}, snapshot {summary.snapshot}, ratings before {summary.as_of}", markup=False)
     console.print()
     console.print(_table("Error on the holdout, in stars (lower is better)", ERRORS, summary))
     n_users = summary.holdout.get("users_with_relevant", 0)
@@ -110,12 +112,12 @@ def render(summary: Summary, width: int = 110) -> str:
         "trained once more on all ratings for tonight's lists."
     )
     console.print()
-    console.print(f"Tables in {Home(Path(summary.home)).warehouse}:", soft_wrap=True)
+    console.print(f"Tables in {Home(Path(summary.home)).warehouse}:", soft_wrap=True, markup=False)
     console.print("  " + ", ".join(f"{table} {count:,}" for table, count in summary.rows.items()))
     if summary.published:
         statement, rows = sample(Home(Path(summary.home)))
         console.print()
-        console.print(statement.strip(), soft_wrap=True)
+        console.print(statement.strip(), soft_wrap=True, markup=False)
         console.print()
         console.print(frame_table(rows))
     console.print(f"{sum(summary.seconds.values()):.0f} s: {_slowest(summary.seconds)}")

@@ -163,6 +163,7 @@ def test_json_output(served: Home) -> None:
     shown = run_status(served, "--max-age", "1e-9", "--json")
     assert shown.exit_code == 1
     found = json.loads(shown.stdout)
-    assert set(found) == {"ok", "max_age_hours", "age_hours", "served", "last_success", "last_night", "held", "next"}
+    records = {"served", "last_success", "last_night"}
+    assert set(found) == {"ok", "max_age_hours", "age_hours", "data", "held", "next"} | records
     assert (found["ok"], found["served"]["run_id"], found["last_success"]["run_id"]) == (False, FIRST, FIRST)
     assert (found["last_night"]["verdict"], found["last_night"]["reason"]) == ("failed", "no disk")
