@@ -186,12 +186,17 @@ EDITIONS = (
 DATASETS = {dataset.name: dataset for dataset in EDITIONS}
 
 
+def describe_dataset(dataset: str | None) -> str:
+    """A dataset as it is called where no run is known whose folder or archive could be named."""
+    return "data in our own schema" if dataset == OWN_SCHEMA else dataset or "unknown data"
+
+
 def name_data(dataset: str | None, run: Run) -> str:
     """What people call the data of a run: the dataset, or the name of a folder or archive in our own schema."""
     if dataset != OWN_SCHEMA:
-        return dataset or "unknown data"
+        return describe_dataset(dataset)
     try:
         source = str(read_json(run.config)["source"])
     except (OSError, ValueError, LookupError, TypeError):  # the folder of an old run is deleted
-        return "data in our own schema"
+        return describe_dataset(dataset)
     return printable(Path(source).absolute().name)

@@ -4,6 +4,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from recsys.datasets import name_data
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError, NotPublished
 from recsys.files import read_json
@@ -51,7 +52,8 @@ def open_served(run: Run) -> Run:
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
     if published is None:
-        raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
+        data = name_data(tonight["dataset"], run)
+        raise ModelError(f"no run on {data} has been published in {run.home.root} yet")
     served = _reopen(published[0], run)
     _check_not_newer(read_json(served.findings), tonight, served)
     return served
