@@ -153,10 +153,7 @@ def _describe_lists(run: Run) -> Iterator[str]:
     tables = ", ".join(f"{name} {count:,}" for name, count in count_rows(run.home).items())
     yield "\n## Lists\n"
     yield f"- rows: {tables}"
-    of_lists = {row.metric: row.value for row in read_metrics(run) if (row.split, row.slice) == (TONIGHT, "all")}
-    if users := of_lists.get("users_with_both"):
-        changed = f"{of_lists['changed_at_10'] * users:,.0f} of {users:,.0f} lists"
-        yield f"- changed since last night: {changed}; {of_lists['churn_at_10']:.1%} of their movies were replaced"
+    yield from describe_changes(run)
     _, rows = sample(run.home)
     yield "\nOne user's list:\n"
     yield from write_table(
@@ -166,6 +163,15 @@ def _describe_lists(run: Run) -> Iterator[str]:
             for row in rows.iter_rows(named=True)
         ),
     )
+
+
+def describe_changes(run: Run) -> Iterator[str]:
+    """Yields how many lists differ from last night's, if last night had lists of the same data."""
+    n = read_json(run.config)["n"]
+    of_lists = {row.metric: row.value for row in read_metrics(run) if (row.split, row.slice) == (TONIGHT, "all")}
+    if users := of_lists.get("users_with_both"):
+        changed = f"{of_lists[f'changed_at_{n}'] * users:,.0f} of {users:,.0f} lists"
+        yield f"- changed since last night: {changed}; {of_lists[f'churn_at_{n}']:.1%} of their movies were replaced"
 
 
 def _title(row: dict[str, Any]) -> str:

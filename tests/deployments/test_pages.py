@@ -63,7 +63,10 @@ class Client:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        async def call() -> None:
+            await self.app(scope, receive, send)
+
+        asyncio.run(call())
         answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return Answer(sent[0]["status"], answered, b"".join(one.get("body", b"") for one in sent[1:]).decode())
 

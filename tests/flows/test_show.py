@@ -11,7 +11,7 @@ import pytest
 from flows.endings import conclude, with_final_states
 from flows.naming import name_of
 from flows.show import Bars, key_of, show_images, tabulate
-from flows.verdict import describe, escape_markdown
+from flows.verdict import describe, describe_changes, escape_markdown
 from recsys.errors import DataRefused, GateHeld, HomeBusy, SourceError
 from recsys.files import read_json, write_json
 from recsys.home import Home, Run
@@ -48,14 +48,28 @@ def test_the_page_of_a_night_shows_its_data_and_lists(run: Run) -> None:
     counts = read_json(run.findings)["counts"]
     assert f"- rows: {counts['ratings']:,} ratings, {counts['users']:,} users, {counts['movies']:,} movies" in words
     with reading(run.home) as connection:
-        title, year = connection.sql(
-            "select title, year from recommendations_named order by user_id, rank limit 1"
-        ).fetchone() or ("", 0)
+        rows = connection.sql("select title, year from recommendations_named order by user_id, rank limit 1")
+        [(title, year)] = rows.fetchall()
         n_rows = len(connection.table("recommendations"))
     assert f"recommendations {n_rows:,}" in words
     assert f"| 1 | {escape_markdown(f'{title} ({year})')} |" in words
     assert "all limits are met" not in words  # this night was published without a gate
     assert "user_id" not in words
+
+
+def test_lists_of_any_length_are_compared_with_last_nights(home: Home) -> None:
+    """The names of the metrics have the length of the lists."""
+    run = home.run("20261121T030000Z")
+    write_json(run.config, {"n": 12})
+    measured = {"users_with_both": 60.0, "changed_at_12": 0.25, "churn_at_12": 0.1}
+    keys = ("model", "split", "slice", "metric", "value")
+    rows = [dict(zip(keys, ("ordinal", "tonight", "all", *one), strict=True)) for one in measured.items()]
+    write_json(run.metrics / "score.json", rows)
+    assert [*describe_changes(run)] == [
+        "- changed since last night: 15 of 60 lists; 10.0% of their movies were replaced"
+    ]
+    write_json(run.metrics / "score.json", [])
+    assert [*describe_changes(run)] == []
 
 
 def test_pages_are_linked_if_they_are_served(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
