@@ -16,6 +16,7 @@ from recsys.nightly import STEPS
 from recsys.runs.step import Step
 from recsys.settings import Settings
 from tests.support.quick_nights import ask, preload, quick_parameters, run_night
+from tests.support.serving import RetryTransport
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ def api() -> Iterator[httpx.Client]:
         with prefect_test_harness(server_startup_timeout=300):
             address = PREFECT_API_URL.value() or ""
             patch.setenv("PREFECT_API_URL", address)
-            with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+            with httpx.Client(base_url=address, timeout=30, transport=RetryTransport()) as client:
                 yield client
 
 
@@ -81,6 +82,27 @@ def test_a_refusal_is_logged_once_and_without_a_traceback(
     assert "Finished in state Data refused('The state of the flow run has the reason.'" in caplog.text
     assert "Traceback" not in caplog.text
     assert "NoneType: None" not in caplog.text
+
+
+def test_earlier_runs_of_the_watchdog_that_found_nothing_wrong_are_deleted(api: httpx.Client) -> None:
+    """288 of them a day would hide the nights in the list of runs."""
+    from flows.zombies import delete_runs
+
+    flow = api.post("/flows/", json={"name": "watching"}).raise_for_status().json()["id"]
+    names = ("watched", "another")
+    ours, other = (
+        api.post("/deployments/", json={"name": name, "flow_id": flow}).raise_for_status().json()["id"]
+        for name in names
+    )
+    for deployment, state in ((ours, "Fresh"), (ours, "Fresh"), (ours, "Late"), (other, "Fresh")):
+        run = {"flow_id": flow, "deployment_id": deployment, "state": {"type": "COMPLETED", "name": state}}
+        api.post("/flow_runs/", json=run).raise_for_status()
+    delete_runs(ours, "Fresh")
+    left = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["watching"]}}}).raise_for_status().json()
+    assert sorted((run["deployment_id"] == ours, run["state_name"]) for run in left) == [
+        (False, "Fresh"),
+        (True, "Late"),
+    ]
 
 
 def wait_for_states(api: httpx.Client) -> dict[str, str]:
