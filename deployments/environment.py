@@ -10,6 +10,7 @@ import click
 
 from flows.cli.serve import AUTH
 
+PAGES_URL = "RECSYS_PAGES_URL"
 DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")  # Prefect accepts both
 SERVER_ONLY = (AUTH, *DATABASE, "PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_API_DATABASE_PASSWORD")
 OTHER_SERVER = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")  # credentials for another of the user's Prefect servers
@@ -40,17 +41,34 @@ class ServeEnvironment:
         return self.inherited.get("PREFECT_UI_URL") or f"http://{_format_host(host)}:{self.port}"
 
     @property
+    def pages_port(self) -> int:
+        """The port of the pages of runs."""
+        return self.port + 1 if self.port else 0  # 0: any free port
+
+    @property
+    def pages_url(self) -> str:
+        """The address of the pages of runs for browsers; RECSYS_PAGES_URL overrides it, for example behind a proxy."""
+        host = socket.gethostname() if self._is_wildcard else self.host
+        return self.inherited.get(PAGES_URL) or f"http://{_format_host(host)}:{self.pages_port}"
+
+    @property
     def auth(self) -> tuple[str, str] | None:
         """User and password of basic authentication; None without authentication."""
         user, _, password = self.inherited.get(AUTH, "").partition(":")
         return (user, password) if user or password else None
 
     def check(self) -> None:
-        """Validates the address and the password.
+        """Validates the password, and that both ports are free.
 
         Raises: ClickException for an address beyond loopback without a password, an incomplete password, or a port
         that is in use.
         """
+        self.check_access()
+        for port in (self.port, self.pages_port):
+            self._check_free(port)
+
+    def check_access(self) -> None:
+        """Raises: ClickException for an address beyond loopback without a password, or an incomplete password."""
         if self.auth and not all(self.auth):
             raise click.ClickException(f"{AUTH} is not of the form user:password")
         if not self._is_loopback and not self.auth:
@@ -58,15 +76,18 @@ class ServeEnvironment:
                 f"--host {self.host} makes this Prefect server reachable from other machines, and anyone who reaches "
                 f"it can run any command as you. Set {AUTH} to user:password, or omit --host to stay on this machine"
             )
+
+    def _check_free(self, port: int) -> None:
         try:
-            family, kind, _, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            family, kind, _, _, address = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
                 probe.bind(address)
         except OSError as error:
             raise click.ClickException(
-                f"port {self.port} of {self.host} cannot be used: {error.strerror}. Another `recsys serve` may "
-                f"be running: stop it, or choose another port: recsys serve --port {self.port + 1}"
+                f"port {port} of {self.host} cannot be used: {error.strerror}. `recsys serve` needs {self.port} for "
+                f"Prefect and {self.pages_port} for the pages of runs. Another `recsys serve` may be running: stop it, "
+                f"or choose another port: recsys serve --port {self.port + 2}"
             ) from None
 
     def for_clients(self) -> dict[str, str]:
@@ -81,6 +102,7 @@ class ServeEnvironment:
                 "PREFECT_HOME": str(self.state),
                 "PREFECT_API_URL": f"{self.url}/api",
                 "PREFECT_UI_URL": self.ui_url,
+                PAGES_URL: self.pages_url,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "DO_NOT_TRACK": "1",
                 "PREFECT_LOGGING_EXTRA_LOGGERS": "recsys",  # show the log of a night in the UI
@@ -102,6 +124,10 @@ class ServeEnvironment:
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }
         return defaults | self.for_clients() | secrets
+
+    def for_pages(self) -> dict[str, str]:
+        """The environment of the process that serves the pages of runs: that of the clients, and the password."""
+        return self.for_clients() | ({AUTH: self.inherited[AUTH]} if self.auth else {})
 
     @property
     def _is_wildcard(self) -> bool:

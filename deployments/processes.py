@@ -1,4 +1,4 @@
-"""Starts, restarts and stops Prefect commands as child processes."""
+"""Starts, restarts and stops commands as child processes."""
 
 import ctypes
 import signal
@@ -24,13 +24,13 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass
 class Child:
-    """A Prefect command in its own session.
+    """A command in its own session.
 
     Ctrl-C does not reach it, so `recsys serve` decides the order of stopping. On Linux, the kernel kills it when its
     parent dies.
     """
 
-    name: str  # "server" or "worker", as shown in messages
+    name: str  # as shown in messages
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None = None  # output is appended here; None: the output of the parent
@@ -42,7 +42,7 @@ class Child:
         die_with_parent = partial(PRCTL, PR_SET_PDEATHSIG, signal.SIGKILL) if PRCTL else None
         with self.log.open("ab") if self.log else nullcontext() as output:
             self.process = subprocess.Popen(
-                [*PREFECT, *self.command],
+                self.command,
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=output,
@@ -68,7 +68,7 @@ class Child:
         now = time.monotonic()
         self.exits = [*(exit_ for exit_ in self.exits if exit_ > now - EXITS_SECONDS), now]
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        message = f"the Prefect {self.name} ended: {reason}"
+        message = f"the {self.name} ended: {reason}"
         if len(self.exits) == MAX_EXITS:
             where = f"see {self.log}" if self.log else "see the lines above"
             raise click.ClickException(f"{message}, {MAX_EXITS} times within {EXITS_SECONDS / 60:.0f} minutes; {where}")

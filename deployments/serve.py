@@ -1,4 +1,4 @@
-"""`recsys serve`: a Prefect server, a worker and the deployments on 127.0.0.1, until Ctrl-C.
+"""`recsys serve`: a Prefect server, a worker, the deployments and the pages of runs on 127.0.0.1, until Ctrl-C.
 
     recsys serve
     recsys serve --port 4201 --home /srv/nights
@@ -23,9 +23,10 @@ import httpx
 
 from deployments.cancel import UNFINISHED, cancel_nights, find_nights
 from deployments.environment import DATABASE, ServeEnvironment
-from deployments.processes import Child, run, running
+from deployments.processes import PREFECT, Child, run, running
 from flows.cli.serve import AUTH, serve_options
 from flows.zombies import POOL, WORKER_ENDED
+from recsys.home import Home
 from recsys.settings import Settings
 
 START_SECONDS = 300.0  # allows for a busy machine and for creating the database
@@ -54,21 +55,26 @@ def _interrupt(*_: object) -> None:
 
 
 def _serve(environment: ServeEnvironment) -> None:
-    environment.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Home(environment.home).create()
+    environment.state.mkdir(mode=0o700, exist_ok=True)
     log = environment.state / "server.log"
     log.unlink(missing_ok=True)
     has_database = any(environment.inherited.get(name) for name in DATABASE)
     click.echo(
         f"starting Prefect on {environment.url}, state in {'its database and ' * has_database}{environment.state}"
     )
-    start_server = ("server", "start", "--host", environment.host, "--port", str(environment.port))
-    server = Child("server", start_server, environment.for_server(), log)
-    start_worker = ("worker", "start", "--pool", POOL, "--name", f"serve@{socket.gethostname()}")
-    worker = Child("worker", start_worker, environment.for_clients())
+    start_server = (*PREFECT, "server", "start", "--host", environment.host, "--port", str(environment.port))
+    server = Child("Prefect server", start_server, environment.for_server(), log)
+    start_worker = (*PREFECT, "worker", "start", "--pool", POOL, "--name", f"serve@{socket.gethostname()}")
+    worker = Child("Prefect worker", start_worker, environment.for_clients())
+    where = ("--host", environment.host, "--port", str(environment.pages_port), "--home", str(environment.home))
+    start_pages = (sys.executable, "-m", "deployments.pages", *where)
+    pages = Child("server of the pages", start_pages, environment.for_pages(), environment.state / "pages.log")
     with (
         # Opened first, because a Ctrl-C while Python imports parts of httpx would look like an error.
         httpx.Client(base_url=f"{environment.url}/api", timeout=30, trust_env=False, auth=environment.auth) as api,
         running(server),
+        running(pages),
     ):
         if not _wait_until_healthy(api, server):
             raise click.ClickException(f"the Prefect server did not answer within {START_SECONDS:.0f} s; see {log}")
@@ -78,7 +84,7 @@ def _serve(environment: ServeEnvironment) -> None:
         with running(worker):
             try:
                 click.echo(_describe(environment))
-                _supervise(environment, api, server, worker)
+                _supervise(environment, api, server, worker, pages)
             finally:
                 cancel_nights(api, worker.pid)
 
@@ -115,13 +121,16 @@ def _describe(environment: ServeEnvironment) -> str:
     password = f'PREFECT_API_AUTH_STRING="${AUTH}" ' if environment.auth else ""
     return (
         f"UI             {environment.ui_url}\n"
+        f"pages of runs  {environment.pages_url}\n"
         f"a night now    {password}PREFECT_API_URL={environment.url}/api {prefect} deployment run nightly/nightly\n"
         "stop           Ctrl-C"
     )
 
 
-def _supervise(environment: ServeEnvironment, api: httpx.Client, server: Child, worker: Child) -> None:
-    """Restarts the server and the worker when they die. Ends only by Ctrl-C, or if one of them exits too often."""
+def _supervise(
+    environment: ServeEnvironment, api: httpx.Client, server: Child, worker: Child, pages: Child | None
+) -> None:
+    """Restarts the children when they die. Ends only by Ctrl-C, or if the server or the worker exits too often."""
     while True:
         if not server.is_alive:
             server.report_exit()
@@ -132,7 +141,20 @@ def _supervise(environment: ServeEnvironment, api: httpx.Client, server: Child, 
             worker.report_exit()
             _close_zombies(environment, api, WORKER_ENDED)
             worker.start()
+        elif pages and not pages.is_alive:
+            pages = _restart(pages)
         time.sleep(0.5)
+
+
+def _restart(pages: Child) -> Child | None:
+    """Restarts the server of the pages. If it exits too often, nights go on without it."""
+    try:
+        pages.report_exit()
+    except click.ClickException as error:
+        click.echo(f"{error.message}. It is not restarted; nights go on without the pages of runs", err=True)
+        return None
+    pages.start()
+    return pages
 
 
 if __name__ == "__main__":

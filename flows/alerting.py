@@ -19,6 +19,8 @@ from recsys.settings import Settings
 
 KINDS: dict[str, Kind] = {"Data refused": "data refused", "Held back": "held back"}  # by the name of the state
 
+READERS = {"nightly", "backfill", "check", "compare"}  # flows that read a source
+
 logger = logging.getLogger("recsys.alerting")
 
 
@@ -64,6 +66,7 @@ def alert_about(flow: str, flow_run: AnyFlowRun, state: State[Any]) -> None:
         run=run,
         step=step.step if step else None,
         run_url=url_of(flow_run.id),
+        source=source_of(flow, flow_run.parameters),
     )
     send(alert, settings, find_prefect_secrets())
 
@@ -79,6 +82,15 @@ def home_of(parameters: dict[str, Any]) -> Home:
     within = settings.get("home") if isinstance(settings, dict) else getattr(settings, "home", None)
     given = parameters.get("home") or within
     return Home((Settings(home=given) if given else Settings()).home.absolute())
+
+
+def source_of(flow: str, parameters: dict[str, Any]) -> str | None:
+    """The source in the parameters of a run, else the one in the environment; None for a flow that reads no source."""
+    if flow not in READERS:
+        return None
+    settings = parameters.get("settings")
+    given = settings.get("source") if isinstance(settings, dict) else getattr(settings, "source", None)
+    return str(given or Settings().source)
 
 
 def url_of(flow_run_id: UUID) -> str | None:

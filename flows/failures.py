@@ -22,11 +22,11 @@ KINDS: dict[type[RecsysError], Kind] = {DataRefused: "data refused", GateHeld: "
 logger = logging.getLogger("recsys.alerting")
 
 
-def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
-    """Sends the alert about a run in this process that ended with `error`. A failure to send it is only logged.
+def alert_about_error(flow: str, home: Home, error: BaseException, source: str | None = None) -> None:
+    """Sends the alert about a run in this process that ended with `error`; `source` is that of its settings.
 
-    No alert is sent for Ctrl-C, because a person is present. None is sent for a busy home, because another run does the
-    same work.
+    A failure to send it is only logged. No alert is sent for Ctrl-C, because a person is present. None is sent for a
+    busy home, because another run does the same work.
     """
     if isinstance(error, KeyboardInterrupt | HomeBusy):
         return
@@ -40,6 +40,7 @@ def alert_about_error(flow: str, home: Home, error: BaseException) -> None:
             reason=describe_error(error),
             run=run,
             step=step.step if step else None,
+            source=source,
         )
         send(alert, read_settings())
     except Exception as second:

@@ -48,5 +48,5 @@ def alerting(flow: str, settings: Settings) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        alert_about_error(flow, Home(settings.home.absolute()), error)
+        alert_about_error(flow, Home(settings.home.absolute()), error, settings.source)
         raise

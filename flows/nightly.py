@@ -4,7 +4,7 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.alerting import ALERTING
-from flows.endings import with_final_states
+from flows.endings import conclude, with_final_states
 from flows.naming import name_of_night
 from flows.show import bars, show
 from flows.step import TaskExecutor
@@ -22,4 +22,4 @@ def nightly(settings: Settings | SkipJsonSchema[None] = None) -> Summary:
         settings: Settings of this night. Those left out come from the worker's environment, then from the defaults.
     """
     with bars():
-        return plain.run_night(settings or Settings(), TaskExecutor, show)
+        return conclude(plain.run_night(settings or Settings(), TaskExecutor, show))

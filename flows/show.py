@@ -1,4 +1,4 @@
-"""The artifacts of a night in the Prefect UI: progress bars, figures, the verdict of the gate, a plot, links to files.
+"""The artifacts of a night in the Prefect UI: progress bars, figures, the verdict of the gate, a plot.
 
 They are made from the files of the run, so a refused night has artifacts, too. A failure to create one is logged and
 does not end the night.
@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -24,14 +23,14 @@ from prefect.artifacts import (
 )
 from prefect.settings import PREFECT_API_URL
 
+from flows.verdict import describe
 from recsys.errors import NotPublished, panics_as_errors
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.progress import watched
 from recsys.runs.metrics import read_metrics
-from recsys.runs.night import describe_run
-from recsys.runs.summary import ERRORS, LISTS, in_files
-from recsys.warehouse.lookup import list_runs, read_figures
+from recsys.runs.summary import ERRORS, LISTS
+from recsys.warehouse.lookup import read_figures
 
 SECONDS = 2.0  # between two updates of a bar
 NIGHTS = 30  # maximum number of nights in the plot
@@ -129,49 +128,6 @@ def show_verdict(run: Run) -> None:
     create_markdown_artifact("\n".join(describe(run)), key="verdict", description=f"Night {run.run_id}")
 
 
-def describe(run: Run) -> Iterator[str]:
-    """Yields the lines of the page with the verdict, in Markdown."""
-    verdict, reason = find_verdict(run)
-    outcome = describe_run(run, verdict=verdict, reason=None)
-    yield f"# {verdict}"
-    if reason:
-        yield f"\n{_escape_markdown(reason)}\n"
-    yield f"- run `{run.run_id}`, data `{outcome.dataset}`, snapshot `{outcome.snapshot}`, as of {outcome.as_of}"
-    yield f"- model {outcome.model or 'not chosen yet'}"
-    yield from _describe_gate(run)
-    yield "\n## Files\n"
-    for name, path in in_files(run):
-        yield f"- {name}: [{path}]({path.as_uri()})"
-
-
-def find_verdict(run: Run) -> tuple[str, str | None]:
-    """Reads the verdict and the reason from the table `runs`, or from the run's folder if the table lacks them."""
-    try:
-        for row in list_runs(run.home, NIGHTS).iter_rows(named=True):
-            if row["run_id"] == run.run_id:
-                return row["verdict"], row["reason"]
-    except NotPublished:
-        pass
-    ended = read_json(run.ended) if run.ended.exists() else {}
-    return ended.get("verdict", "failed"), ended.get("reason")
-
-
-def _describe_gate(run: Run) -> Iterator[str]:
-    if not run.gate.exists():
-        return
-    gate = read_json(run.gate)
-    yield "\n## The gate\n"
-    if gate["champion"]:
-        yield f"- compared with run `{gate['champion']}`, which was served"
-    else:
-        yield f"- compared with no champion: {_escape_markdown(gate['not_compared'])}"
-    yield from (f"- **broken**: {_escape_markdown(one)}" for one in gate["broken"])
-    if not gate["broken"]:
-        yield "- all limits are met"
-    if gate["forced"]:
-        yield "- published anyway, because --force-publish was given"
-
-
 def show_trend(run: Run) -> None:
     """Creates a plot of the newest nights of the dataset."""
     if not run.findings.exists():
@@ -190,18 +146,17 @@ def show_trend(run: Run) -> None:
 
 
 def show_images(pictures: dict[str, Path]) -> None:
-    """Creates image artifacts from PNG files, by key. Images are embedded, because the UI cannot read local files."""
+    """Creates artifacts with one PNG file each, by key.
+
+    An image artifact would print its address below the picture, and that address is the whole file: the UI cannot read
+    local files. In Markdown the file is embedded, too, but not printed.
+    """
     for key, path in pictures.items():
         encoded = base64.b64encode(path.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{encoded}", key=key, description=path.stem)
+        create_markdown_artifact(f"![{key}](data:image/png;base64,{encoded})", key=key, description=path.stem)
 
 
 def show_rows(rows: Iterable[dict[str, Any]], key: str, description: str) -> None:
     """Creates a table artifact if there is a server."""
     if has_server():
         attempt(lambda: create_table_artifact(list(rows), key=key, description=description))
-
-
-def _escape_markdown(text: str) -> str:
-    """Escapes Markdown in a text that may quote the source."""
-    return re.sub(r"([\\`*_{}\[\]()<>#|!])", r"\\\1", " ".join(text.split()))

@@ -6,9 +6,10 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
-from recsys.errors import SourceOutage
+from flows.endings import NAMES
+from recsys.errors import RecsysError, SourceOutage
 from recsys.runs.step import Executor, Step
 
 P = ParamSpec("P")
@@ -24,11 +25,14 @@ class TaskExecutor(Executor):
         @functools.wraps(step.function)
         def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
             kept = self.find_kept(step)
-            if kept is None:
+            if kept is not None:
+                return cast(
+                    R, Completed(name="Cached", message="The result of an earlier attempt is used.", data=kept.value)
+                )
+            try:
                 return self.attempt(step, *args, **kwargs)
-            return cast(
-                R, Completed(name="Cached", message="The result of an earlier attempt is used.", data=kept.value)
-            )
+            except RecsysError as error:
+                return cast(R, _failed(error))
 
         task = Task(
             run_step,
@@ -39,7 +43,14 @@ class TaskExecutor(Executor):
             retry_delay_seconds=list(step.retry_delays),
             retry_condition_fn=is_outage,
         )
-        return task(*args, **kwargs)
+        result = task(*args, **kwargs)
+        return cast(R, result.result()) if isinstance(result, State) else result  # result() raises the step's error
+
+
+def _failed(error: RecsysError) -> State[Any]:
+    """The state of a step that ended with `error`. The caller of the task gets the error."""
+    name = NAMES.get(type(error), "Failed")
+    return Failed(name=name, message="The state of the flow run has the reason.", data=error)
 
 
 def is_outage(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -10,40 +10,48 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
+from prefect.runtime import deployment
+from prefect.states import Completed, Failed
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.endings import with_final_states
 from flows.failures import read_settings
-from flows.show import has_server
-from flows.zombies import close_zombies, send_alert_of
+from flows.naming import name_of_watch
+from flows.show import attempt, has_server
+from flows.zombies import close_zombies, delete_runs, send_alert_of
 from recsys.alerts.alert import make_alert
 from recsys.alerts.send import send
 from recsys.errors import NotPublished
 from recsys.files import read_json, write_json
 from recsys.home import Home
+from recsys.printable import printable_lines
 from recsys.settings import Settings
 from recsys.warehouse.status import Status, render, status
 
 logger = logging.getLogger("recsys.watch")
 
 MAX_AGE_HOURS = 26.0  # one night a day, and two hours of slack
+FRESH = "Fresh"  # the state of a run that found nothing wrong
 
 
-@flow(name="watch", description=__doc__)
+@flow(name="watch", description=__doc__, flow_run_name=name_of_watch)
 @with_final_states
 def watch(
     max_age_hours: Annotated[float, Field(gt=0)] = MAX_AGE_HOURS, home: Path | SkipJsonSchema[None] = None
 ) -> Any:
-    """Returns the text of `recsys status --max-age`. Ends in the state Late if the last good night is too old.
+    """Ends in the state Fresh or Late, with the text of `recsys status --max-age`.
+
+    Its earlier runs in the state Fresh are deleted: one every five minutes would hide the nights in the list of runs.
 
     Args:
         max_age_hours: Maximum age of the last good night, in hours.
         home: Folder of warehouse.duckdb. If empty: the setting of the worker.
     """
     found = run_watchdog(Home((home or Settings().home).absolute()), max_age_hours)
-    return render(found) if found.ok else _late(found)
+    if deployment.id:
+        attempt(delete_runs, deployment.id, FRESH)
+    return _end(found)
 
 
 def run_watchdog(home: Home, max_age_hours: float) -> Status:
@@ -128,5 +136,6 @@ def _last_success(found: Status) -> str | None:
     return found.last_success["run_id"] if found.last_success else None
 
 
-def _late(found: Status) -> State[Any]:
-    return Failed(name="Late", message=render(found))
+def _end(found: Status) -> State[Any]:
+    words = printable_lines(render(found))
+    return Completed(name=FRESH, message=words) if found.ok else Failed(name="Late", message=words)

@@ -170,6 +170,25 @@ def send_alert_of(zombie: Zombie) -> None:
         alert_about(name, flow_run, flow_run.state)
 
 
+def delete_runs(deployment_id: str, state: str) -> None:
+    """Deletes the runs of a deployment that ended in the state of this name, at most 200 at a time."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterDeploymentId,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+    )
+
+    ended = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment_id)]),
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[state])),
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=ended):
+            client.delete_flow_run(run.id)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--pool", default=POOL, show_default=True, help="The work pool whose runs are checked.")
 @click.option("--because", default=WORKER_ENDED, show_default=True, help="The cause, shown in the UI and in alerts.")

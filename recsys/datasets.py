@@ -1,9 +1,16 @@
 """The editions of MovieLens that `--source` accepts by name."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from recsys.files import read_json
+from recsys.home import Run
+from recsys.printable import printable
+
 LayoutName = Literal["ml-100k", "ml-1m", "ml-10m", "csv", "atomic", "canonical"]
+
+OWN_SCHEMA = "canonical"  # the name in the tables of every dataset that is a folder or archive in our own schema
 
 GENOME = ("genome-scores.csv", "genome-tags.csv")  # tag relevance computed by GroupLens, part of some editions
 
@@ -177,3 +184,19 @@ EDITIONS = (
 )
 
 DATASETS = {dataset.name: dataset for dataset in EDITIONS}
+
+
+def describe_dataset(dataset: str | None) -> str:
+    """A dataset as it is called where no run is known whose folder or archive could be named."""
+    return "data in our own schema" if dataset == OWN_SCHEMA else dataset or "unknown data"
+
+
+def name_data(dataset: str | None, run: Run) -> str:
+    """What people call the data of a run: the dataset, or the name of a folder or archive in our own schema."""
+    if dataset != OWN_SCHEMA:
+        return describe_dataset(dataset)
+    try:
+        source = str(read_json(run.config)["source"])
+    except (OSError, ValueError, LookupError, TypeError):  # the folder of an old run is deleted
+        return describe_dataset(dataset)
+    return printable(Path(source).absolute().name)

@@ -5,6 +5,7 @@ else.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,11 @@ from recsys.home import Home
 
 RAW = ("rejects", "quarantine")  # tables with rows of the source as text
 WITHHELD = '{"line":"(withheld: it may be of a user who is forgotten)"}'
+NOT_REACHED = (
+    "Not reached: the source, downloaded archives, earlier exports, backups of the home, copies of tables or models "
+    "outside the home, and what Prefect's database and alerts kept from earlier versions. Model files and folders of "
+    "earlier runs keep the ratings of these users until the next night that publishes deletes them"
+)
 MAX_QUOTE_LENGTH = 300  # characters of a row that is quoted in a message
 
 
@@ -78,6 +84,11 @@ def quote(text: str) -> str:
     """
     inner = text.translate(str.maketrans("{}", "()"))
     return f"{{{inner}}}" if len(inner) <= MAX_QUOTE_LENGTH else f"{{{inner[:MAX_QUOTE_LENGTH]}…}}"
+
+
+def withhold(text: str) -> str:
+    """Returns a message without the rows that it quotes, for places that `projection` does not reach."""
+    return re.sub(r"\{[^{}]*\}", "{withheld}", text)
 
 
 def read_forgotten(home: Home) -> Forgotten:

@@ -24,6 +24,10 @@ class Home:
 
     root: Path
 
+    def create(self) -> None:
+        """Creates the folder if it is missing. Only its owner and their group may read it, as it has personal data."""
+        self.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+
     @property
     def archives(self) -> Path:
         """Archives as fetched, named by dataset."""

@@ -159,7 +159,9 @@ def train_for_tonight(
     network = learn(choice, read_table(checked.ratings), learner, label, champion=champion)
     started_from = champion.run_id if champion else None
     metrics = _metrics_of(choice.model, read_metrics(run))
-    return save_model(network, choice, learner, run.tonight_model, metrics=metrics, champion=started_from)
+    return save_model(
+        network, choice, learner, run.tonight_model, metrics=metrics, champion=started_from, for_later=True
+    )
 
 
 def score(

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
+from flows.cli.main import main
 from recsys.errors import UsageError
 from recsys.files import write_json
-from recsys.forgotten import WITHHELD, Forgotten, forget, quote, read_forgotten, remember
+from recsys.forgotten import NOT_REACHED, WITHHELD, Forgotten, forget, quote, read_forgotten, remember
 from recsys.home import Home
 
 
@@ -99,3 +101,9 @@ def test_tables_without_users_are_kept(home: Home) -> None:
     forgotten = forget([42], home)
     assert forgotten.condition("movies", ["movie_id"]) == "true"
     assert Forgotten({}).condition("ratings", ["user_id"]) == "true"
+
+
+def test_the_command_says_what_a_request_does_not_reach(home: Home) -> None:
+    arguments = ["forget", "42", "--home", str(home.root)]
+    assert NOT_REACHED in CliRunner().invoke(main, arguments).stdout
+    assert NOT_REACHED not in CliRunner().invoke(main, [*arguments, "--undo"]).stdout

@@ -19,6 +19,7 @@ from flows.cli.output import STAMP, note_error, print_document
 from flows.cli.parameter_types import Name
 from recsys.errors import RecsysError, UsageError, is_interruption, panics_as_errors
 from recsys.home import Home
+from recsys.printable import Escaping, printable_lines
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, the convention of shells for Ctrl-C
 EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
@@ -105,6 +106,7 @@ def configure_process(level: int) -> None:
     """Configures logging to stderr, and the environment variables that torch and Prefect read on import."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(level)
+    console.addFilter(Escaping())
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[console])
     logging.getLogger("recsys").setLevel(min(level, logging.INFO))  # the log file of a night has everything
     logging.getLogger("recsys.bars").setLevel(level)
@@ -218,5 +220,5 @@ def home_of(home: Path | None) -> Home:
 
 
 def fail(message: str, exit_code: int) -> None:
-    click.echo(f"recsys: {message}", err=True)
+    click.echo(f"recsys: {printable_lines(message)}", err=True)
     raise SystemExit(exit_code)

@@ -112,6 +112,8 @@ def forget(user_ids: tuple[int, ...], undo: bool, home: Path | None, as_json: bo
     for user_id in listed.user_ids:
         click.echo(f"user {user_id}: requested {listed.asked_at[user_id]:%Y-%m-%d %H:%M} UTC")
     click.echo(f"{len(listed.user_ids)} users are left out of {place.root} from the next night on")
+    if user_ids and not undo:
+        click.echo(forgotten.NOT_REACHED)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from flows.cli.output import format_option, is_for_people, json_option, print_fr
 from flows.cli.parameter_types import ACCEPTED, Moment, Step
 from recsys.errors import UsageError
 from recsys.home import Home
+from recsys.printable import printable_lines
 
 
 @click.command()
@@ -107,7 +108,7 @@ def backfill(first: datetime, last: datetime, step: timedelta, as_json: bool, **
         print_json({"rows": [night.__dict__ for night in filled]})
     else:
         for night in filled:
-            why = f": {night.reason}" if night.reason else ""
+            why = f": {printable_lines(night.reason)}" if night.reason else ""
             click.echo(f"{night.as_of:%Y-%m-%d %H:%M}  {night.run_id or ''}  {night.verdict}{why}")
     if code := next((night.exit_code for night in filled if night.exit_code), 0):
         raise SystemExit(code)

@@ -16,7 +16,13 @@ AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of `recsys serve` and of `deployments.serve`."""
     options = (
-        click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port of the UI."),
+        click.option(
+            "--port",
+            type=click.IntRange(1, 65534),
+            default=4200,
+            show_default=True,
+            help="Port of the UI. The pages of runs use the next one.",
+        ),
         click.option(
             "--host",
             default="127.0.0.1",
@@ -35,7 +41,8 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def serve(port: int, host: str, home: Path | None) -> None:
     """Run Prefect with all deployments until Ctrl-C.
 
-    Starts a Prefect server, a worker and the schedules on this machine, and restarts any of them that dies.
+    Starts a Prefect server, a worker, the schedules and the pages of runs on this machine, and restarts any of them
+    that dies.
 
     \b
     Examples:

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from recsys.alerts.scrub import scrub
+from recsys.datasets import name_data
 from recsys.errors import panics_as_errors
 from recsys.files import read_json
+from recsys.forgotten import withhold
 from recsys.home import Home, Run
 from recsys.printable import printable
 from recsys.warehouse.lookup import find_served
@@ -28,6 +30,7 @@ TITLES: dict[Kind, str] = {
     "late": "a night is missing",
     "test": "a test alert",
 }
+OPTIONS = ("source", "model", "as_of", "n", "seed")  # of `recsys nightly`, as named in the settings
 MAX_LENGTH = 2000  # characters of a field
 RESUMABLE = {"nightly", "backfill"}  # flows whose next run resumes after the last completed step
 
@@ -43,6 +46,7 @@ class Alert:
     flow: str
     step: str | None  # the step in which the run ended
     reason: str
+    source: str | None  # of the run, as given to it
     run_id: str | None  # as in the table `runs`
     run_url: str | None  # of the run in Prefect's UI; None without a server
     served: str  # which lists readers see now
@@ -60,6 +64,7 @@ class Alert:
         named = {
             "reason": self.reason,
             "step": self.step,
+            "source": self.source,
             "run": self.run_id,
             "details": self.run_url,
             "readers see": self.served,
@@ -72,16 +77,17 @@ class Alert:
 
 def make_alert(
     kind: Kind, home: Home, *, flow: str, reason: str, run: Run | None = None, step: str | None = None,
-    run_url: str | None = None,
+    run_url: str | None = None, source: str | None = None,
 ) -> Alert:  # fmt: skip
-    """An alert about `home`, and about `run` if there is one."""
+    """An alert about `home`, and about `run` if there is one. Rows of the source that `reason` quotes are left out."""
     home, host = Home(home.root.absolute()), socket.gethostname()
     return Alert(
         kind=kind,
         title=" ".join(f"{TITLES[kind]}: {flow} on {host}".split()),
         flow=flow,
         step=step,
-        reason=reason,
+        reason=withhold(reason),
+        source=_read_options(run).get("source") or source,
         run_id=run.run_id if run else None,
         run_url=run_url,
         served=describe_served(home),
@@ -111,8 +117,9 @@ def describe_served(home: Home) -> str:
     if not served:
         return "nothing: no night has published yet"
     as_of = f"{served['as_of']:%Y-%m-%d %H:%M} UTC" if served["as_of"] else "an unknown time"
+    data = name_data(served["dataset"], home.run(served["run_id"]))
     return (
-        f"the lists of run {served['run_id']}, {served['dataset']} before {as_of}, published "
+        f"the lists of run {served['run_id']}, {data} before {as_of}, published "
         f"{served['finished_at']:%Y-%m-%d %H:%M} UTC"
     )
 
@@ -122,12 +129,14 @@ def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") ->
     where = f"--home {shlex.quote(str(home.root))}"
     log = f"less {shlex.quote(str(run.log))}" if run else f"recsys runs --limit 5 {where}"
     night = f"recsys nightly {where}{_options(run)}"
-    again = night if flow in ("nightly", "watch") else f"recsys {flow} {where}, with its options"
+    check = f"recsys check {where}{_options(run, 'source', 'as_of')}"
+    others = check if flow == "check" else f"recsys {flow} {where}, with its options"
+    again = night if flow in ("nightly", "watch") else others
     resumed = f"{again} (resumes after the last completed step)" if flow in RESUMABLE else again
     steps: dict[Kind, str] = {
         "failed": f"{log}; fix the cause; {resumed}",
         "crashed": resumed,
-        "data refused": f"recsys check {where}; fix the source, or set the limit that the reason names; {again}",
+        "data refused": f"{check}; fix the source, or set the limit that the reason names; {again}",
         "held back": f"less {shlex.quote(str(run.gate))}; to publish anyway: {night} --force-publish" if run else log,
         "late": f"recsys status {where}; systemctl status recsys-server recsys-worker; {again}",
         "test": "nothing",
@@ -135,15 +144,20 @@ def find_next(kind: Kind, home: Home, run: Run | None, flow: str = "nightly") ->
     return steps[kind]
 
 
-def _options(run: Run | None) -> str:
+def _options(run: Run | None, *names: str) -> str:
     """The options of the run, so that the next one repeats it; empty if its settings cannot be read."""
+    given = _read_options(run)
+    options = {f"--{name.replace('_', '-')}": given.get(name) for name in names or OPTIONS}
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)
+
+
+def _read_options(run: Run | None) -> dict[str, Any]:
+    """The settings of the run; empty if they cannot be read."""
     try:
         given = read_json(run.config) if run else {}
     except (OSError, ValueError):
-        return ""
-    options = {"--source": given.get("source"), "--model": given.get("model"), "--as-of": given.get("as_of"),
-               "--n": given.get("n"), "--seed": given.get("seed")}  # fmt: skip
-    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)
+        return {}
+    return given if isinstance(given, dict) else {}
 
 
 def _clean(text: str, secrets: Iterable[str]) -> str:

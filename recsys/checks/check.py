@@ -28,6 +28,7 @@ from recsys.checks.rules import (
     table_rules,
 )
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
+from recsys.datasets import name_data
 from recsys.errors import DataRefused, UsageError
 from recsys.expect.checkpoint import Pages, Validate, opened_database, run_checkpoint
 from recsys.files import exact, replacing
@@ -86,8 +87,9 @@ def check_ratings(
             result = _examine(snapshot, previous, run, config, as_of, key, validate)
     write_result(result, run)
     if not result.passed:
+        name = name_data(snapshot.dataset, run)
         raise DataRefused(
-            f"{snapshot.dataset} is refused: {'; '.join(result.reasons)}. Nothing is published, and last night's table "
+            f"{name} is refused: {'; '.join(result.reasons)}. Nothing is published, and last night's table "
             f"is kept. See {run.data_docs / 'index.html'} and {run.quarantine}. {_next_step(result)}"
         )
     return _admitted(result, snapshot, run)
@@ -118,8 +120,9 @@ def _check_columns(snapshot: Snapshot, run: Run) -> None:
     with replacing(run.quarantine) as aside:
         shutil.copyfile(snapshot.rejects, aside)
     write_result(Result(**_names(snapshot, run), passed=False, reasons=reasons, rules=findings), run)
+    name = name_data(snapshot.dataset, run)
     raise DataRefused(
-        f"{snapshot.dataset} is refused: {snapshot.folder} does not have the canonical columns ({'; '.join(reasons)}). "
+        f"{name} is refused: {snapshot.folder} does not have the canonical columns ({'; '.join(reasons)}). "
         "Nothing is published, and last night's table is kept. "
         "Next: remove that folder, so that the next run writes it again"
     )

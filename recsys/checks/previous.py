@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from recsys.checks.rules import list_wrong_columns
+from recsys.datasets import describe_dataset
 from recsys.errors import NotPublished
 from recsys.home import Home
 from recsys.ingest.snapshot import Snapshot, find_damage
@@ -44,7 +45,7 @@ def _find(snapshot: Snapshot, home: Home) -> Previous:
     except NotPublished as error:
         return Previous(f"not compared: {error}")
     if published is None:
-        return Previous(f"not compared: no run of {snapshot.dataset} has been published yet")
+        return Previous(f"not compared: no run of {describe_dataset(snapshot.dataset)} has been published yet")
     run_id, snapshot_id = published
     if snapshot_id == snapshot.snapshot_id:
         return Previous(f"unchanged since run {run_id}, which published snapshot {snapshot_id}", is_same=True)

@@ -11,6 +11,7 @@ from rich.table import Table
 from recsys.checks.check import check_moment, check_ratings
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
+from recsys.datasets import name_data
 from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
 from recsys.files import read_json
 from recsys.home import Run
@@ -54,20 +55,20 @@ def render_check(run: Run, width: int, *, colours: bool) -> str | None:
         return None
     result = read_result(run.findings)
     console = Console(file=StringIO(), width=width, highlight=False, force_terminal=colours)
-    console.print(_headline(result), style="bold")
+    console.print(_headline(result, run), style="bold", markup=False)
     worst_first = sorted(result.rules, key=lambda finding: SEVERITY.index(finding.verdict))  # stable
     rows = [finding for finding in worst_first if finding.offending is not None]
     others = [finding for finding in worst_first if finding.offending is None]
     console.print(_table(["table", "rule", "demand", "lines", "share", "limit", "verdict"], map(_row_cells, rows)))
     console.print(_table(["table", "rule", "demand", "value", "warn", "stop", "verdict"], map(_other_cells, others)))
-    console.print(_footer(result, run), soft_wrap=True)
+    console.print(_footer(result, run), soft_wrap=True, markup=False)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def _headline(result: Result) -> str:
+def _headline(result: Result, run: Run) -> str:
     verdict = "passed" if result.passed else "refused"
     reused = f", as in {result.reused_from}: nothing has changed since" if result.reused_from else ""
-    return f"Check {result.run_id}: {result.dataset}, snapshot {result.snapshot}: {verdict}{reused}"
+    return f"Check {result.run_id}: {name_data(result.dataset, run)}, snapshot {result.snapshot}: {verdict}{reused}"
 
 
 def _footer(result: Result, run: Run) -> str:

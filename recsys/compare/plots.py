@@ -21,6 +21,7 @@ PANELS = {
     "rmse_mean": "RMSE of the mean, stars",
     "ndcg_at_10_by_score": "NDCG@10, ordered by score",
 }
+MAX_LABELS = 10  # days named below a plot of nights
 NIGHT_PANELS = (  # metric of the network, baseline (model, metric), title
     ("mae_median", ("bias", "mae_rounded"), "holdout MAE in stars: lower is better"),
     ("ndcg_at_10", ("popularity", "ndcg_at_10"), "NDCG@10 of lists on the holdout: higher is better"),
@@ -89,10 +90,19 @@ def draw_nights(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
             for place, one in zip(places, points, strict=True):
                 axes.plot(place, one["value"], "o" if one["verdict"] == "published" else "x", color=line.get_color())
         axes.set_title(title, fontsize=9)
-        axes.set_xticks(range(len(nights)), [night[:8] for night in nights], rotation=45, fontsize=7)
+        days = label_days(nights)
+        axes.set_xticks(list(days), list(days.values()), rotation=45, ha="right", fontsize=7)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     write_figure(figure, path)
+
+
+def label_days(nights: Sequence[str]) -> dict[int, str]:
+    """The labels of nights, given by run_id in order, by place: each day once, and at most `MAX_LABELS` days."""
+    days = [f"{night[:4]}-{night[4:6]}-{night[6:8]}" for night in nights]
+    first = [place for place, day in enumerate(days) if place == 0 or days[place - 1] != day]
+    step = -(-len(first) // MAX_LABELS) or 1
+    return {place: days[place] for place in first[::step]}
 
 
 def reported_value(figure: str, metric: str) -> float | None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from recsys.compare.results import Figure, Row
 from recsys.metrics.decode import PURPOSES
+from recsys.printable import printable_lines
 
 STARS = {  # lower is better; most are in stars
     "mae_median": "MAE median",
@@ -37,14 +38,14 @@ def render(rows: list[Row], descriptions: dict[str, str], width: int = 160) -> s
     console = Console(file=StringIO(), width=width, highlight=False)
     for split, description in descriptions.items():
         of_split = sorted((row for row in rows if row.split == split), key=_place)
-        console.print(f"{split}: {description}", soft_wrap=True)
+        console.print(f"{split}: {description}", soft_wrap=True, markup=False)
         table, left_out = _fit_width(of_split, console)
         console.print(table)
         if left_out:
             console.print(f"columns left out: {', '.join(left_out)}; see results.csv", soft_wrap=True)
         for row in of_split:
             for failure in row.failures:
-                console.print(f"{row.model} failed, {failure}", soft_wrap=True)
+                console.print(f"{row.model} failed, {printable_lines(failure)}", soft_wrap=True, markup=False)
         console.print()
     for line in _legend(rows):
         console.print(line)

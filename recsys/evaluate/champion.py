@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from recsys.datasets import name_data
 from recsys.encode.features import Features
 from recsys.encode.vocabulary import Ids, Vocabulary
 from recsys.errors import ModelError, describe_error, panics_as_errors
@@ -90,8 +91,9 @@ def compare_champion(
     dataset = read_json(run.findings)["dataset"]
     published = find_published(run.home, dataset)
     if published is None:
-        logger.info("no champion: no run on %s has been published in %s yet", dataset, run.home.root)
-        return Comparison(why_not=f"no run on {dataset} has been published in {run.home.root} yet")
+        why_not = f"no run on {name_data(dataset, run)} has been published in {run.home.root} yet"
+        logger.info("no champion: %s", why_not)
+        return Comparison(why_not=why_not)
     network = load_model(model, learner.vocabulary, learner.levels)
     candidate = HoldoutModel(network, split.read_rest(), learner, weights, settings.rank)
     asked = (candidate, read_table(split.holdout), run, settings, read_meta(model).model)

@@ -27,6 +27,10 @@ NO_ROW = -1  # key of the row for unknown weeks
 class SizedByTraining(nn.Module):
     """A module whose table lengths depend on the training ratings. Loading resizes the tables to the saved tensors."""
 
+    def timeless(self) -> dict[str, Tensor]:
+        """The buffers without the seconds of ratings: scores for times after the training ratings stay the same."""
+        return {}
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for name, tensor in (*self._parameters.items(), *self._buffers.items()):
             saved = state_dict.get(prefix + name)
@@ -172,6 +176,9 @@ class Mood(SizedByTraining):
         mood_B = before_B + share_B * (after_B - before_B)
         return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
 
+    def timeless(self) -> dict[str, Tensor]:
+        return {"moments": self.moments >> SECOND_BITS << SECOND_BITS}
+
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         """Identifies knots by user and number: new ratings follow the earlier ones, so they only append knots."""
         first_U = self.first_knot.cpu().numpy()
@@ -225,6 +232,13 @@ class WeekVectors(SizedByTraining):
 
 def _week(pairs: Pairs) -> Tensor:
     return pairs.rated_at // (7 * DAY_SECONDS)
+
+
+def timeless_state(network: nn.Module) -> dict[str, Tensor]:
+    """The state of a network that will only be asked about times after its training ratings, without their seconds."""
+    parts = {name: part for name, part in network.named_modules() if isinstance(part, SizedByTraining)}
+    replaced = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.timeless().items()}
+    return {**network.state_dict(), **replaced}
 
 
 def _day_key(pairs: Pairs) -> Tensor:

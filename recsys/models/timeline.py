@@ -43,6 +43,9 @@ class Timeline(SizedByTraining):
         end_B = self.offsets[pairs.user_idx + 1]
         return torch.where(pairs.rated_at > 0, torch.searchsorted(self.moments, _moments(pairs)), end_B), end_B
 
+    def timeless(self) -> dict[str, Tensor]:
+        return {"moments": self.moments >> MOMENT_BITS << MOMENT_BITS}
+
     def item_at(self, place: Tensor) -> Tensor:
         """Returns the items at these places, in the same shape. Items for places out of range are arbitrary."""
         return self.items[place.clamp(0, len(self.items) - 1)]

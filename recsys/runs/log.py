@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from recsys.files import read_sealed, write_sealed
 from recsys.home import Run
+from recsys.printable import Escaping
 from recsys.runs.resume import mark_step
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ def logged(run: Run) -> Iterator[None]:
     formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s  %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handlers[0].setFormatter(formatter)
+    handlers[0].addFilter(Escaping())
     project = logging.getLogger("recsys")
     level = project.level
     project.setLevel(logging.DEBUG)

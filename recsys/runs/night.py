@@ -141,7 +141,7 @@ def locked(home: Home, what: str) -> Iterator[None]:
     """
     lock = FileLock(home.lock, timeout=0)
     try:
-        home.root.mkdir(parents=True, exist_ok=True)
+        home.create()
         lock.acquire()
         _write_holder(home, what)
     except Timeout:

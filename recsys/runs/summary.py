@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsys.datasets import name_data
 from recsys.files import read_json
 from recsys.home import Home, Run
-from recsys.printable import printable
+from recsys.printable import printable, printable_lines
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import describe_run
 from recsys.warehouse.lookup import sample
@@ -59,6 +60,11 @@ class Summary:
     rows: dict[str, int]  # per table of the warehouse
     seconds: dict[str, float]  # per step
 
+    @property
+    def holdout(self) -> dict[str, float]:
+        """The network's metrics on the holdout, random or by time."""
+        return next((values for split, values in self.metrics.items() if _is_holdout(split)), {})
+
 
 def summarise_night(run: Run, published: Published) -> Summary:
     """The summary of a night that succeeded."""
@@ -87,30 +93,17 @@ def summarise(run: Run, rows: dict[str, int], *, verdict: str = "published", rea
     )
 
 
-def in_files(run: Run) -> Iterator[tuple[str, Path]]:
-    """Yields the files of a run that a person may want to read, by name, if they exist."""
-    named = {
-        "checks of the data": run.data_docs / "index.html",
-        "audit of the tables": run.audit_docs / "index.html",
-        "refused lines": run.quarantine,
-        "figures": run.metrics,
-        "gate": run.gate,
-        "log": run.log,
-        "tables": run.home.warehouse,
-    }
-    yield from ((name, path) for name, path in named.items() if path.exists())
-
-
 def render(summary: Summary, width: int = 110) -> str:
     """The short page: verdict, metrics beside the baselines, where the tables are, a sample select and its result."""
     console = Console(file=StringIO(), width=width, highlight=False)
     console.print(f"Night {summary.run_id}: {summary.verdict}", style="bold")
     if summary.reason:
-        console.print(summary.reason, soft_wrap=True)
-    console.print(f"{summary.dataset}, snapshot {summary.snapshot}, ratings before {summary.as_of}")
+        console.print(printable_lines(summary.reason), soft_wrap=True, markup=False)
+    data = name_data(summary.dataset, Home(Path(summary.home)).run(summary.run_id))
+    console.print(f"{data}, snapshot {summary.snapshot}, ratings before {summary.as_of}", markup=False)
     console.print()
     console.print(_table("Error on the holdout, in stars (lower is better)", ERRORS, summary))
-    n_users = _holdout(summary).get("users_with_relevant", 0)
+    n_users = summary.holdout.get("users_with_relevant", 0)
     title = f"Lists of {n_users:,.0f} users on the holdout (higher is better, up to hit rate)"
     console.print(_table(title, LISTS, summary))
     console.print(_about_lists(summary))
@@ -119,12 +112,12 @@ def render(summary: Summary, width: int = 110) -> str:
         "trained once more on all ratings for tonight's lists."
     )
     console.print()
-    console.print(f"Tables in {Home(Path(summary.home)).warehouse}:", soft_wrap=True)
+    console.print(f"Tables in {Home(Path(summary.home)).warehouse}:", soft_wrap=True, markup=False)
     console.print("  " + ", ".join(f"{table} {count:,}" for table, count in summary.rows.items()))
     if summary.published:
         statement, rows = sample(Home(Path(summary.home)))
         console.print()
-        console.print(statement.strip(), soft_wrap=True)
+        console.print(statement.strip(), soft_wrap=True, markup=False)
         console.print()
         console.print(frame_table(rows))
     console.print(f"{sum(summary.seconds.values()):.0f} s: {_slowest(summary.seconds)}")
@@ -132,7 +125,7 @@ def render(summary: Summary, width: int = 110) -> str:
 
 
 def _about_lists(summary: Summary) -> str:
-    holdout = _holdout(summary)
+    holdout = summary.holdout
     without = holdout.get("users_without_relevant", 0)
     words = (
         f"In lists, holdout movies of {summary.relevant_from:g} stars or more are relevant, and movies rated in "
@@ -187,13 +180,8 @@ def _table(title: str, metrics: dict[str, str], summary: Summary) -> Table:
 
 
 def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, float]]]:
-    yield f"{summary.model}", _holdout(summary)
+    yield f"{summary.model}", summary.holdout
     yield from sorted(summary.baselines.items(), key=lambda item: item[1].get("rmse_mean", 9.0))
-
-
-def _holdout(summary: Summary) -> dict[str, float]:
-    """The network's metrics on the holdout, random or by time."""
-    return next((values for split, values in summary.metrics.items() if _is_holdout(split)), {})
 
 
 def _is_holdout(split: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.datasets import name_data
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError, describe_error, panics_as_errors
 from recsys.files import read_json
@@ -56,7 +57,8 @@ def open_served(run: Run) -> Run:
     tonight = read_json(run.findings)
     published = find_published(run.home, tonight["dataset"])
     if published is None:
-        raise ModelError(f"no run on {tonight['dataset']} has been published in {run.home.root} yet")
+        data = name_data(tonight["dataset"], run)
+        raise ModelError(f"no run on {data} has been published in {run.home.root} yet")
     return open_published(published[0], run)
 
 

@@ -15,6 +15,7 @@ from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError
 from recsys.files import read_json, replacing, write_json
 from recsys.models import MODELS, NetworkConfig, RatingNetwork, Sizes
+from recsys.models.moments import timeless_state
 from recsys.settings import Config
 from recsys.train.choose import Choice, Learner
 from recsys.version import code_version
@@ -70,14 +71,18 @@ def save_model(
     *,
     metrics: Metrics | None = None,
     champion: str | None = None,
+    for_later: bool = False,
 ) -> SavedModel:
     """Saves a network. meta.json is written last, so that a folder with a meta.json is complete.
 
     `metrics`, by split, are added to those on validation. `champion` is the run that training started from, if any.
+    With `for_later`, the network will only be asked about times after its training ratings, and the seconds at which
+    people rated are not saved.
     """
     saved = SavedModel(folder)
     with replacing(saved.weights) as aside:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        state = timeless_state(network) if for_later else network.state_dict()
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         save_file(tensors, aside)
     learner.features.save(folder)
     meta = Meta(

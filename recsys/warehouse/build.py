@@ -156,7 +156,7 @@ class NextFile:
             return NO_LISTS
         found = "select dataset from present.runs where run_id = $run_id"
         if not run_id or self.connection.execute(found, {"run_id": run_id}).fetchall() != [(outcome.dataset,)]:
-            logger.info("audit: no lists of %s are served, so there is nothing to compare with", outcome.dataset)
+            logger.info("audit: no lists of these data are served, so there is nothing to compare with")
             return NO_LISTS
         rows = self.connection.sql("from present.recommendations")
         return rows.filter(self.forgotten.condition("recommendations", rows.columns)).sql_query()

@@ -160,6 +160,18 @@ def find_lists(home: Home, dataset: str) -> pl.DataFrame | None:
         return select(connection, sql.read("served_lists"), dataset=dataset)
 
 
+def count_rows(home: Home) -> dict[str, int]:
+    """The number of rows of each table, by name.
+
+    Raises: NotPublished if there is no warehouse, or one that cannot be read.
+    """
+    with reading(home) as connection:
+        names = connection.sql(
+            "select table_name from duckdb_tables() where schema_name = 'main' order by 1"
+        ).fetchall()
+        return {name: len(connection.table(name)) for (name,) in names}
+
+
 def sample(home: Home) -> tuple[str, pl.DataFrame]:
     """An example query on the warehouse, and its result.
 

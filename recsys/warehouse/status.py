@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from recsys.datasets import name_data
 from recsys.home import Home
 from recsys.printable import printable
 from recsys.warehouse.lookup import find_held, read_status
@@ -22,6 +23,7 @@ class Status:
     ok: bool
     max_age_hours: float | None  # None: no limit
     age_hours: float | None  # since the end of the newest successful night; None: no night has succeeded
+    data: str | None  # what the served data are called: the dataset, or a folder's name
     served: dict[str, Any] | None  # run_id, dataset, snapshot, as_of, finished_at, verdict, reason
     last_success: dict[str, Any] | None  # the same columns
     last_night: dict[str, Any] | None  # the same columns
@@ -49,7 +51,9 @@ def status(home: Home, max_age_hours: float | None = None, now: datetime | None 
     held = find_held(home)
     fresh = max_age_hours is None or (age is not None and -CLOCK_SLACK_HOURS <= age <= max_age_hours)
     ok = served is not None and fresh
-    return Status(ok, max_age_hours, age, served, last_success, last_night, held, _next(home, ok, held, last_night))
+    data = name_data(served["dataset"], home.run(served["run_id"])) if served else None
+    following = _next(home, ok, held, last_night)
+    return Status(ok, max_age_hours, age, data, served, last_success, last_night, held, following)
 
 
 def render(status: Status) -> str:
@@ -73,7 +77,7 @@ def _serving(status: Status) -> str:
     word = "published" if status.max_age_hours is None else "fresh" if status.ok else "stale"
     age = _describe_age(status.age_hours)
     limit = "" if status.max_age_hours is None else f", limit {status.max_age_hours:g} h"
-    return f"{word}: {run['dataset']} of run {run['run_id']} is served, ratings before {as_of}; {age}{limit}"
+    return f"{word}: {status.data} of run {run['run_id']} is served, ratings before {as_of}; {age}{limit}"
 
 
 def _describe_age(hours: float | None) -> str:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from flows.alerting import find_prefect_secrets
+from flows.alerting import find_prefect_secrets, source_of
 from flows.cli.main import main
 from flows.failures import read_settings
 from recsys.alerts.alert import Alert, Kind, make_alert
@@ -29,7 +29,21 @@ from tests.support.sinks import Mailbox, Sink, mailbox, webhook, write_certifica
 from tests.support.warehouses import make_frames, make_outcome, publish, write_night
 
 FIELDS = {
-    *("kind", "title", "flow", "step", "reason", "run_id", "run_url", "served", "next_command", "home", "host", "at"),
+    *(
+        "kind",
+        "title",
+        "flow",
+        "step",
+        "reason",
+        "source",
+        "run_id",
+        "run_url",
+        "served",
+        "next_command",
+        "home",
+        "host",
+        "at",
+    ),
     "text",
 }
 
@@ -507,6 +521,27 @@ def test_an_unreadable_warehouse_counts_as_a_missing_night(
     home.warehouse.write_bytes(b"not a database")
     assert CliRunner().invoke(main, ["watch", "--home", str(home.root)]).exit_code == 1
     assert "cannot be opened" in hook.received[0]["reason"]
+
+
+def test_an_alert_of_a_check_names_its_source(home: Home) -> None:
+    run = home.run("20261121T030000Z-check")
+    write_json(run.config, {"source": "/srv/drops", "as_of": None, "model": "auto", "n": 10})
+    reason = 'drops is refused, e.g. line 7: {"user_id":17,"rating":9.0}. Next: correct it'
+    sent = make_alert("data refused", home, flow="check", reason=reason, run=run)
+    assert sent.source == "/srv/drops"
+    assert "source: /srv/drops" in sent.text().splitlines()
+    assert sent.next_command.startswith(f"recsys check --home {home.root} --source /srv/drops; fix the source")
+    assert sent.reason == "drops is refused, e.g. line 7: {withheld}. Next: correct it"
+
+
+def test_an_alert_names_the_source_of_a_run_that_was_never_opened(home: Home) -> None:
+    with_settings = {"settings": {"source": "/srv/mistyped", "home": str(home.root)}}
+    assert source_of("check", with_settings) == "/srv/mistyped"
+    assert source_of("nightly", {"settings": Settings(source="ml-1m")}) == "ml-1m"
+    assert source_of("backfill", {}) == Settings().source
+    assert source_of("rollback", {}) is None
+    sent = make_alert("failed", home, flow="check", reason="no such path", source="/srv/mistyped")
+    assert sent.source == "/srv/mistyped"
 
 
 def test_the_next_command_has_the_options_of_the_run(home: Home) -> None:

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from recsys.compare.plots import draw_comparison, draw_learning_rates, draw_nights, draw_reliability, reported_value
+from recsys.compare.plots import (
+    draw_comparison,
+    draw_learning_rates,
+    draw_nights,
+    draw_reliability,
+    label_days,
+    reported_value,
+)
 from recsys.compare.results import summarise
 from recsys.compare.trial import Trial
 from recsys.train.learning_rate import LearningRateCurve
@@ -73,3 +80,11 @@ def test_published_and_other_nights_are_drawn(tmp_path: Path) -> None:
     }.items():
         draw_nights(figures, tmp_path / f"{name}.png")
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 3
+
+
+def test_each_day_is_named_once_below_a_plot_of_nights() -> None:
+    nights = ["20261130T030000Z", "20261201T030000Z", "20261201T040000Z", "20261202T030000Z"]
+    assert label_days(nights) == {0: "2026-11-30", 1: "2026-12-01", 3: "2026-12-02"}
+    month = [f"202611{day:02}T030000Z" for day in range(1, 31)]
+    assert [*label_days(month)] == [*range(0, 30, 3)]
+    assert label_days([]) == {}

@@ -9,7 +9,7 @@ import pytest
 from click import ClickException
 
 from deployments.environment import ServeEnvironment
-from deployments.processes import EXITS_SECONDS, MAX_EXITS, Child, running
+from deployments.processes import EXITS_SECONDS, MAX_EXITS, PREFECT, Child, running
 from tests.support.serving import ROOT, Served, descendants, find_deployment, processes, serving, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -44,13 +44,15 @@ def test_port_in_use_is_refused(served: Served, tmp_path: Path) -> None:
     with pytest.raises(ClickException) as refusal:
         ServeEnvironment("127.0.0.1", served.port, tmp_path, {}).check()
     assert f"port {served.port} of 127.0.0.1 cannot be used" in refusal.value.message
-    assert f"--port {served.port + 1}" in refusal.value.message
+    assert f"--port {served.port + 2}" in refusal.value.message
+    with pytest.raises(ClickException, match=f"port {served.port + 1} of 127.0.0.1 cannot be used"):
+        ServeEnvironment("127.0.0.1", served.port + 1, tmp_path, {}).check()
 
 
 def test_child_that_exits_too_often_is_not_restarted(tmp_path: Path) -> None:
     log = tmp_path / "log"
     long_ago = time.monotonic() - EXITS_SECONDS - 1
-    child = Child("server", ("version",), os.environ, log, pause_seconds=0.01, exits=[long_ago])
+    child = Child("Prefect server", (*PREFECT, "version"), os.environ, log, pause_seconds=0.01, exits=[long_ago])
     with running(child):
         for _ in range(MAX_EXITS - 1):
             child.process.kill()  # type: ignore[union-attr]

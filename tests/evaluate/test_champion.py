@@ -200,7 +200,7 @@ def test_hidden_movies_are_not_listed(nights: Nights) -> None:
 
 def test_the_first_night_has_no_champion(nights: Nights) -> None:
     assert nights.first == Comparison(why_not=nights.first.why_not)
-    assert "no run on canonical has been published" in str(nights.first.why_not)
+    assert "no run on source has been published" in str(nights.first.why_not)
 
 
 @contextmanager

@@ -1,7 +1,18 @@
 import re
 from dataclasses import fields
 
-from recsys.datasets import CITATION, DATASETS, HALF_STARS, RESEARCH_ONLY, RESEARCH_SHARED, WHOLE_STARS
+from recsys.datasets import (
+    CITATION,
+    DATASETS,
+    HALF_STARS,
+    OWN_SCHEMA,
+    RESEARCH_ONLY,
+    RESEARCH_SHARED,
+    WHOLE_STARS,
+    name_data,
+)
+from recsys.files import write_json
+from recsys.home import Home
 from recsys.ingest.editions import list_datasets
 from recsys.ingest.parse.layouts import LAYOUTS
 
@@ -62,3 +73,12 @@ def test_the_printed_list_fits_a_terminal() -> None:
     assert sum(max(map(len, cells)) + 2 for cells in columns) <= 80
     small = dict(zip(frame["name"], frame.rows(named=True), strict=True))["ml-latest-small"]
     assert (small["stars"], small["md5"], small["shared"]) == ("0.5-5.0", "none", "yes")
+
+
+def test_data_in_our_own_schema_are_called_by_the_name_of_their_folder(home: Home) -> None:
+    run = home.run("20261121T030000Z")
+    assert name_data("ml-1m", run) == "ml-1m"
+    assert name_data(OWN_SCHEMA, run) == "data in our own schema"
+    for source, name in (("/srv/drops/", "drops"), ("/srv/[red]\x1b[2J.zip", "[red]\\x1b[2J.zip")):
+        write_json(run.config, {"source": source})
+        assert name_data(OWN_SCHEMA, run) == name

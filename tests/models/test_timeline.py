@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recsys.models import Interactions, Pairs
-from recsys.models.timeline import Timeline, in_order_of_time
+from recsys.models.timeline import MOMENT_BITS, Timeline, in_order_of_time
 from tests.support.planted import parts
 
 
@@ -92,3 +92,11 @@ def test_a_timeline_is_saved_with_the_weights() -> None:
     loaded.load_state_dict(timeline.state_dict())
     assert before(loaded, 1, 31) == before(timeline, 1, 31) == [5, 6, 9]
     assert torch.equal(loaded.moments, timeline.moments)
+
+
+def test_without_times_the_order_is_kept_and_all_interactions_are_before_a_later_time() -> None:
+    timeline = keep(HISTORY)
+    kept = [before(timeline, user, 51) for user in range(5)]
+    timeline.load_state_dict(timeline.state_dict() | timeline.timeless())
+    assert [before(timeline, user, 51) for user in range(5)] == kept
+    assert (timeline.moments & (1 << MOMENT_BITS) - 1).tolist() == [0] * len(timeline.items)

@@ -1,6 +1,7 @@
 """The name, lock, log and row in `runs` of a night, for each way in which it can end. Nothing is trained here."""
 
 import logging
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from recsys.errors import DataRefused, GateHeld, HomeBusy, ModelError, PublishEr
 from recsys.files import read_json, read_sealed, write_json
 from recsys.home import Home, Run
 from recsys.runs.metrics import read_metrics
-from recsys.runs.night import checking, night
+from recsys.runs.night import checking, locked, night
 from recsys.runs.step import timed
 from recsys.settings import Settings
 from recsys.version import code_version
@@ -83,6 +84,19 @@ def test_a_damaged_warehouse_is_reported_before_the_night_begins(settings: Setti
     with pytest.raises(PublishError, match=r"history in it would be lost"), night(settings):
         pytest.fail("the night began")
     assert home.warehouse.read_bytes() == b"not a database"
+
+
+def test_a_new_home_is_not_for_everybody_on_the_machine(tmp_path: Path) -> None:
+    """It has what people rated. Readers of the tables are members of its group."""
+    home = Home(tmp_path / "new" / "home")
+    with locked(home, "a night"):
+        assert home.root.stat().st_mode & 0o777 == 0o750 & ~current_umask()
+
+
+def current_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def test_a_home_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:

@@ -84,9 +84,13 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
 
 
 def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port whose successor is free, too."""
+    while True:
+        with socket.socket() as probe, socket.socket() as next_probe, suppress(OSError, OverflowError):
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            next_probe.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def wait_until_up(served: Served) -> None:

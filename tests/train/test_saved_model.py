@@ -12,9 +12,21 @@ from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError
 from recsys.files import read_json, write_json
 from recsys.train.choose import Choice, Learner
+from recsys.train.loop import predict
 from recsys.train.saved_model import Meta, SavedModel, load_model, read_meta, save_model
 from recsys.version import code_version
-from tests.support.planted import FEATURES, LEVELS, RATERS, fit, predict_all, quick_config, same_weights
+from tests.support.planted import (
+    FEATURES,
+    LEVELS,
+    RATERS,
+    fit,
+    fitted,
+    parts,
+    predict_all,
+    quick_config,
+    rating,
+    same_weights,
+)
 
 VOCABULARY = Vocabulary(np.arange(1, 61, dtype=np.int32), np.arange(1, 41, dtype=np.int32))
 LEARNER = Learner(VOCABULARY, LEVELS, seed=3, device="cpu", features=FEATURES)
@@ -43,6 +55,21 @@ def test_a_loaded_network_has_bit_identical_weights_and_predictions(name: str, t
     assert same_weights(loaded, network)
     assert torch.equal(predict_all(loaded), predict_all(network))
     assert loaded.sizes == network.sizes
+
+
+def test_a_network_for_later_is_saved_without_the_seconds_of_ratings(tmp_path: Path) -> None:
+    """The served network is only asked about the moment after the last rating, so its file needs no earlier one."""
+    network, train = rating(fitted("ordinal")), parts()[0]
+    choice = Choice("ordinal", quick_config("ordinal"), epochs=3, tried={})
+    save_model(network, choice, LEARNER, tmp_path, for_later=True)
+    later = replace(train, rated_at=torch.full_like(train.rated_at, int(train.rated_at.max()) + 1))
+    loaded = load_model(SavedModel(tmp_path), VOCABULARY)
+    assert torch.equal(predict(loaded, later).p_BK, predict(network, later).p_BK)
+    seconds = {int(moment) for moment in train.rated_at}
+    for tensor in load_file(SavedModel(tmp_path).weights).values():
+        if tensor.dtype == torch.int64:
+            low = tensor.flatten() & (1 << 34) - 1
+            assert seconds & set(low.tolist()) == set()
 
 
 def test_the_folder_holds_readable_json_and_no_pickle(saved: SavedModel) -> None:

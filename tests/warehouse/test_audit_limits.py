@@ -160,7 +160,7 @@ def test_lists_of_another_data_set_are_not_compared(
 ) -> None:
     with caplog.at_level("INFO"):
         publish(replace(make_outcome("r2"), dataset="other"), write_night(tmp_path / "few", make_frames()), served)
-    assert "no lists of other are served, so there is nothing to compare with" in caplog.text
+    assert "no lists of these data are served, so there is nothing to compare with" in caplog.text
     assert read_rows_shares(served) == []
 
 

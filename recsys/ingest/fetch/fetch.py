@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recsys.datasets import DATASETS, GROUPLENS, Dataset, LayoutName
+from recsys.datasets import DATASETS, GROUPLENS, OWN_SCHEMA, Dataset, LayoutName
 from recsys.errors import SourceError, SourceOutage, UsageError, suggest
 from recsys.files import hash_file
 from recsys.home import Home
@@ -23,7 +23,6 @@ from recsys.ingest.synthetic import synthetic
 
 log = logging.getLogger(__name__)
 
-DROPS = "canonical"  # the dataset name of every source in our own schema
 UNNAMED_CSV = "movielens-csv"  # an edition in GroupLens's CSV layout whose name, and therefore licence, is unknown
 
 
@@ -103,7 +102,7 @@ def local_archive(source: str, path: Path, origin: str) -> Archive:
         merged = drops if layout == "canonical" else []
         notice = find_unread(files, layout, merged)
         if merged:
-            return Archive(source, DROPS, hash_drops(merged), origin, path, layout, notice)
+            return Archive(source, OWN_SCHEMA, hash_drops(merged), origin, path, layout, notice)
         sha256 = hash_directory(files, layout) if path.is_dir() else hash_file(path)
         return Archive(source, dataset_name(files, layout), sha256, origin, path, layout, notice)
 
@@ -133,7 +132,7 @@ def recognise_drops(files: Files) -> LayoutName:
 def dataset_name(files: Files, layout: LayoutName) -> str:
     """Several editions have the CSV layout. They are distinguished by the name of the folder or the archive."""
     if layout == "canonical":
-        return DROPS
+        return OWN_SCHEMA
     if layout == "atomic":
         return wheel.DATASET
     editions = [dataset.name for dataset in DATASETS.values() if dataset.layout == layout]
