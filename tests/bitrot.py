@@ -132,11 +132,14 @@ def _of_runs(home: Home) -> Iterator[Target]:
 
 def _check_run(run: Run, path: Path) -> str | None:
     """The champion of the next night first; then a rollback, an explanation or a resumed night."""
+    damage = seal.find_damage(run, path)
+    if damage and path == run.findings:
+        return "no champion"  # `open_served` would read the file as that of tonight's run, too
     try:
         open_served(run)
     except ModelError:
         return "no champion"
-    return "detected" if seal.find_damage(run, path) else None
+    return "detected" if damage else None
 
 
 def _check_warehouse(home: Home) -> str | None:
