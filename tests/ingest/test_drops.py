@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -103,9 +104,9 @@ def test_a_row_in_the_future_counts_once_its_time_has_come(tmp_path: Path, home:
     titles = {"movies": f"{DATED}1,Heat,1995,,2020-01-01\n", "movies_2": f"{DATED}1,Cold,1995,,{hour.isoformat()}\n"}
     archive = fetch_archive(str(drop(tmp_path / "drops", ratings=rated, retractions=gone, **titles)), home)
 
-    def read(moment: datetime) -> tuple[Snapshot, list[object], list[str]]:
+    def read(moment: datetime) -> tuple[Snapshot, list[tuple[Any, ...]], list[str]]:
         snapshot = write_snapshot(archive, home, now=moment)
-        pairs: list[object] = pl.read_parquet(snapshot.ratings).select("user_id", "movie_id", "rating").rows()
+        pairs = pl.read_parquet(snapshot.ratings).select("user_id", "movie_id", "rating").rows()
         return snapshot, pairs, pl.read_parquet(snapshot.movies)["title"].to_list()
 
     today, pairs, movies = read(now)

@@ -4,16 +4,14 @@ import gzip
 import logging
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from recsys.errors import DataRefused
-from recsys.forgotten import read_forgotten
 from recsys.home import Home
-from recsys.ingest.drops import read_drops
 from recsys.ingest.fetch.fetch import fetch_archive
 from recsys.ingest.parse.drop_files import list_drops
 from recsys.ingest.parse.unread import looks_like_table
+from recsys.ingest.write import write_snapshot
 from tests.support.archives import write_files
 from tests.support.spoiling import drops, edition, packed, write_drops
 
@@ -108,11 +106,8 @@ def test_the_parts_of_a_table_that_spark_wrote_are_read(tmp_path: Path, home: Ho
 
 
 def count_ratings(folder: Path, home: Home) -> int:
-    fetch_archive(str(folder), home)
-    home.parsed.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as connection:
-        read_drops(folder, home.parsed, read_forgotten(home), connection)
-        return len(connection.table("ratings"))
+    n_ratings: int = write_snapshot(fetch_archive(str(folder), home), home).manifest["rows"]["ratings"]
+    return n_ratings
 
 
 def test_what_is_not_part_of_the_source_does_not_stop_the_night(tmp_path: Path, home: Home) -> None:
