@@ -66,7 +66,7 @@ def write_snapshot(archive: Archive, home: Home, scale: RatingScale = "auto", no
             with FileLock(lock_path(folder)):
                 # of two concurrent runs, the second finds the snapshot of the first here
                 known = find_snapshot(source, folder)
-                damage = known and find_damage(known)
+                damage = find_damage(known) if known else None
                 if known is None or damage:
                     known = write_new(archive, source, home, folder, known, damage)
     except (OSError, duckdb.IOException) as error:
