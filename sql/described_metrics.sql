@@ -17,6 +17,7 @@ from (
         ('ece', 'share', 'down', 'calibration error over all levels of stars'),
         ('ece_top', 'share', 'down', 'calibration error of the most probable level'),
         ('own_error', null, 'down', 'the error of a network that only ranks movies: the share of pairs in the wrong order'),
+        ('failed', null, 'down', '1 if a candidate could not be trained and was left out; it has no other figures'),
         ('training_seconds', 'seconds', 'down', 'time of a candidate''s training on validation'),
         ('ndcg_at_10', '0 to 1', 'up', 'quality of the order of the first 10 movies of a list'),
         ('ndcg_at_10_by_score', '0 to 1', 'up', 'quality of the order of all unseen movies when the network alone orders them'),

@@ -1,9 +1,9 @@
 -- served_by_runs: the run whose lists should be served, by the newest record of a publish or a rollback.
 --
 -- grain   one row, or none if nothing was published
--- reads   runs (run_id, verdict, reason, published, finished_at)
+-- reads   runs (run_id, verdict, reason, published), whose rows are in the order in which the runs ended
 -- params  none
--- ties    none: run_id is unique and sorts by time
+-- ties    none: rowid is unique
 select
     case
         when runs.verdict = 'rolled back' then regexp_extract(runs.reason, 'to run (\S+)$', 1)
@@ -11,5 +11,5 @@ select
     end as run_id
 from runs
 where runs.published
-order by runs.finished_at desc, runs.run_id desc
+order by runs.rowid desc
 limit 1

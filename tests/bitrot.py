@@ -19,6 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,19 @@ def _of_sources(home: Home) -> Iterator[Target]:
         lambda: write_snapshot(local_archive(str(archive), archive, "cache"), again).snapshot_id,
     )
     for path in home.parsed.glob("*/*.*"):
-        entry = path.parent
-        yield Target(path, lambda entry=entry: None if is_whole(entry) else "detected", lambda path=path: _read(path))
+        yield Target(path, partial(_check_parsed, path.parent), partial(_read, path))
+
+
+def _check_parsed(entry: Path) -> str | None:
+    return None if is_whole(entry) else "detected"
+
+
+def _check_snapshot(folder: Path) -> str | None:
+    return "detected" if find_damage(Snapshot(folder)) else None
+
+
+def _check_reading(path: Path) -> str | None:
+    return _unless(read_reading(path))
 
 
 def _of_snapshots(home: Home) -> Iterator[Target]:
@@ -113,11 +125,11 @@ def _of_snapshots(home: Home) -> Iterator[Target]:
             for path in snapshot.folder.iterdir():
                 yield Target(
                     path,
-                    lambda where=snapshot.folder: "detected" if find_damage(Snapshot(where)) else None,
-                    lambda path=path: _read(path),
+                    partial(_check_snapshot, snapshot.folder),
+                    partial(_read, path),
                 )
         for path in (folder / ".readings").iterdir():
-            yield Target(path, lambda path=path: _unless(read_reading(path)), lambda path=path: read_reading(path))
+            yield Target(path, partial(_check_reading, path), partial(read_reading, path))
 
 
 def _of_runs(home: Home) -> Iterator[Target]:
@@ -125,9 +137,9 @@ def _of_runs(home: Home) -> Iterator[Target]:
     sealed_apart = {run.ended, run.underway, run.steps}
     for path in run.folder.rglob("*.*"):
         if path in sealed_apart:
-            yield Target(path, lambda path=path: _fails(lambda: read_sealed(path)), lambda path=path: read_sealed(path))
+            yield Target(path, partial(_fails, partial(read_sealed, path)), partial(read_sealed, path))
         elif path.suffix[1:] in KINDS:
-            yield Target(path, lambda path=path: _check_run(run, path), lambda path=path: _read(path))
+            yield Target(path, partial(_check_run, run, path), partial(_read, path))
 
 
 def _check_run(run: Run, path: Path) -> str | None:

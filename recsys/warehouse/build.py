@@ -10,6 +10,7 @@ therefore compact, and its tables and its format are always those of this versio
 import logging
 import math
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.errors import PublishError
-from recsys.files import exact
+from recsys.files import exact, sync
 from recsys.forgotten import Forgotten, read_forgotten
 from recsys.home import Home
 from recsys.settings import AuditConfig
@@ -218,3 +219,21 @@ def _read_errors(home: Home) -> Iterator[None]:
             f"backup; without one, `mv {home.warehouse} {home.warehouse.with_suffix('.damaged.duckdb')}` keeps what "
             "can still be read, and the next night begins a new history"
         ) from error
+
+
+def remove_leftovers(home: Home) -> None:
+    """Removes the temporary files of a killed run, and those of DuckDB."""
+    for path in home.root.glob(f".{home.warehouse.name}.*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove_foreign_log(home: Home) -> None:
+    """Removes the write-ahead log of another program that wrote to the present file.
+
+    DuckDB would refuse to open the next file beside that log.
+    """
+    log = home.warehouse.with_name(f"{home.warehouse.name}.wal")
+    if log.exists():
+        logger.warning("another program opened %s for writing; its %s is removed", home.warehouse, log.name)
+        log.unlink()
+        sync(log.parent)

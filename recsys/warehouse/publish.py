@@ -16,7 +16,7 @@ import duckdb
 import sql
 from recsys.errors import PublishError
 from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
-from recsys.files import exact, replacing, sync
+from recsys.files import exact, replacing
 from recsys.home import Home, Run
 from recsys.warehouse.audit import audit
 from recsys.warehouse.build import (
@@ -32,6 +32,8 @@ from recsys.warehouse.build import (
     Tonight,
     new_file,
     present_file,
+    remove_foreign_log,
+    remove_leftovers,
 )
 from recsys.warehouse.fill import (
     Hashed,
@@ -102,7 +104,7 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
             _write_run(file, outcome, (*tonight.metrics, *measured), tonight.quarantine)
             return count_rows(file.connection)
     finally:
-        _remove_leftovers(home)
+        remove_leftovers(home)
 
 
 def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate = run_checkpoint) -> Counts:
@@ -242,7 +244,7 @@ def _next_file(
 
     If Great Expectations validates the tables, it is imported while the file is written.
     """
-    _remove_leftovers(home)
+    remove_leftovers(home)
     try:
         with _write_errors(home), replacing(home.warehouse) as aside:
             _check_space(home, tonight)
@@ -251,11 +253,11 @@ def _next_file(
                 yield file
             if check:
                 check(aside)
-            _remove_foreign_log(home)
+            remove_foreign_log(home)
         for path in file.added:
             path.unlink(missing_ok=True)
     finally:
-        _remove_leftovers(home)
+        remove_leftovers(home)
 
 
 @contextmanager
@@ -284,21 +286,3 @@ def _check_space(home: Home, tonight: Tonight | None) -> None:
             "the present one. Nothing was changed. Next: free some space there, or keep fewer runs "
             "(RECSYS_HISTORY__RUNS, RECSYS_SNAPSHOTS__KEEP)"
         )
-
-
-def _remove_leftovers(home: Home) -> None:
-    """Removes the temporary files of a killed run, and those of DuckDB."""
-    for path in home.root.glob(f".{home.warehouse.name}.*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _remove_foreign_log(home: Home) -> None:
-    """Removes the write-ahead log of another program that wrote to the present file.
-
-    DuckDB would refuse to open the next file beside that log.
-    """
-    log = home.warehouse.with_name(f"{home.warehouse.name}.wal")
-    if log.exists():
-        logger.warning("another program opened %s for writing; its %s is removed", home.warehouse, log.name)
-        log.unlink()
-        sync(log.parent)

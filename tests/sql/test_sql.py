@@ -587,7 +587,7 @@ CASES = {
     # r1 had no champion, slices of r2 do not count, too few users of r3 had a relevant movie.
     "losses": Case(
         given={
-            "runs": [run("r1"), (*run("r2")[:-1], "r1"), (*run("r3")[:-1], "r1")],
+            "runs": [run("r1"), (*run("r2")[:-2], "r1", None), (*run("r3")[:-2], "r1", None)],
             "metrics": [
                 ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference", 0.25),
                 ("r2", "ordinal", "holdout", "against=champion", "mae_median_difference_low", 0.125),
@@ -655,7 +655,7 @@ CASES = {
         given={
             "runs": [
                 *(run("r1"), run("r2"), ended("r4", "released")),
-                (*rolled_back("r3")[:-3], "by hand, from run r2 to run r1", True, None),
+                (*rolled_back("r3")[:-4], "by hand, from run r2 to run r1", True, None, None),
             ]
         },
         expected=[("r1",)],
