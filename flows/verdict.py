@@ -14,10 +14,11 @@ from recsys.files import read_json
 from recsys.forgotten import withhold
 from recsys.home import Run
 from recsys.printable import printable
+from recsys.runs.log import read_seconds
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import describe_run
 from recsys.runs.pages import TITLES, list_pages
-from recsys.runs.resume import read_step
+from recsys.runs.resume import read_record, read_step
 from recsys.settings import Settings
 from recsys.warehouse.lookup import count_rows, list_runs, read_figures, sample
 from recsys.warehouse.outcome import TONIGHT, Outcome
@@ -56,7 +57,7 @@ def find_verdict(run: Run) -> tuple[str, str | None]:
                 return row["verdict"], row["reason"]
     except NotPublished:
         pass
-    ended = read_json(run.ended) if run.ended.exists() else {}
+    ended = read_record(run.ended)
     return ended.get("verdict", "failed"), ended.get("reason")
 
 
@@ -133,8 +134,8 @@ def _read_last_night(run: Run, dataset: str | None) -> Figures:
         rows = read_figures(run.home, dataset or "", RECENT).to_dicts()
     except NotPublished:
         return {}
-    earlier = [row for row in rows if row["run_id"] < run.run_id and row["verdict"] == "published"]
-    last = max((row["run_id"] for row in earlier), default=None)
+    earlier = [row for row in rows if row["run_id"] != run.run_id and row["verdict"] == "published"]
+    last = earlier[-1]["run_id"] if earlier else None  # rows are in the order in which the runs ended
     return {
         ("champion", "all", row["metric"]): row["value"]
         for row in earlier
@@ -179,7 +180,7 @@ def _title(row: dict[str, Any]) -> str:
 
 
 def _describe_steps(run: Run) -> Iterator[str]:
-    seconds = read_json(run.steps) if run.steps.exists() else {}
+    seconds = read_seconds(run)
     if seconds:
         slowest = sorted(seconds.items(), key=lambda step: (-step[1], step[0]))[:SLOWEST]
         yield f"\n## Slowest steps of {sum(seconds.values()):,.0f} s\n"

@@ -63,7 +63,7 @@ def find_unfinished(inputs: Inputs, home: Home, hours: float) -> Run | None:
     for run in list_newest(home):
         if not now - timedelta(hours=hours) <= run.started_at <= now:
             continue
-        before = _read_record(run.inputs)
+        before = read_record(run.inputs)
         if before and is_unfinished(run) and _are_alike(before, inputs, run):
             damage = find_damage(run, run.folder)
             if damage is None:
@@ -100,7 +100,7 @@ def list_newest(home: Home) -> list[Run]:
 
 def read_number(run: Run) -> int:
     """The number of a run among those of its home, from 1; 0 if it is unknown."""
-    number = _read_record(run.config).get("number", 0)
+    number = read_record(run.config).get("number", 0)
     return number if isinstance(number, int) else 0
 
 
@@ -114,7 +114,7 @@ def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: boo
 
     `counts` is False if a person or the machine interrupted the run, which does not count as a failure.
     """
-    failures = _read_record(run.ended).get("failures", 0) + (verdict == "failed" and counts)
+    failures = read_record(run.ended).get("failures", 0) + (verdict == "failed" and counts)
     write_sealed(run.ended, {"verdict": verdict, "reason": reason, "failures": failures})
     if verdict != "failed":
         shutil.rmtree(run.results, ignore_errors=True)
@@ -122,7 +122,7 @@ def mark_ended(run: Run, verdict: str, reason: str | None = None, *, counts: boo
 
 def read_failure(run: Run) -> str | None:
     """The reason of the last failure; None if the run has not failed."""
-    ended = _read_record(run.ended)
+    ended = read_record(run.ended)
     return str(ended["reason"]) if ended.get("verdict") == "failed" else None
 
 
@@ -134,7 +134,7 @@ def mark_step(run: Run, step: str) -> None:
 
 def read_step(run: Run) -> Underway | None:
     """The run's current or last step."""
-    record = _read_record(run.underway)
+    record = read_record(run.underway)
     return Underway(record["step"], record["since"]) if {"step", "since"} <= record.keys() else None
 
 
@@ -148,11 +148,11 @@ def is_unfinished(run: Run) -> bool:
     """Whether the run is running, was killed, or failed and can be resumed. With a damaged record, it cannot."""
     if not run.ended.exists():
         return True
-    ended = _read_record(run.ended)
+    ended = read_record(run.ended)
     return ended.get("verdict") == "failed" and ended.get("failures", MOST_FAILURES) < MOST_FAILURES
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
     """The content of a record of a run; empty if it is missing, or damaged, which is logged."""
     if not path.exists():
         return {}

@@ -48,7 +48,11 @@ FEW = {2: OFF_SCALE, 1500: UNKNOWN_MOVIE, 3004: UNREADABLE}  # a row in a thousa
 N_BROKEN = 158  # of 3158, which is 5%
 
 BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"}
-WIDE_OPEN = {"RECSYS_GATE__MAX_MAE_MEDIAN": "5", "RECSYS_GATE__MUST_BEAT_BIAS": "false"}
+WIDE_OPEN = {
+    "RECSYS_GATE__MAX_MAE_MEDIAN": "5",
+    "RECSYS_GATE__MUST_BEAT_BIAS": "false",
+    "RECSYS_GATE__MAX_NDCG_BELOW_PARTS": "1",
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -331,8 +335,8 @@ def test_a_model_equal_to_the_champion_passes_the_gate(second: Night, first: Nig
     run_id = second.summary["run_id"]
     ((verdict, champion),) = ask(home, "select verdict, champion from runs where run_id = $1", run_id)
     assert (verdict, champion) == ("published", first.summary["run_id"])
-    query = "select distinct value from metrics where run_id = $1 and metric like '%difference%'"
-    assert ask(home, query, run_id) == [(0.0,)]
+    query = "select distinct value from metrics where run_id = $1 and slice like 'against=champion%' and metric like $2"
+    assert ask(home, query, run_id, "%difference%") == [(0.0,)]
 
 
 def test_a_reader_sees_one_complete_run_at_a_time(second: Night, first: Night, reader: Reader) -> None:

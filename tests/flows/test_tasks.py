@@ -73,6 +73,7 @@ def test_a_refusal_is_logged_once_and_without_a_traceback(
     write_json(run.inputs, {"served": None})
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", False)
         caplog.set_level(logging.INFO, logger=name)
         logging.getLogger(name).addHandler(caplog.handler)
     hide_expected_tracebacks()
