@@ -466,7 +466,7 @@ def test_no_alert_if_a_person_is_present(error: BaseException, tmp_path: Path, m
     [
         (["--model", "oracle"], "'oracle' is not one of 'auto', 'ordinal', 'ordinal_basic'"),
         (["--n", "0"], "n = 0: Input should be greater than or equal to 1"),
-        (["--as-of", "yesterday"], "--as-of"),
+        (["--as-of", "someday"], "--as-of"),
         (["--source", "ml-7"], "--source ml-7 is neither a dataset nor a path that exists"),
     ],
 )
