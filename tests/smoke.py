@@ -14,6 +14,7 @@ SOURCE = "synthetic:60x40x2000"
 OPEN_GATE = {  # a network of a few epochs learns little
     "RECSYS_GATE__MAX_MAE_MEDIAN": "5",
     "RECSYS_GATE__MUST_BEAT_BIAS": "false",
+    "RECSYS_GATE__MAX_NDCG_BELOW_PARTS": "1",
     "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO": "0",
     "RECSYS_AUDIT__MAX_TOP_MOVIE_SHARE": "1",
 }

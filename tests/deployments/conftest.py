@@ -29,6 +29,7 @@ def serve_environment(hook: Sink) -> dict[str, str]:
         "RECSYS_ALERT_WEBHOOK_URL": hook.address,
         "RECSYS_GATE__MAX_MAE_MEDIAN": "5",
         "RECSYS_GATE__MUST_BEAT_BIAS": "false",
+        "RECSYS_GATE__MAX_NDCG_BELOW_PARTS": "1",
         "RECSYS_GATE__MIN_POPULARITY_COVERAGE_RATIO": "0",
         "RECSYS_AUDIT__MAX_TOP_MOVIE_SHARE": "1",
         "SOURCE_PASSWORD": SECRET,

@@ -29,6 +29,7 @@ def environment() -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("RECSYS_MODEL", "auto")
         patch.setenv("RECSYS_CONFIG", json.dumps(config))
         patch.setenv("RECSYS_GATE__MUST_BEAT_BIAS", "false")
+        patch.setenv("RECSYS_GATE__MAX_NDCG_BELOW_PARTS", "1")
         patch.setenv("RECSYS_GATE__MAX_MAE_MEDIAN", "5")
         patch.setenv("RECSYS_RANK__RETRIEVERS", '["popularity"]')
         patch.setenv("PREFECT_API_URL", "")
@@ -117,7 +118,7 @@ def test_backfill_rollback_and_release(home: Home) -> None:
         ),
         (["backfill", "--from", "2000-01-01", "--to", "2000-01-02", "--step", "day"], "write it as 1d, 12h or 30m"),
         (["backfill", "--from", "2000-01-02", "--to", "2000-01-01"], "is before --from"),
-        (["backfill", "--from", "2000-01-02"], "--to"),
+        (["backfill", "--to", "2000-01-02"], "--from"),
     ],
 )
 def test_invalid_arguments_are_refused(arguments: list[str], complaint: str, tmp_path: Path) -> None:
