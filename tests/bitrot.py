@@ -187,7 +187,7 @@ def _read_tables(home: Home) -> dict[str, list[Any]]:
 def complete(home: Home) -> Home:
     """Adds the files that a published night does not leave: a forgotten user, and an archive without a known MD5."""
     write_sealed(home.forgotten, {"1000000": "2000-01-01T00:00:00+00:00"})  # before the night, whose model stays usable
-    home.archives.mkdir()
+    home.archives.mkdir(exist_ok=True)
     write_stand_in(home.archives / UNPUBLISHED.file, UNPUBLISHED.layout)
     return home
 

@@ -36,6 +36,7 @@ RUN: Keys = {
     "reason": "string or null: why nothing was published",
     "published": "boolean: whether the run published lists",
     "champion": "string or null: the run that it was compared with",
+    "ratings_path": "string or null: Parquet file of its ratings, relative to the home",
 }
 
 STATUS: Keys = {
@@ -45,6 +46,7 @@ STATUS: Keys = {
     "served": "object or null: the served run: run_id, dataset, snapshot, as_of, finished_at, verdict, reason",
     "last_success": "object or null: the newest successful night, with the same keys",
     "last_night": "object or null: the newest night, with the same keys",
+    "data": "string or null: what people call the served data: the dataset, or the name of a folder or archive",
     "held": "string or null: why a rollback blocks publishing",
     "next": "string or null: the command to run",
 }

@@ -237,7 +237,10 @@ def test_an_incomplete_result_is_not_reused(
 def date_to(name: str, moment: timedelta) -> Tables:
     tables = make_tables()
     rows, column = tables[name], {"ratings": "rated_at", "tags": "tagged_at"}[name]
-    rows[4][column] = make_run(Home(Path())).started_at + moment
+    started_at = make_run(Home(Path())).started_at
+    for row in rows[:4]:  # else the time would be isolated
+        row[column] = started_at - timedelta(hours=1)
+    rows[4][column] = started_at + moment
     return tables
 
 

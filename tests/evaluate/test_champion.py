@@ -27,6 +27,7 @@ from recsys.rank.weights import Weights
 from recsys.runs.metrics import read_metrics
 from recsys.runs.night import describe_run, night
 from recsys.runs.retention import retain_runs
+from recsys.runs.seal import seal
 from recsys.settings import GateConfig, HistoryConfig, Settings
 from recsys.split.cut import Split, cut_holdout
 from recsys.train.saved_model import SavedModel, load_model
@@ -214,6 +215,15 @@ def instead(path: Path, content: bytes | None) -> Iterator[None]:
         path.write_bytes(whole)
 
 
+@contextmanager
+def sealed_instead(path: Path, content: bytes, run: Run) -> Iterator[None]:
+    """Like `instead`, for a file that its run has written with this content."""
+    with instead(path, content):
+        seal(run)
+        yield
+    seal(run)
+
+
 def parquet(columns: dict[str, list[int]]) -> bytes:
     file = BytesIO()
     pl.DataFrame(columns, schema_overrides={"id": pl.Int32}).write_parquet(file)
@@ -296,7 +306,7 @@ def test_a_champion_with_another_kind_of_split_is_not_compared(nights: Nights, k
     """It was trained on ratings that are later than those that the other one predicts."""
     config = read_json(nights.champion.run.config)
     content = json.dumps(config | {"split": config["split"] | {"kind": kind}}).encode()
-    with instead(nights.champion.run.config, content):
+    with sealed_instead(nights.champion.run.config, content, nights.champion.run):
         found = nights.equal.compare()
     assert f"the split of run {nights.champion.run.run_id} was" in str(found.why_not)
     assert found.uncompared == nights.champion.run.run_id
@@ -316,7 +326,11 @@ def test_the_reason_why_a_champion_is_not_compared_is_in_runs(nights: Nights) ->
 def move(candidate: Candidate, home: Home) -> Candidate:
     """Return the same night in a copy of its home."""
     run = home.run(candidate.run.run_id)
-    night = replace(candidate.night, run=run)
+    old, checked = candidate.run.home.root, candidate.night.checked
+    paths = {
+        name: home.root / value.relative_to(old) for name, value in vars(checked).items() if isinstance(value, Path)
+    }
+    night = replace(candidate.night, run=run, checked=replace(checked, **paths))
     return replace(candidate, night=night, parts=Split(run.split), model=SavedModel(run.holdout_model))
 
 
@@ -332,6 +346,7 @@ def test_an_earlier_champion_that_is_better_is_compared_and_kept(nights: Nights,
     write_json(written, [row | {"value": 0.004} if worse.items() <= row.items() else row for row in read_json(written)])
     write_json(second.run.config, read_json(second.run.config) | {"config_hash": "other"})  # or it would be unchanged
     publish(second)
+    seal(second.run)
     found = third.compare()
     assert found.champion == second.run.run_id
     assert found.best is not None
@@ -349,7 +364,7 @@ def test_an_earlier_champion_that_is_better_is_compared_and_kept(nights: Nights,
 def test_a_champion_with_another_rating_scale_is_not_compared(nights: Nights) -> None:
     meta = nights.champion.run.holdout_model / "meta.json"
     halves = read_json(meta) | {"levels": [0.5, 1, 2, 3, 4, 5]}
-    with instead(meta, json.dumps(halves).encode()):
+    with sealed_instead(meta, json.dumps(halves).encode(), nights.champion.run):
         assert "was trained on ratings of 0.5, 1, 2, 3, 4, 5 stars" in str(nights.equal.compare().why_not)
 
 

@@ -42,7 +42,7 @@ def suppressing(error: BaseException | None) -> Iterator[None]:
 
 
 def test_a_failed_night_is_resumed(settings: Settings, home: Home) -> None:
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     assert failed.results.exists()
     again = end(settings)
     assert again.run_id == failed.run_id
@@ -94,13 +94,13 @@ def test_interrupts_do_not_count_as_failures(settings: Settings, error: BaseExce
     ids=str,
 )
 def test_other_settings_start_a_new_night(settings: Settings, change: dict[str, Any]) -> None:
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     other = Settings.model_validate(settings.model_dump() | change)
     assert end(other).run_id != failed.run_id
 
 
 def test_other_code_starts_a_new_night(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     monkeypatch.setattr("recsys.runs.resume.code_hash", lambda: "another")
     assert end(settings).run_id != failed.run_id
 
@@ -112,8 +112,8 @@ def test_a_changed_source_starts_a_new_night(home: Home, tmp_path: Path) -> None
     pl.DataFrame(rows).write_csv(drops / "ratings.csv")
     (drops / "movies.csv").write_text("movie_id,title,year,genres\n1,Heat,1995,Action\n")
     settings = Settings(home=home.root, source=str(drops))
-    failed = end(settings, OSError("no space left"))
-    assert end(settings, OSError("no space left")).run_id == failed.run_id
+    failed = end(settings, OSError("the disk is gone"))
+    assert end(settings, OSError("the disk is gone")).run_id == failed.run_id
     pl.DataFrame(rows | {"rating": [5.0]}).write_csv(drops / "ratings.csv")
     assert end(settings).run_id != failed.run_id
 
@@ -124,13 +124,13 @@ def test_a_changed_table_of_rules_starts_a_new_night(home: Home, tmp_path: Path)
     settings = Settings.model_validate(
         {"home": home.root, "source": "synthetic:60x40x2000", "rules": {"blocked": [str(blocked)]}}
     )
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     blocked.write_text("movie_id\n2\n")
     assert end(settings).run_id != failed.run_id
 
 
 def test_a_night_that_is_too_old_is_not_resumed(settings: Settings) -> None:
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     old = failed.home.run((failed.started_at - timedelta(hours=21)).strftime("%Y%m%dT%H%M%SZ"))
     failed.folder.rename(old.folder)
     assert end(settings).run_id != old.run_id
@@ -138,7 +138,7 @@ def test_a_night_that_is_too_old_is_not_resumed(settings: Settings) -> None:
 
 def test_a_night_in_the_future_is_neither_resumed_nor_the_last(settings: Settings, home: Home) -> None:
     """The clock was ahead when it ran."""
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     ahead = home.run((failed.started_at + timedelta(days=400)).strftime("%Y%m%dT%H%M%SZ"))
     failed.folder.rename(ahead.folder)
     now = end(settings)
@@ -152,12 +152,12 @@ def test_a_night_in_the_future_is_neither_resumed_nor_the_last(settings: Setting
 
 def test_resume_hours_zero_never_resumes(settings: Settings) -> None:
     never = settings.model_copy(update={"resume_hours": 0.0})
-    failed = end(never, OSError("no space left"))
+    failed = end(never, OSError("the disk is gone"))
     assert end(never).run_id != failed.run_id
 
 
 def test_a_newly_forgotten_user_starts_a_new_night(settings: Settings, home: Home) -> None:
-    failed = end(settings, OSError("no space left"))
+    failed = end(settings, OSError("the disk is gone"))
     write_json(home.forgotten, {"7": "2026-11-21T03:00:00+00:00"})
     assert end(settings).run_id != failed.run_id
 
@@ -165,7 +165,7 @@ def test_a_newly_forgotten_user_starts_a_new_night(settings: Settings, home: Hom
 def test_a_resumed_night_keeps_all_seconds_and_the_reason(settings: Settings) -> None:
     with pytest.raises(OSError), night(settings) as run:
         timed(lambda: None, "fetch_archive")()
-        raise OSError("no space left")
+        raise OSError("the disk is gone")
     with night(settings) as again:
         timed(lambda: None, "write_snapshot")()
         step = read_step(again)
@@ -173,4 +173,4 @@ def test_a_resumed_night_keeps_all_seconds_and_the_reason(settings: Settings) ->
         assert step.step == "write_snapshot"
         assert read_sealed(run.steps).keys() == {"fetch_archive", "write_snapshot"}
         outcome = describe_run(again, verdict="published", reason=None)
-    assert outcome.reason == "resumed after it had failed: OSError: no space left"
+    assert outcome.reason == "resumed after it had failed: OSError: the disk is gone"
