@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recsys.settings import Settings
     from recsys.warehouse.lookup import list_runs
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Home",

@@ -327,9 +327,8 @@ def move(candidate: Candidate, home: Home) -> Candidate:
     """Return the same night in a copy of its home."""
     run = home.run(candidate.run.run_id)
     old, checked = candidate.run.home.root, candidate.night.checked
-    paths = {
-        name: home.root / value.relative_to(old) for name, value in vars(checked).items() if isinstance(value, Path)
-    }
+    files = {name: value for name, value in vars(checked).items() if isinstance(value, Path)}
+    paths = {name: home.root / path.relative_to(old) for name, path in files.items()}
     night = replace(candidate.night, run=run, checked=replace(checked, **paths))
     return replace(candidate, night=night, parts=Split(run.split), model=SavedModel(run.holdout_model))
 
