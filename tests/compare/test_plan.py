@@ -56,7 +56,7 @@ def test_train_and_holdout_files_replace_splits() -> None:
     [
         ({"models": "sofmax"}, r"--models sofmax: there is no such network\. Did you mean softmax\? Next: use all, or"),
         ({"models": ""}, "--models : there is no such network"),
-        ({"splits": "randm"}, r"--split randm: there is no such split\. Did you mean random\? Next: use some of random,"),
+        ({"splits": "randm"}, r"--split randm: there is no such split\. Did you mean random\? Next: use"),
         ({"splits": "time:1.5"}, "--split time:1.5: Input should be less than 1"),
         ({"splits": "last:half"}, "--split last:half: Input should be a valid integer"),
         ({"splits": "u6"}, "--split u6: there is no such split"),

@@ -67,6 +67,7 @@ def break_every_row_rule(tables: Tables) -> None:
     users.append(users[2] | {"age": 31})
     ratings[0]["rating"], ratings[1]["rated_at"], ratings[2]["movie_id"] = 9.0, LONG_AGO, 99
     ratings.append(ratings[3] | {"rated_at": START + timedelta(days=1)})
+    ratings[4]["rated_at"] = START + timedelta(days=400)  # long after all others
     tags[0]["tag"], tags[1]["tagged_at"], tags[2]["movie_id"] = " ", LONG_AGO, 99
     links[0]["movie_id"] = 99
     links.append(links[1] | {"tmdb_id": 7})
