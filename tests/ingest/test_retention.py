@@ -1,6 +1,5 @@
 """Which snapshots are kept on disk: the newest, without users who asked to be forgotten."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.files import read_sealed, write_sealed
 from recsys.forgotten import forget
 from recsys.home import Home, Run
 from recsys.ingest.fetch.fetch import fetch_archive
@@ -55,7 +55,7 @@ def week(written: Week, home: Home) -> list[Snapshot]:
 def age(snapshot: Snapshot, days: float) -> None:
     path = snapshot.folder / "manifest.json"
     made_at = datetime.now(UTC) - timedelta(days=days)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"made_at": made_at.isoformat()}))
+    write_sealed(path, read_sealed(path) | {"made_at": made_at.isoformat()})
     snapshot.__dict__.pop("manifest", None)
 
 

@@ -107,7 +107,7 @@ def test_reasons_equal_those_of_a_slow_implementation(
     generator = torch.Generator().manual_seed(0)
     user_P = torch.randint(0, SIZES.n_users, (200,), generator=generator).sort().values
     item_P = torch.randint(1, SIZES.n_items, (200,), generator=generator)
-    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n, **LIKING)
+    because_PN = find_reasons({"ease": ease}, histories, user_P, item_P, n, **liking(SIZES.n_items))
     assert because_PN.shape == (200, n)
     for user, item, because in zip(user_P.tolist(), item_P.tolist(), because_PN.tolist(), strict=True):
         own = histories.of(user)
@@ -119,7 +119,7 @@ def test_reasons_equal_those_of_a_slow_implementation(
 def test_without_ease_there_are_no_reasons() -> None:
     histories = random_histories(20, 10)
     retrievers: dict[str, Retriever] = {"als": fit_als(histories, AlsConfig(embedding_dim=2), CPU, 0)}
-    because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3, **LIKING)
+    because = find_reasons(retrievers, histories, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]), 3, **liking(10))
     assert because.tolist() == [[0, 0, 0]] * 3
 
 
