@@ -65,17 +65,17 @@ def test_a_run_of_an_older_version_is_not_checked(run: Run) -> None:
 
 def test_a_damaged_run_is_not_resumed(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(home=home.root, source="synthetic:60x40x2000")
-    with pytest.raises(OSError, match="no space"), night(settings) as failed:
+    with pytest.raises(OSError, match="the disk"), night(settings) as failed:
         write_json(failed.choice, {"model": "ordinal"})
-        raise OSError("no space left")
+        raise OSError("the disk is gone")
     flip_bit(failed.choice, 40)
     with night(settings) as again:
         pass
     assert again.run_id != failed.run_id
     assert f"run {failed.run_id} is damaged: model/choice.json is not as it was written" in caplog.text
     assert "it is not resumed, and the night starts over" in caplog.text
-    with pytest.raises(OSError, match="no space"), night(settings) as failed:
-        raise OSError("no space left")
+    with pytest.raises(OSError, match="the disk"), night(settings) as failed:
+        raise OSError("the disk is gone")
     with night(settings) as resumed:
         pass
     assert resumed.run_id == failed.run_id
