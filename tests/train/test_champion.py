@@ -102,9 +102,9 @@ def test_a_missing_or_damaged_model_is_not_used(served: Home, caplog: pytest.Log
     whole = saved.meta.read_bytes()
     try:
         saved.meta.write_text("{")
-        assert "meta.json is damaged" in why_not(served, caplog, choice)
+        assert "meta.json is not as it was written" in why_not(served, caplog, choice)
         saved.meta.unlink()
-        assert "meta.json is missing" in why_not(served, caplog, choice)
+        assert "meta.json cannot be read" in why_not(served, caplog, choice)
     finally:
         saved.meta.write_bytes(whole)
 

@@ -47,15 +47,18 @@ def without(served: Home) -> Home:
 def test_recommend_names_movies_and_reasons(served: Home) -> None:
     assert recommend(served, 1).to_dicts() == [
         {
+            "run_id": "r1",
             "rank": rank,
-            "title": title,
+            "movie_id": movie_id,
+            "title": f"Movie {movie_id}",
             "year": 1995,
             "score": score,
             "rating_hat": 4.0,
+            "because_movie_ids": [2],
             "because_titles": ["Movie 2"],
             "served_by": "history",
         }
-        for rank, title, score in ((1, "Movie 3", 1.0), (2, "Movie 4", 0.5))
+        for rank, movie_id, score in ((1, 3, 1.0), (2, 4, 0.5))
     ]
 
 
@@ -77,9 +80,11 @@ def test_the_error_for_an_unknown_user_names_no_default_list_if_there_is_none(wi
 
 @pytest.mark.parametrize("segment", ["gender=F age=25", "age=25  gender=f"])
 def test_default_list_of_a_segment_in_any_word_order(served: Home, segment: str) -> None:
-    assert recommend_default(served, segment).to_dicts() == [
-        {"rank": 1, "title": "Movie 2", "year": 1995, "score": 1.0},
-        {"rank": 2, "title": "Movie 1", "year": 1995, "score": 0.5},
+    listed = recommend_default(served, segment)
+    assert listed.columns == recommend(served, 1).columns
+    assert listed.select("run_id", "rank", "movie_id", "title", "score", "rating_hat", "served_by").rows() == [
+        ("r1", 1, 2, "Movie 2", 1.0, None, "features"),
+        ("r1", 2, 1, "Movie 1", 0.5, None, "features"),
     ]
 
 
@@ -114,8 +119,9 @@ def test_similar_movies_by_title_or_id(served: Home, asked: str) -> None:
         }
     ]
     assert rows.to_dicts() == [
-        {"rank": rank, "title": title, "year": 1995, "genres": ["Drama", "War"], "similarity": similarity}
-        for rank, title, similarity in ((1, "Movie 3", 1.0), (2, "Movie 4", 0.5))
+        {"run_id": "r1", "rank": rank, "movie_id": movie_id, "title": f"Movie {movie_id}", "year": 1995}
+        | {"genres": ["Drama", "War"], "similarity": similarity}
+        for rank, movie_id, similarity in ((1, 3, 1.0), (2, 4, 0.5))
     ]
 
 
