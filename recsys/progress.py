@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 LINE_EVERY_SECONDS = 10.0  # between two lines of a log
 BARS = logging.getLogger("recsys.bars")  # bars are shown if its level is at most INFO
+BARS.setLevel(logging.INFO)  # without it, a program that configures no logging would show none
 
 Advance = Callable[[int, str], None]  # called with an amount and a note on what was done
 Receive = Callable[[int], None]  # called with a number of bytes

@@ -4,6 +4,7 @@ import logging
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def run_on_terminal(script: str) -> str:
     """Returns the stderr of a Python program whose stderr is a terminal."""
     main, side = pty.openpty()
     subprocess.run([sys.executable, "-c", script], stderr=side, check=True, env={**os.environ, "TERM": "xterm"})
+    assert select.select([main], [], [], 10)[0], "nothing was written"
     shown = os.read(main, 65_536).decode()
     os.close(side)
     os.close(main)
