@@ -63,7 +63,11 @@ class Target:
         return self.path.suffix.removeprefix(".")
 
     def judge(self) -> str:
-        return self.notice() or ("harmless" if self.read() == self.intact else "silent")
+        noticed = self.notice()
+        try:
+            return noticed or ("harmless" if self.read() == self.intact else "silent")
+        except duckdb.Error:  # in a table that every run writes again; DuckDB checks each block that it reads
+            return "detected"
 
 
 def flip_bits(targets: list[Target], flips: int, seed: int) -> Counter[str]:
