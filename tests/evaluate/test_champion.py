@@ -328,7 +328,7 @@ def move(candidate: Candidate, home: Home) -> Candidate:
     run = home.run(candidate.run.run_id)
     old, checked = candidate.run.home.root, candidate.night.checked
     files = {name: value for name, value in vars(checked).items() if isinstance(value, Path)}
-    paths = {name: home.root / path.relative_to(old) for name, path in files.items()}
+    paths: dict[str, Any] = {name: home.root / path.relative_to(old) for name, path in files.items()}
     night = replace(candidate.night, run=run, checked=replace(checked, **paths))
     return replace(candidate, night=night, parts=Split(run.split), model=SavedModel(run.holdout_model))
 
