@@ -56,7 +56,7 @@ Limits = Sequence[tuple[Measure, float]]
 class AuditInputs:
     """Parquet files that the audit reads in addition to the tables (None: no rows), and the limits of the measures."""
 
-    ratings: Path  # (user_id, movie_id, rating) of all known ratings; nobody is recommended what they have rated
+    ratings: Path  # (user_id, movie_id, rating) of all known ratings; lists have none of their users' own
     available: Path | None = None  # (movie_id) that may be shown; None: every movie with a rating
     shortened: Path | None = None  # (user_id, n_available) of users who may be shown fewer than n of these
     blocked: Path | None = None  # (user_id, movie_id, genre) that rules forbid; null matches any

@@ -115,10 +115,10 @@ def test_disliked_movies_propose_nothing(pair: Pair) -> None:
     by_size = pair.ranker.weights.by_size
     silent = Weights({size: row | {"stars": 0.0, "likes": 0.0} for size, row in by_size.items()})
     ranker = replace(pair.ranker, weights=silent)
-    nobody, disliking = (
+    unrated, disliking = (
         rank_users(ranker, make_new_user(ranker, (), ratings), 60) for ratings in ({}, {4: 1.0, 7: 2.0})
     )
-    unseen = [item for item in nobody.item_idx.tolist() if item not in (4, 7)]
+    unseen = [item for item in unrated.item_idx.tolist() if item not in (4, 7)]
     assert disliking.item_idx.tolist() == unseen
     assert not disliking.because.any()
 

@@ -376,7 +376,7 @@ def test_a_champion_with_a_later_as_of_is_not_compared(nights: Nights) -> None:
 
 
 def test_a_champion_trained_on_forgotten_users_is_not_compared(nights: Nights) -> None:
-    """Whatever the clock said when it was trained. An id that nobody has does not count."""
+    """The time of the training does not matter. Ids without ratings do not count."""
     forget([99_999], nights.equal.run.home)
     try:
         assert nights.equal.compare().champion == nights.champion.run.run_id

@@ -65,8 +65,8 @@ def test_expected_stars_follow_the_stars_that_were_given(name: str, epochs: int)
 
 def test_without_known_users_nothing_changes_the_expected_stars() -> None:
     network, _ = fit("ordinal", train=tastes()[0])
-    nobody = Histories(torch.zeros(62, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0), 41)
-    strangers = fit_strangers(network, nobody, 0, 4.0)
+    empty = Histories(torch.zeros(62, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0), 41)
+    strangers = fit_strangers(network, empty, 0, 4.0)
     assert strangers.place(history({3: 5.0}, 41)).numel() == 0
     stars, _ = strangers.predict(strangers.place(history({3: 5.0}, 41)), torch.tensor([[1, 2]]), LEVELS)
     assert torch.equal(stars[0].float(), strangers.stars_I[1:3])

@@ -230,10 +230,10 @@ def test_a_user_who_is_forgotten_during_an_export_is_not_in_it(served: Home, lak
     os.mkfifo(served.forgotten)
     with ThreadPoolExecutor(1) as pool:
         exporting = pool.submit(export, served, lake)
-        with served.forgotten.open("w") as list_of_nobody:  # waits until the export reads it
+        with served.forgotten.open("w") as empty_list:  # waits until the export reads it
             asked_at = datetime.now(UTC)
             write_json(served.forgotten, {"3": asked_at.isoformat()})
-            list_of_nobody.write("{}")
+            empty_list.write("{}")
         exported = exporting.result()
     for table in ("recommendations", "users"):
         assert 3 not in pl.read_parquet(lake / table / "*" / "*.parquet")["user_id"].to_list()
