@@ -30,7 +30,7 @@ from recsys.checks.rules import (
 from recsys.checks.views import TAGS_AND_LINKS, create_tags_and_links, create_views
 from recsys.datasets import name_data
 from recsys.errors import DataRefused, UsageError
-from recsys.expect.checkpoint import Pages, Validate, opened_database, run_checkpoint
+from recsys.expect.validate import Pages, Validate, opened_database, validate_views
 from recsys.files import exact, replacing
 from recsys.forgotten import quote
 from recsys.home import Run
@@ -64,7 +64,7 @@ def check_ratings(
     run: Run,
     config: CheckConfig,
     as_of: datetime | None,
-    validate: Validate = run_checkpoint,
+    validate: Validate = validate_views,
 ) -> Checked:
     """Checks the rows known at `as_of` against every rule, and admits the rows that break no rule.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from recsys.checks.rules import ROW_RULES, SCHEMAS, SHIFT_RULES, UNREADABLE, UNREADABLE_DEMANDS, ShiftRule, TableRule
-from recsys.expect.checkpoint import Expectation, expect, expect_no_rows
+from recsys.expect.validate import Expectation, expect, expect_no_rows
 from recsys.settings import ShiftConfig
 
 EXPLANATION = """\

@@ -17,7 +17,7 @@ from recsys.checks.rules import (
     ShiftRule,
     TableRule,
 )
-from recsys.expect.checkpoint import Observation
+from recsys.expect.validate import Observation
 from recsys.settings import CheckConfig
 
 logger = logging.getLogger(__name__)

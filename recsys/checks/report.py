@@ -12,7 +12,7 @@ from recsys.checks.check import check_moment, check_ratings
 from recsys.checks.findings import Finding
 from recsys.checks.result import Result, read_result
 from recsys.datasets import name_data
-from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
+from recsys.expect.validate import Validate, preloading, validate_views
 from recsys.files import read_json
 from recsys.home import Run
 from recsys.ingest.fetch.fetch import check_source_name, fetch_archive
@@ -25,7 +25,7 @@ STYLES = {"pass": "green", "quarantined": "yellow", "warn": "yellow", "stop": "r
 SEVERITY = ("stop", "warn", "quarantined", "not compared", "pass")  # the order in which rules are shown
 
 
-def check_source(settings: Settings, validate: Validate = run_checkpoint) -> Run:
+def check_source(settings: Settings, validate: Validate = validate_views) -> Run:
     """Runs the steps of a night up to the checks; publishes nothing and leaves the warehouse unchanged.
 
     Raises: DataRefused, which carries the run, so that its result can still be shown; the errors of fetching and

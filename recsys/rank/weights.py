@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import optimize
 from torch import Tensor
 
 from recsys.files import read_json, write_json
@@ -73,16 +76,16 @@ def fit_weights(labelled: LabelledCandidates, prior_P: Tensor, doubt_users: floa
     spread_P = std_P.clamp(min=MIN_SPREAD)
     parts_BCP = ((parts_BCP - given.mean(0)) / spread_P).masked_fill(~candidate_BC[:, :, None], 0.0)
     start_P = prior_P * spread_P
-    weight_P = start_P.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([weight_P], max_iter=MAX_STEPS, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight_P = torch.from_numpy(values).requires_grad_()
         score_BC = (parts_BCP @ weight_P).masked_fill(~candidate_BC, -torch.inf)
         penalty = doubt_users / len(parts_BCP) * (weight_P - start_P).square().sum()
         value = penalty - score_BC.log_softmax(1)[relevant_BC].mean()
-        value.backward()
-        return value
+        (gradient_P,) = torch.autograd.grad(value, weight_P)
+        return value.item(), gradient_P.numpy()
 
-    optimizer.step(loss)
-    return torch.where(std_P > MIN_SPREAD, weight_P.detach() / spread_P, 0.0)
+    tolerances = {"maxiter": MAX_STEPS, "gtol": 1e-7, "ftol": 1e-12}
+    solved = optimize.minimize(loss, start_P.numpy(), jac=True, method="L-BFGS-B", options=tolerances)
+    weight_P = torch.from_numpy(solved.x)
+    return torch.where(std_P > MIN_SPREAD, weight_P / spread_P, 0.0)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from recsys.errors import PublishError
-from recsys.expect.checkpoint import Validate, run_checkpoint
+from recsys.expect.validate import Validate, validate_views
 from recsys.home import Home, Run
 from recsys.runs.seal import find_damage
 from recsys.warehouse.lookup import find_served_by_runs
@@ -13,7 +13,7 @@ from recsys.warehouse.publish import is_copied, mend
 logger = logging.getLogger(__name__)
 
 
-def mend_served(home: Home, damaged: Sequence[str], validate: Validate = run_checkpoint) -> None:
+def mend_served(home: Home, damaged: Sequence[str], validate: Validate = validate_views) -> None:
     """Restores the served tables from the copies in the folder of their run.
 
     Without intact copies, the damaged tables are empty until the next night publishes. The history is kept.

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from recsys.errors import PublishError, UsageError
-from recsys.expect.checkpoint import Validate, run_checkpoint
+from recsys.expect.validate import Validate, validate_views
 from recsys.home import RUN_ID, Home
 from recsys.runs.night import locked
 from recsys.runs.seal import find_damage
@@ -29,7 +29,7 @@ class RolledBack:
     rows: dict[str, int]
 
 
-def roll_back(home: Home, run_id: str | None = None, validate: Validate = run_checkpoint) -> RolledBack:
+def roll_back(home: Home, run_id: str | None = None, validate: Validate = validate_views) -> RolledBack:
     """Serves the lists of `run_id` again, by default those of the newest run before the served one.
 
     Nights are still evaluated and recorded, but the gate holds each of them back until `release`.

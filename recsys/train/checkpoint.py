@@ -23,6 +23,7 @@ from torch import Tensor
 from recsys.files import open_sealed, replacing, seal_json
 from recsys.models import Network
 from recsys.train.device import generator_states, set_generator_states
+from recsys.train.step import Optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class TrainingState:
     """Everything that changes during training, except the state of torch's global generators."""
 
     network: Network
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     order: torch.Generator  # shuffles the rows
     epochs: list[Epoch]
     best: dict[str, Tensor]  # weights of the best epoch so far; empty without validation
@@ -143,7 +144,7 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     parts = {
         "network": state.network.state_dict(),
         "best": {} if _is_best(state.epochs) else state.best,
-        "optimizer": _flatten(state.optimizer.state_dict()["state"]),
+        "optimizer": state.optimizer.tensors(),
         "generator": {"order": state.order.get_state()} | generator_states(state.device),
     }
     # safetensors rejects tensors that share memory and needs them on the CPU
@@ -156,10 +157,6 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
 
 def _is_best(epochs: list[Epoch]) -> bool:
     return epochs[-1].validation_error is not None and best_epoch(epochs) is epochs[-1]
-
-
-def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {f"{index}.{name}": value for index, slots in state.items() for name, value in slots.items()}
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -195,11 +192,7 @@ def _restore(tensors: dict[str, Tensor], state: TrainingState) -> None:
     if state.epochs[-1].validation_error is not None:
         best = _part(tensors, "best") or _part(tensors, "network")
         state.best.update({name: value.to(state.device) for name, value in best.items()})
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimizer").items():
-        index, _, name = key.partition(".")
-        slots.setdefault(int(index), {})[name] = value
-    state.optimizer.load_state_dict({"state": slots, "param_groups": state.optimizer.state_dict()["param_groups"]})
+    state.optimizer.restore(_part(tensors, "optimizer"))
     generators = _part(tensors, "generator")
     state.order.set_state(generators.pop("order"))
     set_generator_states(generators, state.device)

@@ -11,7 +11,7 @@ from recsys.errors import ModelError
 from recsys.models import Interactions, Network, TrainingConfig
 from recsys.train.device import make_generator, one_thread, seeded
 from recsys.train.loop import gradient_step, shuffled_batches, steps_per_epoch
-from recsys.train.step import clip_gradient, make_optimizer, set_rate
+from recsys.train.step import Optimizer, clip_gradient
 
 LOWEST, HIGHEST = 1e-6, 10.0  # with lower rates, no network of this project learns; with higher rates, all diverge
 N_STEPS = 100
@@ -50,7 +50,7 @@ def find_learning_rate(
     least, average = math.inf, 0.0
     with seeded(seed + 1), one_thread():  # plus one, because the network was built with the draws of `seed`
         rows = network.prepare(train)
-        optimizer = make_optimizer(network, training)
+        optimizer = Optimizer(network, training)
         batches = _endless(rows, training, seed)
         probe = next(shuffled_batches(rows, math.ceil(len(rows) / PROBE_ROWS), make_generator(seed + 1)))
         network.train()
@@ -59,8 +59,7 @@ def find_learning_rate(
             optimizer.zero_grad()
             gradient_step(network, next(batches), half=rows.user_idx.is_cuda)
             clip_gradient(network, training.clip_norm)
-            set_rate(optimizer, rate)
-            optimizer.step()
+            optimizer.step(rate)
             with torch.no_grad():
                 loss = network.loss(probe).item()
             average = SMOOTHING * average + (1 - SMOOTHING) * loss

@@ -20,7 +20,7 @@ from recsys.models import Interactions, Network, Pairs, RatingNetwork, TrainingC
 from recsys.progress import Advance, progress
 from recsys.train.checkpoint import Checkpoint, Epoch, TrainingState, best_epoch
 from recsys.train.device import autocast, make_generator, one_thread, pick_device
-from recsys.train.step import check_weights, clip_gradient, diverged, is_finite, make_optimizer, rate_at, set_rate
+from recsys.train.step import Optimizer, check_weights, clip_gradient, diverged, is_finite, rate_at
 
 __all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "score", "shuffled_batches"]
 
@@ -59,7 +59,7 @@ def fit_network(
     """
     rows = _prepare(network, train, start)
     order = generator or make_generator(torch.initial_seed())
-    state = TrainingState(network, make_optimizer(network, training), order, [], {})
+    state = TrainingState(network, Optimizer(network, training), order, [], {})
     if checkpoint and checkpoint.load(state):
         logger.info("%s: resumed after epoch %d", label, len(state.epochs))
     n_epochs = stop_after or training.epochs
@@ -172,8 +172,7 @@ class _Run:
             clip_gradient(network, self.training.clip_norm)
             self.unreported += len(batch)
             self._check(losses, n_steps)
-            set_rate(optimizer, rate_at(first + number - 1, n_steps * self.training.epochs, self.training))
-            optimizer.step()
+            optimizer.step(rate_at(first + number - 1, n_steps * self.training.epochs, self.training))
         return torch.stack(losses).mean().item()
 
     def _check(self, losses: list[Tensor], n_steps: int) -> None:

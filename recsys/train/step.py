@@ -1,9 +1,12 @@
 """One training step: its learning rate, its gradient, and the error message when it diverges."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from recsys.errors import ModelError
 from recsys.models import Network, TrainingConfig
@@ -13,11 +16,69 @@ WARM_UP_SHARE = 0.3  # share of all steps
 START_DIVISOR = 25.0  # the first rate is the peak divided by this
 END_DIVISOR = 25e4  # the last rate is the peak divided by this
 
+# The defaults of torch.optim.AdamW
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+ADAM_SLOTS = ("exp_avg", "exp_avg_sq", "step")
 
-def make_optimizer(network: Network, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Makes a fused AdamW or SGD, which needs one pass over all weights per step. This matters for short steps."""
-    kind = torch.optim.SGD if training.optimizer == "sgd" else torch.optim.AdamW
-    return kind(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+
+class Optimizer:
+    """AdamW or SGD, fused: one pass over all weights per step, which matters for short steps.
+
+    It calls the functions behind the classes of torch.optim, because an object of these classes imports torch's
+    compiler, which takes longer than a small training.
+    """
+
+    def __init__(self, network: Network, training: TrainingConfig) -> None:
+        self._parameters = list(network.parameters())
+        self._training = training
+        self._slots: dict[int, dict[str, Tensor]] = {}  # Adam's averages, by the parameter's position
+
+    def zero_grad(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Changes the weights that have a gradient."""
+        used = [place for place, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        weights: list[Tensor] = [self._parameters[place] for place in used]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        shared: dict[str, Any] = {
+            "lr": rate,
+            "weight_decay": self._training.weight_decay,
+            "maximize": False,
+            "fused": True,
+        }
+        if self._training.optimizer == "sgd":
+            sgd(weights, gradients, [None] * len(used), momentum=0.0, dampening=0.0, nesterov=False, **shared)
+            return
+        slots = [self._slot(place) for place in used]
+        averages, squares, steps = ([slot[name] for slot in slots] for name in ADAM_SLOTS)
+        beta1, beta2 = ADAM_BETAS
+        adamw(
+            weights, gradients, averages, squares, [], steps,
+            amsgrad=False, beta1=beta1, beta2=beta2, eps=ADAM_EPSILON, **shared,
+        )  # fmt: skip
+
+    def _slot(self, place: int) -> dict[str, Tensor]:
+        if place not in self._slots:
+            weight = self._parameters[place]
+            values = (torch.zeros_like(weight), torch.zeros_like(weight), torch.zeros((), device=weight.device))
+            self._slots[place] = dict(zip(ADAM_SLOTS, values, strict=True))
+        return self._slots[place]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, by "position of the parameter.name"."""
+        return {f"{place}.{name}": value for place, slot in self._slots.items() for name, value in slot.items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Takes over what `tensors` returned in another process, maybe on another device."""
+        self._slots = {}
+        for key, value in tensors.items():
+            place, _, name = key.partition(".")
+            device = self._parameters[int(place)].device
+            self._slots.setdefault(int(place), {})[name] = value.to(device)
 
 
 def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
@@ -37,11 +98,6 @@ def rate_at(step: int, n_steps: int, training: TrainingConfig) -> float:
 
 def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def clip_gradient(network: Network, max_norm: float | None) -> None:

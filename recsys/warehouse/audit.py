@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 
 import sql
 from recsys.errors import PublishError
-from recsys.expect.checkpoint import (
+from recsys.expect.validate import (
     Expectation,
     Observation,
     Pages,
@@ -24,7 +24,7 @@ from recsys.expect.checkpoint import (
     expect,
     expect_no_rows,
     opened_database,
-    run_checkpoint,
+    validate_views,
 )
 from recsys.files import exact
 from recsys.settings import AuditConfig
@@ -75,7 +75,7 @@ def audit(
     n: int | None,
     inputs: AuditInputs | None,
     docs: Path | None = None,
-    validate: Validate = run_checkpoint,
+    validate: Validate = validate_views,
 ) -> None:
     """Checks that the tables of a warehouse may be served, with lists of `n` movies made by `run_id`.
 

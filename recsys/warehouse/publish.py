@@ -15,7 +15,7 @@ import duckdb
 
 import sql
 from recsys.errors import PublishError
-from recsys.expect.checkpoint import Validate, preloading, run_checkpoint
+from recsys.expect.validate import Validate, preloading, validate_views
 from recsys.files import exact, replacing
 from recsys.home import Home, Run
 from recsys.warehouse.audit import audit
@@ -60,7 +60,7 @@ CORRUPT = "Corrupt database file"
 Audit = Callable[[Path], None]
 
 
-def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate = run_checkpoint) -> Counts:
+def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate = validate_views) -> Counts:
     """Replaces the served tables and adds the run to the history; returns the rows per table.
 
     Publishing a run again gives the same tables. If the process is killed at any moment, `home.warehouse` is either the
@@ -82,7 +82,7 @@ def publish(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate =
         return count_rows(file.connection)
 
 
-def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate = run_checkpoint) -> Counts:
+def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate = validate_views) -> Counts:
     """Adds the lists of an earlier night to the history; the served tables stay as they are. Returns rows per table.
 
     The lists pass the same audit as published lists, in a temporary file of their own.
@@ -107,7 +107,7 @@ def backfill(outcome: Outcome, tonight: Tonight, home: Home, validate: Validate 
         remove_leftovers(home)
 
 
-def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate = run_checkpoint) -> Counts:
+def restore(outcome: Outcome | None, target: Run, home: Home, validate: Validate = validate_views) -> Counts:
     """Restores the tables that `target` published. Returns the rows per table.
 
     outcome: the record of a rollback. None: the run is served already, and only its damaged tables are replaced.
@@ -216,7 +216,7 @@ def _can_read(file: NextFile, table: str) -> bool:
     return True
 
 
-def mend(damaged: Collection[str], source: Run | None, home: Home, validate: Validate = run_checkpoint) -> Counts:
+def mend(damaged: Collection[str], source: Run | None, home: Home, validate: Validate = validate_views) -> Counts:
     """Replaces damaged served tables by the copies of the run that published them, or by empty tables without it.
 
     The history stays as it is. Returns the rows per table.
@@ -248,7 +248,7 @@ def _next_file(
     try:
         with _write_errors(home), replacing(home.warehouse) as aside:
             _check_space(home, tonight)
-            importing = preloading() if validate is run_checkpoint else nullcontext()
+            importing = preloading() if validate is validate_views else nullcontext()
             with importing, new_file(aside) as connection, present_file(connection, home) as file:
                 yield file
             if check:

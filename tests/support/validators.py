@@ -8,13 +8,13 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from recsys.expect.checkpoint import (
+from recsys.expect.validate import (
     NO_ROWS,
     Expectation,
     Observation,
     Pages,
     opened_database,
-    run_checkpoint,
+    validate_views,
     write_results,
 )
 
@@ -29,7 +29,7 @@ MEASURES = {
 def count_offences(
     database: str, views: Mapping[str, Sequence[Expectation]], run_id: str, started_at: datetime, pages: Pages | None
 ) -> dict[str, Observation]:
-    """Validates like `run_checkpoint`, for the kinds of expectations that this project uses."""
+    """Validates like `validate_views`, for the kinds of expectations that this project uses."""
     with opened_database(database) as connection:
         seen = {each.rule: _observe(connection, view, each) for view, expected in views.items() for each in expected}
     write_results(views, seen, pages)
@@ -40,7 +40,7 @@ def validate_both(
     database: str, views: Mapping[str, Sequence[Expectation]], run_id: str, started_at: datetime, pages: Pages | None
 ) -> dict[str, Observation]:
     """The observations of both validators. Raises: AssertionError if they differ."""
-    seen = run_checkpoint(database, views, run_id, started_at, None)
+    seen = validate_views(database, views, run_id, started_at, None)
     assert count_offences(database, views, run_id, started_at, pages) == seen
     return seen
 

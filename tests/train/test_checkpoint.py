@@ -26,7 +26,7 @@ from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingStat
 from recsys.train.choose import Learner, fit_seeded
 from recsys.train.device import make_generator
 from recsys.train.loop import fit_network, steps_per_epoch
-from recsys.train.step import make_optimizer
+from recsys.train.step import Optimizer
 from tests.support.flips import flip_bit
 from tests.support.planted import (
     LEVELS,
@@ -271,7 +271,7 @@ def test_an_unwritable_folder_only_causes_a_warning(tmp_path: Path, caplog: pyte
 def test_slow_checkpoints_are_not_written_after_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = quick_config("softmax")
     network = build_any("softmax", config)
-    optimizer = make_optimizer(network, config.training)
+    optimizer = Optimizer(network, config.training)
     state = TrainingState(network, optimizer, make_generator(0), [], {})
 
     def epochs_kept(checkpoint: Checkpoint) -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 
 import sql
 from recsys.errors import PublishError
-from recsys.expect.checkpoint import Observation
+from recsys.expect.validate import Observation
 from recsys.home import Home
 from recsys.settings import AuditConfig
 from recsys.warehouse import publish as publish_module

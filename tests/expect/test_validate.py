@@ -15,7 +15,7 @@ from recsys.checks.check import check_ratings
 from recsys.checks.expectations import list_expectations
 from recsys.checks.rules import ROW_RULES, SHIFT_RULES, UNREADABLE, table_rules
 from recsys.errors import DataRefused
-from recsys.expect.checkpoint import Observation, expect, opened_database, run_checkpoint
+from recsys.expect.validate import Observation, expect, opened_database, validate_views
 from recsys.home import Home
 from recsys.settings import CheckConfig, ShiftConfig
 from recsys.warehouse.publish import publish
@@ -117,7 +117,7 @@ def test_a_rule_that_cannot_be_evaluated_is_an_error() -> None:
         connection.execute("create table ratings as select 1 as user_id")
         expectation = expect("no_such_column", "", "ExpectColumnMaxToBeBetween", column="rating", max_value=5)
         with pytest.raises(AssertionError, match="rule no_such_column could not be checked"):
-            run_checkpoint("broken", {"ratings": [expectation]}, "broken", START, None)
+            validate_views("broken", {"ratings": [expectation]}, "broken", START, None)
 
 
 def test_expectations_have_unique_names(home: Home) -> None:
@@ -129,4 +129,4 @@ def test_expectations_have_unique_names(home: Home) -> None:
 
 
 def test_checks_use_great_expectations_by_default() -> None:
-    assert inspect.signature(check_ratings).parameters["validate"].default is run_checkpoint
+    assert inspect.signature(check_ratings).parameters["validate"].default is validate_views
