@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from recsys.files import exact, read_table
 from recsys.home import Home
+from recsys.nightly import run_night
 from recsys.settings import Settings
 from tests.support.nights import write_source
-from tests.support.quick_nights import ask, preload, quick_parameters, run_night
+from tests.support.quick_nights import ask, quick_parameters
 from tests.test_conventions import MODULES, name_of, read
 
 PATTERNS = ("data [1]", "data *", "data ?", "[a-z]", "**", "{a,b}")
@@ -42,14 +43,14 @@ def write(folder: Path, x: int) -> Path:
 
 @pytest.mark.slow
 def test_a_night_in_a_home_that_is_named_like_a_pattern(tmp_path: Path) -> None:
-    preload()
     source = write_source(tmp_path / "drops [a-z] *")
     home = Home(tmp_path / "home [1] *")
     decoy = tmp_path / "home 1 x"
-    assert run_night(quick_parameters(home.root, source)) == 0
+    settings = Settings.model_validate(quick_parameters(home.root, source))
+    run_night(settings)
     shutil.copytree(home.root, decoy)
     (source / "ratings-2.csv").write_text("user_id,movie_id,rating,rated_at\n3,1,5,2000-12-31T23:59:58\n")
-    assert run_night(quick_parameters(home.root, source)) == 0
+    run_night(settings)
     assert ask(home, "select verdict from runs order by run_id") == [("published",), ("published",)]
 
 

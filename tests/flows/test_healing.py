@@ -8,7 +8,7 @@ import pytest
 
 from recsys.home import Home
 from recsys.nightly import STEPS
-from tests.support.quick_nights import ask, preload, quick_parameters, run_night, tables_of
+from tests.support.quick_nights import ask, quick_parameters, run_night, tables_of
 
 KEPT = [step.name for step in STEPS if step.is_kept]
 # Steps with and without a kept result, around each file that a night writes. All 18 steps use the same mechanism.
@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    preload()
     home = Home(tmp_path_factory.mktemp("undisturbed"))
     assert run_night(quick_parameters(home.root)) == 0
     return home

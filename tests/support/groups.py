@@ -12,10 +12,9 @@ TESTS = Path(__file__).parents[1]
 
 # File below tests/, slowest first: number of groups.
 SLOW_FILES = {
-    # First, so that no worker runs it after the tests with `recsys serve`: Prefect's own test server then never ends.
-    "flows/test_tasks.py": 1,
     "deployments/test_orchestration.py": 1,
     "deployments/test_deployments.py": 1,
+    "deployments/test_tasks.py": 1,
     "deployments/test_restart.py": 1,
     "flows/test_nightly.py": 1,
     "test_bad_input.py": 2,
@@ -54,6 +53,7 @@ SHARED = {
     "deployments/test_deployments.py": "served",
     "deployments/test_orchestration.py": "served",
     "deployments/test_restart.py": "served",
+    "deployments/test_tasks.py": "served",
     "ask/test_explain.py": "served_night",
     "ask/test_newcomer.py": "served_night",
     "flows/test_cli.py": "served_night",

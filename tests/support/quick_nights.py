@@ -1,9 +1,8 @@
-"""Whole nights of a few seconds. Each runs in its own process, forked from one that has imported everything."""
+"""Whole nights of a few seconds. A night that is killed runs in a process, forked from one that imported everything."""
 
 import json
 import logging
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import signal
 from pathlib import Path
@@ -17,34 +16,28 @@ from tests.support.planted import quick_config
 SOURCE = "synthetic:60x40x2000"
 
 forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(["recsys.nightly", "great_expectations"])
 
 
 def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> dict[str, Any]:
     """Settings of a network that is trained for three epochs, and of a gate that accepts it."""
-    config = {"model": "ordinal", "config": quick_config("ordinal").model_dump(mode="json")}
+    config = {"model": "ordinal", "config": quick_config("ordinal", batch_size=256).model_dump(mode="json")}
     gate = {"max_mae_median": 5, "must_beat_bias": False, "min_popularity_coverage_ratio": 0, "max_ndcg_below_parts": 1}
     return {"home": str(home), "source": str(source), "config": config, "gate": gate, **fields}
 
 
-def preload() -> None:
-    """Restarts the process from which nights are forked.
-
-    An earlier test may have started it with another environment and other modules.
-    """
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    forkserver.set_forkserver_preload(["torch", "torch._dynamo", "duckdb", "great_expectations"])
-
-
 def run_night(parameters: dict[str, Any], kill_at: str | None = None) -> int | None:
     """Runs a night in another process; returns its exit code, which is -9 if it was killed as it logged `kill_at`."""
-    process = forkserver.Process(target=_night, args=(json.dumps(parameters), kill_at))
+    process = forkserver.Process(target=_night, args=(json.dumps(parameters), dict(os.environ), kill_at))
     process.start()
     process.join(600)
     assert process.exitcode is not None, "the night did not end within ten minutes"
     return process.exitcode
 
 
-def _night(parameters: str, kill_at: str | None) -> None:
+def _night(parameters: str, environment: dict[str, str], kill_at: str | None) -> None:
+    os.environ.clear()  # that of an earlier test, which started the process from which this one was forked
+    os.environ.update(environment)
     from recsys.nightly import run_night
     from recsys.settings import Settings
 

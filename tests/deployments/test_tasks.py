@@ -15,33 +15,23 @@ from recsys.home import Home
 from recsys.nightly import STEPS
 from recsys.runs.step import Step
 from recsys.settings import Settings
-from tests.support.quick_nights import ask, preload, quick_parameters, run_night
-from tests.support.serving import RetryTransport
+from tests.support.quick_nights import ask, quick_parameters, run_night
+from tests.support.serving import Served, reporting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[httpx.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DO_NOT_TRACK", "1")
-        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        patch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
-        from prefect.settings import PREFECT_API_URL
-        from prefect.testing.utilities import prefect_test_harness
-
-        with prefect_test_harness(server_startup_timeout=300):
-            address = PREFECT_API_URL.value() or ""
-            patch.setenv("PREFECT_API_URL", address)
-            with httpx.Client(base_url=address, timeout=30, transport=RetryTransport()) as client:
-                yield client
+def api(served: Served) -> Iterator[httpx.Client]:
+    """The server, to which the flows of this process report."""
+    with reporting(served):
+        yield served.api
 
 
 def test_a_resumed_night_reports_kept_steps_as_cached(api: httpx.Client, tmp_path: Path) -> None:
     """The night is killed without a server and resumed with one. Steps with a kept result are Cached."""
     from flows.launch import run_nightly
 
-    preload()
     parameters = quick_parameters(tmp_path)
     assert run_night(parameters, kill_at="evaluate ...") == -9
     summary = run_nightly(Settings.model_validate(parameters))
@@ -107,8 +97,9 @@ def test_earlier_runs_of_the_watchdog_that_found_nothing_wrong_are_deleted(api: 
 
 
 def wait_for_states(api: httpx.Client) -> dict[str, str]:
-    """The states of the steps of the newest flow run. They arrive shortly after its end."""
-    newest = {"sort": "START_TIME_DESC", "limit": 1}
+    """The states of the steps of the newest flow run of this process. They arrive shortly after its end."""
+    ours = {"flows": {"name": {"any_": ["nightly"]}}, "flow_runs": {"deployment_id": {"is_null_": True}}}
+    newest = ours | {"sort": "START_TIME_DESC", "limit": 1}
     deadline = time.monotonic() + 30
     while True:
         flow_run = api.post("/flow_runs/filter", json=newest).raise_for_status().json()[0]
