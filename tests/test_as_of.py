@@ -24,7 +24,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 PLANTED = plant(60, 60, 2000)
 FIXED: dict[str, Any] = {
     "model": "auto",
-    "config": {"model": "ordinal", "config": quick_config("ordinal", epochs=1).model_dump(mode="json")},
+    "config": {"model": "ordinal", "config": quick_config("ordinal", epochs=1, batch_size=256).model_dump(mode="json")},
 }
 T: datetime = PLANTED.ratings["rated_at"].sort()[1600]
 
