@@ -16,6 +16,7 @@ from recsys.encode.features import Feature
 from recsys.models.network import zero_unseen
 from recsys.models.rows import Keys
 
+Bags = tuple[Tensor, Tensor]  # values, row after row, and the offset of each row's first value, with a last one
 Dims = dict[str, int]  # vector length by feature; features that are not named are ignored
 
 
@@ -35,7 +36,26 @@ class FeatureTable(nn.Module):
 
     def forward(self) -> Tensor:
         """(R, D): the vectors of all rows."""
-        return F.embedding_bag(self.values, self.weight, self.offsets, mode="mean", include_last_offset=True)
+        return self.mean((self.values, self.offsets))
+
+    def bags(self, row_idx: Tensor) -> Bags:
+        """The values of these rows."""
+        counts_B = self.offsets.diff()[row_idx]
+        first = F.pad(counts_B.cumsum(0), (1, 0))
+        shifts = (self.offsets[row_idx] - first[:-1]).repeat_interleave(counts_B)
+        return self.values[shifts + torch.arange(len(shifts), device=shifts.device)], first
+
+    def mean(self, bags: Bags) -> Tensor:
+        """(B, D): the vectors of the rows of `bags`."""
+        values, first = bags
+        return F.embedding_bag(values, self.weight, first, mode="mean", include_last_offset=True)
+
+    def mean_gradient(self, bags: Bags, slope_BD: Tensor) -> Tensor:
+        """(V, D): the gradient by the weights, from that by the vectors of the rows of `bags`."""
+        values, first = bags
+        counts_B = first.diff()
+        slopes = (slope_BD / counts_B[:, None]).repeat_interleave(counts_B, dim=0)
+        return torch.zeros_like(self.weight).index_add_(0, values, slopes)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         """Identifies values by name, because their indices may change from night to night."""
@@ -116,11 +136,9 @@ class FeatureSum(nn.Module):
         total: Tensor = sum((table() for table in self._tables()), self.zero_R1.expand(-1, self.width))
         return total
 
-    def squares(self) -> Tensor:
-        """(): mean squared length of the vectors that a training rating uses."""
-        of_tables = zip(self._tables(), self._shares, strict=True)
-        squares = ((share_V * table.weight.square().sum(1)).sum() for table, share_V in of_tables)
-        return sum(squares, self.zero_R1.new_zeros(()))
+    def with_shares(self) -> list[tuple[FeatureTable, Tensor]]:
+        """Each table with the share of each of its values among the training ratings."""
+        return list(zip(self._tables(), self._shares, strict=True))
 
     def _tables(self) -> list[FeatureTable]:
         return cast(list[FeatureTable], list(self.tables.values()))

@@ -76,7 +76,6 @@ class Moments(nn.Module):
 
     def __init__(self, config: MomentsConfig, n_users: int, embedding_dim: int, init_std: float) -> None:
         super().__init__()
-        self.config = config
         self.days = DayBias(config.min_ratings_per_day) if config.l2_days is not None else None
         self.mood = Mood(n_users, config.ratings_per_knot) if config.l2_mood is not None else None
         self.weeks = WeekVectors(embedding_dim, init_std) if config.l2_weeks is not None else None
@@ -86,19 +85,16 @@ class Moments(nn.Module):
             if part is not None:
                 part.prepare(train)
 
-    def forward(self, pairs: Pairs, vectors_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (B,) to add to the score, and () its penalty. vectors_BD: user vector plus movie vector."""
+    def forward(self, pairs: Pairs, vectors_BD: Tensor) -> Tensor:
+        """Returns (B,) to add to the score. vectors_BD: user vector plus movie vector."""
         score_B = vectors_BD.new_zeros(len(pairs))
-        penalty = score_B.new_zeros(())
-        for part, l2 in ((self.days, self.config.l2_days), (self.mood, self.config.l2_mood)):
+        for part in (self.days, self.mood):
             if part is not None:
-                value_B, squares_B = part(pairs)
-                score_B, penalty = score_B + value_B, penalty + l2 * squares_B.sum()
+                score_B = score_B + part(pairs)
         if self.weeks is not None:
-            week_BE, squares_B = self.weeks(pairs)
+            week_BE = self.weeks(pairs)
             score_B = score_B + (vectors_BD * week_BE[:, :-1]).sum(1) + week_BE[:, -1]
-            penalty = penalty + self.config.l2_weeks * squares_B.sum()
-        return score_B, penalty
+        return score_B
 
 
 class DayBias(SizedByTraining):
@@ -122,16 +118,20 @@ class DayBias(SizedByTraining):
         self.keys = F.pad(keys[counts >= self.min_ratings], (1, 0))  # row 0 matches no day
         self.bias = nn.Parameter(torch.zeros(len(self.keys), 1, device=self.keys.device))
 
-    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score, and (B,) squares of the values used."""
-        bias_B = F.embedding(self._row(pairs), self.bias, padding_idx=0)[:, 0]  # row 0 stays 0
-        return bias_B, bias_B.square()
+    def forward(self, pairs: Pairs) -> Tensor:
+        """(B,) to add to the score."""
+        return self.bias[self.row(pairs), 0]  # row 0 stays 0
+
+    def owners(self) -> Tensor:
+        """(rows,) int64: the user of each bias, 0 for row 0."""
+        return self.keys >> DAY_BITS
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         keys = self.keys.cpu().numpy()
         return {"bias": (users[keys >> DAY_BITS] << DAY_BITS) + (keys & (1 << DAY_BITS) - 1)}
 
-    def _row(self, pairs: Pairs) -> Tensor:
+    def row(self, pairs: Pairs) -> Tensor:
+        """(B,) int64: the row of each pair's bias."""
         key_B = _day_key(pairs)
         place_B = torch.searchsorted(self.keys, key_B)
         known_B = self.keys[place_B.clamp(max=len(self.keys) - 1)] == key_B
@@ -167,14 +167,21 @@ class Mood(SizedByTraining):
         self.first_knot = knots_U.cumsum(0) - knots_U
         self.knots = nn.Parameter(torch.zeros(int(knots_U.sum()), 1, device=self.moments.device))
 
-    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B,) to add to the score, and (B,) squares of the values used."""
+    def forward(self, pairs: Pairs) -> Tensor:
+        """(B,) to add to the score."""
+        knot_B, share_B = self.knot(pairs)
+        before_B, after_B = self.knots[knot_B, 0], self.knots[knot_B + 1, 0]
+        return torch.where(pairs.rated_at > 0, before_B + share_B * (after_B - before_B), 0.0)
+
+    def owners(self) -> Tensor:
+        """(knots,) int64: the user of each knot."""
+        n_knots_U = F.pad(self.first_knot, (0, 1), value=len(self.knots)).diff()
+        return torch.arange(len(n_knots_U), device=n_knots_U.device).repeat_interleave(n_knots_U)
+
+    def knot(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(B,) int64: the knot before each pair, and (B,) float32: how far it is from there to the next one."""
         place_B = self._position(pairs) / self.ratings_per_knot
-        knot_B = self.first_knot[pairs.user_idx] + place_B.long()
-        share_B = place_B - place_B.floor()
-        before_B, after_B = F.embedding(knot_B, self.knots)[:, 0], F.embedding(knot_B + 1, self.knots)[:, 0]
-        mood_B = before_B + share_B * (after_B - before_B)
-        return torch.where(pairs.rated_at > 0, mood_B, 0.0), before_B.square() + after_B.square()
+        return self.first_knot[pairs.user_idx] + place_B.long(), place_B - place_B.floor()
 
     def timeless(self) -> dict[str, Tensor]:
         return {"moments": self.moments >> SECOND_BITS << SECOND_BITS}
@@ -212,13 +219,15 @@ class WeekVectors(SizedByTraining):
         vectors[0] = 0.0
         self.vectors = nn.Parameter(vectors.to(self.vectors.device))
 
-    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B, E) vectors of the weeks, and (B,) their squared lengths."""
+    def forward(self, pairs: Pairs) -> Tensor:
+        """(B, E) vectors of the weeks."""
+        return self.vectors[self.row(pairs)]  # row 0 stays 0
+
+    def row(self, pairs: Pairs) -> Tensor:
+        """(B,) int64: the row of each pair's week."""
         week_B = _week(pairs)
         known_B = torch.isin(week_B, self.weeks) & (pairs.rated_at > 0)
-        row_B = torch.where(known_B, torch.searchsorted(self.weeks, week_B) + 1, 0)
-        vectors_BE = F.embedding(row_B, self.vectors, padding_idx=0)
-        return vectors_BE, vectors_BE.square().sum(1)
+        return torch.where(known_B, torch.searchsorted(self.weeks, week_B) + 1, 0)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         return {"vectors": np.concatenate(([NO_ROW], self.weeks.cpu().numpy()))}

@@ -4,27 +4,21 @@ Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its 
 T = K - 1 thresholds.
 """
 
-from collections.abc import Iterator
+import math
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recsys.encode.features import NO_FEATURES, FeatureName, Features
 from recsys.models.feature_tables import FeatureSum
 from recsys.models.history import History
 from recsys.models.moments import Moments, MomentsConfig
-from recsys.models.network import (
-    Interactions,
-    Pairs,
-    RatingNetwork,
-    Sizes,
-    TrainingConfig,
-    batch_size_for,
-    zero_unseen,
-)
-from recsys.models.thresholds import empirical_log_odds, from_exceeding, sum_of_cross_entropies
+from recsys.models.moments_pass import RatedMoments
+from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig, zero_unseen
+from recsys.models.ordinal_pass import OrdinalPass
+from recsys.models.thresholds import empirical_log_odds, from_exceeding
+from recsys.models.tiles import Ratings, TiledNetwork, TiledPass, Tiles
 
 
 class OrdinalConfig(MomentsConfig):
@@ -75,16 +69,22 @@ def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
     """The network without opinions, features and time effects.
 
     Chosen on validation parts of three datasets (docs/experiments.md). The likelihood has one term per threshold, so
-    the penalty grows with the number of thresholds. It decreases with the number of ratings. An epoch has about 90
-    steps for any dataset.
+    penalties grow with the number of thresholds; that on vectors grows faster. They decrease with the number of
+    ratings. An epoch has 64 steps for 70,000 ratings or fewer, and 144 for 700,000 or more; with fewer steps, the rate
+    is higher.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
-    batch_size = batch_size_for(n_ratings, 90, least=64)
+    n_blocks = round(min(12.0, max(8.0, 8 + 4 * math.log10(max(n_ratings, 1) / 67_500))))
     return OrdinalConfig(
-        l2=l2,
+        l2=l2 * ((n_levels - 1) / 4) ** 0.3,
         l2_biases=l2,
         l2_thresholds=0.3 * l2,
-        training=TrainingConfig(epochs=14, batch_size=batch_size, learning_rate=0.02, schedule="one_cycle"),
+        training=TrainingConfig(
+            epochs=14,
+            batch_size=max(16, round(n_ratings / n_blocks**2)),
+            learning_rate=0.12 / n_blocks,
+            schedule="one_cycle",
+        ),
     )
 
 
@@ -96,7 +96,7 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
         update={
             "l2_biases": 0.03 * scale,
             "l2_opinions": 0.75 * scale * (750_000 / max(n_ratings, 20_000)) ** 0.5,
-            "l2_features": 0.2 * basic.l2,
+            "l2_features": 0.2 * basic.l2_biases,
             "l2_days": 0.1 * scale,
             "l2_mood": 0.05 * scale,
             "l2_weeks": 0.2 * scale,
@@ -104,7 +104,7 @@ def ordinal(n_ratings: int, n_levels: int) -> OrdinalConfig:
     )
 
 
-class OrdinalNetwork(RatingNetwork):
+class OrdinalNetwork(TiledNetwork):
     """P(rating > level t) = sigmoid(score - θ_t - a_ut - d_it), for a user u and an item i.
 
     score = ⟨user vector, item vector⟩ + biases + mood of u at the time + bias of u's day + ⟨both vectors, week⟩,
@@ -145,6 +145,8 @@ class OrdinalNetwork(RatingNetwork):
         self.register_buffer("user_table", torch.zeros(n_users, width))
         self.register_buffer("item_table", torch.zeros(n_items, width))
         self._history: History | None = None
+        self._ratings: Ratings | None = None
+        self._rated: RatedMoments | None = None
 
     def prepare(self, train: Interactions) -> Interactions:
         zero_unseen(self.user, train.user_idx)
@@ -156,7 +158,14 @@ class OrdinalNetwork(RatingNetwork):
             self.thresholds.copy_(-empirical_log_odds(train.level_idx, len(self.sizes.levels)))
         self._history = History(train, self.sizes)
         self.moments.prepare(train)
+        self._ratings = Ratings(train, self._history.opinion_N, self.sizes)
+        self._rated = RatedMoments(self.moments, train)
         return train
+
+    def cut(self, n_blocks: int, generator: torch.Generator) -> TiledPass:
+        assert self._ratings is not None, "prepare() comes before training"
+        assert self._rated is not None
+        return OrdinalPass(self, self._rated, Tiles(self._ratings, n_blocks, generator))
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """(U, E + T) and (I, E + T): vectors and thresholds of all users and items."""
@@ -171,63 +180,17 @@ class OrdinalNetwork(RatingNetwork):
             user_UE, item_IE = user_UE + self.user_features(), item_IE + self.item_features()
         return torch.cat([user_UE, self.user_thresholds], dim=1), torch.cat([item_IE, self.item_thresholds], dim=1)
 
-    def loss(self, batch: Interactions) -> Tensor:
-        user_table, item_table = self.tables()
-        # F.embedding: its gradient is several times faster than that of plain indexing
-        user_BW, item_BW = F.embedding(batch.user_idx, user_table), F.embedding(batch.item_idx, item_table)
-        if self.config.l2_opinions is not None:
-            user_BW, item_BW = self._without_own(batch, user_BW, item_BW)
-        logits_BT, penalty = self._logits(batch, user_BW, item_BW)
-        return (sum_of_cross_entropies(logits_BT, batch.level_idx) + penalty + self._penalty(batch)) / len(batch)
-
-    def _without_own(self, batch: Interactions, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Removes each rating's own opinion from the two sums that predict it, as holdout ratings are in neither."""
-        assert self._history is not None
-        share_of_user_B1, share_of_item_B1 = self._history.own_shares(batch)
-        own_user_BE = share_of_user_B1 * F.embedding(batch.item_idx, self.item_opinion)
-        own_item_BE = share_of_item_B1 * F.embedding(batch.user_idx, self.user_opinion)
-        n_thresholds = len(self.thresholds)
-        return user_BW - F.pad(own_user_BE, (0, n_thresholds)), item_BW - F.pad(own_item_BE, (0, n_thresholds))
-
-    def _logits(self, pairs: Pairs, user_BW: Tensor, item_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) log-odds that the rating exceeds each level but the last, and the penalty of the time effects."""
-        dim = self.config.embedding_dim
-        p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
-        moment_B, penalty = self.moments(pairs, p_BD + q_BD)
-        score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim] + moment_B
-        levels_BT = self.thresholds + user_BW[:, dim + 1 :] + item_BW[:, dim + 1 :]
-        return score_B[:, None] - levels_BT, penalty
-
-    def _penalty(self, batch: Interactions) -> Tensor:
-        """L2 penalty on the rows used by the batch, weighted by their counts. Counting is cheaper than gathering."""
-        config = self.config
-        n_U = torch.bincount(batch.user_idx, minlength=self.sizes.n_users).float()
-        n_I = torch.bincount(batch.item_idx, minlength=self.sizes.n_items).float()
-        penalty = n_U.new_zeros(())
-        for l2, of_users, of_items in self._penalised():
-            penalty = penalty + l2 * (_weighted_squares(n_U, of_users) + _weighted_squares(n_I, of_items))
-        if config.l2_features is not None:
-            squares = self.user_features.squares() + self.item_features.squares()
-            penalty = penalty + config.l2_features * len(batch) * squares
-        return penalty
-
-    def _penalised(self) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Yields each penalty with the user rows and the item rows that it applies to."""
-        config = self.config
-        yield config.l2, self.user[:, :-1], self.item[:, :-1]
-        yield config.l2_biases, self.user[:, -1:], self.item[:, -1:]
-        yield config.l2, self.user_implicit, self.item_implicit
-        yield config.l2_thresholds, self.user_thresholds, self.item_thresholds
-        if config.l2_opinions is not None:
-            yield config.l2_opinions, self.user_opinion, self.item_opinion
-
     @torch.no_grad()
     def freeze(self) -> None:
         self.user_table, self.item_table = self.tables()
 
     def probabilities(self, pairs: Pairs) -> Tensor:
-        logits_BT, _ = self._logits(pairs, self.user_table[pairs.user_idx], self.item_table[pairs.item_idx])
-        return from_exceeding(logits_BT)
+        user_BW, item_BW = self.user_table[pairs.user_idx], self.item_table[pairs.item_idx]
+        dim = self.config.embedding_dim
+        p_BD, q_BD = user_BW[:, :dim], item_BW[:, :dim]
+        score_B = (p_BD * q_BD).sum(1) + user_BW[:, dim] + item_BW[:, dim] + self.moments(pairs, p_BD + q_BD)
+        levels_BT = self.thresholds + user_BW[:, dim + 1 :] + item_BW[:, dim + 1 :]
+        return from_exceeding(score_B[:, None] - levels_BT)
 
 
 def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
@@ -235,8 +198,3 @@ def _vectors(n: int, embedding_dim: int, std: float) -> nn.Parameter:
     vectors = torch.randn(n, embedding_dim + 1) * std
     vectors[:, -1] = 0.0
     return nn.Parameter(vectors)
-
-
-def _weighted_squares(weights_R: Tensor, rows: Tensor) -> Tensor:
-    """(): weighted sum of the squared row lengths. A matrix product would lose precision under autocast."""
-    return (weights_R * rows.square().sum(1)).sum()

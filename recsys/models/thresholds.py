@@ -18,8 +18,13 @@ def empirical_log_odds(level_idx: Tensor, n_levels: int) -> Tensor:
 
 def sum_of_cross_entropies(logits_BT: Tensor, level_idx: Tensor) -> Tensor:
     """(): binary cross-entropies summed over all rows and thresholds."""
-    exceeds_BT = level_idx[:, None] > torch.arange(logits_BT.shape[1], device=logits_BT.device)
-    return F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT.float(), reduction="sum")
+    exceeds_BT = exceedances(level_idx, logits_BT.shape[1])
+    return F.binary_cross_entropy_with_logits(logits_BT, exceeds_BT, reduction="sum")
+
+
+def exceedances(level_idx: Tensor, n_thresholds: int) -> Tensor:
+    """(B, T) float32: 1 where a rating exceeds a level, else 0."""
+    return (level_idx[:, None] > torch.arange(n_thresholds, device=level_idx.device)).float()
 
 
 def from_exceeding(logits_BT: Tensor) -> Tensor:

@@ -2,16 +2,19 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
-import torch
+from torch import Tensor
 
 from recsys.errors import ModelError
 from recsys.models import Interactions, Network, TrainingConfig
+from recsys.models.tiles import TiledNetwork
 from recsys.train.device import make_generator, one_thread, seeded
-from recsys.train.loop import gradient_step, shuffled_batches, steps_per_epoch
-from recsys.train.step import Optimizer, clip_gradient
+from recsys.train.step import Optimizer
+from recsys.train.steps import Step, epoch_steps, measure, shuffled_batches, steps_per_epoch
 
 LOWEST, HIGHEST = 1e-6, 10.0  # with lower rates, no network of this project learns; with higher rates, all diverge
 N_STEPS = 100
@@ -50,20 +53,19 @@ def find_learning_rate(
     least, average = math.inf, 0.0
     with seeded(seed + 1), one_thread():  # plus one, because the network was built with the draws of `seed`
         rows = network.prepare(train)
-        optimizer = Optimizer(network, training)
-        batches = _endless(rows, training, seed)
-        probe = next(shuffled_batches(rows, math.ceil(len(rows) / PROBE_ROWS), make_generator(seed + 1)))
+        optimizer, order = Optimizer(network, training), make_generator(seed)
+        rounds = math.ceil(2 * N_STEPS / steps_per_epoch(network, rows, training))  # at least half the tiles have rows
+        steps = epoch_steps(network, rows, training, optimizer, order, half=rows.user_idx.is_cuda, rounds=rounds)
+        probe: Callable[[], Tensor] | None = None
         network.train()
-        for step in range(N_STEPS):
-            rate = LOWEST * (HIGHEST / LOWEST) ** (step / (N_STEPS - 1))
-            optimizer.zero_grad()
-            gradient_step(network, next(batches), half=rows.user_idx.is_cuda)
-            clip_gradient(network, training.clip_norm)
-            optimizer.step(rate)
-            with torch.no_grad():
-                loss = network.loss(probe).item()
+        for number, step in enumerate(islice(steps, N_STEPS)):
+            probe = probe or _make_probe(network, rows, step, seed)
+            rate = LOWEST * (HIGHEST / LOWEST) ** (number / (N_STEPS - 1))
+            step.gradient()
+            step.apply(rate)
+            loss = probe().item()
             average = SMOOTHING * average + (1 - SMOOTHING) * loss
-            smoothed = average / (1 - SMOOTHING ** (step + 1))  # corrects for the initial zero
+            smoothed = average / (1 - SMOOTHING ** (number + 1))  # corrects for the initial zero
             if not math.isfinite(loss) or smoothed > EXPLODED * least:
                 break
             least = min(least, smoothed)
@@ -74,8 +76,9 @@ def find_learning_rate(
     return LearningRateCurve(tuple(rates), tuple(losses), rates[losses.index(least)] / SAFETY)
 
 
-def _endless(rows: Interactions, training: TrainingConfig, seed: int) -> Iterator[Interactions]:
-    """Yields batches in the order of `fit_network`, for an unlimited number of epochs."""
-    order = make_generator(seed)
-    while True:
-        yield from shuffled_batches(rows, steps_per_epoch(rows, training), order)
+def _make_probe(network: Network, rows: Interactions, first: Step, seed: int) -> Callable[[], Tensor]:
+    """Returns a function that computes the loss on some rows: those of the first tile, or random ones."""
+    if isinstance(network, TiledNetwork):
+        return first.measure
+    batch = next(shuffled_batches(rows, math.ceil(len(rows) / PROBE_ROWS), make_generator(seed + 1)))
+    return partial(measure, network, batch)

@@ -7,8 +7,8 @@ agree to a few digits only.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,10 +19,11 @@ from recsys.metrics.decode import Prediction
 from recsys.models import Interactions, Network, Pairs, RatingNetwork, TrainingConfig
 from recsys.progress import Advance, progress
 from recsys.train.checkpoint import Checkpoint, Epoch, TrainingState, best_epoch
-from recsys.train.device import autocast, make_generator, one_thread, pick_device
-from recsys.train.step import Optimizer, check_weights, clip_gradient, diverged, is_finite, rate_at
+from recsys.train.device import make_generator, one_thread, pick_device
+from recsys.train.step import Optimizer, check_weights, diverged, is_finite, rate_at
+from recsys.train.steps import epoch_steps, steps_per_epoch
 
-__all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "score", "shuffled_batches"]
+__all__ = ["Epoch", "best_epoch", "fit_network", "pick_device", "predict", "score"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,20 +83,6 @@ def _prepare(network: Network, train: Interactions, start: Start | None) -> Inte
         if start:
             start(network)
     return rows
-
-
-def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -> Iterator[Interactions]:
-    """Yields the rows in random order, in `n_steps` batches of nearly equal size, so that no batch is tiny."""
-    permutation = torch.randperm(len(rows), generator=order).to(rows.user_idx.device)
-    return (rows.take(part) for part in permutation.tensor_split(n_steps))
-
-
-def gradient_step(network: Network, batch: Interactions, half: bool) -> Tensor:
-    """Accumulates the gradient; returns the loss (scalar tensor) without waiting for the device."""
-    with autocast(batch.user_idx.device, half):
-        loss = network.loss(batch)
-    loss.backward()
-    return loss.detach()
 
 
 @torch.no_grad()
@@ -161,25 +148,26 @@ class _Run:
 
     def _pass(self) -> float:
         """Trains on all rows once; returns the mean loss of the steps."""
-        network, optimizer = self.state.network, self.state.optimizer
-        n_steps = steps_per_epoch(self.rows, self.training)
-        first = len(self.state.epochs) * n_steps  # index of the first step within the whole training
-        network.train()
+        state, training = self.state, self.training
+        n_steps = steps_per_epoch(state.network, self.rows, training)
+        first = len(state.epochs) * n_steps  # index of the first step within the whole training
+        state.network.train()
         losses: list[Tensor] = []
-        for number, batch in enumerate(shuffled_batches(self.rows, n_steps, self.state.order), start=1):
-            optimizer.zero_grad()
-            losses.append(gradient_step(network, batch, self.half))
-            clip_gradient(network, self.training.clip_norm)
-            self.unreported += len(batch)
-            self._check(losses, n_steps)
-            optimizer.step(rate_at(first + number - 1, n_steps * self.training.epochs, self.training))
+        with closing(
+            epoch_steps(state.network, self.rows, training, state.optimizer, state.order, half=self.half)
+        ) as steps:
+            for step in steps:
+                losses.append(step.gradient())
+                self.unreported += step.n_rows
+                self._check(losses, n_steps, is_last=step.position + 1 == n_steps)
+                step.apply(rate_at(first + step.position, n_steps * training.epochs, training))
         return torch.stack(losses).mean().item()
 
-    def _check(self, losses: list[Tensor], n_steps: int) -> None:
+    def _check(self, losses: list[Tensor], n_steps: int, *, is_last: bool) -> None:
         """Checks every loss on a CPU, and only periodically on a GPU. Raises: ModelError if one is not finite."""
         due = len(losses) % CHECK_EVERY_STEPS == 0
         is_cpu = losses[-1].device.type == "cpu"
-        if not (due or is_cpu or len(losses) == n_steps):
+        if not (due or is_cpu or is_last):
             return
         if not is_finite(losses[-1] if is_cpu else torch.stack(losses[-CHECK_EVERY_STEPS:])):
             where = f"{self.label}: epoch {len(self.state.epochs) + 1}"
@@ -191,10 +179,6 @@ class _Run:
     def _report(self, note: str) -> None:
         self.advance(self.unreported, note)
         self.unreported = 0
-
-
-def steps_per_epoch(rows: Interactions, training: TrainingConfig) -> int:
-    return math.ceil(len(rows) / training.batch_size)
 
 
 def _has_stalled(epochs: list[Epoch], patience: int | None) -> bool:

@@ -1,6 +1,7 @@
 """One training step: its learning rate, its gradient, and the error message when it diverges."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,39 +11,89 @@ from torch.optim.sgd import sgd
 
 from recsys.errors import ModelError
 from recsys.models import Network, TrainingConfig
+from recsys.models.tiles import TiledNetwork
 
 # one_cycle, with the defaults of torch's OneCycleLR
 WARM_UP_SHARE = 0.3  # share of all steps
 START_DIVISOR = 25.0  # the first rate is the peak divided by this
 END_DIVISOR = 25e4  # the last rate is the peak divided by this
 
-# The defaults of torch.optim.AdamW
-ADAM_BETAS = (0.9, 0.999)
+ADAM_BETAS = (0.9, 0.999)  # the defaults of torch.optim.AdamW
 ADAM_EPSILON = 1e-8
 ADAM_SLOTS = ("exp_avg", "exp_avg_sq", "step")
+
+# On tiles, where each step sees another part of the ids (chosen on validation, docs/experiments.md)
+TILE_BETAS = (0.9, 0.99)
+OWN_ROWS_RATE = 4.0  # rows that change in one step of a sweep only have this multiple of the learning rate
 
 
 class Optimizer:
     """AdamW or SGD, fused: one pass over all weights per step, which matters for short steps.
 
     It calls the functions behind the classes of torch.optim, because an object of these classes imports torch's
-    compiler, which takes longer than a small training.
+    compiler, which takes longer than a small training. It can also change some rows of a table, with the averages of
+    these rows only; these classes cannot.
     """
 
     def __init__(self, network: Network, training: TrainingConfig) -> None:
-        self._parameters = list(network.parameters())
+        names, parameters = zip(*network.named_parameters(), strict=True)
+        self.parameters: tuple[nn.Parameter, ...] = parameters
+        self._places: dict[str, int] = {name: place for place, name in enumerate(names)}
         self._training = training
+        self._betas = TILE_BETAS if isinstance(network, TiledNetwork) else ADAM_BETAS
         self._slots: dict[int, dict[str, Tensor]] = {}  # Adam's averages, by the parameter's position
+        self._orders: dict[int, Tensor] = {}  # of tables whose rows are arranged, by position
 
     def zero_grad(self) -> None:
-        for parameter in self._parameters:
+        for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Changes the weights that have a gradient."""
-        used = [place for place, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        weights: list[Tensor] = [self._parameters[place] for place in used]
+        used = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        weights: list[Tensor] = [self.parameters[place] for place in used]
+        self._update(weights, [self._slot(place) for place in used], rate)
+
+    @torch.no_grad()
+    def step_rows(self, own: dict[str, Tensor], rows: dict[str, slice], rate: float) -> None:
+        """Changes the rows that `rows` returned, by their gradients; see `OWN_ROWS_RATE`."""
+        changed = [name for name, weights in own.items() if weights.grad is not None and len(weights)]
+        slots = []
+        for name in changed:
+            slot = self._slot(self._places[name])
+            of_rows = {kind: value[rows[name]] for kind, value in slot.items() if kind != "step"}
+            slots.append(of_rows | {"step": slot["step"].clone()})  # see `count_step`
+        self._update([own[name] for name in changed], slots, rate * OWN_ROWS_RATE)
+
+    def count_step(self, names: Iterable[str]) -> None:
+        """Counts one step of tables all of whose rows have been changed by `step_rows`."""
+        for name in names:
+            self._slot(self._places[name])["step"] += 1
+
+    def rows(self, rows: dict[str, slice]) -> dict[str, Tensor]:
+        """Some rows of tables, as leaves that share the memory of the tables."""
+        return {
+            name: self.parameters[self._places[name]].detach()[part].requires_grad_() for name, part in rows.items()
+        }
+
+    def arrange(self, orders: dict[str, Tensor]) -> None:
+        """Puts the rows of tables into these orders, with their averages, until `arrange_back`."""
+        self._orders = {self._places[name]: order for name, order in orders.items()}
+        self._permute(lambda rows, order: rows[order])
+
+    def arrange_back(self) -> None:
+        self._permute(lambda rows, order: torch.empty_like(rows).index_copy_(0, order, rows))
+        self._orders = {}
+
+    @torch.no_grad()
+    def _permute(self, permute: Callable[[Tensor, Tensor], Tensor]) -> None:
+        for place, order in self._orders.items():
+            self.parameters[place].data = permute(self.parameters[place].data, order)
+            slot = self._slot(place)
+            slot.update({kind: permute(value, order) for kind, value in slot.items() if kind != "step"})
+
+    def _update(self, weights: list[Tensor], slots: list[dict[str, Tensor]], rate: float) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         shared: dict[str, Any] = {
             "lr": rate,
@@ -51,21 +102,22 @@ class Optimizer:
             "fused": True,
         }
         if self._training.optimizer == "sgd":
-            sgd(weights, gradients, [None] * len(used), momentum=0.0, dampening=0.0, nesterov=False, **shared)
+            sgd(weights, gradients, [None] * len(weights), momentum=0.0, dampening=0.0, nesterov=False, **shared)
             return
-        slots = [self._slot(place) for place in used]
         averages, squares, steps = ([slot[name] for slot in slots] for name in ADAM_SLOTS)
-        beta1, beta2 = ADAM_BETAS
+        beta1, beta2 = self._betas
         adamw(
             weights, gradients, averages, squares, [], steps,
             amsgrad=False, beta1=beta1, beta2=beta2, eps=ADAM_EPSILON, **shared,
         )  # fmt: skip
 
     def _slot(self, place: int) -> dict[str, Tensor]:
+        if self._training.optimizer == "sgd":
+            return {"step": torch.zeros(())}
         if place not in self._slots:
-            weight = self._parameters[place]
+            weight = self.parameters[place]
             values = (torch.zeros_like(weight), torch.zeros_like(weight), torch.zeros((), device=weight.device))
-            self._slots[place] = dict(zip(ADAM_SLOTS, values, strict=True))
+            self._slots[place] = dict(zip(ADAM_SLOTS, (value.detach() for value in values), strict=True))
         return self._slots[place]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -77,7 +129,7 @@ class Optimizer:
         self._slots = {}
         for key, value in tensors.items():
             place, _, name = key.partition(".")
-            device = self._parameters[int(place)].device
+            device = self.parameters[int(place)].device
             self._slots.setdefault(int(place), {})[name] = value.to(device)
 
 
@@ -100,10 +152,10 @@ def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-def clip_gradient(network: Network, max_norm: float | None) -> None:
+def clip_gradient(weights: Iterable[Tensor], max_norm: float | None) -> None:
     """Scales the gradient of all weights together down to the norm `max_norm` if it is larger; None does nothing."""
     if max_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+        nn.utils.clip_grad_norm_(weights, max_norm)
 
 
 def is_finite(losses: Tensor) -> bool:

@@ -118,12 +118,22 @@ def test_without_any_feature_the_sum_is_zero() -> None:
     nothing.prepare(torch.tensor([1]))
     assert nothing().shape == (4, 4)
     assert (nothing() == 0).all()
-    assert nothing.squares() == 0
+    assert nothing.with_shares() == []
 
 
-def test_squares_are_the_mean_over_training_ratings(total: FeatureSum) -> None:
+def test_the_share_of_each_value_among_training_ratings(total: FeatureSum) -> None:
     """The ratings are of row 1 (genres a and b), twice of row 2, and of row 3 (genre not known)."""
     total.prepare(torch.tensor([1, 2, 2, 3]))
-    genres, colour = (cast(FeatureTable, table).weight.detach().square().sum(1) for table in total.tables.values())
-    by_hand = (genres[1] / 2 + genres[2] / 2 + 2 * genres[2] + genres[0] + colour[1] + 2 * colour[2] + colour[1]) / 4
-    assert total.squares().item() == pytest.approx(by_hand.item())
+    (_, genres), (_, colour) = total.with_shares()
+    assert genres.tolist() == [1 / 4, 1 / 8, 5 / 8, 0]
+    assert colour.tolist() == [0, 2 / 4, 2 / 4]
+
+
+def test_means_of_some_rows_and_their_gradient() -> None:
+    table = FeatureTable(GENRES, 3, 1.0)
+    rows, slopes = torch.tensor([2, 1, 3]), torch.rand(3, 3)
+    bags = table.bags(rows)
+    torch.testing.assert_close(table.mean(bags), table()[rows])
+    (table()[rows] * slopes).sum().backward()
+    assert table.weight.grad is not None
+    torch.testing.assert_close(table.mean_gradient(bags, slopes), table.weight.grad)

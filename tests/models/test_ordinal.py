@@ -5,13 +5,12 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor
 
 from recsys.encode.features import Feature, Features
 from recsys.models.feature_tables import FeatureTable
 from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig
 from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork, ordinal, ordinal_basic
-from tests.support.planted import pairs_of, rows_of
+from tests.support.planted import pairs_of
 
 DAY = 86_400
 # (user, item, level, day) of three users and four movies. Index 0 is unknown. User 3 and movie 4 have one rating.
@@ -129,8 +128,8 @@ def item_vector(network: OrdinalNetwork, item: int, without: int | None = None) 
 def moment_of(network: OrdinalNetwork, pair: Pairs) -> tuple[float, list[float]]:
     """The time effects, which are tested in test_moments.py."""
     days, mood, weeks = network.moments.days, network.moments.mood, network.moments.weeks
-    number = sum(part(pair)[0].item() for part in (days, mood) if part is not None)
-    week = weeks(pair)[0].squeeze(0).tolist() if weeks is not None else [0.0] * (DIM + 1)
+    number = sum(part(pair).item() for part in (days, mood) if part is not None)
+    week = weeks(pair).squeeze(0).tolist() if weeks is not None else [0.0] * (DIM + 1)
     return number, week
 
 
@@ -163,70 +162,6 @@ def test_some_thresholds_cross_in_these_data(network: OrdinalNetwork) -> None:
     pairs = [(user, item) for user in range(SIZES.n_users) for item in range(SIZES.n_items)]
     crossing = [first < second for first, second in (logits_by_hand(network, *pair, 10) for pair in pairs)]
     assert 0 < sum(crossing) < len(pairs)
-
-
-def test_loss_by_hand(network: OrdinalNetwork) -> None:
-    """Binary cross-entropy summed over thresholds plus L2 on the rows of each rating, mean over ratings."""
-    batch = [RATED[0], RATED[1], RATED[0], RATED[5]]  # a repeated row counts twice
-    total = 0.0
-    for user, item, level, day in batch:
-        for t, logit in enumerate(logits_by_hand(network, user, item, day, own=False)):
-            exceeds = sigmoid(logit)
-            total -= math.log(exceeds if level > t else 1 - exceeds)
-        total += penalty_by_hand(network, user, item)
-        total += moment_penalty(network, user, item, day) + feature_penalty(network)
-    loss = network.loss(interactions(batch))
-    assert loss.item() == pytest.approx(total / len(batch), rel=1e-5)
-
-
-def penalty_by_hand(network: OrdinalNetwork, user: int, item: int) -> float:
-    config = network.config
-    total = config.l2 * (norm2(network.user_implicit[user]) + norm2(network.item_implicit[item]))
-    for row in (network.user[user], network.item[item]):
-        total += config.l2 * norm2(row[:DIM]) + config.l2_biases * norm2(row[DIM:])
-    total += config.l2_thresholds * (norm2(network.user_thresholds[user]) + norm2(network.item_thresholds[item]))
-    if config.l2_opinions is not None:
-        total += config.l2_opinions * (norm2(network.user_opinion[user]) + norm2(network.item_opinion[item]))
-    return total
-
-
-def moment_penalty(network: OrdinalNetwork, user: int, item: int, day: int) -> float:
-    pair, config = Pairs(*(torch.tensor([value]) for value in (user, item, day * DAY))), network.config
-    moments = network.moments
-    parts = ((moments.days, config.l2_days), (moments.mood, config.l2_mood), (moments.weeks, config.l2_weeks))
-    return float(sum(l2 * part(pair)[1].item() for part, l2 in parts if part is not None and l2 is not None))
-
-
-def feature_penalty(network: OrdinalNetwork) -> float:
-    """The penalty on the feature values of user and movie, averaged over the training ratings."""
-    if network.config.l2_features is None:
-        return 0.0
-    total = 0.0
-    for user, item, *_ in RATED:
-        for side, kind, values in (
-            (network.user_features, "gender", GENDER_OF[user]),
-            (network.item_features, "genres", GENRES_OF[item]),
-        ):
-            weight = cast(FeatureTable, side.tables[kind]).weight
-            total += sum(norm2(weight[value]) for value in values) / len(values)
-    return network.config.l2_features * total / len(RATED)
-
-
-def norm2(row: Tensor) -> float:
-    return sum(float(value) ** 2 for value in row.detach())
-
-
-def test_a_rating_is_predicted_without_its_own_opinion() -> None:
-    """Otherwise training would use the rating that it predicts. For a holdout rating, this is not possible."""
-    network = build(CONFIG)
-    with torch.no_grad():
-        network.item_opinion.mul_(100)  # so that a remaining opinion would be detected
-    batch = TRAIN.take(slice(0, 1))
-    expected = logits_by_hand(network, *RATED[0][:2], RATED[0][3], own=False)
-    user_table, item_table = network.tables()
-    rows = network._without_own(batch, user_table[batch.user_idx], item_table[batch.item_idx])
-    assert network._logits(batch, *rows)[0].squeeze(0).tolist() == pytest.approx(expected, rel=1e-4)
-    assert logits_by_hand(network, *RATED[0][:2], RATED[0][3]) != pytest.approx(expected, rel=0.01)
 
 
 def test_initial_predictions_are_the_overall_distribution() -> None:
@@ -264,40 +199,19 @@ def test_initial_biases_are_zero_and_vectors_have_their_standard_deviation() -> 
         assert vectors[:, :-1].std().item() == pytest.approx(spread, rel=0.02)
 
 
-def test_a_loss_before_prepare_is_an_assertion_error() -> None:
+def test_training_before_prepare_is_an_assertion_error() -> None:
     with pytest.raises(AssertionError, match="prepare"):
-        OrdinalNetwork(CONFIG, SIZES).loss(TRAIN)
-
-
-def test_the_minimum_number_of_ratings_per_day_changes_the_loss() -> None:
-    """User 1 has two ratings on day 10. The day has a bias if the minimum is two, and none if it is three."""
-    losses = []
-    for least in (2, 3):
-        torch.manual_seed(0)
-        network = OrdinalNetwork(CONFIG.model_copy(update={"min_ratings_per_day": least}), SIZES)
-        rows = network.prepare(TRAIN)
-        assert network.moments.days is not None
-        with torch.no_grad():
-            network.moments.days.bias[1:].fill_(0.5)
-        losses.append(network.loss(rows).item())
-    assert losses[0] != losses[1]
-
-
-def test_ratings_at_unknown_times_can_be_trained_on() -> None:
-    network = OrdinalNetwork(CONFIG, SIZES)
-    rows = network.prepare(rows_of(TRAIN.user_idx, TRAIN.item_idx, TRAIN.level_idx))
-    network.loss(rows).backward()
-    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
+        OrdinalNetwork(CONFIG, SIZES).cut(1, torch.Generator())
 
 
 @pytest.mark.parametrize(
     ("n_ratings", "n_levels", "l2"),
-    [(750_000, 5, 0.13), (75_000, 5, 0.13 * 10**0.15), (750_000, 10, 0.2925), (20_000, 5, 0.2238), (100, 5, 0.2238)],
+    [(750_000, 5, 0.13), (75_000, 5, 0.13 * 10**0.15), (750_000, 10, 0.3730), (20_000, 5, 0.2238), (100, 5, 0.2238)],
 )
 def test_penalties_are_those_of_the_experiments(n_ratings: int, n_levels: int, l2: float) -> None:
     for config in (ordinal(n_ratings, n_levels), ordinal_basic(n_ratings, n_levels)):
         assert config.l2 == pytest.approx(l2, rel=1e-3)
-        assert config.l2_thresholds == pytest.approx(0.3 * config.l2)
+        assert config.l2_thresholds == pytest.approx(0.3 * l2 / ((n_levels - 1) / 4) ** 0.3, rel=1e-3)
 
 
 def test_ordinal_basic_omits_exactly_the_optional_parts() -> None:

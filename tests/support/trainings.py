@@ -37,7 +37,7 @@ def describe(network: Network, epochs: list[Epoch]) -> list[object]:
 
 
 def die_at(step: int, kind: type[Network]) -> None:
-    """Make the process kill itself at a step, without cleaning up."""
+    """Makes the process kill itself at a step, without cleaning up. For networks that are trained on batches."""
     plain, steps = kind.loss, iter(range(1, step + 1))
 
     def loss(self: Network, batch: Interactions) -> torch.Tensor:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,13 +20,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recsys.encode.vocabulary import fit_vocabulary
-from recsys.models import Interactions, Network
+from recsys.models import Network
+from recsys.models.tiles import TiledNetwork, TiledPass
 from recsys.train import checkpoint as checkpoint_module
 from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingState, open_checkpoint
 from recsys.train.choose import Learner, fit_seeded
 from recsys.train.device import make_generator
-from recsys.train.loop import fit_network, steps_per_epoch
+from recsys.train.loop import fit_network
 from recsys.train.step import Optimizer
+from recsys.train.steps import steps_per_epoch
 from tests.support.flips import flip_bit
 from tests.support.planted import (
     LEVELS,
@@ -91,14 +93,27 @@ def fit_uninterrupted(name: str) -> tuple[Network, list[Epoch]]:
 
 
 def die(network: Network, step: int) -> None:
-    plain, steps = network.loss, iter(range(1, step + 1))
+    steps = iter(range(1, step + 1))
 
-    def loss(batch: Interactions) -> torch.Tensor:
-        if next(steps) == step:
-            raise Killed
-        return plain(batch)
+    def counted(compute: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def count(*args: Any) -> torch.Tensor:
+            if next(steps) == step:
+                raise Killed
+            return compute(*args)
 
-    network.loss = loss  # type: ignore[method-assign]
+        return count
+
+    if not isinstance(network, TiledNetwork):
+        network.loss = counted(network.loss)  # type: ignore[method-assign]
+        return
+    plain = network.cut
+
+    def cut(*args: Any) -> TiledPass:
+        tiled = plain(*args)
+        tiled.gradients = counted(tiled.gradients)  # type: ignore[method-assign]
+        return tiled
+
+    network.cut = cut  # type: ignore[assignment, method-assign]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +123,8 @@ def test_a_resumed_training_ends_with_the_same_weights(name: str, share: float, 
     """The training is killed at its first step, in the middle or at its last step."""
     expected, all_epochs = fit_uninterrupted(name)
     config = quick_config(name, batch_size=batch_size(name))
-    n_steps = N_EPOCHS * steps_per_epoch(build_any(name, config).prepare(parts()[0]), config.training)
+    network = build_any(name, config)
+    n_steps = N_EPOCHS * steps_per_epoch(network, network.prepare(parts()[0]), config.training)
     with pytest.raises(Killed):
         fit(name, tmp_path, die_at=max(1, round(share * n_steps)))
     torch.rand(5)  # advances the global generator in between

@@ -363,7 +363,7 @@ def test_each_epoch_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
     monkeypatch.setattr("recsys.progress.LINE_EVERY_SECONDS", 0.0)
     train, validation = parts()
     with caplog.at_level(logging.INFO, logger="recsys.train.loop"):
-        _, epochs = fit("ordinal", train=train, validation=validation)
+        _, epochs = fit("softmax", train=train, validation=validation)
     assert len(caplog.messages) == 4
     for line, epoch in zip(caplog.messages, epochs, strict=False):
         assert f"epoch {epoch.number}, loss {epoch.loss:.4f}, validation MAE {epoch.validation_error:.4f}" in line
@@ -374,7 +374,7 @@ def test_a_long_epoch_logs_its_progress(caplog: pytest.LogCaptureFixture, monkey
     monkeypatch.setattr("recsys.progress.LINE_EVERY_SECONDS", 0.0)
     train, validation = parts()
     with caplog.at_level(logging.INFO, logger="recsys.train.loop"):
-        _, epochs = fit("ordinal", quick_config("ordinal", batch_size=10), train=train, validation=validation)
+        _, epochs = fit("softmax", quick_config("softmax", batch_size=10), train=train, validation=validation)
     lines = [line.split("; ", 1) for line in caplog.messages[:-1]]
     done = [int(counts.split()[1].replace(",", "")) for counts, _ in lines]
     assert done == [500, 1000, 1000, 1500, 2000, 2000, 2500, 3000, 3000]
