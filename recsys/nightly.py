@@ -19,6 +19,7 @@ from recsys.runs.step import Executor, Step
 from recsys.runs.summary import Summary, summarise_night
 from recsys.settings import Settings
 from recsys.split.cut import split_ratings
+from recsys.train import ahead
 from recsys.train.choose import Choice
 
 FETCH_ARCHIVE = Step(fetch_archive, "fetch_archive", hours=6, retry_delays=(5, 30))
@@ -57,7 +58,7 @@ def run_night(
     """
     check_source_name(settings.source)
     check_moment(settings.as_of)
-    with night(settings, show) as run:
+    with night(settings, show) as run, ahead.ended():
         do = executor(run)
         archive = do(FETCH_ARCHIVE, settings.source, run.home)
         raw = do(WRITE_SNAPSHOT, archive, run.home, settings.rating_scale, run.started_at)
@@ -67,7 +68,7 @@ def run_night(
         rules = do(READ_RULES, checked, learner, settings)
         choice = do(CHOOSE_NETWORK, parts, learner, run, settings)
         weights = do(WEIGH_PARTS, choice, parts, learner, run, settings)
-        holdout_model = do(TRAIN, choice, parts, learner, run)
+        holdout_model = do(TRAIN, choice, parts, checked, learner, run, settings.warm_start)
         metrics = do(EVALUATE, holdout_model, choice, weights, parts, learner, run, settings)
         comparison = do(COMPARE_CHAMPION, holdout_model, weights, parts, learner, run, settings)
         do(CHECK_GATE, metrics, comparison, run, settings.gate)

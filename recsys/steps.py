@@ -1,7 +1,7 @@
 """The steps of a night from the checked ratings to the published tables. Each step reads files and writes files."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from recsys.evaluate.lists import compare_lists
 from recsys.files import read_json, read_table, write_json
 from recsys.home import Run
 from recsys.metrics.churn import churn
-from recsys.metrics.differences import Difference
 from recsys.models import RatingNetwork
 from recsys.rank.eligibility import compile_rules
 from recsys.rank.fit import fit_ranker, learn_weights
@@ -30,18 +29,19 @@ from recsys.rank.ruled import apply_rules, count_removed
 from recsys.rank.saved_ranker import save_ranker
 from recsys.rank.weights import Weights
 from recsys.rank.write_lists import AuditInputs, write_audit_inputs, write_default_lists, write_lists, write_similar
-from recsys.runs.metrics import read_metrics, write_metrics
+from recsys.runs.metrics import difference_rows, metric_rows, metrics_of, read_metrics, slice_rows, write_metrics
 from recsys.runs.night import describe_run
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
 from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
 from recsys.train.choose import Choice, Learner, choose_trained, learn
+from recsys.train.in_parallel import learn_ahead, try_ahead
 from recsys.train.saved_model import SavedModel, load_model, save_model
 from recsys.train.tuned import check_rates
 from recsys.warehouse.build import Tonight
 from recsys.warehouse.lookup import find_lists, find_served
-from recsys.warehouse.outcome import AGAINST, TONIGHT, MetricRow, Published
+from recsys.warehouse.outcome import TONIGHT, MetricRow, Published
 from recsys.warehouse.publish import backfill, publish, record, serves_the_same
 
 INPUTS = ("as_of", "snapshot", "config_hash", "code_version")  # two nights with equal values should have equal lists
@@ -66,7 +66,13 @@ def fit_vocabulary(checked: Checked, run: Run, settings: Settings) -> Learner:
     )
     features = fit_features(vocabulary, users, movies)
     return Learner(
-        vocabulary, checked.rating_scale, settings.seed, settings.device, features, checkpoints=run.home.checkpoints
+        vocabulary,
+        checked.rating_scale,
+        settings.seed,
+        settings.device,
+        features,
+        checkpoints=run.home.checkpoints,
+        processes=settings.processes,
     )
 
 
@@ -87,6 +93,7 @@ def choose_network(split: Split, learner: Learner, run: Run, settings: Settings)
     """Trains every candidate on train and keeps the best on validation; the holdout is not used."""
     train, validation = read_table(split.train), read_table(split.validation)
     check_rates(settings.config)
+    try_ahead(split.train, split.validation, learner, settings)
     choice, network = choose_trained(
         settings.model, train, validation, learner, candidates=settings.candidates, tuned=settings.config
     )
@@ -105,8 +112,12 @@ def weigh_parts(choice: Choice, split: Split, learner: Learner, run: Run, settin
     return weights
 
 
-def train_for_holdout(choice: Choice, split: Split, learner: Learner, run: Run) -> SavedModel:
-    """Trains the chosen network on everything except the holdout."""
+def train_for_holdout(
+    choice: Choice, split: Split, checked: Checked, learner: Learner, run: Run, config: WarmStartConfig
+) -> SavedModel:
+    """Trains the chosen network on everything except the holdout. Meanwhile, `train_for_tonight` may run ahead."""
+    if not config.enabled:
+        learn_ahead(choice, checked.ratings, learner, _label_of_tonight(choice))
     network = learn(choice, split.read_rest(), learner, label=f"{choice.model} for the holdout")
     return save_model(network, choice, learner, run.holdout_model)
 
@@ -136,12 +147,12 @@ def evaluate(
     details = measure_details(network, train, encoded_holdout, learner.features)
     name = settings.split.holdout
     rows = (
-        *_metric_rows(choice.tried, "validation", choice.model),
-        *_metric_rows(errors, name, choice.model),
-        *_metric_rows(lists.metrics, name, choice.model),
-        *_slice_rows(details, name, choice.model),
-        *_slice_rows(lists.slices, name, choice.model),
-        *_difference_rows(compare_lists(lists, PARTS, settings.gate.false_refusals, learner.seed), name, choice.model),
+        *metric_rows(choice.tried, "validation", choice.model),
+        *metric_rows(errors, name, choice.model),
+        *metric_rows(lists.metrics, name, choice.model),
+        *slice_rows(details, name, choice.model),
+        *slice_rows(lists.slices, name, choice.model),
+        *difference_rows(compare_lists(lists, PARTS, settings.gate.false_refusals, learner.seed), name, choice.model),
     )
     write_metrics(run, "evaluate", rows)
     return rows
@@ -155,13 +166,16 @@ def train_for_tonight(
     If warm starts are enabled and possible, training starts from the weights of the served network.
     """
     champion = find_champion(run, choice, learner.levels, config) if config.enabled else None
-    label = f"{choice.model} for tonight"
-    network = learn(choice, read_table(checked.ratings), learner, label, champion=champion)
+    network = learn(choice, read_table(checked.ratings), learner, _label_of_tonight(choice), champion=champion)
     started_from = champion.run_id if champion else None
-    metrics = _metrics_of(choice.model, read_metrics(run))
+    metrics = metrics_of(choice.model, read_metrics(run))
     return save_model(
         network, choice, learner, run.tonight_model, metrics=metrics, champion=started_from, for_later=True
     )
+
+
+def _label_of_tonight(choice: Choice) -> str:
+    return f"{choice.model} for tonight"
 
 
 def score(
@@ -262,36 +276,3 @@ def _measure_tonight(ranker: Ranker, rules: Rules, run: Run, settings: Settings)
         now = read_table(run.recommendations, columns=["user_id", "rank", "movie_id"])
         for metric, value in churn(before, now, settings.n).items():
             yield MetricRow(model, TONIGHT, "all", metric, value)
-
-
-def _metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, float]]:
-    """The metrics of a network by split, over all ratings."""
-    measured: dict[str, dict[str, float]] = {}
-    for row in rows:
-        if row.model == model and row.slice == "all":
-            measured.setdefault(row.split, {})[row.metric] = row.value
-    return measured
-
-
-def _metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
-    """Metrics in long form. The model "network" is renamed to the chosen network."""
-    return [
-        MetricRow(network if model == "network" else model, split, "all", metric, value)
-        for model, values in metrics.items()
-        for metric, value in values.items()
-    ]
-
-
-def _slice_rows(slices: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
-    return [
-        MetricRow(network, split, part, metric, value)
-        for part, values in slices.items()
-        for metric, value in values.items()
-    ]
-
-
-def _difference_rows(differences: Iterable[Difference], split: str, network: str) -> Iterator[MetricRow]:
-    """The differences between the network's lists and other lists, with the ends of their intervals."""
-    for one in differences:
-        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
-            yield MetricRow(network, split, f"{AGAINST}{one.slice}", f"{one.metric}_difference{end}", value)

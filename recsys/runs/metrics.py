@@ -1,11 +1,12 @@
 """The figures of a run: one file for each step that measures, and one reader."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from recsys.files import read_json, write_json
 from recsys.home import Run
-from recsys.warehouse.outcome import MetricRow
+from recsys.metrics.differences import Difference
+from recsys.warehouse.outcome import AGAINST, MetricRow
 
 MEASURING = ("evaluate", "compare_champion", "score")  # steps, in the order of a night; the checks have result.json
 
@@ -22,3 +23,36 @@ def read_metrics(run: Run) -> tuple[MetricRow, ...]:
     paths = [run.metrics / f"{step}.json" for step in MEASURING]
     rows = [*found, *(row for path in paths if path.exists() for row in read_json(path))]
     return tuple(MetricRow(**row) for row in rows)
+
+
+def metrics_of(model: str, rows: tuple[MetricRow, ...]) -> dict[str, dict[str, float]]:
+    """The metrics of a network by split, over all ratings."""
+    measured: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.model == model and row.slice == "all":
+            measured.setdefault(row.split, {})[row.metric] = row.value
+    return measured
+
+
+def metric_rows(metrics: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
+    """Metrics in long form. The model "network" is renamed to the chosen network."""
+    return [
+        MetricRow(network if model == "network" else model, split, "all", metric, value)
+        for model, values in metrics.items()
+        for metric, value in values.items()
+    ]
+
+
+def slice_rows(slices: dict[str, dict[str, float]], split: str, network: str) -> list[MetricRow]:
+    return [
+        MetricRow(network, split, part, metric, value)
+        for part, values in slices.items()
+        for metric, value in values.items()
+    ]
+
+
+def difference_rows(differences: Iterable[Difference], split: str, network: str) -> Iterator[MetricRow]:
+    """The differences between the network's lists and other lists, with the ends of their intervals."""
+    for one in differences:
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)):
+            yield MetricRow(network, split, f"{AGAINST}{one.slice}", f"{one.metric}_difference{end}", value)

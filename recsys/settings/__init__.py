@@ -106,6 +106,13 @@ class Settings(BaseSettings):
     n: int = Field(10, ge=1, le=1000, description="Movies in the published list of each user.")
     seed: int = Field(0, ge=0, lt=2**31, description="Random seed of the split and of the network.")
     device: DeviceName = Field("auto", description="Device that trains networks; auto uses a GPU if there is one.")
+    processes: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="Networks that are trained at the same time, each on one core. 2 needs the memory of two "
+        "trainings; a GPU and sources with fewer than 50,000 ratings always train one.",
+    )
     resume_hours: float = Field(
         20,
         ge=0,
@@ -135,6 +142,6 @@ class Settings(BaseSettings):
 
     def config_hash(self) -> str:
         """Hash of every setting that affects the result, except for source, home and as_of. 12 hexadecimal digits."""
-        without_effect = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history"}
+        without_effect = {"source", "home", "as_of", "resume_hours", "snapshots", "audit", "history", "processes"}
         settings = self.model_dump(mode="json", exclude=without_effect)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -70,15 +70,17 @@ class TrainingState:
 class Checkpoint:
     """The file with the state of one training after its last saved epoch."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
+        """keep: every epoch is saved, and the file stays after training succeeds."""
         self.path = path
+        self._keep = keep
         self._seconds = 0.0  # duration of the last write
         self._written = -PAUSE_SECONDS  # when the last write ended
 
     def save(self, state: TrainingState) -> None:
         """Writes the state after an epoch. Slow writes happen at most twice a minute."""
         start = time.monotonic()
-        if self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
+        if not self._keep and self._seconds > SLOW_SECONDS and start - self._written < PAUSE_SECONDS:
             return
         tensors = _tensors(state)
         facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "sha256": _hash(tensors)}
@@ -112,11 +114,15 @@ class Checkpoint:
         return True
 
     def remove(self) -> None:
+        if self._keep:
+            return
         with suppress(FileNotFoundError, NotADirectoryError):  # never written, or not writable
             self.path.unlink()
 
 
-def open_checkpoint(folder: Path | None, description: dict[str, Any], data: Iterable[Tensor]) -> Checkpoint | None:
+def open_checkpoint(
+    folder: Path | None, description: dict[str, Any], data: Iterable[Tensor], *, keep: bool = False
+) -> Checkpoint | None:
     """Opens the checkpoint of the training with this description and data. Returns None without a folder.
 
     Checkpoints older than a week are removed.
@@ -128,7 +134,7 @@ def open_checkpoint(folder: Path | None, description: dict[str, Any], data: Iter
     for column in data:
         digest.update(f"{column.dtype}{tuple(column.shape)}".encode())
         digest.update(column.detach().cpu().contiguous().numpy().data)
-    return Checkpoint(folder / f"{digest.hexdigest()[:24]}.safetensors")
+    return Checkpoint(folder / f"{digest.hexdigest()[:24]}.safetensors", keep=keep)
 
 
 def remove_old(folder: Path) -> None:

@@ -19,6 +19,7 @@ from recsys.errors import ModelError, RecsysError
 from recsys.metrics.errors import prediction_metrics
 from recsys.models import MODELS, Interactions, Network, NetworkConfig, Pairs, RatingNetwork, Sizes
 from recsys.settings import CANDIDATES, DeviceName, TunedConfig
+from recsys.train import ahead
 from recsys.train.checkpoint import open_checkpoint
 from recsys.train.device import pick_device, seeded
 from recsys.train.loop import Epoch, best_epoch, fit_network, predict
@@ -41,6 +42,7 @@ class Learner:
     device: DeviceName
     features: Features = NO_FEATURES
     checkpoints: Path | None = None  # folder for checkpoints of training runs; None: no checkpoints
+    processes: int = 1  # number of networks that are trained at the same time on a CPU, at most 2; see `train.ahead`
 
     def sizes(self) -> Sizes:
         return Sizes(self.vocabulary.n_users, self.vocabulary.n_movies, self.levels)
@@ -191,12 +193,15 @@ def fit_seeded(
     label: str = "train",
     watch: Callable[[Epoch], None] | None = None,
     champion: Champion | None = None,
+    keep_checkpoint: bool = False,
 ) -> tuple[Network, list[Epoch]]:
     """Trains a network from the learner's seed, independently of earlier random draws. Returns it and its epochs.
 
-    See `fit_network`. If the learner has a checkpoint folder, a killed training is resumed from its last epoch. With a
-    champion, which must be the same kind of network, training starts from its weights and has fewer epochs.
+    See `fit_network`. If the learner has a checkpoint folder, a killed training is resumed from its last epoch. If a
+    training with this label runs ahead, its end is waited for. With a champion, which must be the same kind of network,
+    training starts from its weights and has fewer epochs.
     """
+    ahead.wait(label)
     device = pick_device(learner.device)
     rows, unseen = train.to(device), validation.to(device) if validation else None
     description = _describe_training(name, config, learner, device, stop_after, champion)
@@ -215,7 +220,7 @@ def fit_seeded(
             validation=unseen,
             stop_after=stop_after,
             label=label,
-            checkpoint=open_checkpoint(learner.checkpoints, description, data),
+            checkpoint=open_checkpoint(learner.checkpoints, description, data, keep=keep_checkpoint),
             start=start,
             watch=watch,
         )
@@ -260,10 +265,14 @@ def _try_network(
     name: str, train: pl.DataFrame, validation: pl.DataFrame, learner: Learner, tuned: TunedConfig | None
 ) -> tuple[Choice, Network]:
     config = configure(name, len(train), learner, tuned)
-    label = f"{name} on validation"
+    label = label_on_validation(name)
     network, best, metrics = fit_and_measure(name, config, train, validation, learner, label)
     logger.info("%s: validation %s %.4f in epoch %d", name, network.criterion, best.validation_error, best.number)
     return Choice(name, config, best.number, {name: metrics}), network
+
+
+def label_on_validation(name: str) -> str:
+    return f"{name} on validation"
 
 
 def fit_and_measure(
@@ -277,7 +286,7 @@ def fit_and_measure(
 ) -> tuple[Network, Epoch, dict[str, float]]:
     """Trains a network with this config on `train`; returns it, its best epoch, and its metrics on `validation`."""
     known, unseen = learner.encode(train), learner.encode(validation)
-    start = time.monotonic()
+    start = ahead.started(label)
     network, epochs = fit_seeded(name, config, known, learner, validation=unseen, label=label, watch=watch)
     best = best_epoch(epochs)
     metrics = {OWN_ERROR: best.validation_error or 0.0}

@@ -75,7 +75,7 @@ def judge(settings: Settings, run: Run) -> Candidate:
     tonight = prepare(settings, run)
     parts = Split(run.split)
     weights = steps.weigh_parts(tonight.choice, parts, tonight.learner, run, settings)
-    model = steps.train_for_holdout(tonight.choice, parts, tonight.learner, run)
+    model = steps.train_for_holdout(tonight.choice, parts, tonight.checked, tonight.learner, run, settings.warm_start)
     metrics = steps.evaluate(model, tonight.choice, weights, parts, tonight.learner, run, settings)
     return Candidate(tonight, settings, parts, weights, model, metrics)
 
