@@ -83,7 +83,7 @@ def serve_night(folder: Path) -> Home:
         Home(folder / "home"),
         write_source(folder / "source"),
         model="auto",
-        config={"model": "ordinal", "config": quick_config("ordinal", batch_size=256).model_dump(mode="json")},
+        config={"model": "ordinal", "config": quick_config("ordinal", batch_size=64).model_dump(mode="json")},
         rank={"popularity_penalty": 0.1, "n_similar": 5},
     )
     with night(settings) as run:

@@ -21,7 +21,7 @@ forkserver.set_forkserver_preload(["recsys.nightly", "great_expectations"])
 
 def quick_parameters(home: Path, source: str | Path = SOURCE, **fields: Any) -> dict[str, Any]:
     """Settings of a network that is trained for three epochs, and of a gate that accepts it."""
-    config = {"model": "ordinal", "config": quick_config("ordinal", batch_size=256).model_dump(mode="json")}
+    config = {"model": "ordinal", "config": quick_config("ordinal", batch_size=64).model_dump(mode="json")}
     gate = {"max_mae_median": 5, "must_beat_bias": False, "min_popularity_coverage_ratio": 0, "max_ndcg_below_parts": 1}
     return {"home": str(home), "source": str(source), "config": config, "gate": gate, **fields}
 
