@@ -24,7 +24,9 @@ class TrainingConfig(Config):
     """How a network is trained; part of its config, since a network and its schedule are tuned together."""
 
     epochs: int = Field(ge=1, description="Passes over the ratings; the weights of the best one are kept.")
-    batch_size: int = Field(ge=1, description="Ratings per step.")
+    batch_size: int = Field(
+        ge=1, description="Ratings per step; on tiles their average, and the number of steps is the nearest square."
+    )
     learning_rate: float = Field(
         gt=0,
         description="Step size of the optimizer; with one_cycle, its peak.",

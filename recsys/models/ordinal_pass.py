@@ -152,7 +152,6 @@ class _Half:
         self._history: Tensor = getattr(network, f"{other}_implicit")
         self._opinions: Tensor | None = getattr(network, f"{other}_opinion", None)
         self._own_opinions: Tensor | None = getattr(network, f"{name}_opinion", None)
-        self._own_history: Tensor = getattr(network, f"{name}_implicit")
         features: FeatureSum | None = getattr(network, f"{name}_features", None)
         self._features: list[tuple[FeatureTable, Tensor]] = features.with_shares() if features else []
         ids = [side.blocks.order[side.blocks.rows(block)] for block in range(len(side.blocks.starts) - 1)]

@@ -265,7 +265,9 @@ def test_learning_from_a_different_network_is_refused() -> None:
 def test_the_checkpoint_name_depends_on_the_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the same warm start resumes from a checkpoint."""
     opened = []
-    monkeypatch.setattr("recsys.train.choose.open_checkpoint", lambda folder, *shaping: opened.append(digest(*shaping)))
+    monkeypatch.setattr(
+        "recsys.train.choose.open_checkpoint", lambda folder, *shaping, keep: opened.append(digest(*shaping))
+    )
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config("nmf", epochs=1)
     slower = WarmStartConfig(learning_rate_share=0.1)
