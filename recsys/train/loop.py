@@ -65,9 +65,10 @@ def fit_network(
         logger.info("%s: resumed after epoch %d", label, len(state.epochs))
     n_epochs = stop_after or training.epochs
     total, done = n_epochs * len(rows), len(state.epochs) * len(rows)
-    with one_thread(), progress(label, total, f"ratings in {n_epochs} epochs", logger, done) as advance:
-        run = _Run(state, rows, training, label, half if half is not None else rows.user_idx.is_cuda, advance)
-        run.train(n_epochs, validation, checkpoint, watch)
+    if done < total:
+        with one_thread(), progress(label, total, f"ratings in {n_epochs} epochs", logger, done) as advance:
+            run = _Run(state, rows, training, label, half if half is not None else rows.user_idx.is_cuda, advance)
+            run.train(n_epochs, validation, checkpoint, watch)
     if state.best:
         network.load_state_dict(state.best)
     check_weights(network, label, training)
