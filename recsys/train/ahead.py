@@ -38,7 +38,7 @@ def start(label: str, train: Callable[..., None]) -> None:
 
     `wait` with the same label waits for the end. Nothing is started if the process would share a core with this one.
     """
-    if len(os.sched_getaffinity(0)) < 2 or any(ahead.process.poll() is None for ahead in _running.values()):
+    if count_cores() < 2 or any(ahead.process.poll() is None for ahead in _running.values()):
         return
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
@@ -54,6 +54,11 @@ def start(label: str, train: Callable[..., None]) -> None:
     with suppress(OSError):  # it has died; `wait` notices
         _send(train, process.stdin)
     logger.info("%s: also started, in process %d", label, process.pid)
+
+
+def count_cores() -> int:
+    """Number of cores that this process may use; on macOS, which cannot limit them, that of all cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _send(train: Callable[..., None], pipe: IO[bytes]) -> None:
