@@ -13,6 +13,8 @@ QUIET = (  # no requests beyond this machine
     *("--disable-component-update", "--disable-sync"),
 )
 
+BUSY = 503  # the status with which Prefect answers while its SQLite is locked
+
 
 @contextmanager
 def browsing() -> Iterator[Page]:
@@ -48,7 +50,12 @@ def open_form(page: Page, address: str, deployment_id: str) -> None:
 
 
 def submit(page: Page) -> None:
-    page.get_by_role("button", name="Submit", exact=True).click()
+    """Submits the form. If the server's SQLite was locked, the page stays, and the form is submitted again."""
+    button, status = page.get_by_role("button", name="Submit", exact=True), BUSY
+    while status == BUSY:
+        with page.expect_response(re.compile(r"/create_flow_run$")) as answer:
+            button.click()
+        status = answer.value.status
     page.wait_for_url(re.compile(r"/(deployments/deployment/[^/]*$|runs/)"))
 
 
