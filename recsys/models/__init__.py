@@ -18,6 +18,7 @@ from recsys.models.dot_bias import DotBiasConfig, DotBiasNetwork, dot_bias, dot_
 from recsys.models.hybrid import HybridConfig, HybridNetwork, hybrid
 from recsys.models.mlp import DeepMlpConfig, DeepMlpNetwork, MlpConfig, MlpNetwork, mlp, mlp_deep
 from recsys.models.network import (
+    BatchNetwork,
     Interactions,
     Network,
     NetworkConfig,
@@ -36,6 +37,7 @@ from recsys.models.wide_deep import WideDeepConfig, WideDeepNetwork, wide_deep
 
 __all__ = [
     "MODELS",
+    "BatchNetwork",
     "Interactions",
     "Network",
     "NetworkConfig",

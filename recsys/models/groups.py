@@ -1,6 +1,6 @@
 """Sums of rows by group, on which histories and tiles are built.
 
-Shapes: G groups, M members, R rows of a table, E length of a row.
+Shapes: G groups, M members, R rows of a table or ids, E length of a row, N training ratings.
 """
 
 from dataclasses import dataclass
@@ -42,10 +42,25 @@ def offsets(sizes_G: Tensor) -> Tensor:
     return F.pad(sizes_G.cumsum(0), (1, 0)).int()
 
 
-def group(keys: Tensor, members: Tensor, weights: Tensor, n_groups: int) -> Groups:
-    """Groups `members` by key, in ascending order. keys, members: (M,) int64."""
-    order = (keys * (int(members.max()) + 1) + members).argsort()
-    return Groups(offsets(keys.bincount(minlength=n_groups)), members[order].int(), weights[order])
+class Sorted:
+    """The training ratings sorted by the ids of one side, users or movies."""
+
+    def __init__(self, ids_N: Tensor, n_ids: int) -> None:
+        self.counts_R = ids_N.bincount(minlength=n_ids)  # int64: the number of ratings of each id
+        self.scale_R1 = self.counts_R[:, None].float().clamp(min=1).rsqrt()  # n^-½ for n ratings, 1 for none
+        self.order_N = ids_N.argsort(stable=True)
+        self._first_R = self.counts_R.cumsum(0) - self.counts_R
+
+    def by(self, order_R: Tensor) -> Tensor:
+        """(N,) int64: the ratings sorted by the position of their id in `order_R`, without sorting them again."""
+        counts_R = self.counts_R[order_R]
+        shift_R = self._first_R[order_R] - (counts_R.cumsum(0) - counts_R)
+        positions_N = torch.arange(len(self.order_N), device=order_R.device)
+        return self.order_N[positions_N + shift_R.repeat_interleave(counts_R)]
+
+    def group(self, members_N: Tensor, weights_N: Tensor) -> Groups:
+        """Groups the ratings by id. members_N, weights_N: of each rating."""
+        return Groups(offsets(self.counts_R), members_N[self.order_N].int(), weights_N[self.order_N])
 
 
 def decay(table: Tensor, l2: Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys.models.baselines import fit_baselines
-from recsys.models.groups import group
+from recsys.models.groups import Sorted
 from recsys.models.network import Interactions, Sizes
 
 
@@ -19,23 +19,18 @@ class History:
     """
 
     def __init__(self, train: Interactions, sizes: Sizes) -> None:
+        self.train = train
         users, items = train.user_idx, train.item_idx
         levels_K = torch.tensor(sizes.levels, device=train.level_idx.device)
         self.opinion_N = levels_K[train.level_idx] - fit_baselines(train, sizes)["bias"](users, items)
-        self._by_user = group(users, items, self.opinion_N, sizes.n_users)
-        self._by_item = group(items, users, self.opinion_N, sizes.n_items)
-        self._scale_U1 = _scale(users, sizes.n_users)
-        self._scale_I1 = _scale(items, sizes.n_items)
+        self.by_user, self.by_item = Sorted(users, sizes.n_users), Sorted(items, sizes.n_items)
+        self._of_users = self.by_user.group(items, self.opinion_N)
+        self._of_items = self.by_item.group(users, self.opinion_N)
 
     def sum_over_items(self, vectors_IE: Tensor, *, by_opinion: bool = False) -> Tensor:
         """(I, E) -> (U, E): sums over each user's movies, optionally weighted by the user's opinions."""
-        return self._scale_U1 * self._by_user.sum(vectors_IE, weighted=by_opinion)
+        return self.by_user.scale_R1 * self._of_users.sum(vectors_IE, weighted=by_opinion)
 
     def sum_over_users(self, vectors_UE: Tensor, *, by_opinion: bool = False) -> Tensor:
         """(U, E) -> (I, E): sums over each movie's users, optionally weighted by their opinions."""
-        return self._scale_I1 * self._by_item.sum(vectors_UE, weighted=by_opinion)
-
-
-def _scale(ids_N: Tensor, n_ids: int) -> Tensor:
-    """(n_ids, 1): n^-½ for an id with n ratings, 1 for one without."""
-    return ids_N.bincount(minlength=n_ids)[:, None].float().clamp(min=1).rsqrt()
+        return self.by_item.scale_R1 * self._of_items.sum(vectors_UE, weighted=by_opinion)

@@ -17,6 +17,7 @@ from recsys.encode.features import MOVIE_FEATURES, NO_FEATURES, USER_FEATURES, F
 from recsys.models.feature_tables import DateTables, SideTables
 from recsys.models.layers import Dropout
 from recsys.models.network import (
+    BatchNetwork,
     Interactions,
     NetworkConfig,
     Pairs,
@@ -82,7 +83,7 @@ def hybrid(n_ratings: int, n_levels: int) -> HybridConfig:
     return HybridConfig(training=training)
 
 
-class HybridNetwork(RatingNetwork):
+class HybridNetwork(RatingNetwork, BatchNetwork):
     """Dense layers over the vectors of the user, the movie, their features and the date, and a product of projections.
 
     An id without ratings has a zero vector and keeps its features. The product models how a user's taste fits a movie's

@@ -34,7 +34,7 @@ class MomentsPass:
         users, order_N = tiles.users.blocks, tiles.order_N
         self.layouts: dict[str, Layout] = {}
         self._config, self._weeks = config, moments.weeks
-        block_N = users.block[tiles.ratings.train.user_idx[order_N]].int()
+        block_N = tiles.user_block_N
         if moments.days is not None:
             self.layouts[DAYS] = layout = Layout.of_owners(moments.days.owners(), users)
             row_N = rated.day_N[order_N]

@@ -118,10 +118,6 @@ class Network(nn.Module, ABC):
         """
         return train
 
-    @abstractmethod
-    def loss(self, batch: Interactions) -> Tensor:
-        """Mean loss per row of the batch including regularisation, a scalar."""
-
     def freeze(self) -> None:
         """Computes the tables that all predictions share; called after training steps and before predictions."""
 
@@ -132,6 +128,14 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def errors(self, rows: Interactions) -> Tensor:
         """(B,) float32: the error of each prediction; the best epoch has the lowest mean on validation."""
+
+
+class BatchNetwork(Network):
+    """A network that is trained on random batches of rows."""
+
+    @abstractmethod
+    def loss(self, batch: Interactions) -> Tensor:
+        """Mean loss per row of the batch including regularisation, a scalar."""
 
 
 class RatingNetwork(Network):
@@ -156,7 +160,7 @@ class RatingNetwork(Network):
         return (decode_median(self.probabilities(rows), levels_K) - levels_K[rows.level_idx]).abs()
 
 
-class NumberNetwork(RatingNetwork):
+class NumberNetwork(RatingNetwork, BatchNetwork):
     """A network that predicts one number of stars, trained by squared error, as in most write-ups.
 
     The predicted distribution is a normal distribution rounded to the levels. Its mean is the number, and its standard

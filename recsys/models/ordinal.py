@@ -18,7 +18,7 @@ from recsys.models.moments_pass import RatedMoments
 from recsys.models.network import Interactions, Pairs, Sizes, TrainingConfig, zero_unseen
 from recsys.models.ordinal_pass import OrdinalPass
 from recsys.models.thresholds import empirical_log_odds, from_exceeding
-from recsys.models.tiles import Ratings, TiledNetwork, TiledPass, Tiles
+from recsys.models.tiles import TiledNetwork, TiledPass, Tiles
 
 
 class OrdinalConfig(MomentsConfig):
@@ -145,7 +145,6 @@ class OrdinalNetwork(TiledNetwork):
         self.register_buffer("user_table", torch.zeros(n_users, width))
         self.register_buffer("item_table", torch.zeros(n_items, width))
         self._history: History | None = None
-        self._ratings: Ratings | None = None
         self._rated: RatedMoments | None = None
 
     def prepare(self, train: Interactions) -> Interactions:
@@ -158,14 +157,13 @@ class OrdinalNetwork(TiledNetwork):
             self.thresholds.copy_(-empirical_log_odds(train.level_idx, len(self.sizes.levels)))
         self._history = History(train, self.sizes)
         self.moments.prepare(train)
-        self._ratings = Ratings(train, self._history.opinion_N, self.sizes)
         self._rated = RatedMoments(self.moments, train)
         return train
 
     def cut(self, n_blocks: int, generator: torch.Generator) -> TiledPass:
-        assert self._ratings is not None, "prepare() comes before training"
+        assert self._history is not None, "prepare() comes before training"
         assert self._rated is not None
-        return OrdinalPass(self, self._rated, Tiles(self._ratings, n_blocks, generator))
+        return OrdinalPass(self, self._rated, Tiles(self._history, n_blocks, generator))
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """(U, E + T) and (I, E + T): vectors and thresholds of all users and items."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from recsys.models.negatives import Watched, fixed_negatives
-from recsys.models.network import Interactions, Network, Pairs, Sizes
+from recsys.models.network import BatchNetwork, Interactions, Pairs, Sizes
 
 
-class RankingNetwork(Network):
+class RankingNetwork(BatchNetwork):
     """A network that learns who watched what, regardless of the rating.
 
     Its error is the share of pairs in the wrong order: how often a movie that the user has not watched scores above one

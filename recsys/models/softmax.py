@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from recsys.encode.features import NO_FEATURES, Features
 from recsys.models.layers import Dropout, initialise_as_keras, three_dense_layers
 from recsys.models.network import (
+    BatchNetwork,
     Interactions,
     NetworkConfig,
     Pairs,
@@ -49,7 +50,7 @@ def softmax(n_ratings: int, n_levels: int) -> SoftmaxConfig:  # the published wi
     )
 
 
-class SoftmaxNetwork(RatingNetwork):
+class SoftmaxNetwork(RatingNetwork, BatchNetwork):
     """A softmax classifier; dropout acts on the output of a dense layer and is followed by batch norm.
 
     Source: the first write-up. Initial values are those of Keras, which it uses: embeddings uniform in ±0.05, dense

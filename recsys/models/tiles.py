@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.models.groups import Groups, offsets
-from recsys.models.network import Interactions, RatingNetwork, Sizes
+from recsys.models.groups import Groups, Sorted, offsets
+from recsys.models.history import History
+from recsys.models.network import RatingNetwork
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,6 @@ def invert(order: Tensor) -> Tensor:
     return position
 
 
-class Sorted:
-    """The training ratings sorted by the ids of one side."""
-
-    def __init__(self, ids_N: Tensor, n_ids: int) -> None:
-        self.counts_R = ids_N.bincount(minlength=n_ids)
-        self._order_N = ids_N.argsort(stable=True)
-        self._first_R = self.counts_R.cumsum(0) - self.counts_R
-
-    def by(self, order_R: Tensor) -> Tensor:
-        """(N,) int64: the ratings sorted by the position of their id in `order_R`, without sorting them again."""
-        counts_R = self.counts_R[order_R]
-        shift_R = self._first_R[order_R] - (counts_R.cumsum(0) - counts_R)
-        positions_N = torch.arange(len(self._order_N), device=order_R.device)
-        return self._order_N[positions_N + shift_R.repeat_interleave(counts_R)]
-
-
 class Side:
     """The ratings as one side sees them, users or movies. Groups of ids are in the order of its blocks."""
 
@@ -85,7 +70,7 @@ class Side:
         order_N = ratings.by(blocks.order)
         counts_R = ratings.counts_R[blocks.order]
         self.counts_R1 = counts_R[:, None].float()  # ratings of each id
-        self.scale_R1 = self.counts_R1.clamp(min=1).rsqrt()
+        self.scale_R1 = ratings.scale_R1[blocks.order]
         first, members_N, weights_N = offsets(counts_R), other_N[order_N], opinion_N[order_N]
         self._all = Groups(first, others.place[members_N].int(), weights_N)
         block_N = others.block[members_N]
@@ -135,27 +120,18 @@ class Tile:
             yield slice(first, min(first + n_rows, self.ratings.stop))
 
 
-class Ratings:
-    """The training ratings, prepared for being cut into tiles every epoch."""
-
-    def __init__(self, train: Interactions, opinion_N: Tensor, sizes: Sizes) -> None:
-        """opinion_N: (N,) weight of each rating in sums over histories."""
-        self.train, self.opinion_N = train, opinion_N
-        self.by_user, self.by_item = Sorted(train.user_idx, sizes.n_users), Sorted(train.item_idx, sizes.n_items)
-
-
 class Tiles:
     """The training ratings of one epoch, cut into tiles."""
 
-    def __init__(self, ratings: Ratings, n_blocks: int, generator: torch.Generator) -> None:
-        self.ratings = ratings
-        train, opinion_N = ratings.train, ratings.opinion_N
-        user_blocks = deal(ratings.by_user.counts_R, n_blocks, generator)
-        item_blocks = deal(ratings.by_item.counts_R, n_blocks, generator)
+    def __init__(self, history: History, n_blocks: int, generator: torch.Generator) -> None:
+        train, opinion_N = history.train, history.opinion_N
+        user_blocks = deal(history.by_user.counts_R, n_blocks, generator)
+        item_blocks = deal(history.by_item.counts_R, n_blocks, generator)
         self.n_blocks = n_blocks
-        self.users = Side(ratings.by_user, train.item_idx, opinion_N, user_blocks, item_blocks)
-        self.items = Side(ratings.by_item, train.user_idx, opinion_N, item_blocks, user_blocks)
+        self.users = Side(history.by_user, train.item_idx, opinion_N, user_blocks, item_blocks)
+        self.items = Side(history.by_item, train.user_idx, opinion_N, item_blocks, user_blocks)
         self.order_N = self.users.order_N  # the ratings, tile after tile
+        self.user_block_N = user_blocks.block[train.user_idx[self.order_N]].int()
         self.user_N = user_blocks.within[train.user_idx[self.order_N]]  # (N,) int64: place of the user in its block
         self.item_N = item_blocks.within[train.item_idx[self.order_N]]
         self.level_N = train.level_idx[self.order_N]
@@ -228,6 +204,3 @@ class TiledNetwork(RatingNetwork):
     @abstractmethod
     def cut(self, n_blocks: int, generator: torch.Generator) -> TiledPass:
         """Cuts the training ratings of `prepare` into tiles, at random, for one epoch."""
-
-    def loss(self, batch: Interactions) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} is trained on tiles")

@@ -10,7 +10,7 @@ from itertools import islice
 from torch import Tensor
 
 from recsys.errors import ModelError
-from recsys.models import Interactions, Network, TrainingConfig
+from recsys.models import BatchNetwork, Interactions, Network, TrainingConfig
 from recsys.models.tiles import TiledNetwork
 from recsys.train.device import make_generator, one_thread, seeded
 from recsys.train.step import Optimizer
@@ -80,5 +80,6 @@ def _make_probe(network: Network, rows: Interactions, first: Step, seed: int) ->
     """Returns a function that computes the loss on some rows: those of the first tile, or random ones."""
     if isinstance(network, TiledNetwork):
         return first.measure
+    assert isinstance(network, BatchNetwork)
     batch = next(shuffled_batches(rows, math.ceil(len(rows) / PROBE_ROWS), make_generator(seed + 1)))
     return partial(measure, network, batch)

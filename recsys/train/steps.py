@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from recsys.models import Interactions, Network, TrainingConfig
+from recsys.models import BatchNetwork, Interactions, Network, TrainingConfig
 from recsys.models.tiles import Own, Tile, TiledNetwork, TiledPass
 from recsys.train.device import autocast
 from recsys.train.step import Optimizer, clip_gradient
@@ -55,6 +55,7 @@ def epoch_steps(
     """
     if isinstance(network, TiledNetwork):
         return _tile_steps(network, count_blocks(rows, training), training, optimizer, order, rounds)
+    assert isinstance(network, BatchNetwork)
     return _batch_steps(network, rows, training, optimizer, order, half, rounds)
 
 
@@ -65,13 +66,13 @@ def shuffled_batches(rows: Interactions, n_steps: int, order: torch.Generator) -
 
 
 @torch.no_grad()
-def measure(network: Network, batch: Interactions) -> Tensor:
+def measure(network: BatchNetwork, batch: Interactions) -> Tensor:
     """Returns the loss of a batch, a scalar without gradient."""
     return network.loss(batch)
 
 
 def _batch_steps(
-    network: Network,
+    network: BatchNetwork,
     rows: Interactions,
     training: TrainingConfig,
     optimizer: Optimizer,

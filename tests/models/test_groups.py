@@ -1,22 +1,38 @@
 import pytest
 import torch
 
-from recsys.models.groups import Groups, decay, group, offsets
+from recsys.models.groups import Groups, Sorted, decay, offsets
 
-KEYS, MEMBERS = torch.tensor([2, 0, 2, 3, 2]), torch.tensor([1, 0, 0, 2, 2])
-WEIGHTS = torch.tensor([0.5, -1.0, 2.0, 0.25, 4.0])
+KEYS, MEMBERS = torch.tensor([2, 0, 2, 3, 2]), torch.tensor([0, 0, 1, 2, 2])  # of five ratings
+WEIGHTS = torch.tensor([2.0, -1.0, 0.5, 0.25, 4.0])
 ROWS = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
 
 
 @pytest.fixture
-def groups() -> Groups:
-    return group(KEYS, MEMBERS, WEIGHTS, 5)
+def ratings() -> Sorted:
+    return Sorted(KEYS, 5)
 
 
-def test_members_are_grouped_by_key_in_ascending_order(groups: Groups) -> None:
+@pytest.fixture
+def groups(ratings: Sorted) -> Groups:
+    return ratings.group(MEMBERS, WEIGHTS)
+
+
+def test_members_are_grouped_by_key_in_the_order_of_the_ratings(groups: Groups) -> None:
     assert groups.first.tolist() == [0, 1, 1, 4, 5, 5]
     assert groups.members.tolist() == [0, 0, 1, 2, 2]
     assert groups.weights.tolist() == [-1.0, 2.0, 0.5, 4.0, 0.25]
+
+
+def test_counts_and_scales(ratings: Sorted) -> None:
+    assert ratings.counts_R.tolist() == [1, 0, 3, 1, 0]
+    torch.testing.assert_close(ratings.scale_R1[:, 0], torch.tensor([1, 1, 3**-0.5, 1, 1]))
+
+
+def test_ratings_in_another_order_of_their_ids(ratings: Sorted) -> None:
+    order = torch.tensor([4, 3, 2, 1, 0])
+    assert ratings.by(order).tolist() == [3, 0, 2, 4, 1]
+    assert torch.equal(ratings.by(torch.arange(5)), ratings.order_N)
 
 
 def test_sums_of_groups(groups: Groups) -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.models.history import History
 from recsys.models.network import Interactions, Sizes
-from recsys.models.tiles import Layout, Ratings, Side, Tile, Tiles, deal, invert
+from recsys.models.tiles import Layout, Side, Tile, Tiles, deal, invert
 
 N_USERS, N_ITEMS, N_BLOCKS = 23, 17, 4
 SIZES = Sizes(N_USERS, N_ITEMS, (1.0, 2.0, 3.0))
@@ -21,12 +22,13 @@ def draw() -> Interactions:
 
 
 TRAIN = draw()
-OPINION = torch.linspace(-2, 2, len(TRAIN))
+HISTORY = History(TRAIN, SIZES)
+OPINION = HISTORY.opinion_N
 
 
 @pytest.fixture
 def tiles() -> Tiles:
-    return Tiles(Ratings(TRAIN, OPINION, SIZES), N_BLOCKS, torch.Generator().manual_seed(0))
+    return Tiles(HISTORY, N_BLOCKS, torch.Generator().manual_seed(0))
 
 
 def matrix(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from recsys.encode.vocabulary import fit_vocabulary
-from recsys.models import MODELS, Interactions, Network
+from recsys.models import MODELS, BatchNetwork, Interactions, Network
 from recsys.split.cut import split_validation
 from recsys.train.checkpoint import Epoch
 from recsys.train.choose import Learner, fit_seeded
@@ -36,11 +36,11 @@ def describe(network: Network, epochs: list[Epoch]) -> list[object]:
     return [digest.hexdigest(), [[epoch.number, epoch.loss, epoch.validation_error] for epoch in epochs]]
 
 
-def die_at(step: int, kind: type[Network]) -> None:
-    """Makes the process kill itself at a step, without cleaning up. For networks that are trained on batches."""
+def die_at(step: int, kind: type[BatchNetwork]) -> None:
+    """Makes the process kill itself at a step, without cleaning up."""
     plain, steps = kind.loss, iter(range(1, step + 1))
 
-    def loss(self: Network, batch: Interactions) -> torch.Tensor:
+    def loss(self: BatchNetwork, batch: Interactions) -> torch.Tensor:
         if next(steps) == step:
             os.kill(os.getpid(), signal.SIGKILL)
         return plain(self, batch)
@@ -52,6 +52,7 @@ def main(name: str, folder: str, step: str | None = None) -> None:
     if step:
         kind = MODELS[name].build
         assert isinstance(kind, type)
+        assert issubclass(kind, BatchNetwork)
         die_at(int(step), kind)
     print(json.dumps(describe(*train(name, Path(folder)))))
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recsys.encode.vocabulary import fit_vocabulary
-from recsys.models import Network
+from recsys.models import BatchNetwork, Network
 from recsys.models.tiles import TiledNetwork, TiledPass
 from recsys.train import checkpoint as checkpoint_module
 from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingState, open_checkpoint
@@ -103,9 +103,10 @@ def die(network: Network, step: int) -> None:
 
         return count
 
-    if not isinstance(network, TiledNetwork):
+    if isinstance(network, BatchNetwork):
         network.loss = counted(network.loss)  # type: ignore[method-assign]
         return
+    assert isinstance(network, TiledNetwork)
     plain = network.cut
 
     def cut(*args: Any) -> TiledPass:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.errors import ModelError
-from recsys.models import NetworkConfig, RatingNetwork
+from recsys.models import BatchNetwork, NetworkConfig, RatingNetwork
 from recsys.train.loop import fit_network
 from recsys.train.step import OWN_ROWS_RATE, TILE_BETAS, Optimizer, clip_gradient, rate_at
 from tests.support.planted import build, change, fit, parts, quick_config, same_weights
@@ -22,13 +22,19 @@ def one_step(**training: object) -> NetworkConfig:
     return change(quick_config("softmax", **plain | training), dropout=0.0)
 
 
+def softmax(config: NetworkConfig) -> BatchNetwork:
+    network = build("softmax", config)
+    assert isinstance(network, BatchNetwork)
+    return network
+
+
 def weights_of(network: nn.Module) -> Tensor:
     return nn.utils.parameters_to_vector(network.parameters()).detach().clone()
 
 
 def before_and_after(config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Weights before and after a step, and its gradient, each as one flat vector."""
-    network = build("softmax", config)
+    network = softmax(config)
     rows = parts()[0]
     network.prepare(rows)
     before = weights_of(network)
@@ -65,7 +71,7 @@ def test_a_clipped_gradient_has_the_given_norm() -> None:
 
 
 def test_a_gradient_below_the_limit_is_not_changed() -> None:
-    network = build("softmax", one_step())
+    network = softmax(one_step())
     network.loss(parts()[0]).backward()
     before = [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
     clip_gradient(network.parameters(), 1e6)
@@ -129,7 +135,7 @@ def test_weights_that_are_not_finite_after_the_last_step_are_named() -> None:
 
 def test_divergence_in_the_gradient_alone_is_detected() -> None:
     """The loss of the step itself is finite, but that of the next step is not."""
-    network = build("softmax", one_step(epochs=3))
+    network = softmax(one_step(epochs=3))
     root = nn.Parameter(torch.zeros(1))  # the square root has an infinite slope at zero
     network.register_parameter("root", root)
     plain = network.loss
