@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from recsys.encode.dates import DATE_VALUES, date_features
 from recsys.encode.features import Feature
+from recsys.models.groups import Groups, Sorted
 from recsys.models.network import zero_unseen
 from recsys.models.rows import Keys
 
-Bags = tuple[Tensor, Tensor]  # values, row after row, and the offset of each row's first value, with a last one
 Dims = dict[str, int]  # vector length by feature; features that are not named are ignored
 
 
@@ -36,30 +36,19 @@ class FeatureTable(nn.Module):
 
     def forward(self) -> Tensor:
         """(R, D): the vectors of all rows."""
-        return self.mean((self.values, self.offsets))
-
-    def bags(self, row_idx: Tensor) -> Bags:
-        """The values of these rows."""
-        counts_B = self.offsets.diff()[row_idx]
-        first = F.pad(counts_B.cumsum(0), (1, 0))
-        shifts = (self.offsets[row_idx] - first[:-1]).repeat_interleave(counts_B)
-        return self.values[shifts + torch.arange(len(shifts), device=shifts.device)], first
-
-    def mean(self, bags: Bags) -> Tensor:
-        """(B, D): the vectors of the rows of `bags`."""
-        values, first = bags
-        return F.embedding_bag(values, self.weight, first, mode="mean", include_last_offset=True)
-
-    def mean_gradient(self, bags: Bags, slope_BD: Tensor) -> Tensor:
-        """(V, D): the gradient by the weights, from that by the vectors of the rows of `bags`."""
-        values, first = bags
-        counts_B = first.diff()
-        slopes = (slope_BD / counts_B[:, None]).repeat_interleave(counts_B, dim=0)
-        return torch.zeros_like(self.weight).index_add_(0, values, slopes)
+        return F.embedding_bag(self.values, self.weight, self.offsets, mode="mean", include_last_offset=True)
 
     def row_keys(self, users: Keys, items: Keys) -> dict[str, Keys]:
         """Identifies values by name, because their indices may change from night to night."""
         return {"weight": np.array(["not known", *(f"value {name}" for name in self.names)])}
+
+    def members(self, row_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The values of these rows, one after the other: the position of the row, the value, its weight in the mean."""
+        counts_B = self.offsets.diff()[row_idx]
+        position = torch.arange(len(row_idx), device=row_idx.device).repeat_interleave(counts_B)
+        first_B = self.offsets[row_idx] - (counts_B.cumsum(0) - counts_B)
+        value = self.values[first_B[position] + torch.arange(len(position), device=row_idx.device)]
+        return position, value, 1 / counts_B[position]
 
     def shares(self, row_idx: Tensor) -> Tensor:
         """(V,): the share of each value among these rows. A row with three values adds a third to each. Sums to 1."""
@@ -136,9 +125,26 @@ class FeatureSum(nn.Module):
         total: Tensor = sum((table() for table in self._tables()), self.zero_R1.expand(-1, self.width))
         return total
 
-    def with_shares(self) -> list[tuple[FeatureTable, Tensor]]:
-        """Each table with the share of each of its values among the training ratings."""
-        return list(zip(self._tables(), self._shares, strict=True))
+    def shares(self) -> Tensor:
+        """(V,): the share of each value among the training ratings, for all values of all tables."""
+        return torch.cat(self._shares)
+
+    def weights(self) -> list[Tensor]:
+        """The weights of all tables. Their rows are counted through in `shares` and `groups`."""
+        return [table.weight for table in self._tables()]
+
+    def groups(self, row_idx: Tensor) -> tuple[Groups, Groups]:
+        """The values of each of these rows, and the positions in `row_idx` that have each value, weighted as in means.
+
+        With these, the sum of the features and its gradient are two weighted sums, whatever the number of features.
+        """
+        sizes = [len(weight) for weight in self.weights()]
+        members = [table.members(row_idx) for table in self._tables()]
+        row_N = torch.cat([row for row, _, _ in members])
+        value_N = torch.cat([value + sum(sizes[:number]) for number, (_, value, _) in enumerate(members)])
+        weight_N = torch.cat([weight for _, _, weight in members])
+        by_row, by_value = Sorted(row_N, len(row_idx)), Sorted(value_N, sum(sizes))
+        return by_row.group(value_N, weight_N), by_value.group(row_N, weight_N)
 
     def _tables(self) -> list[FeatureTable]:
         return cast(list[FeatureTable], list(self.tables.values()))

@@ -25,16 +25,15 @@ class Groups:
 
     def sum(self, rows_RE: Tensor, *, weighted: bool) -> Tensor:
         """(R, E) -> (G, E): sums over the members of each group, or sums weighted by the weights."""
-        weights = self.weights if weighted else None
-        with torch.autocast(rows_RE.device.type, enabled=False):
-            return F.embedding_bag(
-                self.members,
-                rows_RE.float(),
-                self.first,
-                mode="sum",
-                per_sample_weights=weights,
-                include_last_offset=True,
-            )
+        # A table that requires a gradient is slower, even where none is recorded.
+        return F.embedding_bag(
+            self.members,
+            rows_RE if torch.is_grad_enabled() else rows_RE.detach(),
+            self.first,
+            mode="sum",
+            per_sample_weights=self.weights if weighted else None,
+            include_last_offset=True,
+        )
 
 
 def offsets(sizes_G: Tensor) -> Tensor:

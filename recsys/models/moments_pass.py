@@ -47,7 +47,7 @@ class MomentsPass:
         if moments.weeks is not None:
             self._week_N = rated.week_N[order_N]
             counts_W = self._week_N.bincount(minlength=len(moments.weeks.vectors))
-            self._share_W1 = counts_W[:, None] / len(order_N)
+            self._l2_weeks_W1 = (config.l2_weeks or 0.0) * counts_W[:, None] / len(order_N)
 
     def start(self, own: Own) -> None:
         """Sets all gradients to zero, before the parts of a tile."""
@@ -109,7 +109,7 @@ class MomentsPass:
     def finish(self) -> None:
         """Adds what does not depend on the parts of a tile."""
         if self._weeks is not None:
-            decay(self._weeks.vectors, (self._config.l2_weeks or 0.0) * self._share_W1)
+            decay(self._weeks.vectors, self._l2_weeks_W1)
             _gradient(self._weeks.vectors)[0] = 0.0  # row 0: no such week
 
     def _days(self, rows: slice, own: Own) -> Tensor:

@@ -4,8 +4,6 @@ Shapes: B batch, U users, I items, D embedding_dim, E = D + 1 (a vector and its 
 T = K - 1 thresholds.
 """
 
-import math
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -70,19 +68,17 @@ def ordinal_basic(n_ratings: int, n_levels: int) -> OrdinalConfig:
 
     Chosen on validation parts of three datasets (docs/experiments.md). The likelihood has one term per threshold, so
     penalties grow with the number of thresholds; that on vectors grows faster. They decrease with the number of
-    ratings. An epoch has 64 steps for 70,000 ratings or fewer, and 144 for 700,000 or more; with fewer steps, the rate
-    is higher.
+    ratings. An epoch has 144 steps.
     """
     l2 = 0.0325 * (n_levels - 1) * (750_000 / max(n_ratings, 20_000)) ** 0.15
-    n_blocks = round(min(12.0, max(8.0, 8 + 4 * math.log10(max(n_ratings, 1) / 67_500))))
     return OrdinalConfig(
         l2=l2 * ((n_levels - 1) / 4) ** 0.3,
         l2_biases=l2,
         l2_thresholds=0.3 * l2,
         training=TrainingConfig(
             epochs=14,
-            batch_size=max(16, round(n_ratings / n_blocks**2)),
-            learning_rate=0.12 / n_blocks,
+            batch_size=max(16, round(n_ratings / 144)),
+            learning_rate=0.01,
             schedule="one_cycle",
         ),
     )

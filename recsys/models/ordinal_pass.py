@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recsys.models.feature_tables import Bags, FeatureSum, FeatureTable
+from recsys.models.feature_pass import FeaturePass
+from recsys.models.feature_tables import FeatureSum
 from recsys.models.groups import decay
 from recsys.models.moments_pass import MomentsPass, RatedMoments
 from recsys.models.thresholds import exceedances, sum_of_cross_entropies
@@ -56,7 +57,7 @@ class OrdinalPass(TiledPass):
         self._network.thresholds.grad = thresholds_T
         self._moments.finish()
         for half, block in zip((self._users, self._items), blocks, strict=True):
-            half.finish(block, own, len(tile), len(self.tiles.order_N))
+            half.finish(block, own, len(tile))
         for half, block in zip((self._users, self._items), blocks, strict=True):
             half.add_own_opinions(block)
         return torch.stack(losses).sum() / len(tile)
@@ -152,10 +153,15 @@ class _Half:
         self._history: Tensor = getattr(network, f"{other}_implicit")
         self._opinions: Tensor | None = getattr(network, f"{other}_opinion", None)
         self._own_opinions: Tensor | None = getattr(network, f"{name}_opinion", None)
+        self._features: FeaturePass | None = None
         features: FeatureSum | None = getattr(network, f"{name}_features", None)
-        self._features: list[tuple[FeatureTable, Tensor]] = features.with_shares() if features else []
-        ids = [side.blocks.order[side.blocks.rows(block)] for block in range(len(side.blocks.starts) - 1)]
-        self._bags: list[list[Bags]] = [[table.bags(of_block) for table, _ in self._features] for of_block in ids]
+        if features and features.tables:
+            self._features = FeaturePass(features, side, self._config.l2_features or 0.0)
+        share_R1 = others.counts_R1 / len(others.order_N)
+        self._l2_history_R1 = self._config.l2 * share_R1
+        self._l2_opinions_R1 = (self._config.l2_opinions or 0.0) * share_R1
+        self._l2_E = share_R1.new_full((self._history.shape[1],), self._config.l2)
+        self._l2_E[-1] = self._config.l2_biases
 
     def layouts(self) -> dict[str, Layout]:
         blocks, of_users = self._side.blocks, self._name == "user"
@@ -172,39 +178,35 @@ class _Half:
             vectors_RE += history.sum(self._opinions, weighted=True)
         vectors_RE *= scale_R1
         vectors_RE += own[self._name]
-        for (table, _), bags in zip(self._features, self._bags[block], strict=True):
-            vectors_RE += table.mean(bags)
+        if self._features:
+            self._features.add(block, vectors_RE)
         table_RW = torch.cat([vectors_RE, own[f"{self._name}_thresholds"]], dim=1)
         opinion_RE = None if self._own_opinions is None else self._own_opinions[rows]
         return _Block(
             block, other, table_RW, torch.zeros_like(table_RW), scale_R1, opinion_RE, torch.zeros_like(vectors_RE)
         )
 
-    def finish(self, block: _Block, own: Own, n_tile: int, n_all: int) -> None:
+    def finish(self, block: _Block, own: Own, n_tile: int) -> None:
         """Sets the gradients of all tables of this side, and of the history vectors of the other side.
 
         Rows of the block are penalised in proportion to their ratings in the tile; rows of other tables in proportion
         to all their ratings, as in an average tile.
         """
-        config, width = self._config, block.opinion_slope_RE.shape[1]
+        width = block.opinion_slope_RE.shape[1]
         slope_RE = block.slope_RW[:, :width]
         across, scaled_RE = self._others.across(block.block), block.scale_R1 * slope_RE
-        share_R1 = self._others.counts_R1 / n_all
         self._history.grad = across.sum(scaled_RE, weighted=False)
-        decay(self._history, config.l2 * share_R1)
+        decay(self._history, self._l2_history_R1)
         if self._opinions is not None:
             self._opinions.grad = across.sum(scaled_RE, weighted=True)
-            decay(self._opinions, (config.l2_opinions or 0.0) * share_R1)
-        for (table, share_V), bags in zip(self._features, self._bags[block.block], strict=True):
-            table.weight.grad = table.mean_gradient(bags, slope_RE)
-            decay(table.weight, (config.l2_features or 0.0) * share_V[:, None])
+            decay(self._opinions, self._l2_opinions_R1)
+        if self._features:
+            self._features.finish(block.block, slope_RE)
         used_R1 = self._side.counts(block.block, block.other) / n_tile
         vectors, thresholds = own[self._name], own[f"{self._name}_thresholds"]
         vectors.grad, thresholds.grad = slope_RE.contiguous(), block.slope_RW[:, width:].contiguous()
-        l2_E = vectors.new_full((width,), config.l2)
-        l2_E[-1] = config.l2_biases
-        decay(vectors, used_R1 * l2_E)
-        decay(thresholds, config.l2_thresholds * used_R1)
+        decay(vectors, used_R1 * self._l2_E)
+        decay(thresholds, self._config.l2_thresholds * used_R1)
 
     def add_own_opinions(self, block: _Block) -> None:
         """Adds the gradient that arises because ratings are predicted without their own opinions."""

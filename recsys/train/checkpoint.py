@@ -40,16 +40,20 @@ class Epoch:
     number: int
     loss: float
     validation_error: float | None
+    is_early: bool = False  # in the first half of one_cycle, with rates at which a low error is mostly chance
 
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The epoch with the lowest validation error; ties go to the earliest. NaN is above every number."""
-    return min(epochs, key=_error_and_number)
+    """The epoch with the lowest validation error; ties go to the earliest. NaN is above every number.
+
+    An early epoch is the best only while there is no other.
+    """
+    return min(epochs, key=_rank)
 
 
-def _error_and_number(epoch: Epoch) -> tuple[float, int]:
+def _rank(epoch: Epoch) -> tuple[bool, float, int]:
     error = epoch.validation_error or 0.0
-    return (math.inf if math.isnan(error) else error, epoch.number)
+    return epoch.is_early, math.inf if math.isnan(error) else error, epoch.number
 
 
 @dataclass

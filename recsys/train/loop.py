@@ -142,7 +142,9 @@ class _Run:
         """Runs one pass over the rows and measures the validation error."""
         network, epochs = self.state.network, self.state.epochs
         loss = self._pass()
-        epochs.append(Epoch(len(epochs) + 1, loss, _validation_error(network, validation)))
+        number = len(epochs) + 1
+        is_early = self.training.schedule == "one_cycle" and number <= self.training.epochs / 2
+        epochs.append(Epoch(number, loss, _validation_error(network, validation), is_early))
         if validation is not None and best_epoch(epochs) is epochs[-1]:
             self.state.best = {name: value.clone() for name, value in network.state_dict().items()}
         self._report(_describe(network, epochs[-1]))

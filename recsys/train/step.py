@@ -24,7 +24,7 @@ ADAM_SLOTS = ("exp_avg", "exp_avg_sq", "step")
 
 # On tiles, where each step sees another part of the ids (chosen on validation, docs/experiments.md)
 TILE_BETAS = (0.9, 0.99)
-OWN_ROWS_RATE = 4.0  # rows that change in one step of a sweep only have this multiple of the learning rate
+OWN_ROWS_RATE = 3.0  # rows that change in one step of a sweep only have this multiple of the learning rate
 
 
 class Optimizer:

@@ -118,22 +118,20 @@ def test_without_any_feature_the_sum_is_zero() -> None:
     nothing.prepare(torch.tensor([1]))
     assert nothing().shape == (4, 4)
     assert (nothing() == 0).all()
-    assert nothing.with_shares() == []
+    assert nothing.weights() == []
 
 
 def test_the_share_of_each_value_among_training_ratings(total: FeatureSum) -> None:
     """The ratings are of row 1 (genres a and b), twice of row 2, and of row 3 (genre not known)."""
     total.prepare(torch.tensor([1, 2, 2, 3]))
-    (_, genres), (_, colour) = total.with_shares()
-    assert genres.tolist() == [1 / 4, 1 / 8, 5 / 8, 0]
-    assert colour.tolist() == [0, 2 / 4, 2 / 4]
+    genres, colour = [1 / 4, 1 / 8, 5 / 8, 0], [0, 2 / 4, 2 / 4]
+    assert total.shares().tolist() == genres + colour
 
 
-def test_means_of_some_rows_and_their_gradient() -> None:
-    table = FeatureTable(GENRES, 3, 1.0)
-    rows, slopes = torch.tensor([2, 1, 3]), torch.rand(3, 3)
-    bags = table.bags(rows)
-    torch.testing.assert_close(table.mean(bags), table()[rows])
-    (table()[rows] * slopes).sum().backward()
-    assert table.weight.grad is not None
-    torch.testing.assert_close(table.mean_gradient(bags, slopes), table.weight.grad)
+def test_groups_give_the_features_of_some_rows_and_their_gradient(total: FeatureSum) -> None:
+    rows, slopes = torch.tensor([2, 1, 3, 1]), torch.rand(4, 4)
+    by_row, by_value = total.groups(rows)
+    weights = total.weights()
+    torch.testing.assert_close(by_row.sum(torch.cat(weights), weighted=True), total()[rows])
+    expected = torch.autograd.grad((total()[rows] * slopes).sum(), weights)
+    torch.testing.assert_close(by_value.sum(slopes, weighted=True), torch.cat(expected))

@@ -316,6 +316,23 @@ def test_the_best_epoch_is_the_earliest_with_the_lowest_error(maes: list[float |
     assert best_epoch(epochs).number == best
 
 
+@pytest.mark.parametrize(("schedule", "best"), [("constant", 1), ("one_cycle", 4)])
+def test_no_epoch_of_the_first_half_of_one_cycle_is_chosen(schedule: str, best: int) -> None:
+    """Validation contradicts the training data, so the error rises from the first of six epochs on."""
+    train = parts()[0]
+    config = quick_config("dot_bias", epochs=6, schedule=schedule)
+    network, epochs = fit_any("dot_bias", config, train=train, validation=flip(train))
+    assert best_epoch(epochs).number == best
+    assert own_error(network, flip(train)) == epochs[best - 1].validation_error
+
+
+def test_of_early_epochs_only_the_best_is_chosen() -> None:
+    """As in a training that is still in the first half of its schedule."""
+    epochs = [Epoch(number, 1.0, error, is_early=True) for number, error in enumerate((0.9, 0.7, 0.8), start=1)]
+    assert best_epoch(epochs).number == 2
+    assert best_epoch([*epochs, Epoch(4, 1.0, 0.9)]).number == 4
+
+
 @every_network
 def test_epochs_are_numbered_and_measured(name: str) -> None:
     train, validation = parts()
