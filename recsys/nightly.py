@@ -20,7 +20,7 @@ from recsys.runs.summary import Summary, summarise_night
 from recsys.settings import Settings
 from recsys.split.cut import split_ratings
 from recsys.train import ahead
-from recsys.train.choose import Choice
+from recsys.train.learn import Choice
 
 FETCH_ARCHIVE = Step(fetch_archive, "fetch_archive", hours=6, retry_delays=(5, 30))
 WRITE_SNAPSHOT = Step(write_snapshot, "write_snapshot", is_kept=False)  # a known snapshot is only checked

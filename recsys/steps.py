@@ -35,8 +35,9 @@ from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import Split
 from recsys.split.leaks import check_apart, check_order
 from recsys.train.champion import find_champion
-from recsys.train.choose import Choice, Learner, choose_trained, learn
+from recsys.train.choose import choose_trained
 from recsys.train.in_parallel import learn_ahead, try_ahead
+from recsys.train.learn import Choice, Learner, learn
 from recsys.train.saved_model import SavedModel, load_model, save_model
 from recsys.train.tuned import check_rates
 from recsys.warehouse.build import Tonight

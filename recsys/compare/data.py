@@ -17,7 +17,7 @@ from recsys.settings import Settings, SplitConfig
 from recsys.split.cut import cut_holdout, cut_validation, split_validation
 from recsys.split.leaks import check_apart, check_order
 from recsys.split.provided import Provided
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 
 
 @dataclass(frozen=True)

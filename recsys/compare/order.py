@@ -16,7 +16,7 @@ from recsys.encode.vocabulary import Vocabulary
 from recsys.metrics.lists import mean_metrics, user_metrics
 from recsys.models import Interactions, Pairs
 from recsys.retrieve.histories import Histories, gather_histories
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 
 SAMPLE = 1_000  # maximum number of users; scoring every movie for all users would take longer than training
 PAIRS_PER_BLOCK = 2_000_000

@@ -13,8 +13,8 @@ from recsys.files import write_json
 from recsys.home import Home
 from recsys.models import MODELS, Network, NetworkConfig
 from recsys.settings import Settings
-from recsys.train.choose import Learner, configure
 from recsys.train.device import pick_device, seeded
+from recsys.train.learn import Learner, configure
 from recsys.train.learning_rate import LearningRateCurve, find_learning_rate
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,9 @@ from recsys.models import Interactions, Network, RatingNetwork
 from recsys.models.baselines import BASELINES, Predict, fit_baselines
 from recsys.retrieve.histories import gather_histories
 from recsys.settings import TunedConfig
-from recsys.train.choose import OWN_ERROR, Choice, Learner, choose, configure, learn_any
+from recsys.train.choose import OWN_ERROR, choose
 from recsys.train.device import seeded
+from recsys.train.learn import Choice, Learner, configure, learn_any
 from recsys.train.loop import predict, score
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from recsys.files import alone, replacing, write_json
 from recsys.home import Home
 from recsys.models import MODELS, NetworkConfig
 from recsys.settings import Settings
-from recsys.train.choose import OWN_ERROR, Learner, configure, fit_and_measure
+from recsys.train.choose import OWN_ERROR, fit_and_measure
+from recsys.train.learn import Learner, configure
 from recsys.train.loop import Epoch
 
 if TYPE_CHECKING:

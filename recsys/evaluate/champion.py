@@ -37,7 +37,7 @@ from recsys.runs.metrics import write_metrics
 from recsys.settings import RankConfig, Settings, SplitConfig
 from recsys.split.cut import Split
 from recsys.train.champion import open_published
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 from recsys.train.loop import predict
 from recsys.train.saved_model import SavedModel, load_model, read_meta
 from recsys.warehouse.lookup import find_published, read_losses

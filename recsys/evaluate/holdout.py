@@ -18,7 +18,7 @@ from recsys.models.baselines import fit_baselines
 from recsys.rank.lists import list_alone, list_blocks, list_popular
 from recsys.rank.place import rank_movies
 from recsys.rank.ranker import Ranker
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 from recsys.train.loop import ROWS_PER_PREDICTION, predict
 
 logger = logging.getLogger(__name__)

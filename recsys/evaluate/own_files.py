@@ -26,7 +26,8 @@ from recsys.settings import Settings
 from recsys.split.cut import split_validation
 from recsys.split.leaks import check_apart
 from recsys.split.own_file import read_ratings
-from recsys.train.choose import Choice, Learner, choose_trained, learn
+from recsys.train.choose import choose_trained
+from recsys.train.learn import Choice, Learner, learn
 from recsys.train.loop import predict
 from recsys.train.tuned import check_rates
 

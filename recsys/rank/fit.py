@@ -25,8 +25,8 @@ from recsys.retrieve.popularity import Properties, fit_popularity, gather_proper
 from recsys.retrieve.retriever import Retriever
 from recsys.retrieve.towers import gather_towers
 from recsys.settings import RankConfig
-from recsys.train.choose import Learner, configure, fit_seeded
 from recsys.train.device import pick_device
+from recsys.train.learn import Learner, configure, fit_seeded
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from recsys.rank.eligibility import MovieFilter, PairFilter, compile_rules, no_r
 from recsys.rank.place import block_size, rank_users
 from recsys.rank.ranker import Ranker
 from recsys.rank.read_rules import Rules
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 
 PAIRS_AT_ONCE = 2**18  # (user, movie) pairs that a rule checks at once: about 20 MB with 20 genres
 

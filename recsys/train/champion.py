@@ -14,7 +14,7 @@ from recsys.forgotten import read_forgotten
 from recsys.home import Run
 from recsys.runs.seal import find_damage
 from recsys.settings import WarmStartConfig
-from recsys.train.choose import Choice
+from recsys.train.learn import Choice
 from recsys.train.saved_model import SavedModel, load_model, read_meta
 from recsys.train.warm_start import Champion, check_alike
 from recsys.warehouse.lookup import find_published

@@ -10,8 +10,9 @@ from recsys.files import read_table
 from recsys.models import NetworkConfig
 from recsys.settings import Settings
 from recsys.train import ahead
-from recsys.train.choose import Choice, Learner, configure, fit_seeded, label_on_validation
+from recsys.train.choose import label_on_validation
 from recsys.train.device import pick_device
+from recsys.train.learn import Choice, Learner, configure, fit_seeded
 from recsys.train.loop import Epoch
 from recsys.train.tuned import list_names
 

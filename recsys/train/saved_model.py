@@ -17,7 +17,7 @@ from recsys.files import read_json, replacing, write_json
 from recsys.models import MODELS, NetworkConfig, RatingNetwork, Sizes
 from recsys.models.moments import timeless_state
 from recsys.settings import Config
-from recsys.train.choose import Choice, Learner
+from recsys.train.learn import Choice, Learner
 from recsys.version import code_version
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from recsys.models import Interactions, RatingNetwork
 from recsys.rank.fit import fit_ranker, learn_weights
 from recsys.rank.ranker import Ranker
 from recsys.settings import RankConfig, Settings, TunedConfig
-from recsys.train.choose import Learner, choose_trained, configure, learn
+from recsys.train.choose import choose_trained
+from recsys.train.learn import Learner, configure, learn
 
 
 @dataclass(frozen=True)

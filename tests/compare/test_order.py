@@ -11,7 +11,7 @@ from recsys.compare import order
 from recsys.compare.order import measure_order
 from recsys.encode.vocabulary import Vocabulary
 from recsys.models import Interactions, Pairs
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 from tests.support.planted import LEVELS, rows_of
 
 # Ids are ten times the indices. Movies 1 to 5 have training ratings. Movie 6 and user 3 have none.

@@ -17,7 +17,7 @@ from recsys.metrics.errors import rmse
 from recsys.models import MODELS, Interactions
 from recsys.models.baselines import fit_baselines
 from recsys.split.cut import split_validation
-from recsys.train.choose import Choice, Learner, learn
+from recsys.train.learn import Choice, Learner, learn
 from recsys.train.loop import predict
 from tests.support.planted import LEVELS
 

@@ -8,7 +8,7 @@ from recsys.rank.fit import fit_ranker
 from recsys.rank.ranker import Ranker, make_new_user
 from recsys.rank.weights import NO_WEIGHTS
 from recsys.settings import RankConfig
-from recsys.train.choose import configure, fit_seeded
+from recsys.train.learn import configure, fit_seeded
 from recsys.train.loop import score
 from tests.support.planted import SIZES
 from tests.support.rankers import LEARNER, indifferent, short_trainings, tastes

@@ -19,7 +19,7 @@ from recsys.nightly import STEPS
 from recsys.rank.weights import Weights
 from recsys.runs.step import Executor, Step, restore, timed
 from recsys.split.cut import Split
-from recsys.train.choose import Choice
+from recsys.train.learn import Choice
 from recsys.warehouse.outcome import MetricRow, Published
 
 

@@ -16,7 +16,7 @@ from recsys.rank.weights import Weights
 from recsys.runs.night import night
 from recsys.settings import Settings, WarmStartConfig
 from recsys.split.cut import split_ratings
-from recsys.train.choose import Choice, Learner
+from recsys.train.learn import Choice, Learner
 from recsys.train.saved_model import SavedModel
 from tests.support.archives import write_archive
 from tests.support.planted import quick_config

@@ -24,7 +24,7 @@ from recsys.retrieve.new_movies import find_new_movies
 from recsys.retrieve.popularity import gather_properties
 from recsys.retrieve.retriever import Retriever, Users
 from recsys.settings import RankConfig
-from recsys.train.choose import Learner
+from recsys.train.learn import Learner
 from tests.support import planted
 from tests.support.planted import FEATURES, LEVELS, SIZES, quick_config
 

@@ -17,7 +17,7 @@ from recsys.encode.vocabulary import fit_vocabulary
 from recsys.models import MODELS, BatchNetwork, Interactions, Network
 from recsys.split.cut import split_validation
 from recsys.train.checkpoint import Epoch
-from recsys.train.choose import Learner, fit_seeded
+from recsys.train.learn import Learner, fit_seeded
 from tests.support.planted import LEVELS, quick_config, ratings
 
 

@@ -15,8 +15,8 @@ from recsys.encode.vocabulary import fit_vocabulary
 from recsys.errors import ModelError
 from recsys.models import Network
 from recsys.train import ahead
-from recsys.train.choose import Choice, Learner, learn
 from recsys.train.in_parallel import learn_ahead
+from recsys.train.learn import Choice, Learner, learn
 from tests.support.planted import LEVELS, quick_config, ratings, same_weights
 
 LABEL = "a label"

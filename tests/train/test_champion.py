@@ -15,7 +15,7 @@ from recsys.models import MODELS
 from recsys.runs.night import night
 from recsys.settings import WarmStartConfig
 from recsys.train.champion import find_champion
-from recsys.train.choose import Choice
+from recsys.train.learn import Choice
 from recsys.train.saved_model import SavedModel, read_meta
 from recsys.warehouse.lookup import list_runs
 from tests.support.nights import prepare, publish_night, settings_of

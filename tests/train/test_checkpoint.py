@@ -24,8 +24,8 @@ from recsys.models import BatchNetwork, Network
 from recsys.models.tiles import TiledNetwork, TiledPass
 from recsys.train import checkpoint as checkpoint_module
 from recsys.train.checkpoint import OLD_SECONDS, Checkpoint, Epoch, TrainingState, open_checkpoint
-from recsys.train.choose import Learner, fit_seeded
 from recsys.train.device import make_generator
+from recsys.train.learn import Learner, fit_seeded
 from recsys.train.loop import fit_network
 from recsys.train.step import Optimizer
 from recsys.train.steps import steps_per_epoch
@@ -343,7 +343,7 @@ def test_the_name_depends_on_everything_that_determines_the_result(
     for rows in (other_stars, other_day, concat(known, unseen), known.take(torch.arange(1, 1000))):
         fit_seeded("softmax", config, rows, learner)
     fit_seeded("softmax", config, known, replace(learner, levels=(1.0, 2.0, 3.0, 4.0, 4.5)))
-    monkeypatch.setattr("recsys.train.choose.code_hash", lambda: "another")
+    monkeypatch.setattr("recsys.train.learn.code_hash", lambda: "another")
     fit_seeded("softmax", config, known, learner)
     assert len(set(opened)) == len(opened) - 1
 

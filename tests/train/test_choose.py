@@ -21,7 +21,8 @@ from recsys.models.dot_bias import DotBiasNetwork
 from recsys.models.ordinal import ordinal
 from recsys.settings import CANDIDATES, TunedConfig
 from recsys.split.cut import split_validation
-from recsys.train.choose import Choice, Learner, choose, fit_seeded, learn, learn_any
+from recsys.train.choose import choose
+from recsys.train.learn import Choice, Learner, fit_seeded, learn, learn_any
 from recsys.train.loop import predict
 from tests.support.planted import LEVELS, LOOP_NETWORKS, RATERS, predict_all, quick_config, ratings, same_weights
 from tests.support.rankers import short_trainings

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from recsys.encode.vocabulary import Vocabulary
 from recsys.errors import ModelError
 from recsys.files import read_json, write_json
-from recsys.train.choose import Choice, Learner
+from recsys.train.learn import Choice, Learner
 from recsys.train.loop import predict
 from recsys.train.saved_model import Meta, SavedModel, load_model, read_meta, save_model
 from recsys.version import code_version

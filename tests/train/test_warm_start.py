@@ -21,7 +21,7 @@ from recsys.models.ordinal import OrdinalConfig, OrdinalNetwork
 from recsys.models.softmax import SoftmaxNetwork
 from recsys.settings import WarmStartConfig
 from recsys.split.cut import split_validation
-from recsys.train.choose import Choice, Learner, fit_seeded, learn, learn_any
+from recsys.train.learn import Choice, Learner, fit_seeded, learn, learn_any
 from recsys.train.loop import Epoch, best_epoch
 from recsys.train.warm_start import Champion, check_alike, shorten, warm_start
 from tests.support.planted import CLASSES, LEVELS, change, quick_config, same_weights
@@ -266,7 +266,7 @@ def test_the_checkpoint_name_depends_on_the_champion(tmp_path: Path, monkeypatch
     """Only the same warm start resumes from a checkpoint."""
     opened = []
     monkeypatch.setattr(
-        "recsys.train.choose.open_checkpoint", lambda folder, *shaping, keep: opened.append(digest(*shaping))
+        "recsys.train.learn.open_checkpoint", lambda folder, *shaping, keep: opened.append(digest(*shaping))
     )
     learner = learner_of(TONIGHT)
     rows, config = learner.encode(TONIGHT), quick_config("nmf", epochs=1)
